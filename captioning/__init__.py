@@ -1,0 +1,1 @@
+"""Clinical records in, normalised facts, and captions out. Imports only ``sono.manifests``."""

@@ -1,0 +1,43 @@
+"""Errors whose text is meant for the person at the keyboard."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class UserError(Exception):
+    """The user's input is at fault: what was wrong, where, and what to do, in one line.
+
+    Command-line programs print it and exit with 1. The text never holds a patient's data: no header value,
+    no record value, no source file's name.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.what, self.where, self.fix = what, where, fix
+        line = f"{where}: {what}" if where else what
+        super().__init__(f"{line}; {fix}" if fix else line)
+
+    def __reduce__(self) -> tuple[object, ...]:  # exceptions with keyword arguments do not cross processes otherwise
+        return _rebuild, (type(self), self.what, self.where, self.fix)
+
+
+def _rebuild(kind: type[UserError], what: str, where: str | None, fix: str | None) -> UserError:
+    return kind(what, where=where, fix=fix)
+
+
+def import_extra(module: str, extra: str) -> ModuleType:
+    """Import ``module``, which only the optional dependencies ``extra`` install.
+
+    Raises:
+        UserError: the module is not installed; the text names the exact command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        raise UserError(
+            f"this command needs {module.partition('.')[0]}, which is not installed",
+            fix=f"run: pip install 'sono-curate[{extra}]'",
+        ) from error

@@ -1,0 +1,115 @@
+"""Keyed pseudonyms: HMAC-SHA256 under the workspace's key, truncated to 128 bits, hex.
+
+The same identifier gives the same pseudonym under the same key, and cannot be recovered without the key: identifiers
+are short and guessable, so a plain hash would not do.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from .errors import UserError
+
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Pseudonymizer:
+    """Turns identifiers into pseudonyms. The key shows in no representation of the object."""
+
+    key: bytes = field(repr=False)
+
+    def patient(self, patient_id: str) -> str:
+        return self._digest("patient", patient_id.strip())
+
+    def study(self, study_id: str) -> str:
+        return self._digest("study", study_id.strip())
+
+    def series(self, series_id: str) -> str:
+        return self._digest("series", series_id.strip())
+
+    def source(self, relative_path: str) -> str:
+        """Of a file's path relative to the ingested folder; the last extension does not count."""
+        return self._digest("source", without_extension(relative_path))
+
+    def name(self, relative_path: str) -> str:
+        """Of a file's bare name, folders and the last extension left away."""
+        return self._digest("name", PurePosixPath(without_extension(relative_path)).name)
+
+    def frame(self, source_key: str, frame_index: int) -> str:
+        return self._digest("frame", f"{source_key}/{frame_index}")
+
+    def region(self, frame_id: str, structure: str, source: str) -> str:
+        return self._digest("region", f"{frame_id}/{structure}/{source}")
+
+    def folder(self, path: str) -> str:
+        """Of a folder that was ingested: tells two archives apart without storing their names."""
+        return self._digest("folder", path)
+
+    def content(self, text: str) -> str:
+        """Of any text that decides a part's content; keyed, so that nothing can be guessed from a fingerprint."""
+        return self._digest("content", text)
+
+    def _digest(self, kind: str, value: str) -> str:
+        if not value:
+            raise ValueError(f"an empty {kind} identifier has no pseudonym")
+        return hmac.digest(self.key, f"{kind}\0{value}".encode(), "sha256")[:16].hex()
+
+
+def without_extension(relative_path: str) -> str:
+    """The path in POSIX form without its last extension: ``a/b.c.dcm`` gives ``a/b.c``."""
+    path = PurePosixPath(relative_path.replace(os.sep, "/"))
+    return path.with_suffix("").as_posix()
+
+
+def create_key(path: Path) -> Pseudonymizer:
+    """Create the key file, readable by its owner only.
+
+    Raises:
+        UserError: there is one already; overwriting it would part every frame from its patient.
+    """
+    key = secrets.token_bytes(_KEY_BYTES)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UserError(
+            "there is a key already", where=str(path), fix="keep it: every pseudonym depends on it"
+        ) from None
+    with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.write(key.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return Pseudonymizer(key)
+
+
+def load_key(path: Path) -> Pseudonymizer:
+    """Read the key file.
+
+    Raises:
+        UserError: it is missing, readable by others, or no key.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise UserError(
+            "the workspace's key is missing",
+            where=str(path),
+            fix="restore it from your backup; a new key renames everybody",
+        ) from None
+    except UnicodeDecodeError:
+        text = ""
+    if mode & 0o077:
+        raise UserError(f"others may read the key (mode {mode:04o})", where=str(path), fix=f"run: chmod 600 {path}")
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise UserError("this is no workspace key", where=str(path), fix="restore it from your backup")
+    return Pseudonymizer(key)

@@ -1,0 +1,248 @@
+"""The one place where data is described: an Arrow schema for every table of a workspace, and for the dataset.
+
+Code elsewhere names columns through these schemas. ``SCHEMA_VERSION`` is part of every part's fingerprint: raise it
+when a schema changes and everything written before is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+MODES = ("b_mode", "color_doppler", "m_mode", "spectral", "dual", "unknown")
+BURNED_IN_TEXT = ("none", "removed", "unchecked")
+VERDICTS = ("accept", "review", "reject")
+REGION_SOURCES = ("sam", "onnx", "grabcut", "model", "import", "manual")
+REGION_STATUSES = ("proposed", "accepted", "edited", "rejected")
+
+RLE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.string())])
+"""COCO run-length encoding of a mask: ``size`` is [height, width] in px, ``counts`` the compressed runs, column-major."""
+
+SECTOR = pa.struct(
+    [
+        pa.field("kind", pa.string()),  # convex, phased, linear, unknown
+        pa.field("apex", pa.list_(pa.float32())),  # x, y in px
+        pa.field("angles", pa.list_(pa.float32())),  # left, right in degrees from straight down
+        pa.field("radii", pa.list_(pa.float32())),  # near, far in px
+        pa.field("box", pa.list_(pa.int32())),  # x, y, width, height in px of the stored image
+        pa.field("confidence", pa.float32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table's folder name, its key column and its columns."""
+
+    name: str
+    key: str
+    schema: pa.Schema
+
+    def empty(self) -> pa.Table:
+        return self.schema.empty_table()
+
+    def from_rows(self, rows: list[dict[str, object]]) -> pa.Table:
+        """Rows as a table of exactly this schema; a misspelt column is an error, a missing one is null."""
+        unknown = {name for row in rows for name in row} - set(self.schema.names)
+        if unknown:
+            raise KeyError(f"not columns of {self.name}: {sorted(unknown)}")
+        return pa.Table.from_pylist(rows, schema=self.schema)
+
+
+def _schema(columns: Mapping[str, pa.DataType], required: tuple[str, ...]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=name not in required) for name, kind in columns.items()])
+
+
+FRAMES = TableSpec(
+    "frames",
+    "frame_id",
+    _schema(
+        {
+            "frame_id": pa.string(),
+            "image": pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]),  # PNG, lossless
+            "height": pa.int32(),  # px, of the stored image
+            "width": pa.int32(),
+            "crop": pa.list_(pa.int32(), 4),  # x, y, width, height in the source's px
+            "source_height": pa.int32(),  # px, before cropping: what a mask drawn on the original must measure
+            "source_width": pa.int32(),
+            "patient_key": pa.string(),
+            "study_key": pa.string(),
+            "series_key": pa.string(),
+            "source_key": pa.string(),  # of the path relative to the ingested folder, without extension
+            "name_key": pa.string(),  # of the bare file name, without extension
+            "source_sha256": pa.string(),
+            "frame_index": pa.int32(),  # from 0
+            "frame_count": pa.int32(),  # of the source
+            "frame_time_ms": pa.float64(),  # since the first frame; null for stills
+            "center": pa.string(),
+            "manufacturer": pa.string(),
+            "model": pa.string(),
+            "mode": pa.string(),
+            "plane": pa.string(),
+            "plane_source": pa.string(),  # metadata, header, or null
+            "pixel_mm_x": pa.float64(),  # mm per px of the stored image
+            "pixel_mm_y": pa.float64(),
+            "sector": SECTOR,
+            "pixel_sha256": pa.string(),  # of the stored pixels with their shape, not of the PNG
+            "edited_fraction": pa.float32(),
+            "burned_in_text": pa.string(),
+        },
+        required=(
+            "frame_id",
+            "image",
+            "height",
+            "width",
+            "crop",
+            "patient_key",
+            "study_key",
+            "source_key",
+            "source_sha256",
+            "frame_index",
+            "pixel_sha256",
+            "burned_in_text",
+        ),
+    ),
+)
+
+EXCLUSIONS = TableSpec(
+    "exclusions",
+    "source_key",
+    _schema(
+        {
+            "source_key": pa.string(),
+            "frame_index": pa.int32(),
+            "stage": pa.string(),
+            "reason": pa.string(),
+            "message": pa.string(),
+        },
+        required=("source_key", "stage", "reason", "message"),
+    ),
+)
+
+QC = TableSpec(
+    "qc",
+    "frame_id",
+    _schema(
+        {
+            "frame_id": pa.string(),
+            "decodes": pa.bool_(),
+            "short_side_px": pa.int32(),
+            "mean_intensity": pa.float32(),  # 0..255 grey levels, over lit pixels
+            "contrast": pa.float32(),  # standard deviation of grey levels, over lit pixels
+            "lit_fraction": pa.float32(),  # share of pixels above the black level
+            "saturated_fraction": pa.float32(),  # share of lit pixels at or above the white level
+            "sharpness": pa.float32(),  # standard deviation of the Laplacian over lit pixels, grey levels
+            "verdict": pa.string(),
+            "reasons": pa.list_(pa.string()),
+            "duplicate_group": pa.string(),  # the group's first frame_id; null when unique
+            "config_sha256": pa.string(),
+        },
+        required=("frame_id", "decodes", "verdict", "reasons", "config_sha256"),
+    ),
+)
+
+REGIONS = TableSpec(
+    "regions",
+    "region_id",
+    _schema(
+        {
+            "region_id": pa.string(),
+            "frame_id": pa.string(),
+            "structure": pa.string(),
+            "mask": RLE,
+            "area_px": pa.int64(),
+            "bbox": pa.list_(pa.int32(), 4),  # x, y, width, height in px of the stored image
+            "source": pa.string(),
+            "prompt": pa.string(),  # JSON
+            "scores": pa.string(),  # JSON
+            "status": pa.string(),
+            "reviewer": pa.string(),
+            "updated_at": pa.timestamp("us", tz="UTC"),  # of a person's decision; null where none was made
+            "parent_id": pa.string(),
+            "model_sha256": pa.string(),
+        },
+        required=("region_id", "frame_id", "structure", "mask", "area_px", "bbox", "source", "status"),
+    ),
+)
+
+BIOMETRY = ("bpd_mm", "hc_mm", "ac_mm", "fl_mm", "crl_mm", "nt_mm", "tcd_mm", "hl_mm")
+
+RECORDS = TableSpec(
+    "records",
+    "study_key",
+    _schema(
+        {
+            "study_key": pa.string(),
+            "patient_key": pa.string(),
+            "plane": pa.string(),  # null: the facts hold for the whole study
+            "ga_days": pa.int32(),  # at the examination
+            "ga_source": pa.string(),
+            "ga_formula": pa.string(),
+            "ga_conflict": pa.bool_(),
+            **dict.fromkeys(BIOMETRY, pa.float64()),
+            "findings": pa.list_(pa.string()),
+            "structures_seen": pa.list_(pa.string()),
+            "provenance": pa.string(),  # JSON: fact -> field of the record it came from
+        },
+        required=("study_key", "patient_key", "provenance"),
+    ),
+)
+
+CAPTIONS = TableSpec(
+    "captions",
+    "caption_id",
+    _schema(
+        {
+            "caption_id": pa.string(),
+            "frame_id": pa.string(),
+            "region_id": pa.string(),  # null: the caption is about the whole image
+            "text": pa.string(),
+            "template": pa.string(),
+            "template_sha256": pa.string(),
+            "facts": pa.string(),  # JSON: fact -> {value, source}
+            "tokens": pa.int32(),
+            "dropped": pa.list_(pa.string()),  # structures left out, longest caption first
+        },
+        required=("caption_id", "frame_id", "text", "template", "template_sha256", "facts"),
+    ),
+)
+
+TABLES: Mapping[str, TableSpec] = {spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, RECORDS, CAPTIONS)}
+
+DATASET_REGION = pa.struct(
+    [
+        pa.field("structure", pa.string()),
+        pa.field("caption", pa.string()),
+        pa.field("mask", RLE),
+        pa.field("bbox", pa.list_(pa.int32())),
+        pa.field("area_px", pa.int64()),
+    ]
+)
+
+DATASET = TableSpec(
+    "dataset",
+    "frame_id",
+    _schema(
+        {
+            "image": pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]),  # HF Image
+            "frame_id": pa.string(),
+            "patient_key": pa.string(),
+            "study_key": pa.string(),
+            "center": pa.string(),
+            "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
+            "ga_days": pa.int32(),
+            "caption": pa.string(),
+            "regions": pa.list_(DATASET_REGION),
+            "sector": SECTOR,
+            "pixel_mm": pa.list_(pa.float64()),  # x, y in mm per px
+        },
+        required=(),
+    ),
+)
+"""What ``build`` writes, one row a frame; the Hugging Face features are derived from it in ``curation/build.py``."""
+
+SPLITS = ("train", "validation", "test")

@@ -1,0 +1,205 @@
+"""The stage contract, and the runner that turns a stage and its parts into table files.
+
+A stage is a picklable callable from one part of input to one part of output. It shares no state with other parts, so
+any engine that can map a function over a list can run it. The runner writes each output part under a temporary name,
+syncs and renames it; a part's Parquet metadata carries a fingerprint of everything that decided its content. Running
+again does only what is missing or stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar
+
+import pyarrow as pa
+
+from .schemas import EXCLUSIONS, SCHEMA_VERSION, TableSpec
+from .store import PartInfo, TableStore
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Something that was not taken, and why. ``message`` never holds a name, a path or a header's value."""
+
+    source_key: str
+    reason: str
+    message: str
+    frame_index: int | None = None
+
+
+class StageOutput(NamedTuple):
+    """What one part became: rows of the stage's table, and what was left out of it."""
+
+    table: pa.Table
+    exclusions: list[Exclusion]
+
+
+class Stage(Protocol):
+    """One step of the flow. Implementations are frozen dataclasses, so that they pickle and cannot drift."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int:
+        """Raised by hand whenever the same input and configuration would give another output."""
+        ...
+
+    @property
+    def output(self) -> TableSpec: ...
+
+    def config(self) -> Mapping[str, object]:
+        """Everything besides the input that decides the output, as JSON values. No secrets."""
+        ...
+
+    def __call__(self, part: pa.Table) -> StageOutput: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """The unit of work, of resume and of distribution.
+
+    Attributes:
+        name: the part's name, the same in every table that descends from it.
+        digest: changes exactly when the part's input changes.
+        load: picklable; called in the worker, so that pixels need not travel between processes.
+    """
+
+    name: str
+    digest: str
+    load: Callable[[], pa.Table]
+
+
+class Engine(Protocol):
+    """Calls a picklable function on every argument, in any order, possibly elsewhere; yields as results come."""
+
+    def __call__(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; ``parts_done`` includes those found up to date."""
+
+    stage: str
+    parts_total: int
+    parts_done: int
+    rows: int
+    exclusions: int
+
+
+@dataclass
+class RunReport:
+    """What a run did: parts computed, found up to date and removed, and the rows now in the table's scope."""
+
+    stage: str
+    computed: int = 0
+    up_to_date: int = 0
+    removed: int = 0
+    rows: int = 0
+    exclusions: dict[str, int] = field(default_factory=dict)
+
+
+def fingerprint(stage: Stage, part: Part) -> str:
+    """Hex SHA-256 over stage, code version, schema version, configuration and input."""
+    parts = [stage.name, stage.version, SCHEMA_VERSION, stage.config(), part.digest]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def run_stage(
+    stage: Stage,
+    parts: Sequence[Part],
+    store: TableStore,
+    *,
+    engine: Engine,
+    scope: str = "",
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> RunReport:
+    """Bring the stage's table up to date with ``parts``.
+
+    Args:
+        scope: which parts of the table belong to this call. Parts of the same scope that are not in ``parts`` are
+            removed, once everything else is done; parts of other scopes are never touched.
+    """
+    report = RunReport(stage.name)
+    present = store.parts(stage.output)
+    todo: list[_Task] = []
+    for part in parts:
+        wanted = fingerprint(stage, part)
+        info = present.get(part.name)
+        if info is not None and info.fingerprint == wanted and info.scope == scope:
+            report.up_to_date += 1
+            _add(report, info)
+        else:
+            todo.append(_Task(stage, part, store, wanted, scope))
+
+    def tell() -> None:
+        excluded = sum(report.exclusions.values())
+        progress(Progress(stage.name, len(parts), report.computed + report.up_to_date, report.rows, excluded))
+
+    tell()
+    for info in engine(_run_task, todo):
+        report.computed += 1
+        _add(report, info)
+        tell()
+    current = {part.name for part in parts}
+    for name, info in present.items():
+        if info.scope == scope and info.stage == stage.name and name not in current:
+            store.remove(stage.output, name, stage.name)
+            report.removed += 1
+    return report
+
+
+def stale_parts(stage: Stage, parts: Sequence[Part], store: TableStore) -> int:
+    """How many of ``parts`` a run would compute."""
+    present = store.parts(stage.output)
+    return sum(part.name not in present or present[part.name].fingerprint != fingerprint(stage, part) for part in parts)
+
+
+class _Task(NamedTuple):
+    stage: Stage
+    part: Part
+    store: TableStore
+    fingerprint: str
+    scope: str
+
+
+def _run_task(task: _Task) -> PartInfo:
+    """Compute one part and write it. The exclusions go first: the table's own file is what marks the part done."""
+    stage = task.stage
+    output = stage(task.part.load())
+    counts: dict[str, int] = {}
+    for exclusion in output.exclusions:
+        counts[exclusion.reason] = counts.get(exclusion.reason, 0) + 1
+    info = PartInfo(
+        name=task.part.name,
+        stage=stage.name,
+        fingerprint=task.fingerprint,
+        scope=task.scope,
+        rows=output.table.num_rows,
+        exclusions=counts,
+    )
+    rows: list[dict[str, object]] = [
+        {
+            "source_key": exclusion.source_key,
+            "frame_index": exclusion.frame_index,
+            "stage": stage.name,
+            "reason": exclusion.reason,
+            "message": exclusion.message,
+        }
+        for exclusion in output.exclusions
+    ]
+    task.store.write_exclusions(info, EXCLUSIONS.from_rows(rows))
+    task.store.write(stage.output, info, output.table)
+    return info
+
+
+def _add(report: RunReport, info: PartInfo) -> None:
+    report.rows += info.rows
+    for reason, count in info.exclusions.items():
+        report.exclusions[reason] = report.exclusions.get(reason, 0) + count

@@ -1,0 +1,173 @@
+"""Atomic Parquet parts in a workspace's folders."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import UserError
+from .schemas import EXCLUSIONS, TableSpec
+
+_METADATA = b"sono"
+_TEMPORARY = ".tmp-"
+_UNCOMPRESSED = ("image.bytes",)  # PNG is compressed already
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What a part's Parquet metadata says about it; ``exclusions`` counts by reason what was left out of it."""
+
+    name: str
+    stage: str
+    fingerprint: str
+    scope: str
+    rows: int
+    exclusions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableStore:
+    """The tables under one folder. Holds no state besides the path, so it travels to workers."""
+
+    root: Path
+
+    def folder(self, table: TableSpec) -> Path:
+        return self.root / table.name
+
+    def path(self, table: TableSpec, name: str) -> Path:
+        return self.folder(table) / f"part-{name}.parquet"
+
+    def parts(self, table: TableSpec) -> dict[str, PartInfo]:
+        """The parts of a table by name, in name order.
+
+        Raises:
+            UserError: a file cannot be read as a part of ours.
+        """
+        found = (_read_info(path) for path in sorted(self.folder(table).glob("part-*.parquet")))
+        return {info.name: info for info in found}
+
+    def paths(self, table: TableSpec) -> list[Path]:
+        return sorted(self.folder(table).glob("part-*.parquet"))
+
+    def read(self, table: TableSpec, name: str, columns: list[str] | None = None) -> pa.Table:
+        return pq.read_table(self.path(table, name), columns=columns, partitioning=None)
+
+    def read_all(self, table: TableSpec, columns: list[str] | None = None) -> pa.Table:
+        """Every part of a table at once: for small tables and small columns only."""
+        names = columns if columns is not None else table.schema.names
+        tables = [pq.read_table(path, columns=names, partitioning=None) for path in self.paths(table)]
+        schema = pa.schema([table.schema.field(name) for name in names])
+        return (
+            pa.concat_tables([part.select(names).cast(schema) for part in tables]) if tables else schema.empty_table()
+        )
+
+    def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
+        """Write one part atomically: after this returns it is on the disk, and at no moment is half of it visible."""
+        _write_part(self.path(table, info.name), table, info, content)
+
+    def write_exclusions(self, info: PartInfo, content: pa.Table) -> None:
+        path = self.path(EXCLUSIONS, f"{info.stage}-{info.name}")
+        if content.num_rows:
+            _write_part(path, EXCLUSIONS, info, content)
+        else:
+            path.unlink(missing_ok=True)
+
+    def remove(self, table: TableSpec, name: str, stage: str) -> None:
+        """Remove a part and what was excluded from it."""
+        self.path(table, name).unlink(missing_ok=True)
+        self.path(EXCLUSIONS, f"{stage}-{name}").unlink(missing_ok=True)
+
+    def clear_leftovers(self) -> int:
+        """Remove temporary files of runs that were killed. Call it only while holding the workspace's lock."""
+        leftovers = list(self.root.glob(f"*/{_TEMPORARY}*"))
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        return len(leftovers)
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
+    """Give ``write`` a file that takes the name ``path`` only once it is whole and on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, what: str) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another command is writing here", where=what, fix="wait for it to end, then run this one again"
+            ) from None
+        yield
+
+
+def _write_part(path: Path, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
+    if content.schema.names != table.schema.names:
+        raise ValueError(f"{table.name}: columns {content.schema.names} are not the schema's")
+    schema = table.schema.with_metadata({_METADATA: json.dumps(asdict(info), sort_keys=True).encode()})
+    rows = content.cast(table.schema).replace_schema_metadata(schema.metadata)
+    leaves = _leaves(schema)
+    compression = {leaf: "none" if leaf in _UNCOMPRESSED else "zstd" for leaf in leaves}
+    dictionary = [leaf for leaf in leaves if leaf not in _UNCOMPRESSED]
+
+    def write(file: IO[bytes]) -> None:
+        pq.write_table(rows, file, compression=compression, use_dictionary=dictionary, write_statistics=dictionary)
+
+    write_atomically(path, write)
+
+
+def _leaves(kind: pa.DataType | pa.Schema, prefix: str = "") -> list[str]:
+    """Parquet's paths of the primitive columns, as the writer's options name them."""
+    if isinstance(kind, pa.Schema) or pa.types.is_struct(kind):
+        children = [kind.field(index) for index in range(len(kind) if isinstance(kind, pa.Schema) else kind.num_fields)]
+        return [leaf for child in children for leaf in _leaves(child.type, f"{prefix}.{child.name}".lstrip("."))]
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _leaves(kind.value_type, f"{prefix}.list.element")
+    return [prefix]
+
+
+def _read_info(path: Path) -> PartInfo:
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return PartInfo(**json.loads(metadata[_METADATA]))
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(
+            "this file is not a part that sono-curate wrote", where=str(path), fix="move it away and run again"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

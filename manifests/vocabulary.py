@@ -1,0 +1,162 @@
+"""The vocabulary of standard planes and anatomical structures, read from ``planes.toml``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UserError
+
+SYSTEMS = ("head", "face", "heart", "abdomen", "upper_limb", "lower_limb")
+
+_Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Structure(BaseModel):
+    """An anatomical structure: its id, the words a caption uses for it, and other names it goes by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: _Identifier
+    name: str
+    synonyms: tuple[str, ...] = ()
+
+
+class Plane(BaseModel):
+    """A standard plane; ``structures`` are ids in caption priority, ``ga_weeks`` the gestational window in weeks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: _Identifier
+    name: str
+    synonyms: tuple[str, ...] = ()
+    system: Literal["head", "face", "heart", "abdomen", "upper_limb", "lower_limb"]
+    ga_weeks: tuple[int, int]
+    structures: tuple[_Identifier, ...] = Field(min_length=1)
+    source: str  # the guidance the entry follows
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: int
+    structures: list[Structure]
+    planes: list[Plane]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Planes and structures by id, in the file's order, which is also the order of class labels."""
+
+    planes: Mapping[str, Plane]
+    structures: Mapping[str, Structure]
+
+    @property
+    def plane_ids(self) -> tuple[str, ...]:
+        return tuple(self.planes)
+
+    def find_plane(self, text: str) -> str | None:
+        """The id of the plane that ``text`` names exactly (id, name or synonym; case and punctuation ignored)."""
+        return self._plane_index.get(normalise(text))
+
+    def find_structure(self, text: str) -> str | None:
+        """The id of the structure that ``text`` names exactly (id, name or synonym; case and punctuation ignored)."""
+        return self._structure_index.get(normalise(text))
+
+    def nearest_plane(self, text: str) -> str | None:
+        """The id of the plane whose name is most like ``text``, for error messages only."""
+        return _nearest(text, self._plane_index)
+
+    def nearest_structure(self, text: str) -> str | None:
+        return _nearest(text, self._structure_index)
+
+    def require_structure(self, text: str) -> str:
+        """Like ``find_structure``.
+
+        Raises:
+            UserError: no structure has that name.
+        """
+        found = self.find_structure(text)
+        if found is None:
+            nearest = self.nearest_structure(text)
+            raise UserError(
+                f"unknown structure {text!r}",
+                fix=f"did you mean {nearest!r}?" if nearest else "see planes.toml for the vocabulary",
+            )
+        return found
+
+    @cached_property
+    def _plane_index(self) -> dict[str, str]:
+        return _index(self.planes.values())
+
+    @cached_property
+    def _structure_index(self) -> dict[str, str]:
+        return _index(self.structures.values())
+
+
+def load(override: Path | None = None) -> Vocabulary:
+    """The packaged vocabulary, or the file ``override`` in its place.
+
+    Raises:
+        UserError: the file is missing, is no TOML, or breaks the vocabulary's rules; the text names the entry.
+    """
+    where = str(override) if override else "planes.toml"
+    try:
+        text = (override or resources.files(__package__).joinpath("planes.toml")).read_text(encoding="utf-8")
+        content = _File.model_validate(tomllib.loads(text))
+    except FileNotFoundError:
+        raise UserError(
+            "there is no such vocabulary file", where=where, fix="check [vocabulary] in sono.toml"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", where=where, fix="mend the line it names") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{place}: {first['msg']}", where=where, fix="mend that entry") from error
+    return _checked(content, where)
+
+
+def normalise(text: str) -> str:
+    """Lower case, every run of other characters than letters and digits one space."""
+    return re.sub(r"[^a-z0-9]+", " ", text.casefold()).strip()
+
+
+def _checked(content: _File, where: str) -> Vocabulary:
+    structures = {entry.id: entry for entry in content.structures}
+    for plane in content.planes:
+        low, high = plane.ga_weeks
+        if not 0 < low < high <= 45:
+            raise UserError(f"plane {plane.id}: ga_weeks {low}-{high} is no gestational window", where=where)
+        for structure in plane.structures:
+            if structure not in structures:
+                raise UserError(
+                    f"plane {plane.id}: structure {structure!r} is not listed under [[structures]]", where=where
+                )
+    for kind, entries in (("plane", content.planes), ("structure", content.structures)):
+        seen: dict[str, str] = {}
+        for entry in entries:
+            for name in {normalise(word) for word in (entry.id, entry.name, *entry.synonyms)}:
+                if seen.setdefault(name, entry.id) != entry.id or not name:
+                    raise UserError(f"two {kind}s are called {name!r}: {seen[name]} and {entry.id}", where=where)
+        if len({entry.id for entry in entries}) != len(entries):
+            raise UserError(f"a {kind} id stands twice", where=where)
+    return Vocabulary(planes={plane.id: plane for plane in content.planes}, structures=structures)
+
+
+def _index(entries: Iterable[Plane | Structure]) -> dict[str, str]:
+    return {normalise(word): entry.id for entry in entries for word in (entry.id, entry.name, *entry.synonyms)}
+
+
+def _nearest(text: str, index: Mapping[str, str]) -> str | None:
+    found = difflib.get_close_matches(normalise(text), list(index), n=1, cutoff=0.6)
+    return index[found[0]] if found else None
