@@ -20,7 +20,7 @@ REGION_SOURCES = ("sam", "onnx", "grabcut", "model", "import", "manual")
 REGION_STATUSES = ("proposed", "accepted", "edited", "rejected")
 
 RLE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.string())])
-"""COCO run-length encoding of a mask: ``size`` is [height, width] in px, ``counts`` the compressed runs, column-major."""
+"""COCO run-length encoding of a mask: ``size`` is [height, width] in px, ``counts`` the runs, by columns."""
 
 SECTOR = pa.struct(
     [

@@ -1,0 +1,103 @@
+"""What both command-line programs share: exit codes, the log of internal errors, and progress bars."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    import typer
+
+    from .stages import Progress
+
+EXIT_USER_ERROR, EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED = 1, 3, 130
+
+
+def run(app: typer.Typer, program: str) -> NoReturn:
+    """Run a Typer application as a program.
+
+    Exits with 0 when done, 1 when the user's input is at fault (one line), 2 for wrong usage, 3 for an internal error
+    (its traceback in a log file), 130 when interrupted.
+    """
+    try:
+        app(prog_name=program, standalone_mode=True)
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the outermost handler
+        log = _write_log(program, error)
+        print(f"{program}: internal error ({type(error).__name__}); please report it with {log}", file=sys.stderr)
+        sys.exit(EXIT_INTERNAL_ERROR)
+    sys.exit(0)
+
+
+def print_json(result: Mapping[str, object]) -> None:
+    print(json.dumps(result, indent=2, default=str))
+
+
+@contextlib.contextmanager
+def progress_bar(enabled: bool = True) -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr for ``run_stage``: parts, rows, exclusions, rate and remaining time."""
+    if not enabled:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = [
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("parts  {task.fields[rows]:,} rows, {task.fields[excluded]:,} excluded"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, int] = {}
+
+        def show(progress: Progress) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bar.add_task(progress.stage, total=None, rows=0, excluded=0)
+            bar.update(
+                bar.task_ids[tasks[progress.stage]],
+                total=progress.parts_total,
+                completed=progress.parts_done,
+                rows=progress.rows,
+                excluded=progress.exclusions,
+            )
+
+        yield show
+
+
+def _write_log(program: str, error: BaseException) -> Path:
+    """The stack without the messages: a library's message may quote a header's value."""
+    lines = [f"{program} {datetime.now(timezone.utc).isoformat(timespec='seconds')}"]
+    chain: BaseException | None = error
+    while chain is not None:
+        lines.append(f"{type(chain).__module__}.{type(chain).__qualname__}")
+        lines += [
+            f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
+            for frame in traceback.extract_tb(chain.__traceback__)
+        ]
+        chain = chain.__cause__ or chain.__context__
+    descriptor, path = tempfile.mkstemp(prefix=f"{program}-", suffix=".log")  # mode 0600
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.write("\n".join(lines) + "\n")
+    return Path(path)
