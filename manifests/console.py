@@ -5,22 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .errors import UserError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import typer
 
     from .stages import Progress
 
 EXIT_USER_ERROR, EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED = 1, 3, 130
+
+
+class Interrupted(BaseException):
+    """Ctrl-C."""
 
 
 def run(app: typer.Typer, program: str) -> NoReturn:
@@ -29,14 +36,16 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     Exits with 0 when done, 1 when the user's input is at fault (one line), 2 for wrong usage, 3 for an internal error
     (its traceback in a log file), 130 when interrupted.
     """
+    # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(prog_name=program, standalone_mode=True)
+        app(prog_name=program)
+    except Interrupted:
+        print(f"{program}: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -58,7 +67,14 @@ def progress_bar(enabled: bool = True) -> Iterator[Callable[[Progress], None]]:
         yield lambda _: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
 
     columns = [
@@ -70,13 +86,13 @@ def progress_bar(enabled: bool = True) -> Iterator[Callable[[Progress], None]]:
         TimeRemainingColumn(),
     ]
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(progress: Progress) -> None:
             if progress.stage not in tasks:
                 tasks[progress.stage] = bar.add_task(progress.stage, total=None, rows=0, excluded=0)
             bar.update(
-                bar.task_ids[tasks[progress.stage]],
+                tasks[progress.stage],
                 total=progress.parts_total,
                 completed=progress.parts_done,
                 rows=progress.rows,
@@ -86,9 +102,13 @@ def progress_bar(enabled: bool = True) -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted
+
+
 def _write_log(program: str, error: BaseException) -> Path:
     """The stack without the messages: a library's message may quote a header's value."""
-    lines = [f"{program} {datetime.now(timezone.utc).isoformat(timespec='seconds')}"]
+    lines = [f"{program} {datetime.now(UTC).isoformat(timespec='seconds')}"]
     chain: BaseException | None = error
     while chain is not None:
         lines.append(f"{type(chain).__module__}.{type(chain).__qualname__}")

@@ -30,6 +30,10 @@ class Pseudonymizer:
     def study(self, study_id: str) -> str:
         return self._digest("study", study_id.strip())
 
+    def only_study(self, patient_key: str) -> str:
+        """The study of a patient for whom no study is named: all of the patient's frames and records are in it."""
+        return self._digest("study of patient", patient_key)
+
     def series(self, series_id: str) -> str:
         return self._digest("series", series_id.strip())
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -41,7 +41,11 @@ class StageOutput(NamedTuple):
 
 
 class Stage(Protocol):
-    """One step of the flow. Implementations are frozen dataclasses, so that they pickle and cannot drift."""
+    """One step of the flow. Implementations are frozen dataclasses, so that they pickle and cannot drift.
+
+    Every input row stands for itself and has a ``source_key`` (and ``frame_index``, where it is about one frame), so
+    that it can be named when it is excluded.
+    """
 
     @property
     def name(self) -> str: ...
@@ -76,10 +80,28 @@ class Part:
     load: Callable[[], pa.Table]
 
 
-class Engine(Protocol):
-    """Calls a picklable function on every argument, in any order, possibly elsewhere; yields as results come."""
+@dataclass(frozen=True)
+class Crashed(Generic[Argument]):
+    """What an engine yields for an argument whose worker process died, as native decoders on bad files can make it."""
 
-    def __call__(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]: ...
+    argument: Argument
+
+
+class Engine(Protocol):
+    """Calls a picklable function on every argument, in any order, possibly elsewhere; yields as results come.
+
+    An exception of the function ends the run. An argument that kills its worker process is tried again alone, and
+    when it does so again it is yielded as ``Crashed``; the other arguments still get their results.
+    """
+
+    def __call__(
+        self, function: Callable[[Argument], Result], arguments: Sequence[Argument]
+    ) -> Iterator[Result | Crashed[Argument]]: ...
+
+
+def in_process(function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
+    """The simplest engine: one part after the other in this process, without protection from crashes."""
+    return map(function, arguments)
 
 
 @dataclass(frozen=True)
@@ -143,9 +165,9 @@ def run_stage(
         progress(Progress(stage.name, len(parts), report.computed + report.up_to_date, report.rows, excluded))
 
     tell()
-    for info in engine(_run_task, todo):
+    for result in engine(_run_task, todo):
         report.computed += 1
-        _add(report, info)
+        _add(report, _run_by_rows(result.argument, engine) if isinstance(result, Crashed) else result)
         tell()
     current = {part.name for part in parts}
     for name, info in present.items():
@@ -170,9 +192,46 @@ class _Task(NamedTuple):
 
 
 def _run_task(task: _Task) -> PartInfo:
-    """Compute one part and write it. The exclusions go first: the table's own file is what marks the part done."""
+    return _write_output(task, task.stage(task.part.load()))
+
+
+class _Rows(NamedTuple):
+    stage: Stage
+    number: int
+    rows: pa.Table
+
+
+def _run_by_rows(task: _Task, engine: Engine) -> PartInfo:
+    """A part that kills its worker, row by row: only the rows that do so are lost, and they are counted."""
+    rows = task.part.load()
+    slices = [_Rows(task.stage, index, rows.slice(index, 1)) for index in range(rows.num_rows)]
+    outputs: dict[int, StageOutput] = {}
+    for result in engine(_run_rows, slices):
+        if isinstance(result, Crashed):
+            row = result.argument.rows.to_pylist()[0]
+            exclusion = Exclusion(
+                row["source_key"], "crashed", "a library crashed while working on it", row.get("frame_index")
+            )
+            outputs[result.argument.number] = StageOutput(task.stage.output.empty(), [exclusion])
+        else:
+            outputs[result[0]] = result[1]
+    ordered = [outputs[index] for index in sorted(outputs)]
+    return _write_output(
+        task,
+        StageOutput(
+            pa.concat_tables([output.table for output in ordered]),
+            [exclusion for output in ordered for exclusion in output.exclusions],
+        ),
+    )
+
+
+def _run_rows(rows: _Rows) -> tuple[int, StageOutput]:
+    return rows.number, rows.stage(rows.rows)
+
+
+def _write_output(task: _Task, output: StageOutput) -> PartInfo:
+    """The exclusions go first: the table's own file is what marks the part done."""
     stage = task.stage
-    output = stage(task.part.load())
     counts: dict[str, int] = {}
     for exclusion in output.exclusions:
         counts[exclusion.reason] = counts.get(exclusion.reason, 0) + 1

@@ -1,0 +1,84 @@
+"""Finding the files of an archive, and cutting them into parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sono.manifests.errors import UserError
+from sono.manifests.pseudonyms import Pseudonymizer
+
+_PART_FILES = 64  # on average
+_PART_FILES_MOST = 4 * _PART_FILES
+_PART_BYTES_MOST = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of an archive. ``relative`` may hold a patient's name: it is hashed, never stored and never printed."""
+
+    path: Path
+    relative: str  # POSIX, from the ingested folder
+    source_key: str
+    name_key: str
+    size: int
+    mtime_ns: int
+
+
+def find_files(folder: Path, keys: Pseudonymizer, skip: Iterable[Path] = ()) -> list[SourceFile]:
+    """Every regular file below ``folder``, sorted by its relative path; hidden files and folders are left out.
+
+    Raises:
+        UserError: the folder is missing or holds no file.
+    """
+    if not folder.is_dir():
+        what = "not a folder" if folder.exists() else "there is no such folder"
+        raise UserError(what, where=str(folder), fix="name the folder that holds the files")
+    skipped = {path.resolve() for path in skip}
+    found = [_describe(path, folder, keys) for path in _walk(folder) if path.resolve() not in skipped]
+    if not found:
+        raise UserError("the folder holds no files", where=str(folder), fix="name the folder that holds the files")
+    return sorted(found, key=lambda file: file.relative)
+
+
+def cut(
+    files: Sequence[SourceFile], size: Callable[[SourceFile], int] = lambda file: file.size
+) -> Iterator[list[SourceFile]]:
+    """Cut a sorted list into parts where the files' own keys say so.
+
+    A file's key decides whether a part ends behind it, so a file that is added or taken away changes the part it is in
+    and, at most, a few behind it, whatever the length of the list: everything else is found up to date.
+    """
+    part: list[SourceFile] = []
+    total = 0
+    for file in files:
+        part.append(file)
+        total += size(file)
+        ends = int(file.source_key[:8], 16) % _PART_FILES == 0
+        if ends or len(part) >= _PART_FILES_MOST or total >= _PART_BYTES_MOST:
+            yield part
+            part, total = [], 0
+    if part:
+        yield part
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise UserError(
+            "a folder below this one cannot be read", where=str(folder), fix="check its permissions"
+        ) from error
+
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _describe(path: Path, folder: Path, keys: Pseudonymizer) -> SourceFile:
+    relative = path.relative_to(folder).as_posix()
+    status = path.stat()
+    return SourceFile(path, relative, keys.source(relative), keys.name(relative), status.st_size, status.st_mtime_ns)

@@ -1,0 +1,89 @@
+"""Splits that no patient and no duplicate crosses.
+
+Whole patients are assigned by a keyed hash, not by quota, so that a patient keeps its split when the archive grows:
+a test patient of last year is never trained on this year. Patients who share a duplicate image move together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """How to split: the shares of validation and test (the rest is train), a seed, and a center held out as test.
+
+    With ``holdout_center`` the test split is that center and nothing else.
+    """
+
+    validation: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+    holdout_center: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation < 0 or self.test < 0 or self.validation + self.test >= 1:
+            raise UserError(
+                f"shares of {self.validation} validation and {self.test} test leave nothing to train on",
+                fix="choose shares that add up to less than 1",
+            )
+
+
+def assign(
+    patients: Iterable[tuple[str, str | None]],
+    duplicates: Iterable[tuple[str, str]],
+    plan: SplitPlan,
+) -> dict[str, str]:
+    """The split of every patient.
+
+    Args:
+        patients: (patient_key, center) pairs, one for each center a patient was seen in.
+        duplicates: (duplicate_group, patient_key) pairs; patients of one group end in one split.
+        plan: shares, seed and held-out center.
+
+    Raises:
+        UserError: no patient was seen in the held-out center.
+    """
+    centers: dict[str, set[str | None]] = {}
+    for patient, center in patients:
+        centers.setdefault(patient, set()).add(center)
+    leader = _join(centers, duplicates)
+    held_out = {leader[patient] for patient, seen in centers.items() if plan.holdout_center in seen}
+    if plan.holdout_center is not None and not held_out:
+        known = ", ".join(sorted({str(center) for seen in centers.values() for center in seen}))
+        raise UserError(f"no frame comes from center {plan.holdout_center!r}", fix=f"centers here: {known}")
+    if plan.holdout_center is None:
+        held_out = set()
+    return {patient: _split(leader[patient], leader[patient] in held_out, plan) for patient in centers}
+
+
+def _join(patients: Mapping[str, object], duplicates: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """For every patient the least key among those joined to it by duplicates."""
+    parent = {patient: patient for patient in patients}
+
+    def root(patient: str) -> str:
+        while parent[patient] != patient:
+            parent[patient] = parent[parent[patient]]
+            patient = parent[patient]
+        return patient
+
+    first: dict[str, str] = {}
+    for group, patient in duplicates:
+        one, other = sorted((root(first.setdefault(group, patient)), root(patient)))
+        parent[other] = one
+    return {patient: root(patient) for patient in patients}
+
+
+def _split(leader: str, held_out: bool, plan: SplitPlan) -> str:
+    if held_out:
+        return "test"
+    digest = hashlib.sha256(f"{plan.seed}/{leader}".encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    test = plan.test if plan.holdout_center is None else 0.0
+    if position < test:
+        return "test"
+    return "validation" if position < test + plan.validation else "train"
