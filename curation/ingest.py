@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES, TableSpec
 from sono.manifests.stages import Engine, Exclusion, Part, Progress, RunReport, StageOutput, run_stage
 from sono.manifests.store import TableStore
@@ -388,12 +389,8 @@ def _check_paths(store: TableStore, plans: Sequence[_Plan]) -> None:
     if not other:
         return
     paths = [str(store.path(FRAMES, name)) for name in other]
-    known = {
-        row[0]
-        for row in duckdb.sql(
-            "SELECT DISTINCT source_key FROM read_parquet($paths)", params={"paths": paths}
-        ).fetchall()
-    }
+    rows = query("SELECT DISTINCT source_key FROM read_parquet($paths)", {"paths": paths})
+    known = set(rows["source_key"].to_pylist())
     if not known.isdisjoint(seen):
         raise UserError(
             f"{len(known & seen)} files have the same path as files ingested from another folder before",

@@ -20,9 +20,14 @@ def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="sono-duckdb-") as folder:
-        config = {"memory_limit": MEMORY_LIMIT, "temp_directory": folder, "preserve_insertion_order": "false"}
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": folder,
+            "preserve_insertion_order": False,
+        }
         with duckdb.connect(":memory:", config=config) as connection:
             for name, table in tables.items():
                 connection.register(name, table)
-            result: pa.Table = connection.execute(sql, dict(parameters or {})).to_arrow_table()
-            return result
+            relation = connection.sql(sql, params=dict(parameters or {}))
+            assert relation is not None, "a statement that gives no rows"
+            return relation.to_arrow_table()
