@@ -1,0 +1,118 @@
+"""A workspace as ingest and review leave it, built through the table store."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sono.captioning.caption import CaptionReport, caption_workspace
+from sono.manifests import workspace as workspaces
+from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, TableSpec
+from sono.manifests.stages import Progress, in_process
+from sono.manifests.store import PartInfo
+from sono.manifests.workspace import Workspace
+
+PATIENT, STUDY = "PAT-1", "1.2.840.1"
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 6), 40).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A workspace, and the few things the tests do with it."""
+
+    workspace: Workspace
+    folder: Path
+
+    def frame(
+        self, name: str, plane: str | None = "transthalamic", study: str = STUDY, patient: str = PATIENT
+    ) -> dict[str, object]:
+        keys = self.workspace.keys
+        source_key = keys.source(name)
+        return {
+            "frame_id": keys.frame(source_key, 0),
+            "image": {"bytes": png(), "path": None},
+            "height": 6,
+            "width": 8,
+            "crop": [0, 0, 8, 6],
+            "patient_key": keys.patient(patient),
+            "study_key": keys.study(study),
+            "source_key": source_key,
+            "source_sha256": "0" * 64,
+            "frame_index": 0,
+            "plane": plane,
+            "pixel_sha256": "0" * 64,
+            "burned_in_text": "none",
+        }
+
+    def region(self, frame: dict[str, object], structure: str, status: str = "accepted") -> dict[str, object]:
+        return {
+            "region_id": self.workspace.keys.region(str(frame["frame_id"]), structure, "manual"),
+            "frame_id": frame["frame_id"],
+            "structure": structure,
+            "mask": {"size": [6, 8], "counts": "0"},
+            "area_px": 4,
+            "bbox": [0, 0, 2, 2],
+            "source": "manual",
+            "status": status,
+        }
+
+    def write(self, table: TableSpec, part: str, rows: list[dict[str, object]]) -> None:
+        info = PartInfo(name=part, stage=table.name, fingerprint="by hand", scope="", rows=len(rows))
+        self.workspace.store.write(table, info, table.from_rows(rows))
+
+    def frames(self, part: str, *rows: dict[str, object]) -> None:
+        self.write(FRAMES, part, list(rows))
+
+    def regions(self, part: str, *rows: dict[str, object]) -> None:
+        self.write(REGIONS, part, list(rows))
+
+    def csv(self, *lines: str, name: str = "records.csv") -> Path:
+        path = self.folder / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    def caption(
+        self, *records: Path, templates: Path | None = None, told: list[Progress] | None = None
+    ) -> CaptionReport:
+        heard: list[Progress] = told if told is not None else []
+        return caption_workspace(self.workspace, records, templates=templates, engine=in_process, progress=heard.append)
+
+    def rows(self, table: TableSpec) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = self.workspace.store.read_all(table).to_pylist()
+        return found
+
+    def texts(self) -> list[str]:
+        return [str(row["text"]) for row in self.rows(CAPTIONS)]
+
+    def records(self) -> list[dict[str, object]]:
+        return self.rows(RECORDS)
+
+    def exclusions(self, stage: str) -> list[dict[str, object]]:
+        return [row for row in self.rows(EXCLUSIONS) if row["stage"] == stage]
+
+    def reasons(self, stage: str) -> list[object]:
+        return [row["reason"] for row in self.exclusions(stage)]
+
+    def written(self, tables: Sequence[TableSpec] = (RECORDS, CAPTIONS, EXCLUSIONS)) -> dict[str, bytes]:
+        """Every file of the tables by its path within the workspace."""
+        store = self.workspace.store
+        paths = [path for table in tables for path in store.paths(table)]
+        return {str(path.relative_to(self.workspace.path)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Clinic:
+    workspace = workspaces.create(tmp_path / "workspace", "Center")
+    folder = tmp_path / "records"
+    folder.mkdir()
+    return Clinic(workspace, folder)
