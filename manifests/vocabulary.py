@@ -138,6 +138,8 @@ def _checked(content: _File, where: str) -> Vocabulary:
         if not 0 < low < high <= 45:
             raise UserError(f"plane {plane.id}: ga_weeks {low}-{high} is no gestational window", where=where)
         for structure in plane.structures:
+            if plane.structures.count(structure) > 1:
+                raise UserError(f"plane {plane.id}: structure {structure!r} stands twice", where=where)
             if structure not in structures:
                 raise UserError(
                     f"plane {plane.id}: structure {structure!r} is not listed under [[structures]]", where=where
@@ -146,7 +148,9 @@ def _checked(content: _File, where: str) -> Vocabulary:
         seen: dict[str, str] = {}
         for entry in entries:
             for name in {normalise(word) for word in (entry.id, entry.name, *entry.synonyms)}:
-                if seen.setdefault(name, entry.id) != entry.id or not name:
+                if not name:
+                    raise UserError(f"{kind} {entry.id}: a name has no letter or digit", where=where)
+                if seen.setdefault(name, entry.id) != entry.id:
                     raise UserError(f"two {kind}s are called {name!r}: {seen[name]} and {entry.id}", where=where)
         if len({entry.id for entry in entries}) != len(entries):
             raise UserError(f"a {kind} id stands twice", where=where)
