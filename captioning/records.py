@@ -96,7 +96,7 @@ def record_parts(entries: Sequence[Entry], keys: Pseudonymizer) -> list[Part]:
     parts: dict[str, Part] = {}
     for start in range(0, len(entries), ROWS_PER_PART):
         rows = [_as_row(entry) for entry in entries[start : start + ROWS_PER_PART]]
-        digest = keys.content(json.dumps([start, rows], sort_keys=True))
+        digest = keys.content(json.dumps([start, [_decisive(row) for row in rows]], sort_keys=True))
         table = pa.Table.from_pylist(rows, schema=_ENTRIES)
         parts[digest] = Part(name=digest[:16], digest=digest, load=functools.partial(_given, table))
     return list(parts.values())
@@ -185,6 +185,11 @@ def _as_row(entry: Entry) -> dict[str, object]:
         "reason": fault.reason if fault else None,
         "message": f"{entry.place}: {fault.text}" if fault else None,
     }
+
+
+def _decisive(row: Mapping[str, object]) -> dict[str, object]:
+    """What of a row shows in the output. A sound row's key does not, and it changes with any edit of its file."""
+    return {name: value for name, value in row.items() if row["reason"] is not None or name != "source_key"}
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, object]:

@@ -59,19 +59,21 @@ def load_templates(folder: Path | None = None) -> TemplatePack:
 
 
 def check_templates(templates: TemplatePack, vocabulary: Vocabulary) -> None:
-    """Render every sentence that a run could need: each plane, structure and week.
+    """Render a sentence about each plane in each week, and about each structure of each plane.
 
     Raises:
         UserError: a template does not render, or its sentence is empty, has several lines, holds a number besides the
             gestational age, or a word that is neither the template's nor the vocabulary's.
     """
     writer = Writer(templates, vocabulary)
+    weeks = range(GA_DAYS[0] // 7, GA_DAYS[1] // 7 + 1)
     for plane in vocabulary.planes.values():
-        for ga in range(GA_DAYS[0] // 7, GA_DAYS[1] // 7 + 1):
+        for ga in weeks:
             writer.frame(ga, plane.id, plane.structures)
-            for structure in plane.structures:
-                writer.frame(ga, plane.id, (structure,))
-                writer.region(ga, plane.id, structure)
+            writer.region(ga, plane.id, plane.structures[0])
+        for structure in plane.structures:
+            writer.frame(weeks[0], plane.id, (structure,))
+            writer.region(weeks[0], plane.id, structure)
 
 
 @dataclass(frozen=True)
