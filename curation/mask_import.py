@@ -162,6 +162,7 @@ class MaskImportStage:
         return {
             "region_id": self.keys.region(frame["frame_id"], self.structure, "import"),
             "frame_id": frame["frame_id"],
+            "pixel_sha256": frame["pixel_sha256"],
             "structure": self.structure,
             "mask": masks.encode(mask),
             "area_px": masks.area_px(mask),
@@ -203,7 +204,8 @@ _INPUT = pa.schema(
 )
 _FRAME_SUFFIX = re.compile(r"^(.*)_f(\d+)$")
 _FRAME_COLUMNS = (
-    "frame_id, source_key, name_key, frame_index, frame_count, height, width, source_height, source_width, crop"
+    "frame_id, source_key, name_key, frame_index, frame_count, height, width, source_height, source_width, crop, "
+    "pixel_sha256"
 )
 
 _Frame = dict[str, object]

@@ -152,6 +152,7 @@ REGIONS = TableSpec(
         {
             "region_id": pa.string(),
             "frame_id": pa.string(),
+            "pixel_sha256": pa.string(),  # of the frame as it was when the mask was drawn or imported
             "structure": pa.string(),
             "mask": RLE,
             "area_px": pa.int64(),

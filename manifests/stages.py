@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import pyarrow as pa
 
 from .schemas import EXCLUSIONS, SCHEMA_VERSION, TableSpec
-from .store import PartInfo, TableStore
+from .store import PartInfo
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -87,6 +87,18 @@ class Crashed(Generic[Argument]):
     argument: Argument
 
 
+class PartStore(Protocol):
+    """Where parts are kept. Picklable, and without state besides where it is."""
+
+    def parts(self, table: TableSpec) -> dict[str, PartInfo]: ...
+
+    def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None: ...
+
+    def write_exclusions(self, info: PartInfo, content: pa.Table) -> None: ...
+
+    def remove(self, table: TableSpec, name: str, stage: str) -> None: ...
+
+
 class Engine(Protocol):
     """Calls a picklable function on every argument, in any order, possibly elsewhere; yields as results come.
 
@@ -136,7 +148,7 @@ def fingerprint(stage: Stage, part: Part) -> str:
 def run_stage(
     stage: Stage,
     parts: Sequence[Part],
-    store: TableStore,
+    store: PartStore,
     *,
     engine: Engine,
     scope: str = "",
@@ -177,7 +189,7 @@ def run_stage(
     return report
 
 
-def stale_parts(stage: Stage, parts: Sequence[Part], store: TableStore) -> int:
+def stale_parts(stage: Stage, parts: Sequence[Part], store: PartStore) -> int:
     """How many of ``parts`` a run would compute."""
     present = store.parts(stage.output)
     return sum(part.name not in present or present[part.name].fingerprint != fingerprint(stage, part) for part in parts)
@@ -186,7 +198,7 @@ def stale_parts(stage: Stage, parts: Sequence[Part], store: TableStore) -> int:
 class _Task(NamedTuple):
     stage: Stage
     part: Part
-    store: TableStore
+    store: PartStore
     fingerprint: str
     scope: str
 

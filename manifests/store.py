@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -52,7 +52,7 @@ class TableStore:
         Raises:
             UserError: a file cannot be read as a part of ours.
         """
-        found = (_read_info(path) for path in sorted(self.folder(table).glob("part-*.parquet")))
+        found = (read_info(path) for path in sorted(self.folder(table).glob("part-*.parquet")))
         return {info.name: info for info in found}
 
     def paths(self, table: TableSpec) -> list[Path]:
@@ -72,12 +72,12 @@ class TableStore:
 
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
         """Write one part atomically: after this returns it is on the disk, and at no moment is half of it visible."""
-        _write_part(self.path(table, info.name), table, info, content)
+        write_part(self.path(table, info.name), table, info, content)
 
     def write_exclusions(self, info: PartInfo, content: pa.Table) -> None:
         path = self.path(EXCLUSIONS, f"{info.stage}-{info.name}")
         if content.num_rows:
-            _write_part(path, EXCLUSIONS, info, content)
+            write_part(path, EXCLUSIONS, info, content)
         else:
             path.unlink(missing_ok=True)
 
@@ -130,17 +130,33 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
-def _write_part(path: Path, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
+def write_part(
+    path: Path,
+    table: TableSpec,
+    info: PartInfo,
+    content: pa.Table,
+    *,
+    metadata: Mapping[bytes, bytes] | None = None,
+    row_group_rows: int | None = None,
+) -> None:
+    """Write one Parquet file atomically, with what is known about it and ``metadata`` in its schema's metadata."""
     if content.schema.names != table.schema.names:
         raise ValueError(f"{table.name}: columns {content.schema.names} are not the schema's")
-    schema = table.schema.with_metadata({_METADATA: json.dumps(asdict(info), sort_keys=True).encode()})
-    rows = content.cast(table.schema).replace_schema_metadata(schema.metadata)
-    leaves = _leaves(schema)
+    own = {_METADATA: json.dumps(asdict(info), sort_keys=True).encode()}
+    rows = content.cast(table.schema).replace_schema_metadata({**own, **(metadata or {})})
+    leaves = _leaves(table.schema)
     compression = {leaf: "none" if leaf in _UNCOMPRESSED else "zstd" for leaf in leaves}
-    dictionary = [leaf for leaf in leaves if leaf not in _UNCOMPRESSED]
+    coded = [leaf for leaf in leaves if leaf not in _UNCOMPRESSED]
 
     def write(file: IO[bytes]) -> None:
-        pq.write_table(rows, file, compression=compression, use_dictionary=dictionary, write_statistics=dictionary)
+        pq.write_table(
+            rows,
+            file,
+            compression=compression,
+            use_dictionary=coded,
+            write_statistics=coded,
+            row_group_size=row_group_rows,
+        )
 
     write_atomically(path, write)
 
@@ -155,7 +171,12 @@ def _leaves(kind: pa.DataType | pa.Schema, prefix: str = "") -> list[str]:
     return [prefix]
 
 
-def _read_info(path: Path) -> PartInfo:
+def read_info(path: Path) -> PartInfo:
+    """What a part's metadata says of it.
+
+    Raises:
+        UserError: the file is damaged or not ours.
+    """
     try:
         metadata = pq.read_schema(path).metadata or {}
         return PartInfo(**json.loads(metadata[_METADATA]))

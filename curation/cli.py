@@ -1,0 +1,326 @@
+"""The ``sono-curate`` command: parse, call one library function, print."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from sono.manifests import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sono.manifests.stages import Progress, RunReport
+    from sono.manifests.workspace import Workspace
+
+    from .engines import LocalEngine
+
+app = typer.Typer(
+    name="sono-curate",
+    help="Turn a hospital's fetal ultrasound archive into a dataset that can be trained on.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+masks_app = typer.Typer(help="Masks of anatomical structures.", no_args_is_help=True)
+app.add_typer(masks_app, name="masks")
+
+WorkspaceArgument = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="Folder that sono-curate init made.")]
+WorkersOption = Annotated[int, typer.Option(help="Processes; 0 takes one for each processor.", min=0)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+
+
+class MaskFormat(enum.StrEnum):
+    """How masks lie in a folder."""
+
+    png = "png"
+    outline = "outline"
+
+
+def main() -> NoReturn:
+    """Entry point of ``sono-curate``."""
+    console.run(app, "sono-curate")
+
+
+@app.command()
+def init(
+    workspace: Annotated[Path, typer.Argument(metavar="WORKSPACE", help="New folder to make.")],
+    center: Annotated[str, typer.Option(help="Name of the hospital, as it may stand in a dataset.")] = "center",
+) -> None:
+    """Make a workspace: its configuration, and the key that pseudonyms are made with.
+
+    Example: `sono-curate init archive --center "Hospital A"`
+    """
+    from sono.manifests.workspace import create
+
+    create(workspace, center)
+    print(f"Made {workspace}. Back up {workspace / 'secret.key'}: without it no new file finds its patient again.")
+    print(f"Next: sono-curate ingest {workspace} SOURCE")
+
+
+@app.command()
+def ingest(
+    workspace: WorkspaceArgument,
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders with DICOM files or images.")],
+    metadata: Annotated[
+        Path | None,
+        typer.Option(help="CSV with columns file, patient_id; optional study_id, plane, center, pixel_mm, date."),
+    ] = None,
+    patient_regex: Annotated[
+        str | None, typer.Option(help="Finds the patient in a file's path below SOURCE: its first group.")
+    ] = None,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Read ultrasound files into the workspace, without anything that identifies a patient.
+
+    Running it again reads only what is new or changed.
+
+    Example: `sono-curate ingest archive /data/scans --metadata scans.csv`
+    """
+    from .ingest import ingest as run
+
+    with _run(workspace, workers, as_json) as (opened, engine, progress):
+        reports = run(opened, sources, engine=engine, metadata=metadata, patient_regex=patient_regex, progress=progress)
+    if as_json:
+        console.print_json({"sources": [asdict(report) for report in reports]})
+        return
+    for number, report in enumerate(reports, start=1):
+        place = f"folder {number} of {len(reports)}: " if len(reports) > 1 else ""
+        print(f"{place}{report.files:,} files, {report.run.rows:,} frames. {_work(report.run)}")
+        _print_exclusions(report.run.exclusions)
+        if report.unused_metadata_rows:
+            print(f"  {report.unused_metadata_rows:,} rows of the metadata name no file here")
+    for warning in reports[0].warnings[:10]:
+        print(f"  {metadata}, {warning}")
+    if len(reports[0].warnings) > 10:
+        print(f"  ... and {len(reports[0].warnings) - 10:,} more such rows")
+    print(f"Next: sono-curate qc {workspace}")
+
+
+@app.command()
+def qc(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: JsonOption = False) -> None:
+    """Measure every frame, judge it, and write a page that shows the result.
+
+    Example: `sono-curate qc archive`
+    """
+    from .qc import qc as run
+    from .qc_report import write_qc_report
+    from .status import status as read_status
+
+    with _run(workspace, workers, as_json) as (opened, engine, progress):
+        report = run(opened, engine=engine, progress=progress)
+        page = write_qc_report(opened)
+        verdicts = read_status(opened).verdicts
+    if as_json:
+        console.print_json({"run": asdict(report), "verdicts": verdicts, "report": str(page)})
+        return
+    print(f"{report.rows:,} frames: {_counts(verdicts)}. {_work(report)}")
+    print(f"Look at {page}")
+
+
+@masks_app.command("import")
+def masks_import(
+    workspace: WorkspaceArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with mask images, named like the frames.")],
+    structure: Annotated[str, typer.Option(help="The structure that is drawn, as in planes.toml.")],
+    mask_format: Annotated[
+        MaskFormat, typer.Option("--format", help="png: drawn areas. outline: closed lines, to be filled.")
+    ] = MaskFormat.png,
+    suffix: Annotated[str, typer.Option(help="What mask names have behind the image's name, as _mask.")] = "",
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring in masks that people drew elsewhere. They count as accepted.
+
+    Example: `sono-curate masks import archive /data/masks --structure head --suffix _mask`
+    """
+    from .mask_import import import_masks
+
+    with _run(workspace, workers, as_json) as (opened, engine, progress):
+        report = import_masks(
+            opened,
+            folder,
+            structure=structure,
+            mask_format=mask_format.value,
+            suffix=suffix,
+            engine=engine,
+            progress=progress,
+        )
+    if as_json:
+        console.print_json({"run": asdict(report)})
+        return
+    print(f"{report.rows:,} regions. {_work(report)}")
+    _print_exclusions(report.exclusions)
+
+
+@app.command()
+def caption(
+    workspace: WorkspaceArgument,
+    records: Annotated[list[Path], typer.Option(help="CSV of clinical records, or a folder of them; may be repeated.")],
+    templates: Annotated[Path | None, typer.Option(help="Folder with global.jinja and region.jinja.")] = None,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write captions for frames and regions from clinical records.
+
+    Example: `sono-curate caption archive --records records.csv`
+    """
+    from sono.captioning.caption import caption_workspace
+
+    with _run(workspace, workers, as_json) as (opened, engine, progress):
+        report = caption_workspace(opened, records, templates=templates, engine=engine, progress=progress)
+    if as_json:
+        console.print_json(asdict(report))
+        return
+    counts = report.counts
+    print(f"{report.records.rows:,} records. {_work(report.records)}")
+    _print_exclusions(report.records.exclusions)
+    print(
+        f"{counts.global_captions:,} captions of frames, {counts.region_captions:,} of regions.", _work(report.captions)
+    )
+    _print_exclusions(report.captions.exclusions)
+    for count, what in (
+        (counts.records_unmatched, "records belong to no frame"),
+        (counts.records_in_conflict, "records date the pregnancy in two ways that disagree; the first was used"),
+    ):
+        if count:
+            print(f"  {count:,} {what}")
+    print(f"Next: sono-curate build {workspace} OUT")
+
+
+@app.command()
+def build(
+    workspace: WorkspaceArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the dataset.")],
+    max_side: Annotated[int | None, typer.Option(metavar="PX", help="Scale longer sides down to this.")] = None,
+    holdout_center: Annotated[
+        str | None, typer.Option(metavar="NAME", help="This center becomes the test split.")
+    ] = None,
+    validation: Annotated[float, typer.Option(help="Share of patients for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of patients for the test.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Decides which patients go where.")] = 0,
+    allow_unchecked_text: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unchecked-text", help="You know that no name is burned into the pixels: take frames not checked."
+        ),
+    ] = False,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the dataset of accepted, captioned frames, with splits that no patient crosses.
+
+    Example: `sono-curate build archive dataset --max-side 512`
+    """
+    from sono.manifests.splits import SplitPlan
+
+    from .build import build as run
+
+    plan = SplitPlan(validation, test, seed, holdout_center)
+    with _run(workspace, workers, as_json) as (opened, engine, progress):
+        report = run(
+            opened,
+            out,
+            plan=plan,
+            max_side_px=max_side,
+            allow_unchecked_text=allow_unchecked_text,
+            engine=engine,
+            progress=progress,
+        )
+    if as_json:
+        console.print_json(asdict(report))
+        return
+    for split, rows in report.splits.items():
+        print(f"{split:<11}{rows:>9,} frames of {report.patients[split]:,} patients")
+    print(f"{report.regions:,} regions. {report.shards_written} shards written, {report.shards_up_to_date} up to date.")
+    _print_exclusions(report.left_out)
+    print(f"Next: sono-train pretrain {out} --out RUN --recipe tiny")
+
+
+@app.command()
+def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
+    """Show what the workspace holds, what is stale and what to do next.
+
+    Example: `sono-curate status archive`
+    """
+    from sono.manifests.workspace import open_workspace
+
+    from .status import status as read
+
+    found = read(open_workspace(workspace))
+    if as_json:
+        console.print_json(asdict(found))
+        return
+    print(f"center      {found.center}")
+    print(f"frames      {found.frames:,} of {found.patients:,} patients: {_counts(found.frames_by_plane)}")
+    print(f"qc          {_counts(found.verdicts)}")
+    print(f"regions     {sum(found.regions.values()):,}: {_counts(found.regions)}")
+    print(f"records     {found.records:,}")
+    print(f"captions    {found.captions:,}")
+    for stage, reasons in found.exclusions.items():
+        print(f"left out    {stage}: {_counts(reasons)}")
+    for stage, parts in found.stale.items():
+        print(f"stale       {stage}: {parts} parts")
+    print(f"next        {found.next_step}")
+
+
+@app.command()
+def exclusions(
+    workspace: WorkspaceArgument,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that was ingested: names its files, on this terminal only; may be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was left out, file by file.
+
+    The workspace stores no file names. With --source the names in that folder are hashed again and shown.
+
+    Example: `sono-curate exclusions archive --source /data/scans`
+    """
+    from sono.manifests.workspace import open_workspace
+
+    from .exclusions import list_exclusions
+
+    rows = list_exclusions(open_workspace(workspace), source or [])
+    if as_json:
+        console.print_json({"exclusions": [asdict(row) for row in rows]})
+        return
+    for row in rows:
+        frame = "" if row.frame_index is None else f" frame {row.frame_index}"
+        print(f"{row.name or row.source_key}{frame}: {row.stage}: {row.reason}: {row.message}")
+
+
+@contextmanager
+def _run(path: Path, workers: int, quiet: bool) -> Iterator[tuple[Workspace, LocalEngine, Callable[[Progress], None]]]:
+    """What every writing command needs: the workspace held for writing, an engine and a progress bar."""
+    from sono.manifests.workspace import open_workspace
+
+    from .engines import LocalEngine, default_workers
+
+    workspace = open_workspace(path)
+    engine = LocalEngine(workers or default_workers())
+    with workspace.writing(), console.progress_bar(enabled=not quiet) as progress:
+        yield workspace, engine, progress
+
+
+def _work(report: RunReport) -> str:
+    removed = f", {report.removed} removed" if report.removed else ""
+    return f"{report.computed} parts computed, {report.up_to_date} up to date{removed}."
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
+
+
+def _print_exclusions(counts: Mapping[str, int]) -> None:
+    for reason, count in counts.items():
+        print(f"  left out {count:,}: {reason}")
