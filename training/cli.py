@@ -1,0 +1,168 @@
+"""The ``sono-train`` command. Every command calls one function of the library and prints what it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sono.manifests import console
+from sono.manifests.errors import import_extra
+
+from . import recipes
+
+if TYPE_CHECKING:
+    from .loop import Progress
+
+app = typer.Typer(
+    help="Pretrain a mask-guided CLIP on a dataset that sono-curate built, and evaluate it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DatasetArgument = Annotated[str, typer.Argument(help="A folder that sono-curate build wrote, or a Hub id.")]
+
+
+class Mask(StrEnum):
+    none = "none"
+    region = "region"
+    both = "both"
+
+
+@app.command()
+def pretrain(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log, evaluation.")],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe; `sono-train recipes` lists them.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Pretrained weights: a file, or one of open_clip's tags.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint; start where there is none.")
+    ] = False,
+) -> None:
+    """Pretrain a mask-guided CLIP.
+
+    Example: sono-train pretrain dataset --out runs/first --recipe tiny --set train.steps=200 --resume
+    """
+    settings = [*(set_ or []), *([f"model.weights={weights}"] if weights else [])]
+    chosen = recipes.override(recipes.find(recipe), settings)
+    _import_extras()
+    from .loop import pretrain as train
+
+    with _progress_bar() as (notice, progress):
+        outcome = train(dataset, out, chosen, resume=resume, notice=notice, progress=progress)
+    if outcome.stopped_by:
+        print(f"stopped by {outcome.stopped_by} after step {outcome.step} of {outcome.total_steps}, saved in {out}")
+        print("run the same command with --resume to go on")
+        raise typer.Exit(console.EXIT_INTERRUPTED)
+    print(f"trained {outcome.total_steps} steps: {outcome.checkpoint}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    dataset: DatasetArgument,
+    mask: Annotated[
+        Mask,
+        typer.Option(help="The mask given to the model: none (all one), the true ones of the regions, or both."),
+    ] = Mask.none,
+    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
+    json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
+) -> None:
+    """Score the newest checkpoint: zero-shot recognition of the plane.
+
+    Example: sono-train evaluate runs/first dataset --mask both
+    """
+    _import_extras()
+    from .evaluate import FOLDER
+    from .evaluate import evaluate as score
+
+    masks = ("none", "region") if mask is Mask.both else (mask.value,)
+    results = score(run, dataset, masks=masks, split=split, notice=_say)
+    if json:
+        console.print_json(results if mask is Mask.both else results[mask.value])
+        return
+    for line in _table(list(results.values())):
+        print(line)
+    print(f"written to {run / FOLDER / f'{split}-{mask.value}.json'}")
+
+
+@app.command("recipes")
+def list_recipes(
+    recipe: Annotated[str | None, typer.Option(help="Print all keys of this one.")] = None,
+) -> None:
+    """List the recipes, or every setting of one.
+
+    Example: sono-train recipes --recipe tiny
+    """
+    if recipe is None:
+        for name, make in recipes.RECIPES.items():
+            print(f"{name:<14} {(make.__doc__ or '').strip()}")
+        print("\n`sono-train recipes --recipe NAME` prints all settings of one")
+        return
+    for key, value in recipes.flatten(recipes.find(recipe)).items():
+        print(f"{key}={'none' if value is None else str(value).lower() if isinstance(value, bool) else value}")
+
+
+def main() -> None:
+    console.run(app, "sono-train")
+
+
+def _import_extras() -> None:
+    for module in ("torch", "open_clip"):
+        import_extra(module, "train")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress], None]]]:
+    """Where notices go, and a bar on stderr: steps, loss, rate and remaining time."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = [
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps  loss {task.fields[loss]:.3f}, {task.fields[samples_per_s]:.0f} samples/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("steps", total=None, visible=False, loss=0.0, samples_per_s=0.0)
+
+        def show(progress: Progress) -> None:
+            fields = dataclasses.asdict(progress)
+            bar.update(task, completed=fields.pop("step"), total=fields.pop("total_steps"), visible=True, **fields)
+
+        yield bar.console.print, show
+
+
+def _table(results: list[dict[str, Any]]) -> Iterator[str]:
+    first = results[0]
+    left_out = f"{first['frames_without_plane']} without a plane"
+    if first["frames"] == "with regions":
+        left_out += f", {first['frames_without_regions']} without regions"
+    yield (
+        f"{first['checkpoint']['file']} (sha256 {first['checkpoint']['sha256'][:12]}) on {first['split']}: "
+        f"{first['n_frames']} frames of {first['n_patients']} patients, "
+        f"{first['planes_present']} of {first['planes']} planes; left out: {left_out}"
+    )
+    yield f"{'mask':<8}{'top-1':>7}{'95 % interval':>18}{'top-5':>9}{'95 % interval':>18}"
+    for result in results:
+        cells = [f"{result['mask']:<8}"]
+        for name, width in (("top1", 7), ("top5", 9)):
+            share = result[name]
+            cells.append(f"{share['value']:>{width}.1%}{share['low']:>10.1%} -{share['high']:>6.1%}")
+        yield "".join(cells)

@@ -1,0 +1,296 @@
+"""Recipes: every setting of a training run, checked when it is made.
+
+A recipe is a function that returns a full configuration. Single settings are changed by dotted keys
+(``train.steps=100``); the checkpoint keeps the configuration that was used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union
+
+from sono.manifests.errors import UserError
+
+SEE_KEYS = "see `sono-train recipes --recipe NAME` for all keys"
+
+CANNOT_CHANGE_RESULT = ("log.every", "checkpoint.every", "checkpoint.keep", "data.workers")
+"""Keys that a resumed run may change: the weights it ends with do not depend on them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """``backbone`` is ``sono-tiny`` or one of open_clip's ViTs; ``weights`` one of its pretrained tags, or a file."""
+
+    backbone: str
+    weights: str | None = None
+    from_scratch: bool = False  # random weights are never an accident: this must say so
+
+    def __post_init__(self) -> None:
+        _require(bool(self.backbone), "model.backbone", self.backbone, "the name of a backbone")
+        _require(not (self.from_scratch and self.weights), "model.from_scratch", True, "false where weights are given")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """``global_fraction`` of the samples are whole-image pairs, the rest region pairs; ``workers`` load them."""
+
+    global_fraction: float = 0.1
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.global_fraction <= 1, "data.global_fraction", self.global_fraction, "from 0 to 1")
+        _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loss:
+    """The sigmoid loss: which pairs are positive, its temperature and bias at the start, rows computed at once."""
+
+    positives: Literal["caption", "diagonal"] = "caption"
+    temperature: float = 10.0  # t = exp(log_t); log_t is what is learned
+    bias: float = -10.0
+    chunk: int = 1024
+
+    def __post_init__(self) -> None:
+        _require(self.temperature > 0, "loss.temperature", self.temperature, "more than 0")
+        _require(self.chunk > 0, "loss.chunk", self.chunk, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """AdamW; one learning rate for each group of parameters, 0 freezes the group; ``clip_norm`` 0 never clips."""
+
+    lr_stem: float
+    lr_vision: float
+    lr_text: float
+    lr_logit: float
+    weight_decay: float
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-6
+    clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr_stem", "lr_vision", "lr_text", "lr_logit", "weight_decay", "clip_norm"):
+            _require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "0 or more")
+        for name in ("beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "from 0 to below 1")
+        _require(self.eps > 0, "optimizer.eps", self.eps, "more than 0")
+        rates = (self.lr_stem, self.lr_vision, self.lr_text, self.lr_logit)
+        _require(
+            any(rates), "optimizer.lr_stem", 0.0, "more than 0 where the other rates are 0: nothing would be trained"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train:
+    """How long and how: training ends after ``steps`` or ``epochs``, whichever comes first."""
+
+    batch_size: int
+    warmup_steps: int
+    steps: int | None = None
+    epochs: float | None = None
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    threads: int = 0  # of torch on the CPU; 0 leaves torch's choice. Sums depend on it in the last bit
+    deterministic: bool = True  # an operation without a deterministic version is an error
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size > 1, "train.batch_size", self.batch_size, "2 or more")
+        _require(self.warmup_steps >= 0, "train.warmup_steps", self.warmup_steps, "0 or more")
+        _require(self.steps is None or self.steps > 0, "train.steps", self.steps, "1 or more, or none")
+        _require(self.epochs is None or self.epochs > 0, "train.epochs", self.epochs, "more than 0, or none")
+        both = self.steps is None and self.epochs is None
+        _require(not both, "train.steps", None, "a number where train.epochs is none: training must end")
+        _require(self.seed >= 0, "train.seed", self.seed, "0 or more")
+        _require(self.threads >= 0, "train.threads", self.threads, "0 or more")
+
+    def total_steps(self, samples: int) -> int:
+        """Optimizer steps over a training split of ``samples`` frames.
+
+        Raises:
+            UserError: training would end before the warm-up does.
+        """
+        by_epochs = math.inf if self.epochs is None else math.ceil(self.epochs * samples / self.batch_size)
+        total = int(min(by_epochs, math.inf if self.steps is None else self.steps))
+        if self.warmup_steps >= total:
+            raise UserError(
+                f"train.warmup_steps: {self.warmup_steps} steps of warm-up in {total} steps of training",
+                fix="lower it with --set train.warmup_steps=N, or train longer",
+            )
+        return total
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Save ``every`` so many steps (and at the end), and keep the last ``keep``."""
+
+    every: int = 500
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        _require(self.every > 0, "checkpoint.every", self.every, "1 or more")
+        _require(self.keep > 0, "checkpoint.keep", self.keep, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log:
+    """Write a line of ``log.csv`` every so many steps."""
+
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        _require(self.every > 0, "log.every", self.every, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """The settings of one training run."""
+
+    model: Model
+    optimizer: Optimizer
+    train: Train
+    data: Data = field(default_factory=Data)
+    loss: Loss = field(default_factory=Loss)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    log: Log = field(default_factory=Log)
+
+
+def tiny() -> Recipe:
+    """Both towers from scratch, for two CPU cores and a few thousand frames: minutes, not a good model."""
+    return Recipe(
+        model=Model(backbone="sono-tiny", from_scratch=True),
+        data=Data(global_fraction=0.5),
+        optimizer=Optimizer(
+            lr_stem=1e-3, lr_vision=1e-3, lr_text=1e-3, lr_logit=1e-2, weight_decay=0.02, clip_norm=1.0
+        ),
+        train=Train(batch_size=64, warmup_steps=40, steps=400, threads=2),
+        checkpoint=Checkpoint(every=100),
+    )
+
+
+def vit_l_14_336() -> Recipe:
+    """The paper's: ViT-L/14 at 336 px from OpenAI's weights, text tower frozen, 10 epochs."""
+    return Recipe(
+        model=Model(backbone="ViT-L-14-336-quickgelu"),  # OpenAI's weights were trained with QuickGELU
+        data=Data(global_fraction=0.1, workers=8),
+        optimizer=Optimizer(lr_stem=1e-4, lr_vision=1e-6, lr_text=0.0, lr_logit=1e-3, weight_decay=0.02),
+        train=Train(batch_size=128, warmup_steps=800, epochs=10, precision="bf16", deterministic=False),
+        checkpoint=Checkpoint(every=2000),
+    )
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {"tiny": tiny, "vit-l-14-336": vit_l_14_336}
+
+
+def find(name: str) -> Recipe:
+    """The recipe called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in RECIPES:
+        raise UserError(f"there is no recipe {name!r}", fix=f"choose one of: {', '.join(RECIPES)}")
+    return RECIPES[name]()
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """The recipe with settings of the form ``section.key=value`` changed, all checked together.
+
+    Raises:
+        UserError: an unknown key (the text names the nearest), a value of another type, or one out of range.
+    """
+    values = flatten(recipe)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"{setting!r} is no setting", fix="write it as --set section.key=value")
+        if key not in values:
+            near = difflib.get_close_matches(key, [*values, *_SECTIONS], n=1)
+            raise UserError(f"{key}: no such setting", fix=f"did you mean {near[0]}?" if near else SEE_KEYS)
+        values[key] = _parse(key, text)
+    return _assemble(values)
+
+
+def flatten(recipe: Recipe) -> dict[str, Any]:
+    """All settings by dotted key, in the order in which they are written down."""
+    return {
+        f"{section}.{name}": value
+        for section in _SECTIONS
+        for name, value in dataclasses.asdict(getattr(recipe, section)).items()
+    }
+
+
+def from_flat(values: Mapping[str, Any]) -> Recipe:
+    """The inverse of ``flatten``.
+
+    Raises:
+        UserError: keys are missing or unknown: another version wrote them.
+    """
+    differing = sorted(set(values) ^ set(flatten(tiny())))
+    if differing:
+        raise UserError(
+            f"{differing[0]}: this setting is unknown or missing, so another version of sono-curate wrote this run",
+            fix="install that version, or start a new run",
+        )
+    return _assemble(values)
+
+
+def first_difference(before: Recipe, after: Recipe) -> str | None:
+    """The first key whose value decides the result and differs."""
+    one, other = flatten(before), flatten(after)
+    return next((key for key in one if one[key] != other[key] and key not in CANNOT_CHANGE_RESULT), None)
+
+
+_SECTIONS: Mapping[str, type] = {
+    "model": Model,
+    "data": Data,
+    "loss": Loss,
+    "optimizer": Optimizer,
+    "train": Train,
+    "checkpoint": Checkpoint,
+    "log": Log,
+}
+
+
+def _assemble(values: Mapping[str, Any]) -> Recipe:
+    sections: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections[section][name] = value
+    return Recipe(**{section: kind(**sections[section]) for section, kind in _SECTIONS.items()})
+
+
+def _parse(key: str, text: str) -> Any:
+    section, _, name = key.partition(".")
+    kind = typing.get_type_hints(_SECTIONS[section])[name]
+    if typing.get_origin(kind) in (Union, types.UnionType):  # only ever `X | None` here
+        if text.lower() == "none":
+            return None
+        kind = next(choice for choice in typing.get_args(kind) if choice is not type(None))
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        _require(text in choices, key, text, f"one of {', '.join(choices)}")
+        return text
+    if kind is bool:
+        _require(text.lower() in ("true", "false"), key, text, "true or false")
+        return text.lower() == "true"
+    try:
+        value = kind(text)
+    except ValueError:
+        wanted = {int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"{key} is {text!r} but must be {wanted}") from None
+    _require(not isinstance(value, float) or math.isfinite(value), key, text, "a finite number")
+    return value
+
+
+def _require(holds: bool, key: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise UserError(f"{key} is {value!r} but must be {wanted}")

@@ -1,0 +1,74 @@
+"""The geometry of an image and its mask, done by one object in training and in evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from sono.manifests.masks import Mask
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PadToSquare:
+    """Pad to a centred square with black, then resize to ``size`` px: images bicubic, masks by area.
+
+    Geometry (``image``, ``mask``) yields 8-bit arrays, cheap to keep and to send to a device; ``normalise`` turns a
+    batch of them into the tower's input there. Saved inside every checkpoint.
+
+    Args:
+        size: side of the square in px.
+        mean: of each channel of the image, on a scale of 0 to 1; CLIP's by default.
+        std: likewise.
+        mask_mean: the mask, 1 inside and 0 outside, enters as (mask - mask_mean) / mask_std.
+        mask_std: see there.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    mask_mean: float = 0.5
+    mask_std: float = 0.26
+
+    def image(self, image: Image.Image) -> Pixels:
+        """An image of any size and mode as an array of shape [3, size, size]."""
+        plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        square = self._square(plain, Image.Resampling.BICUBIC)
+        return np.broadcast_to(square, (3, *square.shape)) if square.ndim == 2 else np.moveaxis(square, 2, 0)
+
+    def mask(self, mask: Mask) -> Pixels:
+        """A boolean mask, [height, width], as covered area from 0 to 255, [size, size]; the padding is outside."""
+        return self._square(Image.fromarray(mask.astype(np.uint8) * 255), Image.Resampling.BOX)
+
+    def all_one(self) -> Pixels:
+        """The mask of a whole image, of shape [size, size]: 255 everywhere, in the padding too."""
+        return np.full((self.size, self.size), 255, dtype=np.uint8)
+
+    def normalise(self, image_B3HW: torch.Tensor, mask_BHW: torch.Tensor) -> torch.Tensor:
+        """8-bit images and masks of a batch as the tower's input, float32 of shape [batch, 4, size, size]."""
+        mean = image_B3HW.new_tensor(self.mean, dtype=torch.float32).view(1, 3, 1, 1)
+        std = image_B3HW.new_tensor(self.std, dtype=torch.float32).view(1, 3, 1, 1)
+        x_B3HW = (image_B3HW.float() / 255 - mean) / std
+        m_B1HW = (mask_BHW.unsqueeze(1).float() / 255 - self.mask_mean) / self.mask_std
+        return torch.cat([x_B3HW, m_B1HW], dim=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PadToSquare:
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+    def _square(self, image: Image.Image, resampling: Image.Resampling) -> Pixels:
+        side = max(image.size)
+        square = Image.new(image.mode, (side, side))
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        return np.asarray(square.resize((self.size, self.size), resampling))
