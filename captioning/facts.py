@@ -56,7 +56,7 @@ def anatomies(
     recorded anything, the plane's own structures stand: that is what the plane is defined by.
     """
     evidence = {
-        "regions": {structure for structure in regions if structure in vocabulary.structures},
+        "regions": set(regions),
         "records.structures_seen": set(seen_in_plane) or {seen for seen in seen_in_study if seen in plane.structures},
     }
     found = set().union(*evidence.values())

@@ -93,13 +93,13 @@ def undated(entries: Sequence[Entry]) -> set[tuple[str, str | None]]:
 
 def record_parts(entries: Sequence[Entry], keys: Pseudonymizer) -> list[Part]:
     """Settled entries as parts of ``ROWS_PER_PART`` rows, each named after its content."""
-    parts: dict[str, Part] = {}
+    parts = []
     for start in range(0, len(entries), ROWS_PER_PART):
         rows = [_as_row(entry) for entry in entries[start : start + ROWS_PER_PART]]
-        digest = keys.content(json.dumps([start, [_decisive(row) for row in rows]], sort_keys=True))
+        digest = keys.content(json.dumps([_decisive(row) for row in rows], sort_keys=True))
         table = pa.Table.from_pylist(rows, schema=_ENTRIES)
-        parts[digest] = Part(name=digest[:16], digest=digest, load=functools.partial(_given, table))
-    return list(parts.values())
+        parts.append(Part(name=digest[:16], digest=digest, load=functools.partial(_given, table)))
+    return parts
 
 
 @dataclass(frozen=True)

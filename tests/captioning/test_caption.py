@@ -158,7 +158,7 @@ def test_a_region_of_an_unknown_structure_is_excluded_and_its_frame_captioned(cl
 
 
 def test_a_study_recorded_under_another_patient_is_counted(clinic):
-    clinic.frames("one", clinic.frame("a", patient="PAT-2"), clinic.frame("b"))
+    clinic.frames("one", clinic.frame("a", patient="PAT-2"), clinic.frame("b"), clinic.frame("c"))
     report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     assert report.counts.frames_of_another_patient == 1
 
@@ -189,7 +189,51 @@ def test_a_changed_record_makes_only_its_frames_part_stale(clinic):
     assert len(clinic.records()) == 2
 
 
-def test_a_changed_vocabulary_or_template_makes_captions_stale(clinic, tmp_path):
+def test_captions_stand_in_the_order_of_frames_then_of_region_keys(clinic):
+    frames = [clinic.frame(name) for name in "dacb"]
+    clinic.frames("one", *frames)
+    clinic.regions("one", *[clinic.region(frames[0], structure) for structure in ("thalami", "head", "falx")])
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
+    rows = clinic.rows(CAPTIONS)
+    assert [row["frame_id"] for row in rows if row["region_id"] is None] == [frame["frame_id"] for frame in frames]
+    regions = [row["region_id"] for row in rows[1:4]]
+    assert regions == sorted(regions)
+    assert len(set(regions)) == 3
+
+
+@pytest.mark.parametrize("name", ["global", "region"])
+def test_either_changed_template_makes_captions_stale(clinic, tmp_path, name):
+    from importlib import resources
+
+    clinic.frames("one", clinic.frame("a"))
+    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
+    clinic.caption(records)
+    for template in ("global", "region"):
+        text = resources.files("sono.captioning").joinpath("templates", f"{template}.jinja").read_text()
+        changed = text.replace("ultrasound", "sonographic") if template == name else text
+        (tmp_path / f"{template}.jinja").write_text(changed)
+    assert clinic.caption(records, templates=tmp_path).captions.computed == 1
+    assert clinic.caption(records, templates=tmp_path).captions.computed == 0
+
+
+def test_a_changed_vocabulary_makes_captions_stale(clinic):
+    from importlib import resources
+
+    from sono.manifests.workspace import Workspace
+
+    clinic.frames("one", clinic.frame("a"))
+    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
+    clinic.caption(records)
+    text = resources.files("sono.manifests").joinpath("planes.toml").read_text()
+    (clinic.workspace.path / "own.toml").write_text(text.replace('name = "thalami"', 'name = "both thalami"'))
+    with (clinic.workspace.path / "sono.toml").open("a") as file:
+        file.write('\n[vocabulary]\nfile = "own.toml"\n')
+    changed = type(clinic)(Workspace(clinic.workspace.path), clinic.folder)
+    assert changed.caption(records).captions.computed == 1
+    assert "both thalami" in changed.texts()[0]
+
+
+def test_a_template_of_ones_own_writes_the_captions(clinic, tmp_path):
     clinic.frames("one", clinic.frame("a"))
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
     clinic.caption(records)

@@ -111,6 +111,21 @@ def test_two_lines_that_disagree_are_both_excluded(one_frame):
     assert len(one_frame.records()) == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "one", "other"),
+    [
+        ("hc_mm", "175", "176"),
+        ("ga_weeks", "21", "22"),
+        ("ga_days,findings", "150,HP:1", "150,HP:2"),
+        ("ga_days,structures_seen", "150,head", "150,thalami"),
+        ("ga_days,fl_mm", "150,30", "150,"),
+    ],
+)
+def test_lines_disagree_in_any_fact(one_frame, header, one, other):
+    report = one_frame.caption(one_frame.csv(f"{STUDY},{header}", f"P,1,{one}", f"P,1,{other}"))
+    assert report.records.exclusions == {"conflict": 2}
+
+
 def test_a_line_that_says_the_same_again_is_excluded_once(one_frame):
     report = one_frame.caption(one_frame.csv(f"{STUDY},ga_days", "P,1,150", "P,1, 150"))
     assert report.records.exclusions == {"repeated": 1}

@@ -64,6 +64,7 @@ def test_a_template_that_is_no_text_is_named(folder):
         ("{{ plane.__class__.__mro__ }}", "does not render: access to attribute '__class__' of 'str' object is unsafe"),
         ("{{ ''.__class__.__base__.__subclasses__() }}", "does not render: access to attribute '__class__'"),
         ("{% include '/etc/passwd' %}", "does not render: no loader"),
+        ("{% set w = ['x'] %}{{ w.append('y') }}", "does not render: access to attribute 'append' of 'list' object is"),
         ("{{ ga / 0 }}", "does not render: division by zero"),
         ("{{ ga + plane }}", "does not render: unsupported operand"),
         ("{% for i in range(10 ** 8) %}x{% endfor %}", "does not render: Range too big"),
