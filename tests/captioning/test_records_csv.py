@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from sono.captioning.caption import _MESSAGES
 from sono.captioning.records_csv import COLUMNS
 from sono.manifests.errors import UserError
 
@@ -243,3 +246,19 @@ def _assert_hidden(canary, clinic):
             assert not any(word.lower() in text.lower() for word in words if not word.isdigit()), (table.name, row)
             plain = {name: value for name, value in row.items() if not name.endswith(("_key", "_id", "_sha256"))}
             assert "4711" not in json.dumps(plain, default=str), (table.name, plain)
+
+
+def test_every_column_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "captions.md").read_text(encoding="utf-8")
+    assert all(f"`{column}`" in page for column in COLUMNS)
+
+
+def test_every_reason_is_documented():
+    """Reasons are what people look up: those in the code and those on the page must be the same."""
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "captions.md").read_text(encoding="utf-8")
+    code = (root / "captioning" / "records_csv.py").read_text() + (root / "captioning" / "records.py").read_text()
+    reasons = set(re.findall(r'(?:_RowError|= Fault)\("(\w+)"', code)) | set(_MESSAGES)
+    listed = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
+    assert len(reasons) > 10
+    assert reasons <= listed

@@ -203,3 +203,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_packaged_file_lies_beside_the_code() -> None:
     assert resources.files("sono.manifests").joinpath("planes.toml").is_file()
     assert vocabularies.normalise("Trans-Thalamic_(TT)") == "trans thalamic tt"
+
+
+def test_the_documented_table_is_the_packaged_vocabulary(packaged: Vocabulary) -> None:
+    page = Path(__file__).parents[2] / "docs" / "planes.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{plane.id}` | {plane.name} | {plane.ga_weeks[0]}–{plane.ga_weeks[1]} | "
+        f"{', '.join(packaged.structures[structure].name for structure in plane.structures)} |"
+        for plane in packaged.planes.values()
+    ]
