@@ -133,15 +133,16 @@ def _entry(
     patient_id = row["patient_id"]
     if not patient_id:
         raise _RowError("patient_missing", "it names no patient")
-    study_id = row.get("study_id") or f"patient/{patient_id}"  # as frames without a named study are keyed
+    patient_key = keys.patient(patient_id)
+    study_id = row.get("study_id")
     plane = row.get("plane") or None
     if plane is not None and vocabulary.find_plane(plane) is None:
         raise _RowError("plane_unknown", "it names a plane that the vocabulary does not have")
     return Entry(
         source_key,
         place,
-        patient_key=keys.patient(patient_id),
-        study_key=keys.study(study_id),
+        patient_key=patient_key,
+        study_key=keys.study(study_id) if study_id else keys.only_study(patient_key),
         plane=vocabulary.find_plane(plane) if plane else None,
         ga_days=_gestational_age(row, "ga_days"),
         ga_weeks_in_days=_gestational_age(row, "ga_weeks"),

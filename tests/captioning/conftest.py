@@ -34,7 +34,7 @@ class Clinic:
     folder: Path
 
     def frame(
-        self, name: str, plane: str | None = "transthalamic", study: str = STUDY, patient: str = PATIENT
+        self, name: str, plane: str | None = "transthalamic", study: str | None = STUDY, patient: str = PATIENT
     ) -> dict[str, object]:
         keys = self.workspace.keys
         source_key = keys.source(name)
@@ -45,7 +45,7 @@ class Clinic:
             "width": 8,
             "crop": [0, 0, 8, 6],
             "patient_key": keys.patient(patient),
-            "study_key": keys.study(study),
+            "study_key": keys.study(study) if study else keys.only_study(keys.patient(patient)),
             "source_key": source_key,
             "source_sha256": "0" * 64,
             "frame_index": 0,

@@ -12,6 +12,7 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS
+from sono.manifests.stages import in_process
 
 HEADER = "patient_id,study_id,plane,ga_days,hc_mm,structures_seen"
 
@@ -121,9 +122,30 @@ def test_a_plane_without_an_age_takes_its_studys(clinic):
 
 
 def test_a_patient_with_one_study_needs_no_study_id(clinic):
-    clinic.frames("one", clinic.frame("a", study="patient/PAT-1"))
+    clinic.frames("one", clinic.frame("a", study=None))
     clinic.caption(clinic.csv("patient_id,ga_weeks", " PAT-1 ,8+2"))
     assert clinic.texts()[0].startswith("An 8-week ")
+
+
+def test_frames_that_ingest_keyed_find_their_records(clinic, tmp_path):
+    """Both sides hash identifiers on their own; only a real ingest shows that they agree."""
+    from PIL import Image
+
+    from sono.curation.ingest import ingest
+
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, name in enumerate("ab"):
+        Image.effect_noise((320 + number, 240), 60).save(source / f"{name}.png")
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text("file,patient_id,study_id,plane\na.png,P,,TT\nb.png,P,S1,FL\n")
+    ingest(clinic.workspace, [source], engine=in_process, metadata=metadata)
+    report = clinic.caption(clinic.csv("patient_id,study_id,ga_days", "P,,150", "P,S1,160"))
+    assert report.counts.records_unmatched == 0
+    assert sorted(text[:50] for text in clinic.texts()) == [
+        "A 21-week fetal ultrasound image of transthalamic ",
+        "A 22-week fetal ultrasound image of femur plane sh",
+    ]
 
 
 def test_frames_without_a_caption_stand_among_the_exclusions(clinic):
