@@ -163,10 +163,12 @@ def _from_rate(dataset: Dataset) -> float:
 
 
 def _facts(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
-    if dataset.get("Modality", "US") != "US" or str(dataset.get("SOPClassUID", "")) not in ULTRASOUND_SOP_CLASSES:
+    if "SOPClassUID" not in dataset:  # pydicom gives an empty dataset for a file that ends inside an element
+        raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated")
+    if dataset.get("Modality", "US") != "US" or str(dataset.SOPClassUID) not in ULTRASOUND_SOP_CLASSES:
         raise ExcludedError("not_ultrasound", "the DICOM object is not an ultrasound image")
     if "PixelData" not in dataset:
-        raise ExcludedError("no_pixels", "the DICOM object has no pixel data")
+        raise ExcludedError("no_pixels", "the DICOM object has no pixel data, or ends before it")
     height, width = int(dataset.Rows), int(dataset.Columns)
     frame_count = int(dataset.get("NumberOfFrames") or 1)
     if not (height > 0 and width > 0 and 0 < frame_count <= _FRAMES_MOST):

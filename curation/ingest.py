@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -46,7 +47,7 @@ class IngestSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    missing_patient: str = "exclude"  # or "study": the study stands for the patient
+    missing_patient: Literal["exclude", "study"] = "exclude"  # study: it stands for the patient
     plane_fields: tuple[str, ...] = ("ViewCodeSequence", "SeriesDescription", "ProtocolName")
 
 

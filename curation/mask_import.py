@@ -45,7 +45,7 @@ MESSAGES: Mapping[str, str] = {
     "outside_crop": "the mask lies outside the part of the image that was kept",
 }
 
-_LOOSE_PX = 3  # an outline may be this thick
+_LOOSE_PX = 6  # an outline may be this thick
 _LOOSE_FRACTION = 0.1
 
 
