@@ -33,7 +33,6 @@ class CaptionCounts:
         frames_without: frames and regions without a caption, by reason.
         records_unmatched: records that no frame belongs to.
         records_in_conflict: records whose own datings lie more than two weeks apart; the first was used.
-        frames_of_another_patient: captioned by study, though record and frame name different patients.
     """
 
     global_captions: int
@@ -41,7 +40,6 @@ class CaptionCounts:
     frames_without: Mapping[str, int]
     records_unmatched: int
     records_in_conflict: int
-    frames_of_another_patient: int
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,7 @@ class CaptionStage:
 
 _MESSAGES = {
     "plane_unknown": "the frame's plane is not known",
+    "another_patient": "the record of the frame's study names another patient than the frame does",
     "no_record": "no record belongs to the frame's study",
     "no_gestational_age": "the record of the frame's study gives no gestational age",
     "structure_unknown": "a region of the frame is of a structure that the vocabulary does not have",
@@ -184,5 +183,4 @@ def _counts(store: TableStore, report: RunReport, joined: Joined) -> CaptionCoun
         frames_without=dict(report.exclusions),
         records_unmatched=joined.records_unmatched,
         records_in_conflict=sum(conflict is True for conflict in conflicts),
-        frames_of_another_patient=joined.frames_of_another_patient,
     )

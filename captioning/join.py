@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.query import connect
 from sono.manifests.schemas import FRAMES, RECORDS, REGIONS, TableSpec
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore
@@ -24,8 +24,6 @@ from .sentences import GLOBAL, REGION
 
 if TYPE_CHECKING:
     import duckdb
-
-MEMORY_LIMIT = "1GB"
 
 JOINED = pa.schema(
     [
@@ -38,7 +36,7 @@ JOINED = pa.schema(
         pa.field("ga_field", pa.string()),  # of the record, with the formula
         pa.field("seen_in_plane", pa.list_(pa.string())),
         pa.field("seen_in_study", pa.list_(pa.string())),
-        pa.field("problem", pa.string()),  # no_record, no_gestational_age, or null
+        pa.field("problem", pa.string()),  # another_patient, no_record, no_gestational_age, or null
         pa.field(
             "regions",
             pa.list_(
@@ -62,12 +60,10 @@ class Joined:
 
     Attributes:
         records_unmatched: records that no frame belongs to.
-        frames_of_another_patient: frames whose study's record names another patient than the frame does.
     """
 
     parts: list[Part]
     records_unmatched: int
-    frames_of_another_patient: int
 
 
 def join_frames(store: TableStore, keys: Pseudonymizer, undated: set[tuple[str, str | None]]) -> Joined:
@@ -78,13 +74,8 @@ def join_frames(store: TableStore, keys: Pseudonymizer, undated: set[tuple[str, 
     Args:
         undated: study and plane of records that were left out for want of a gestational age.
     """
-    import duckdb
-
     names = {str(store.path(FRAMES, name)): name for name in store.parts(FRAMES)}
-    with (
-        tempfile.TemporaryDirectory() as spill,
-        duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}) as connection,
-    ):
+    with connect() as connection:
         _prepare(connection, store, undated)
         rows: dict[str, list[dict[str, object]]] = {name: [] for name in names.values()}
         parts = []
@@ -93,9 +84,7 @@ def join_frames(store: TableStore, keys: Pseudonymizer, undated: set[tuple[str, 
             parts.append(_part(names[file], [_row(row, keys) for row in group], keys))
             del rows[names[file]]
         parts.extend(_part(name, [], keys) for name in rows)  # frames parts without a row
-        return Joined(
-            sorted(parts, key=lambda part: part.name), _number(connection, _UNMATCHED), _number(connection, _ANOTHER)
-        )
+        return Joined(sorted(parts, key=lambda part: part.name), _number(connection, _UNMATCHED))
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, store: TableStore, undated: set[tuple[str, str | None]]) -> None:
@@ -132,7 +121,8 @@ WITH outlined AS (
     JOIN undated u ON u.study_key = f.study_key AND (u.plane IS NULL OR u.plane = f.plane)
 )
 SELECT
-    f.file, f.frame_id, f.source_key, f.frame_index, f.plane,
+    f.file, f.frame_id, f.source_key, f.frame_index, f.plane, f.patient_key, f.study_key,
+    coalesce(own.patient_key, whole.patient_key) AS recorded_patient_key,
     coalesce(own.ga_days, whole.ga_days) AS ga_days,
     CASE WHEN own.ga_days IS NULL THEN whole.provenance ELSE own.provenance END AS provenance,
     own.structures_seen AS seen_in_plane, whole.structures_seen AS seen_in_study,
@@ -151,11 +141,6 @@ SELECT count(*) FROM records r WHERE NOT EXISTS (
     SELECT 1 FROM frames f WHERE f.study_key = r.study_key AND (r.plane IS NULL OR r.plane = f.plane))
 """
 
-_ANOTHER = """
-SELECT count(DISTINCT f.frame_id) FROM frames f JOIN records r
-    ON r.study_key = f.study_key AND (r.plane IS NULL OR r.plane = f.plane) AND r.patient_key <> f.patient_key
-"""
-
 
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
     names = [column[0] for column in cursor.description or ()]
@@ -167,17 +152,30 @@ def _fetch(cursor: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
 def _row(row: Mapping[str, Any], keys: Pseudonymizer) -> dict[str, object]:
     frame_id = row["frame_id"]
     dated = row["ga_days"] is not None
+    problem = None if dated else "no_record" if row["without_record"] else "no_gestational_age"
+    if _of_another_patient(row, keys):
+        dated, problem = False, "another_patient"
     return {
-        **{name: row[name] for name in ("source_key", "frame_index", "frame_id", "plane", "ga_days")},
+        **{name: row[name] for name in ("source_key", "frame_index", "frame_id", "plane")},
+        "ga_days": row["ga_days"] if dated else None,
         **{name: row[name] for name in ("seen_in_plane", "seen_in_study")},
         "caption_id": _caption_id(keys, frame_id, "", GLOBAL),
         "ga_field": json.loads(row["provenance"])["ga_days"] if dated else None,
-        "problem": None if dated else "no_record" if row["without_record"] else "no_gestational_age",
+        "problem": problem,
         "regions": [
             {**region, "caption_id": _caption_id(keys, frame_id, region["region_id"], REGION)}
             for region in row["regions"] or ()
         ],
     }
+
+
+def _of_another_patient(row: Mapping[str, Any], keys: Pseudonymizer) -> bool:
+    """Whether the study's record is about another patient than the frame: one of the two is under a wrong name.
+
+    A frame whose header named no patient may carry its study in the patient's place; that is no contradiction.
+    """
+    recorded = row["recorded_patient_key"]
+    return recorded not in (None, row["patient_key"]) and row["patient_key"] != keys.patient_of_study(row["study_key"])
 
 
 def _caption_id(keys: Pseudonymizer, frame_id: str, region_id: str, template: str) -> str:

@@ -165,7 +165,7 @@ class IngestStage:
         patient_key = file["patient_key"] or (self.keys.patient(facts.patient_id) if facts.patient_id else None)
         study_key = file["study_key"] or (self.keys.study(facts.study_id) if facts.study_id else None)
         if patient_key is None and study_key is not None and self.section.missing_patient == "study":
-            patient_key = self.keys.patient(f"study/{study_key}")
+            patient_key = self.keys.patient_of_study(str(study_key))
         if patient_key is None:
             raise ExcludedError("patient_unknown", MESSAGES["patient_unknown"])
         x, y, width, height = facts.crop

@@ -34,6 +34,10 @@ class Pseudonymizer:
         """The study of a patient for whom no study is named: all of the patient's frames and records are in it."""
         return self._digest("study of patient", patient_key)
 
+    def patient_of_study(self, study_key: str) -> str:
+        """What stands for the patient of a study whose files name none."""
+        return self._digest("patient of study", study_key)
+
     def series(self, series_id: str) -> str:
         return self._digest("series", series_id.strip())
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import duckdb
 
 MEMORY_LIMIT = "4GB"  # beyond it DuckDB spills to disk
 
 
-def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa.Table) -> pa.Table:
-    """Run one statement in a fresh, memory-limited DuckDB that spills to a temporary folder.
-
-    Args:
-        sql: the statement; ``$name`` stands for a parameter, and the names in ``tables`` for Arrow tables.
-        parameters: values of the parameters; lists of paths may be given to ``read_parquet``.
-    """
+@contextlib.contextmanager
+def connect() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A fresh, memory-limited DuckDB that spills to a temporary folder; rows have no order but what ORDER BY gives."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="sono-duckdb-") as folder:
@@ -26,8 +27,19 @@ def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa
             "preserve_insertion_order": False,
         }
         with duckdb.connect(":memory:", config=config) as connection:
-            for name, table in tables.items():
-                connection.register(name, table)
-            relation = connection.sql(sql, params=dict(parameters or {}))
-            assert relation is not None, "a statement that gives no rows"
-            return relation.to_arrow_table()
+            yield connection
+
+
+def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa.Table) -> pa.Table:
+    """The result of one statement.
+
+    Args:
+        sql: the statement; ``$name`` stands for a parameter, and the names in ``tables`` for Arrow tables.
+        parameters: values of the parameters; lists of paths may be given to ``read_parquet``.
+    """
+    with connect() as connection:
+        for name, table in tables.items():
+            connection.register(name, table)
+        relation = connection.sql(sql, params=dict(parameters or {}))
+        assert relation is not None, "a statement that gives no rows"
+        return relation.to_arrow_table()

@@ -166,7 +166,7 @@ REGIONS = TableSpec(
             "parent_id": pa.string(),
             "model_sha256": pa.string(),
         },
-        required=("region_id", "frame_id", "structure", "mask", "area_px", "bbox", "source", "status"),
+        required=("region_id", "frame_id", "pixel_sha256", "structure", "mask", "area_px", "bbox", "source", "status"),
     ),
 )
 

@@ -58,6 +58,7 @@ class Clinic:
         return {
             "region_id": self.workspace.keys.region(str(frame["frame_id"]), structure, "manual"),
             "frame_id": frame["frame_id"],
+            "pixel_sha256": frame["pixel_sha256"],
             "structure": structure,
             "mask": {"size": [6, 8], "counts": "0"},
             "area_px": 4,

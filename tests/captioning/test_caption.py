@@ -179,10 +179,19 @@ def test_a_region_of_an_unknown_structure_is_excluded_and_its_frame_captioned(cl
     assert (report.counts.global_captions, report.counts.region_captions) == (1, 1)
 
 
-def test_a_study_recorded_under_another_patient_is_counted(clinic):
+def test_a_frame_of_another_patient_than_its_record_is_left_out(clinic):
     clinic.frames("one", clinic.frame("a", patient="PAT-2"), clinic.frame("b"), clinic.frame("c"))
     report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
-    assert report.counts.frames_of_another_patient == 1
+    assert report.counts.frames_without == {"another_patient": 1}
+    assert report.counts.global_captions == 2
+
+
+def test_a_study_that_stands_for_an_unnamed_patient_is_no_contradiction(clinic):
+    keys = clinic.workspace.keys
+    frame = clinic.frame("a")
+    frame["patient_key"] = keys.patient_of_study(str(frame["study_key"]))
+    clinic.frames("one", frame)
+    assert clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")).counts.global_captions == 1
 
 
 def test_running_again_computes_nothing(clinic):
