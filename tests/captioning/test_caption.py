@@ -212,7 +212,7 @@ def test_running_again_computes_nothing(clinic):
 
 def test_a_changed_record_makes_only_its_frames_part_stale(clinic):
     clinic.frames("one", clinic.frame("a", study="1.1"))
-    clinic.frames("two", clinic.frame("b", study="2.2"))
+    clinic.frames("two", clinic.frame("b", study="2.2", patient="PAT-2"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.1,,150,,", "PAT-2,2.2,,150,,"))
     report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.1,,150,,", "PAT-2,2.2,,157,,"))
     assert (report.captions.computed, report.captions.up_to_date) == (1, 1)

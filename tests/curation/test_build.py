@@ -1,0 +1,241 @@
+"""Build: who gets into the dataset, into which split, and what it looks like from outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+
+from sono.captioning.caption import caption_workspace
+from sono.curation.build import MARKER, BuildReport, build
+from sono.curation.ingest import ingest
+from sono.curation.mask_import import import_masks
+from sono.curation.pixels import decode_png
+from sono.curation.qc import qc
+from sono.manifests import masks
+from sono.manifests.errors import UserError
+from sono.manifests.splits import SplitPlan
+from sono.manifests.stages import in_process
+from sono.manifests.workspace import Workspace
+
+Image = npt.NDArray[np.uint8]
+PLAN = SplitPlan(validation=0.25, test=0.25, seed=3)
+
+
+def disk(center: tuple[int, int] = (130, 110)) -> npt.NDArray[np.bool_]:
+    canvas = np.zeros((200, 260), np.uint8)
+    cv2.circle(canvas, center, 45, 255, -1)
+    return canvas > 0
+
+
+class Curation:
+    """An archive and everything that was said about it, taken as far as captions."""
+
+    def __init__(self, workspace: Workspace, archive: Path, folder: Path) -> None:
+        self.workspace, self.archive, self.folder = workspace, archive, folder
+        self.metadata = folder / "metadata.csv"
+        self.records = folder / "records.csv"
+        self.drawn = folder / "masks"
+
+    def describe(self, center_of: Callable[[str], str] = lambda _: "A") -> None:
+        files = sorted(path.relative_to(self.archive).as_posix() for path in self.archive.rglob("*.png"))
+        patients = sorted({file[:2] for file in files})
+        lines = [f"{file},{file[:2]},transthalamic,{center_of(file)},0.2" for file in files]
+        self.metadata.write_text("\n".join(["file,patient_id,plane,center,pixel_mm", *lines]) + "\n")
+        ages = [f"{patient},{140 + 7 * number}" for number, patient in enumerate(patients)]
+        self.records.write_text("\n".join(["patient_id,ga_days", *ages]) + "\n")
+        for file in files[::2]:
+            (self.drawn / file).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(self.drawn / file), disk().astype(np.uint8) * 255)
+
+    def run(self) -> None:
+        ingest(self.workspace, [self.archive], engine=in_process, metadata=self.metadata)
+        qc(self.workspace, engine=in_process)
+        import_masks(self.workspace, self.drawn, structure="head", mask_format="png", engine=in_process)
+        caption_workspace(self.workspace, [self.records], engine=in_process)
+
+    def build(
+        self, out: Path, plan: SplitPlan = PLAN, max_side_px: int | None = None, unchecked: bool = True
+    ) -> BuildReport:
+        return build(
+            self.workspace,
+            out,
+            plan=plan,
+            max_side_px=max_side_px,
+            allow_unchecked_text=unchecked,
+            engine=in_process,
+        )
+
+
+@pytest.fixture
+def curation(workspace: Workspace, archive: Path, tmp_path: Path) -> Curation:
+    curation = Curation(workspace, archive, tmp_path)
+    curation.describe()
+    curation.run()
+    return curation
+
+
+def rows_of(out: Path) -> list[dict[str, object]]:
+    return [
+        {**row, "split": path.name.partition("-")[0]}
+        for path in sorted((out / "data").glob("*.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
+
+
+def test_datasets_loads_it_with_images_labels_masks_and_captions(
+    curation: Curation, tmp_path: Path, draw: Callable[..., Image]
+) -> None:
+    import datasets
+
+    report = curation.build(tmp_path / "out")
+    assert sum(report.splits.values()) == 12
+    assert report.regions == 6
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {split: data.num_rows for split, data in loaded.items()} == {s: n for s, n in report.splits.items() if n}
+    keys = curation.workspace.keys
+    rows = {row["frame_id"]: row for data in loaded.values() for row in data}
+    row = rows[keys.frame(keys.source("P1/scan0.png"), 0)]
+    assert np.array_equal(np.asarray(row["image"]), draw(10))
+    assert next(iter(loaded.values())).features["plane"].int2str(row["plane"]) == "transthalamic"
+    assert row["ga_days"] == 140
+    assert row["caption"] == "A 20-week fetal ultrasound image of transthalamic plane showing head."
+    region = row["regions"][0]
+    assert region["caption"] == "A 20-week fetal ultrasound transthalamic plane. The segmentation highlights the head."
+    assert np.array_equal(masks.decode(region["mask"], (200, 260)), disk())
+    assert row["pixel_mm"] == [0.2, 0.2]
+    assert rows[keys.frame(keys.source("P1/scan1.png"), 0)]["regions"] == []
+
+
+def test_no_patient_is_in_two_splits_and_duplicates_stay_together(
+    workspace: Workspace, archive: Path, tmp_path: Path
+) -> None:
+    curation = Curation(workspace, archive, tmp_path)
+    curation.describe()
+    curation.run()
+    for seed in range(8):
+        curation.build(tmp_path / f"out{seed}", SplitPlan(0.3, 0.3, seed))
+        splits: dict[object, set[object]] = {}
+        for row in rows_of(tmp_path / f"out{seed}"):
+            splits.setdefault(row["patient_key"], set()).add(row["split"])
+        assert all(len(seen) == 1 for seen in splits.values())
+
+
+def test_a_held_out_center_is_the_test_split(workspace: Workspace, archive: Path, tmp_path: Path) -> None:
+    curation = Curation(workspace, archive, tmp_path)
+    curation.describe(lambda file: "B" if file.startswith("P4") else "A")
+    curation.run()
+    report = curation.build(tmp_path / "out", SplitPlan(0.3, 0.3, 0, holdout_center="B"))
+    assert report.splits["test"] == 3
+    assert {row["center"] for row in rows_of(tmp_path / "out") if row["split"] == "test"} == {"B"}
+    assert {row["center"] for row in rows_of(tmp_path / "out") if row["split"] != "test"} == {"A"}
+    with pytest.raises(UserError, match="no frame comes from center 'C'; centers here: A, B"):
+        curation.build(tmp_path / "other", SplitPlan(holdout_center="C"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_pixels_nobody_checked_for_text_stay_out_unless_told(curation: Curation, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"12 text_unchecked.*--allow-unchecked-text"):
+        curation.build(tmp_path / "out", unchecked=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rejected_and_captionless_frames_are_left_out_and_counted(curation: Curation, tmp_path: Path) -> None:
+    shutil.copy(curation.archive / "P1" / "scan0.png", curation.archive / "P1" / "copy.png")
+    cv2.imwrite(str(curation.archive / "P9.png"), np.full((200, 260), 77, np.uint8))
+    curation.describe()
+    curation.records.write_text("patient_id,ga_days\nP1,140\nP2,150\nP3,160\n")
+    curation.run()
+    report = curation.build(tmp_path / "out")
+    assert report.left_out == {"no_caption": 3, "qc_reject": 2}
+    manifest = json.loads((tmp_path / "out" / MARKER).read_text())
+    assert manifest["left_out"] == report.left_out
+    assert sum(split["rows"] for split in manifest["splits"].values()) == 9
+
+
+def test_scaling_takes_masks_boxes_and_pixel_size_along(curation: Curation, tmp_path: Path) -> None:
+    curation.build(tmp_path / "out", max_side_px=130)
+    for row in rows_of(tmp_path / "out"):
+        assert decode_png(row["image"]["bytes"]).shape == (100, 130)
+        assert row["pixel_mm"] == pytest.approx([0.4, 0.4])
+        for region in row["regions"]:
+            mask = masks.decode(region["mask"], (100, 130))
+            assert region["area_px"] == np.count_nonzero(mask) == pytest.approx(np.count_nonzero(disk()) / 4, rel=0.02)
+            assert list(region["bbox"]) == list(masks.bbox(mask))
+    curation.build(tmp_path / "large", max_side_px=4000)
+    assert decode_png(rows_of(tmp_path / "large")[0]["image"]["bytes"]).shape == (200, 260)
+
+
+def test_same_input_gives_the_same_bytes_and_again_does_nothing(curation: Curation, tmp_path: Path) -> None:
+    curation.build(tmp_path / "one")
+    curation.build(tmp_path / "two")
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert Path(MARKER) in files
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert curation.build(tmp_path / "one").shards_written == 0
+
+
+def test_an_interrupted_build_has_no_marker_and_goes_on(curation: Curation, tmp_path: Path) -> None:
+    curation.build(tmp_path / "out")
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
+
+    def interrupted(function: Callable[..., object], arguments: object) -> object:
+        raise KeyboardInterrupt
+
+    cv2.imwrite(
+        str(curation.archive / "P1" / "scan9.png"), np.roll(cv2.imread(str(curation.archive / "P1/scan0.png"), 0), 9)
+    )
+    curation.describe()
+    curation.run()
+    with pytest.raises(KeyboardInterrupt):
+        build(curation.workspace, tmp_path / "out", plan=PLAN, allow_unchecked_text=True, engine=interrupted)
+    assert not (tmp_path / "out" / MARKER).exists()
+    report = curation.build(tmp_path / "out")
+    assert sum(report.splits.values()) == 13
+    assert (tmp_path / "out" / MARKER).exists()
+    assert {path.name for path in (tmp_path / "out" / "data").iterdir()} >= set(whole)
+
+
+def test_verdicts_captions_and_masks_of_other_pixels_are_not_used(
+    curation: Curation, tmp_path: Path, draw: Callable[..., Image]
+) -> None:
+    cv2.imwrite(str(curation.archive / "P1" / "scan0.png"), draw(777))
+    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata)
+    with pytest.raises(UserError, match="quality control is out of date"):
+        curation.build(tmp_path / "out")
+    qc(curation.workspace, engine=in_process)
+    report = curation.build(tmp_path / "out")
+    assert report.regions == 5  # the mask was drawn on the pixels that were there before
+    lines = curation.metadata.read_text().replace("P2/scan0.png,P2,transthalamic", "P2/scan0.png,P2,femur")
+    curation.metadata.write_text(lines)
+    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata)
+    qc(curation.workspace, engine=in_process)
+    assert curation.build(tmp_path / "out").left_out == {"caption_outdated": 1}
+
+
+def test_a_folder_that_holds_something_else_is_not_touched(curation: Curation, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="something that build did not write"):
+        curation.build(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_workspace_that_is_not_ready_says_which_command_is_missing(
+    workspace: Workspace, archive: Path, tmp_path: Path
+) -> None:
+    curation = Curation(workspace, archive, tmp_path)
+    with pytest.raises(UserError, match="no frames yet; run sono-curate ingest"):
+        curation.build(tmp_path / "out")
+    curation.describe()
+    ingest(workspace, [archive], engine=in_process, metadata=curation.metadata)
+    with pytest.raises(UserError, match="no qc yet; run sono-curate qc"):
+        curation.build(tmp_path / "out")
