@@ -70,9 +70,16 @@ class Pseudonymizer:
 
 
 def without_extension(relative_path: str) -> str:
-    """The path in POSIX form without its last extension: ``a/b.c.dcm`` gives ``a/b.c``."""
+    """The path in POSIX form without its last extension: ``a/b.c.dcm`` gives ``a/b.c``.
+
+    An extension has a letter: DICOM files are often named by their UID alone, whose last number tells them apart.
+    """
     path = PurePosixPath(relative_path.replace(os.sep, "/"))
-    return path.with_suffix("").as_posix()
+    if not path.name:
+        return ""
+    stem, _, extension = path.name.rpartition(".")
+    has_extension = stem.strip(".") and any(character.isalpha() for character in extension)
+    return (path.with_name(stem) if has_extension else path).as_posix()
 
 
 def create_key(path: Path) -> Pseudonymizer:
