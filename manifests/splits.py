@@ -26,7 +26,8 @@ class SplitPlan:
     holdout_center: str | None = None
 
     def __post_init__(self) -> None:
-        if self.validation < 0 or self.test < 0 or self.validation + self.test >= 1:
+        # So that NaN fails, too: it is no number below 1.
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
             raise UserError(
                 f"shares of {self.validation} validation and {self.test} test leave nothing to train on",
                 fix="choose shares that add up to less than 1",
