@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from sono.manifests.errors import UserError
+from sono.training import recipes
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_is_valid_and_survives_a_file(name: str) -> None:
+    recipe = recipes.find(name)
+    assert recipes.from_flat(json.loads(json.dumps(recipes.flatten(recipe)))) == recipe
+
+
+def test_the_paper_s_values() -> None:
+    recipe = recipes.find("vit-l-14-336")
+    optimizer, train = recipe.optimizer, recipe.train
+    assert (optimizer.lr_stem, optimizer.lr_vision, optimizer.lr_text, optimizer.weight_decay) == (1e-4, 1e-6, 0.0, 0.02)
+    assert (train.warmup_steps, train.epochs, train.batch_size, train.precision) == (800, 10, 128, "bf16")
+    assert recipe.data.global_fraction == 0.1
+    assert (recipe.loss.temperature, recipe.loss.bias) == (10.0, -10.0)
+
+
+def test_overrides_change_what_they_name_and_keep_the_rest() -> None:
+    changed = recipes.override(
+        recipes.tiny(),
+        ["train.steps=7", "train.warmup_steps=2", "optimizer.lr_stem=3e-5", "train.compile=true", "model.weights=a.pt",
+         "model.from_scratch=false", "loss.positives=diagonal", "train.epochs=1.5"],
+    )  # fmt: skip
+    assert (changed.train.steps, changed.train.epochs, changed.optimizer.lr_stem) == (7, 1.5, 3e-5)
+    assert (changed.train.compile, changed.model.weights, changed.loss.positives) == (True, "a.pt", "diagonal")
+    assert changed.optimizer == dataclasses.replace(recipes.tiny().optimizer, lr_stem=3e-5)
+    assert recipes.override(changed, ["train.steps=none"]).train.steps is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.stpes=5", "train.stpes: no such setting; did you mean train.steps?"),
+        ("xyz=5", "xyz: no such setting; see"),
+        ("train.steps", "'train.steps' is no setting; write it as --set section.key=value"),
+        ("train.steps=many", "train.steps is 'many' but must be a whole number"),
+        ("train.steps=1.5", "train.steps is '1.5' but must be a whole number"),
+        ("train.steps=0", "train.steps is 0 but must be 1 or more"),
+        ("train.batch_size=none", "train.batch_size is 'none' but must be a whole number"),
+        ("optimizer.lr_stem=nan", "optimizer.lr_stem is 'nan' but must be a finite number"),
+        ("optimizer.lr_stem=-1", "optimizer.lr_stem is -1.0 but must be 0 or more"),
+        ("train.compile=1", "train.compile is '1' but must be true or false"),
+        ("train.precision=fp16", "train.precision is 'fp16' but must be one of fp32, bf16"),
+        ("data.global_fraction=1.1", "data.global_fraction is 1.1 but must be from 0 to 1"),
+        ("model.weights=a.pt", "model.from_scratch is True but must be false where weights are given"),
+        ("checkpoint.keep=0", "checkpoint.keep is 0 but must be 1 or more"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        recipes.override(recipes.tiny(), [setting])
+    assert message in str(raised.value)
+
+
+def test_settings_are_judged_together_not_one_after_another() -> None:
+    recipe = recipes.override(recipes.tiny(), ["train.steps=none", "train.epochs=2"])
+    assert (recipe.train.steps, recipe.train.epochs) == (None, 2.0)
+    with pytest.raises(UserError, match="training must end"):
+        recipes.override(recipes.tiny(), ["train.steps=none"])
+
+
+def test_training_ends_at_steps_or_epochs_whichever_comes_first() -> None:
+    train = recipes.Train(batch_size=10, warmup_steps=1, steps=50, epochs=2)
+    assert train.total_steps(1000) == 50
+    assert train.total_steps(99) == 20  # 198 samples
+    with pytest.raises(UserError, match=r"train\.warmup_steps: 1 steps of warm-up in 1 steps of training"):
+        train.total_steps(5)
+
+
+def test_only_what_cannot_change_the_result_may_differ_on_resume() -> None:
+    free = ["log.every=3", "checkpoint.every=7", "checkpoint.keep=5", "data.workers=2"]
+    assert recipes.first_difference(recipes.tiny(), recipes.override(recipes.tiny(), free)) is None
+    other = recipes.override(recipes.tiny(), ["train.seed=1", "log.every=3"])
+    assert recipes.first_difference(recipes.tiny(), other) == "train.seed"
+
+
+def test_settings_of_another_version_are_refused() -> None:
+    values = recipes.flatten(recipes.tiny()) | {"train.magic": 1}
+    with pytest.raises(UserError, match=r"train\.magic: this setting is unknown or missing"):
+        recipes.from_flat(values)

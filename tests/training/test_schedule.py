@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from sono.training.schedule import factor
+
+
+def test_it_rises_to_one_and_then_never_climbs_even_beyond_the_end() -> None:
+    factors = [factor(step, warmup_steps=800, total_steps=6000) for step in range(20_000)]
+    assert all(later > earlier for earlier, later in itertools.pairwise(factors[:800]))
+    assert factors[799] == factors[800] == 1.0
+    assert all(later <= earlier for earlier, later in itertools.pairwise(factors[800:]))
+    assert factors[0] == pytest.approx(1 / 800)
+    assert set(factors[6000:]) == {0.0}
+
+
+def test_the_cosine_is_half_way_down_in_the_middle_and_ends_with_training() -> None:
+    assert factor(60, warmup_steps=20, total_steps=100) == pytest.approx(0.5)
+    assert 0 < factor(99, warmup_steps=20, total_steps=100) < 0.001
+    assert factor(0, warmup_steps=0, total_steps=10) == 1.0
