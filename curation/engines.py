@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -23,7 +24,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Maps over a pool of ``workers`` spawned processes, which end with this one, however it ends."""
+    """Maps over a pool of ``workers`` spawned processes.
+
+    They are gone when the iteration ends, also when it ends early or by an exception (then what is in flight is lost),
+    and they end with this process, however it ends.
+    """
 
     workers: int
 
@@ -42,8 +47,9 @@ class LocalEngine:
                     while waiting or in_flight:
                         # Few are submitted ahead: a queue of a million parts would live in memory twice.
                         while waiting and len(in_flight) < 2 * self.workers:
-                            argument = waiting.popleft()
-                            in_flight[pool.submit(function, argument)] = argument
+                            # It stays in the queue until the pool has taken it: a broken one takes nothing.
+                            in_flight[_submit(pool, function, waiting[0])] = waiting[0]
+                            waiting.popleft()
                         done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
                         for future in done:
                             result = future.result()
@@ -51,9 +57,6 @@ class LocalEngine:
                             yield result
                 except BrokenProcessPool:
                     pass
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
             for future, argument in in_flight.items():
                 unharmed = future.done() and future.exception() is None
                 yield future.result() if unharmed else _alone(function, argument)
@@ -67,26 +70,47 @@ def default_workers() -> int:
 def _alone(function: Callable[[Argument], Result], argument: Argument) -> Result | Crashed[Argument]:
     with _pool(1) as pool:
         try:
-            return pool.submit(function, argument).result()
+            return _submit(pool, function, argument).result()
         except BrokenProcessPool:
             return Crashed(argument)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers that end at once when the block is left by an exception: behind it nothing writes to the workspace."""
     # Spawned, not forked: a forked child inherits locks that Arrow's threads may hold.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    context = multiprocessing.get_context("spawn")
+    watched, lifeline = context.Pipe(duplex=False)
+    with (
+        watched,
+        lifeline,
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(watched,)) as pool,
+    ):
+        try:
+            yield pool
+        except BaseException:
+            lifeline.close()
+            raise
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; parts in flight are finished
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
+    """Submitting may start a worker, which inherits what is blocked here: Ctrl-C is the parent's alone to handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(function, argument)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(watched: connection.Connection) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def end_with_parent(sentinel: int) -> None:
-        connection.wait([sentinel])
+    def end_with_parent(*ends: int | connection.Connection) -> None:
+        connection.wait(ends)
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(parent.sentinel, watched), daemon=True).start()
     # C libraries say on stderr what they think of a file, header values included; exceptions travel by themselves.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _limit_threads()
