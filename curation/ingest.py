@@ -19,7 +19,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES, TableSpec
-from sono.manifests.stages import Engine, Exclusion, Part, Progress, RunReport, StageOutput, run_stage
+from sono.manifests.stages import Engine, Exclusion, Part, Progress, RunReport, StageOutput, fingerprint, run_stage
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
@@ -298,7 +298,7 @@ def _plan(
             used += found is not None
             if found is None and names[file.name_key] > 1 and metadata.find(file.relative, True):
                 problem = "ambiguous_name"
-            elif found is None and pattern is None and image_files.image_kind(_first_bytes(file.path)):
+            elif found is None and pattern is None and _is_image(file.path, dicom=False):
                 problem = "not_in_metadata"
         if file.relative in clashing:
             problem = "two_extensions"
@@ -386,7 +386,13 @@ def _check_paths(store: TableStore, plans: Sequence[_Plan]) -> None:
                 fix="ingest the folder that holds both",
             )
         seen |= plan.source_keys
-    other = [name for name, info in store.parts(FRAMES).items() if info.scope not in scopes]
+    # A part with the same files, unchanged, is that of a folder that was moved: it is taken over, not a clash.
+    planned = {(part.name, fingerprint(plan.stage, part)) for plan in plans for part in plan.parts}
+    other = [
+        name
+        for name, info in store.parts(FRAMES).items()
+        if info.scope not in scopes and (name, info.fingerprint) not in planned
+    ]
     if not other:
         return
     paths = [str(store.path(FRAMES, name)) for name in other]
@@ -414,9 +420,11 @@ def _first_bytes(path: Path) -> bytes:
         return b""
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(path: Path, dicom: bool = True) -> bool:
     first = _first_bytes(path)
-    return dicom_files.is_dicom(first) or image_files.image_kind(first) is not None
+    if dicom_files.is_dicom(first):  # asked first: the preamble of a DICOM file may be a TIFF header
+        return dicom
+    return image_files.image_kind(first) is not None
 
 
 def _same_size(page: Pixels, height: int, width: int) -> Pixels | ExcludedError:

@@ -154,12 +154,23 @@ def test_the_same_path_in_two_folders_is_refused_and_nothing_is_lost(
 ) -> None:
     run(workspace, archive)
     before = everything(workspace)
-    shutil.copytree(archive, tmp_path / "copy")
+    shutil.copytree(archive, tmp_path / "copy", copy_function=shutil.copyfile)
     with pytest.raises(UserError, match="12 files have the same path as files ingested from another folder"):
         run(workspace, tmp_path / "copy")
     with pytest.raises(UserError, match="same path in two of the folders"):
         ingest(workspace, [archive, tmp_path / "copy"], engine=in_process, patient_regex=BY_FOLDER)
     assert everything(workspace) == before
+
+
+def test_a_folder_that_was_moved_is_the_same_archive(workspace: Workspace, archive: Path, tmp_path: Path) -> None:
+    run(workspace, archive)
+    before = workspace.store.read_all(FRAMES)
+    archive.rename(tmp_path / "moved")
+    run(workspace, tmp_path / "moved")
+    assert workspace.store.read_all(FRAMES).equals(before)
+    (tmp_path / "moved" / "P1" / "scan0.png").unlink()
+    assert run(workspace, tmp_path / "moved").run.rows == 11
+    assert workspace.store.read_all(FRAMES, ["frame_id"]).num_rows == 11
 
 
 def test_bad_files_are_counted_by_reason_and_stop_nothing(workspace: Workspace, archive: Path, tmp_path: Path) -> None:

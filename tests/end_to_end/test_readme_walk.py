@@ -1,0 +1,141 @@
+"""The README's walk, run as it is written, on real ultrasound."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from sono.captioning.dating import hadlock_1984_hc
+from sono.manifests import masks
+from sono.manifests.pseudonyms import load_key
+
+from .conftest import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def walk(hc18: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which every shell block of the walk was run, one after the other."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme[readme.index("## A walk with real ultrasound") : readme.index("## Where to read on")]
+    blocks = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
+    assert len(blocks) == 4
+    folder = tmp_path_factory.mktemp("walk")
+    script = "\n".join(["set -e", *blocks])
+    env = environment(HC18=str(hc18), HF_HOME=str(folder / "hf"))
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
+
+
+def test_every_image_is_a_frame_and_every_annotation_a_region(walk: Path) -> None:
+    found = json.loads(
+        subprocess.run(
+            ["sono-curate", "status", "archive", "--json"],
+            cwd=walk,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+    assert (found["frames"], found["patients"]) == (147, 111)
+    assert found["frames_by_plane"] == {"transthalamic": 147}
+    assert found["regions"] == {"head": 147}
+    assert found["verdicts"] == {"accept": 146, "review": 0, "reject": 1}  # 392_HC and 392_2HC hold the same pixels
+    assert found["exclusions"]["records"] == {"no_gestational_age": 8}  # outside 14 to 42 weeks, where Hadlock ends
+    assert found["stale"] == {}
+
+
+def test_the_masks_are_where_the_sonographer_measured(walk: Path, hc18: Path) -> None:
+    """The circumference of an ellipse fitted to each mask is the published one, which is independent of our code."""
+    import cv2
+
+    keys = load_key(walk / "archive" / "secret.key")
+    rows = duckdb.sql(
+        f"SELECT source_key, mask FROM '{walk}/archive/regions/*.parquet' JOIN '{walk}/archive/frames/*.parquet' "
+        "USING (frame_id)"
+    ).fetchall()
+    found = dict(rows)
+    table = pd.read_csv(hc18 / "pixel_size_and_hc.csv")
+    errors = []
+    for name, pixel_mm, published_mm in table.itertuples(index=False):
+        mask = masks.decode(found[keys.source(name)]).astype(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        _, (minor, major), _ = cv2.fitEllipse(max(contours, key=len))
+        ratio = ((major - minor) / (major + minor)) ** 2
+        perimeter = np.pi * (major + minor) / 2 * (1 + 3 * ratio / (10 + np.sqrt(4 - 3 * ratio)))  # Ramanujan
+        errors.append(perimeter * pixel_mm / published_mm - 1)
+    assert np.abs(errors).max() < 0.015
+
+
+def test_the_dataset_loads_without_this_project_and_no_patient_is_in_two_splits(walk: Path, hc18: Path) -> None:
+    script = """
+import json, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "sono":
+            raise ImportError("this process must do without")
+sys.meta_path.insert(0, Refuse())
+from datasets import load_dataset
+rows = []
+for split, data in load_dataset("dataset", cache_dir="cache").items():
+    for row in data:
+        image = row["image"]
+        assert all(region["mask"]["size"] == [image.height, image.width] for region in row["regions"])
+        assert max(image.size) == 256
+        rows.append([split, row["patient_key"], row["ga_days"], row["caption"], [r["caption"] for r in row["regions"]]])
+print(json.dumps(rows))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=walk, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert len(rows) == 138
+    splits: dict[str, set[str]] = {}
+    for split, patient, *_ in rows:
+        splits.setdefault(patient, set()).add(split)
+    assert all(len(seen) == 1 for seen in splits.values())
+    table = pd.read_csv(hc18 / "pixel_size_and_hc.csv")
+    published = {round(hadlock_1984_hc(mm) * 7) for mm in table.head_circumference_mm if 80 < mm < 370}
+    for _, _, ga_days, caption, regions in rows:
+        assert ga_days in published
+        weeks = ga_days // 7
+        article = "An" if weeks in (8, 11, 18) else "A"
+        assert caption == f"{article} {weeks}-week fetal ultrasound image of transthalamic plane showing head."
+        assert regions == [
+            f"{article} {weeks}-week fetal ultrasound transthalamic plane. The segmentation highlights the head."
+        ]
+
+
+def test_training_ran_to_its_end_and_was_evaluated(walk: Path) -> None:
+    log = pd.read_csv(walk / "run" / "log.csv")
+    assert log.step.iloc[-1] == 60
+    assert log.loss.iloc[-1] < log.loss.iloc[0]
+    result = json.loads((walk / "run" / "evaluation" / "test-both.json").read_text())
+    text = json.dumps(result)
+    assert "none" in text
+    assert "region" in text
+
+
+def test_no_name_of_a_file_is_in_workspace_dataset_or_output(walk: Path, hc18: Path) -> None:
+    names = [path.stem.encode() for path in (hc18 / "images").iterdir()]
+    files = [path for folder in ("archive", "dataset") for path in (walk / folder).rglob("*") if path.is_file()]
+    for path in [*files, walk / "printed.txt"]:
+        content = path.read_bytes()
+        assert not any(name in content or name in str(path).encode() for name in names), path
+
+
+def test_the_quality_page_opens_in_a_browser(walk: Path) -> None:
+    page = (walk / "archive" / "reports" / "qc.html").read_text()
+    assert page.count("<figure>") == 6
+    assert ">146<" in page
