@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -39,7 +40,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(prog_name=program)
+        _call(app, program)
     except Interrupted:
         print(f"{program}: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
@@ -54,6 +55,17 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         print(f"{program}: internal error ({type(error).__name__}); please report it with {log}", file=sys.stderr)
         sys.exit(EXIT_INTERNAL_ERROR)
     sys.exit(0)
+
+
+def _call(app: typer.Typer, program: str) -> None:
+    """Typer turns a broken pipe into exit code 1; here it is itself again."""
+    try:
+        app(prog_name=program)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        sys.stdout.flush()  # at the interpreter's exit it would be too late to handle a broken pipe
+        raise
 
 
 def print_json(result: Mapping[str, object]) -> None:
@@ -116,6 +128,8 @@ def _write_log(program: str, error: BaseException) -> Path:
             f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
             for frame in traceback.extract_tb(chain.__traceback__)
         ]
+        if type(chain).__name__ == "_RemoteTraceback":  # all that a worker's stack is here is its text
+            lines += [f"  {':'.join(place)}" for place in re.findall(r'^ +File "(.+)", line (\d+)', str(chain), re.M)]
         chain = chain.__cause__ or chain.__context__
     descriptor, path = tempfile.mkstemp(prefix=f"{program}-", suffix=".log")  # mode 0600
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path

@@ -1,0 +1,142 @@
+"""How both programs end: their exit codes, and what they say, seen from the shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("console_program.py")
+CANARY = "JANE"
+
+
+def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**kept, "TMPDIR": str(temporary), "COLUMNS": "100", **changes}
+
+
+def run(temporary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(temporary),
+    )
+
+
+def test_a_command_that_is_done_exits_with_0(tmp_path: Path) -> None:
+    done = run(tmp_path, "work", "--amount", "3")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "did 3\n", "")
+
+
+def test_input_at_fault_is_one_line_on_stderr_and_exit_code_1(tmp_path: Path) -> None:
+    done = run(tmp_path, "refuse")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "tiny: scans.csv: the file is empty; fill it\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["work", "--amount", "many"], ["work", "--unknown"], ["nothing"], ["count"]])
+def test_wrong_usage_exits_with_2_and_shows_the_usage(tmp_path: Path, arguments: list[str]) -> None:
+    done = run(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage: tiny" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["fail", "fail-in-worker"])
+def test_an_internal_error_names_a_log_that_only_its_owner_may_read(tmp_path: Path, command: str) -> None:
+    done = run(tmp_path, command)
+    assert (done.returncode, done.stdout) == (3, "")
+    said = re.fullmatch(r"tiny: internal error \(ValueError\); please report it with (.+)\n", done.stderr)
+    assert said
+    log = Path(said[1])
+    assert log.parent == tmp_path
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("command", ["fail", "fail-in-worker"])
+def test_neither_the_log_nor_the_terminal_repeats_an_exceptions_message(tmp_path: Path, command: str) -> None:
+    """A library's message may quote a header: ``DOE^JANE`` stands for a patient here."""
+    assert CANARY in run(tmp_path, "canary").stdout
+    done = run(tmp_path, command)
+    (log,) = tmp_path.iterdir()
+    assert CANARY not in done.stdout + done.stderr + log.read_text()
+
+
+def test_the_log_holds_the_stack_and_what_led_to_it(tmp_path: Path) -> None:
+    run(tmp_path, "fail")
+    (log,) = tmp_path.iterdir()
+    text = log.read_text()
+    assert text.startswith("tiny 20")
+    assert "builtins.ValueError\n" in text
+    assert "builtins.UnicodeDecodeError\n" in text
+    assert re.search(rf"{PROGRAM}:\d+ read_header: return content\.decode", text)
+
+
+def test_the_log_holds_the_stack_of_a_worker(tmp_path: Path) -> None:
+    run(tmp_path, "fail-in-worker")
+    (log,) = tmp_path.iterdir()
+    source = PROGRAM.read_text().splitlines()
+    line = 1 + next(number for number, text in enumerate(source) if r"{CANARY}\nhas no" in text)
+    assert f"  {PROGRAM}:{line}\n" in log.read_text()
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(("lines", "wait_s"), [(200_000, 0), (1, 0.5)], ids=["much output", "little output, late"])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, lines: int, wait_s: float, buffered: bool) -> None:
+    """As ``| head -1`` does: the pipe is closed when the program still writes, or before it writes at all."""
+    with subprocess.Popen(
+        [sys.executable, str(PROGRAM), "count", str(lines), "--wait-s", str(wait_s)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path, **({} if buffered else {"PYTHONUNBUFFERED": "1"})),
+    ) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        if lines > 1:
+            assert program.stdout.readline() == b"0\n"
+        program.stdout.close()
+        assert program.stderr.read() == b""
+        assert program.wait(timeout=30) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(PROGRAM), "wait"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(tmp_path),
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "waiting\n"
+        program.send_signal(signal.SIGINT)
+        _, err = program.communicate(timeout=30)
+    assert program.returncode == 130
+    assert err == "tiny: interrupted; run the same command again to go on where it stopped\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_for_machines_are_json(tmp_path: Path) -> None:
+    found = json.loads(run(tmp_path, "as-json").stdout)
+    assert (found["name"], found["rows"]) == ("Fötus", 3)
+
+
+def test_progress_is_shown_on_stderr_and_can_be_left_away(tmp_path: Path) -> None:
+    shown = run(tmp_path, "progress")
+    assert shown.stdout == "done\n"
+    assert re.search(r"ingest .* 4/4 parts +4,000 rows, 28 excluded", shown.stderr)
+    quiet = run(tmp_path, "progress", "--no-enabled")
+    assert (quiet.stdout, quiet.stderr) == ("done\n", "")
