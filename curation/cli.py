@@ -67,7 +67,7 @@ def init(
 @app.command()
 def ingest(
     workspace: WorkspaceArgument,
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders with DICOM files or images.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders with DICOM files or images.")],
     metadata: Annotated[
         Path | None,
         typer.Option(help="CSV with columns file, patient_id; optional study_id, plane, center, pixel_mm, date."),
@@ -78,7 +78,9 @@ def ingest(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Read ultrasound files into the workspace, without anything that identifies a patient.
+    """Read ultrasound files into the workspace; patients, studies and file names become pseudonyms.
+
+    Names that are burned into pixels are not removed yet.
 
     Running it again reads only what is new or changed.
 

@@ -135,7 +135,17 @@ def test_no_name_of_a_file_is_in_workspace_dataset_or_output(walk: Path, hc18: P
         assert not any(name in content or name in str(path).encode() for name in names), path
 
 
-def test_the_quality_page_opens_in_a_browser(walk: Path) -> None:
+def test_the_quality_page_has_its_plots_and_counts(walk: Path) -> None:
     page = (walk / "archive" / "reports" / "qc.html").read_text()
     assert page.count("<figure>") == 6
     assert ">146<" in page
+
+
+def test_the_notebook_runs_and_draws_the_readmes_picture(walk: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(ROOT / "notebooks" / "hc18.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(walk)}}).execute(env=environment())
+    assert (walk / "hc18.png").stat().st_size > 10_000
