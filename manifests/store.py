@@ -83,8 +83,9 @@ class TableStore:
 
     def remove(self, table: TableSpec, name: str, stage: str) -> None:
         """Remove a part and what was excluded from it."""
-        self.path(table, name).unlink(missing_ok=True)
+        # The part goes last: as long as it is there, the next run knows that this is still to be done.
         self.path(EXCLUSIONS, f"{stage}-{name}").unlink(missing_ok=True)
+        self.path(table, name).unlink(missing_ok=True)
 
     def clear_leftovers(self) -> int:
         """Remove temporary files of runs that were killed. Call it only while holding the workspace's lock."""
