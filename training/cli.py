@@ -139,14 +139,23 @@ def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress]
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("steps", total=None, visible=False, loss=0.0, samples_per_s=0.0)
+    bar = Bar(*columns, console=Console(stderr=True))
+    task = bar.add_task("steps", total=None, loss=0.0, samples_per_s=0.0)
+    started = False
 
-        def show(progress: Progress) -> None:
-            fields = dataclasses.asdict(progress)
-            bar.update(task, completed=fields.pop("step"), total=fields.pop("total_steps"), visible=True, **fields)
+    def show(progress: Progress) -> None:
+        nonlocal started
+        if not started:  # not earlier, so that an error before the first step is one line and nothing else
+            bar.start()
+            started = True
+        fields = dataclasses.asdict(progress)
+        bar.update(task, completed=fields.pop("step"), total=fields.pop("total_steps"), **fields)
 
-        yield bar.console.print, show
+    try:
+        yield lambda text: bar.console.print(text, highlight=False, soft_wrap=True), show
+    finally:
+        if started:
+            bar.stop()
 
 
 def _table(results: list[dict[str, Any]]) -> Iterator[str]:

@@ -28,7 +28,7 @@ from .transforms import PadToSquare, Pixels
 TEMPLATES = (
     "A fetal ultrasound image of {plane} plane.",
     "A fetal ultrasound {plane} plane.",
-    "An ultrasound image of the fetus, {plane} plane.",
+    "A prenatal ultrasound image, {plane} plane.",
 )
 """Sentences for a plane's display name. They name no structure: structures give the plane away."""
 

@@ -22,7 +22,7 @@ BACKBONES: Mapping[str, Mapping[str, Any]] = {
     "sono-tiny": {
         "embed_dim": 128,
         "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 4, "width": 128, "head_width": 32},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "layers": 2, "width": 128, "heads": 4},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "layers": 2, "width": 64, "heads": 2},
     },
 }
 """Our own architectures in open_clip's terms; every other backbone is one of open_clip's."""

@@ -19,8 +19,9 @@ def inputs(images: int, texts: int, dtype: torch.dtype = torch.float64, seed: in
     return tuple(tensor.requires_grad_() for tensor in (image, text, log_t, b))
 
 
-def reference(image: torch.Tensor, text: torch.Tensor, log_t: torch.Tensor, b: torch.Tensor, same: list[list[bool]]) -> torch.Tensor:
+def reference(tensors: Tensors, same: list[list[bool]]) -> torch.Tensor:
     """The formula of the paper, pair by pair."""
+    image, text, log_t, b = tensors
     total = torch.zeros((), dtype=torch.float64)
     for i, x in enumerate(image):
         for j, y in enumerate(text):
@@ -35,7 +36,7 @@ def test_value_and_every_gradient_equal_the_formula(chunk: int, captions: list[i
     ours, theirs = inputs(12, 12), inputs(12, 12)
     ids = torch.tensor(captions)
     loss = 3 * sigmoid_loss(*ours[:2], ids, ids, *ours[2:], chunk=chunk)
-    expected = 3 * reference(*theirs, [[a == b for b in captions] for a in captions])
+    expected = 3 * reference(theirs, [[a == b for b in captions] for a in captions])
     loss.backward()
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)

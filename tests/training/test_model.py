@@ -41,8 +41,8 @@ def test_after_one_step_the_mask_changes_the_features(clip: open_clip.CLIP) -> N
     image_features, text_features = model(torch.cat([image, mask], dim=1), tokens)
     sigmoid_loss(image_features, text_features, ids, ids, clip.logit_scale, clip.logit_bias).backward()
     optimizer.step()
-    with_mask, without = (model.encode_image(torch.cat([image, part], dim=1)) for part in (mask, torch.zeros_like(mask)))
-    assert not torch.allclose(with_mask, without, atol=1e-4)
+    seen = [model.encode_image(torch.cat([image, part], dim=1)) for part in (mask, torch.zeros_like(mask))]
+    assert not torch.allclose(*seen, atol=1e-4)
 
 
 def test_the_stem_mixes_neighbouring_patches_once_its_depthwise_convolution_is_trained(clip: open_clip.CLIP) -> None:

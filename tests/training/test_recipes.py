@@ -18,7 +18,12 @@ def test_every_recipe_is_valid_and_survives_a_file(name: str) -> None:
 def test_the_paper_s_values() -> None:
     recipe = recipes.find("vit-l-14-336")
     optimizer, train = recipe.optimizer, recipe.train
-    assert (optimizer.lr_stem, optimizer.lr_vision, optimizer.lr_text, optimizer.weight_decay) == (1e-4, 1e-6, 0.0, 0.02)
+    assert (optimizer.lr_stem, optimizer.lr_vision, optimizer.lr_text, optimizer.weight_decay) == (
+        1e-4,
+        1e-6,
+        0.0,
+        0.02,
+    )
     assert (train.warmup_steps, train.epochs, train.batch_size, train.precision) == (800, 10, 128, "bf16")
     assert recipe.data.global_fraction == 0.1
     assert (recipe.loss.temperature, recipe.loss.bias) == (10.0, -10.0)

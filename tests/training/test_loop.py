@@ -1,0 +1,224 @@
+"""Training in this process: the log, what may stop it, and what a second run may find in the folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sono.manifests.errors import UserError
+from sono.training import recipes
+from sono.training.loop import Outcome, pretrain
+from sono.training.schedule import factor
+from sono.training.step_log import COLUMNS
+
+# One thread: two threads wait for each other where other processes want the processor, too.
+SHORT = [
+    "train.batch_size=8", "train.steps=6", "train.warmup_steps=2", "checkpoint.every=2", "log.every=1",
+    "train.threads=1",
+]  # fmt: skip
+
+
+def recipe(*settings: str) -> recipes.Recipe:
+    return recipes.override(recipes.tiny(), [*SHORT, *settings])
+
+
+def train(dataset: Path, run: Path, *settings: str, **options: Any) -> Outcome:
+    return pretrain(str(dataset), run, recipe(*settings), **{"notice": lambda _: None, **options})
+
+
+def lines(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def load(run: Path, step: int) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(run / f"checkpoints/step-{step:08d}.pt", weights_only=True)
+    return content
+
+
+@pytest.fixture(scope="module")
+def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    train(shapes, run, "checkpoint.keep=9")
+    return run
+
+
+def test_a_run_leaves_a_log_its_recipe_and_checkpoints(finished: Path) -> None:
+    log = lines(finished)
+    assert tuple(log[0]) == COLUMNS
+    assert [int(line["step"]) for line in log] == [1, 2, 3, 4, 5, 6]
+    expected = [1e-3 * factor(step, warmup_steps=2, total_steps=6) for step in range(6)]
+    assert [float(line["lr_vision"]) for line in log] == pytest.approx(expected)
+    assert float(log[0]["t"]) == pytest.approx(10.0)
+    assert float(log[0]["b"]) == -4.0
+    assert float(log[-1]["b"]) != -4.0
+    assert float(log[-1]["epoch"]) == pytest.approx(6 * 8 / 240)
+    assert all(float(line["samples_per_s"]) > 0 for line in log)
+    assert json.loads((finished / "recipe.json").read_text())["train.steps"] == 6
+    assert sorted(path.stem for path in (finished / "checkpoints").glob("*.pt")) == [
+        f"step-{step:08d}" for step in (0, 2, 4, 6)
+    ]
+
+
+def test_a_checkpoint_says_everything_about_itself(finished: Path, shapes: Path) -> None:
+    content = load(finished, 6)
+    assert content["step"] == 6
+    assert (content["epoch"], content["position"]) == (0, 48)
+    assert recipes.from_flat(content["recipe"]) == recipe("checkpoint.keep=9")
+    assert content["transform"]["size"] == 64
+    assert content["planes"]["four_chamber"] == "four-chamber"
+    assert content["dataset"]["fingerprint"] == json.loads((shapes / "sono.json").read_text())["fingerprint"]
+
+
+def test_every_group_of_parameters_is_trained(finished: Path) -> None:
+    before, after = load(finished, 0)["model"], load(finished, 6)["model"]
+    for name in ("visual.conv1.conv_mask.weight", "visual.conv1.dwconv.weight", "visual.proj", "text_projection",
+                 "logit_scale", "logit_bias"):  # fmt: skip
+        assert not torch.equal(before[name], after[name]), name
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_in_the_middle_gives_the_same_weights_with_any_number_of_workers(
+    workers: int, finished: Path, shapes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    for path in (run / "checkpoints").glob("step-0000000[46].*"):
+        path.unlink()
+    with (run / "log.csv").open("a") as file:
+        file.write("99")  # a line cut short
+    train(shapes, run, "checkpoint.keep=9", f"data.workers={workers}", resume=True)
+    assert_same_end(run, finished)
+
+
+def assert_same_end(run: Path, other: Path, step: int = 6) -> None:
+    """Weights, optimizer and log, up to the one column that tells the time, are equal to the bit."""
+    one, two = load(run, step), load(other, step)
+    assert one["model"].keys() == two["model"].keys()
+    for name, value in one["model"].items():
+        assert torch.equal(value, two["model"][name]), name
+    states = [content["optimizer"]["state"] for content in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    for index, state in states[0].items():
+        for name, value in state.items():
+            assert torch.equal(value, states[1][index][name]), (index, name)
+    assert [{**line, "samples_per_s": ""} for line in lines(run)] == [
+        {**line, "samples_per_s": ""} for line in lines(other)
+    ]
+
+
+def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
+    finished: Path, shapes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    newest = run / "checkpoints/step-00000006.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    notices: list[str] = []
+    train(shapes, run, "checkpoint.keep=9", resume=True, notice=notices.append)
+    assert any("step-00000006.pt: damaged" in notice for notice in notices)
+    assert any("going on from step-00000004.pt" in notice for notice in notices)
+    assert_same_end(run, finished)
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: Path, shapes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    outcome = train(shapes, run, "checkpoint.keep=9", resume=True)
+    assert (outcome.step, outcome.stopped_by) == (6, None)
+    assert_same_end(run, finished)
+
+
+def test_resume_on_a_folder_that_is_not_there_starts_a_run(finished: Path, shapes: Path, tmp_path: Path) -> None:
+    train(shapes, tmp_path / "run", "checkpoint.keep=9", resume=True)
+    assert_same_end(tmp_path / "run", finished)
+
+
+def test_the_log_s_and_the_checkpoints_rhythm_do_not_change_the_result(
+    finished: Path, shapes: Path, tmp_path: Path
+) -> None:
+    train(shapes, tmp_path / "run", "checkpoint.every=5", "log.every=4")
+    assert [line["step"] for line in lines(tmp_path / "run")] == ["4", "6"]
+    one, two = load(tmp_path / "run", 6)["model"], load(finished, 6)["model"]
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_a_folder_with_something_in_it_is_refused(finished: Path, shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the folder is not empty; add --resume to go on"):
+        train(shapes, finished)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"'notes\.txt' is no part of a training run"):
+        train(shapes, tmp_path, resume=True)
+    with pytest.raises(UserError, match="not a folder"):
+        train(shapes, tmp_path / "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_resume_with_other_settings_or_data_names_the_first_difference(
+    finished: Path, shapes: Path, tmp_path: Path, make_rows: Callable, write_dataset: Callable
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(UserError, match=r"optimizer\.lr_stem was 0\.001 when this run began and is 0\.5 now"):
+        train(shapes, run, "optimizer.lr_stem=0.5", "train.seed=3", resume=True)
+    other = write_dataset(tmp_path / "other", {"train": make_rows(16, seed=1)})
+    with pytest.raises(UserError, match="this run began with another dataset"):
+        train(other, run, resume=True)
+
+
+def test_training_stops_when_the_loss_is_no_number_and_the_last_good_checkpoint_stays(
+    shapes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=r"the loss is .* at step \d+.*; step-\d+\.pt is the last good") as error:
+        train(shapes, run, "optimizer.lr_vision=1e30", "train.steps=50", "checkpoint.every=1")
+    assert "\n" not in str(error.value)
+    newest = max((run / "checkpoints").glob("*.pt"))
+    assert newest.name in str(error.value)
+    model = torch.load(newest, weights_only=True)["model"]
+    assert len(lines(run)) < 50
+    assert all(value.isfinite().all() for value in model.values())
+
+
+def test_a_fault_in_the_data_ends_training_with_the_frame_s_name(
+    shapes: Path, tmp_path: Path, make_rows: Callable, write_dataset: Callable
+) -> None:
+    rows = make_rows(48, seed=11)[::3]  # all of 120x80 px
+    for row in rows:
+        for region in row["regions"]:
+            region["mask"]["size"] = region["mask"]["size"][::-1]
+    folder = write_dataset(tmp_path / "dataset", {"train": rows})
+    with pytest.raises(UserError, match=r"frame 000b[0-9a-f]{28}: the mask is 80x120 px but its image is 120x80 px"):
+        train(folder, tmp_path / "run", "data.global_fraction=0.0")
+
+
+def test_two_processes_cannot_write_one_run(finished: Path, shapes: Path, tmp_path: Path) -> None:
+    from sono.manifests.store import exclusive
+
+    run = shutil.copytree(finished, tmp_path / "run")
+    with exclusive(run, str(run)), pytest.raises(UserError, match="another command is writing here"):
+        train(shapes, run, resume=True)
+
+
+def test_bf16_and_the_diagonal_and_a_frozen_text_tower_train_too(shapes: Path, tmp_path: Path) -> None:
+    settings = ["train.precision=bf16", "loss.positives=diagonal", "optimizer.lr_text=0", "train.steps=3"]
+    train(shapes, tmp_path / "run", *settings)
+    before, after = load(tmp_path / "run", 2)["model"], load(tmp_path / "run", 3)["model"]
+    assert torch.equal(before["text_projection"], after["text_projection"])
+    assert not torch.equal(before["visual.proj"], after["visual.proj"])
+
+
+def test_the_process_s_own_settings_are_put_back(finished: Path, shapes: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    seen: list[int] = []
+    settings = (f"train.threads={threads + 1}", "train.steps=3")
+    train(shapes, tmp_path / "run", *settings, progress=lambda _: seen.append(torch.get_num_threads()))
+    assert set(seen) == {threads + 1}
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()

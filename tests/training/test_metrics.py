@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sono.training.metrics import confusion, mean_per_class
+
+
+def test_rare_classes_count_as_much_as_frequent_ones_and_absent_ones_not_at_all() -> None:
+    truth = np.array([0] * 8 + [3] * 2)
+    hits = np.array([True] * 6 + [False] * 2 + [True, False])
+    estimate = mean_per_class(hits, truth, np.arange(10), resamples=200, seed=0)
+    assert estimate.value == pytest.approx((6 / 8 + 1 / 2) / 2)
+    assert 0 <= estimate.low < estimate.value < estimate.high <= 1
+
+
+def test_frames_of_one_patient_are_no_independent_evidence() -> None:
+    random = np.random.default_rng(1)
+    patients = np.repeat(np.arange(40), 25)
+    hits = np.repeat(random.random(40) < 0.6, 25)  # all frames of a patient share their luck
+    truth = np.zeros(1000, dtype=np.int64)
+    by_patient = mean_per_class(hits, truth, patients, resamples=2000, seed=0)
+    by_frame = mean_per_class(hits, truth, np.arange(1000), resamples=2000, seed=0)
+    share = hits.mean()
+    expected = 1.96 * np.sqrt(share * (1 - share) / 40)
+    assert (by_patient.high - by_patient.low) / 2 == pytest.approx(expected, rel=0.15)
+    assert (by_frame.high - by_frame.low) / 2 == pytest.approx(expected / 5, rel=0.15)
+
+
+def test_the_interval_is_a_function_of_the_seed() -> None:
+    random = np.random.default_rng(2)
+    truth, hits = random.integers(0, 3, 60), random.random(60) < 0.5
+    intervals = [mean_per_class(hits, truth, np.arange(60) // 3, resamples=100, seed=seed) for seed in (0, 0, 1)]
+    assert intervals[0] == intervals[1]
+    assert intervals[0].value == intervals[2].value
+    assert intervals[0] != intervals[2]
+
+
+def test_confusion_counts_by_true_and_predicted_class() -> None:
+    counts = confusion(np.array([0, 0, 2]), np.array([1, 0, 1]), 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]

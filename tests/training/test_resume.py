@@ -1,0 +1,137 @@
+"""A run that is killed again and again ends with the weights, optimizer and log of one that was not."""
+
+from __future__ import annotations
+
+import csv
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sono.training import checkpoints
+
+STEPS = 14
+COMMAND = ["--recipe", "tiny", "--resume"] + [
+    part
+    for setting in (
+        f"train.steps={STEPS}",
+        "train.warmup_steps=2",
+        "train.batch_size=8",
+        "checkpoint.every=1",
+        "log.every=1",
+    )
+    for part in ("--set", setting)
+]
+
+
+def start(dataset: Path, run: Path) -> subprocess.Popen[str]:
+    code = "from sono.training.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "pretrain", str(dataset), "--out", str(run), *COMMAND]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(dataset: Path, run: Path) -> None:
+    process = start(dataset, run)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+def steps_logged(run: Path) -> int:
+    try:
+        return (run / "log.csv").read_text().count("\n") - 1
+    except FileNotFoundError:
+        return -1
+
+
+def wait_until(process: subprocess.Popen[str], holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    finish(shapes, run)
+    return run
+
+
+def content(run: Path) -> dict[str, Any]:
+    loaded = checkpoints.latest(run, pytest.fail)
+    assert loaded is not None
+    return loaded.content
+
+
+def log(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as file:
+        return [{**line, "samples_per_s": ""} for line in csv.DictReader(file)]
+
+
+def assert_equal(one: Any, other: Any, where: str = "") -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_equal(*pair, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
+    undisturbed: Path, shapes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    moments = random.Random(20)
+    during_saves = 0
+    for kill in range(4):
+        process = start(shapes, run)
+        before = max(0, steps_logged(run))
+        target = before + moments.randint(1, 3)
+        wait_until(process, lambda target=target: steps_logged(run) >= target)
+        if kill % 2:  # in the middle of writing a checkpoint
+            wait_until(process, lambda: any((run / "checkpoints").glob(".tmp-*")))
+        else:
+            time.sleep(moments.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+        during_saves += any((run / "checkpoints").glob(".tmp-*"))
+    assert during_saves > 0
+    assert content(run)["step"] < STEPS
+    finish(shapes, run)
+    assert not list((run / "checkpoints").glob(".tmp-*"))
+    assert_equal(content(run), content(undisturbed))
+    assert log(run) == log(undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+    number: signal.Signals, undisturbed: Path, shapes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = start(shapes, run)
+    wait_until(process, lambda: steps_logged(run) >= 2)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert f"stopped by {number.name} after step" in output
+    assert "Traceback" not in errors
+    step = content(run)["step"]
+    assert 2 <= step < STEPS
+    assert steps_logged(run) == step
+    finish(shapes, run)
+    assert_equal(content(run), content(undisturbed))
+    assert log(run) == log(undisturbed)
