@@ -216,7 +216,8 @@ class _Rows(NamedTuple):
 def _run_by_rows(task: _Task, engine: Engine) -> PartInfo:
     """A part that kills its worker, row by row: only the rows that do so are lost, and they are counted."""
     rows = task.part.load()
-    slices = [_Rows(task.stage, index, rows.slice(index, 1)) for index in range(rows.num_rows)]
+    # Copied: a slice would travel with the buffers of the whole part behind it.
+    slices = [_Rows(task.stage, index, rows.slice(index, 1).take([0])) for index in range(rows.num_rows)]
     outputs: dict[int, StageOutput] = {}
     for result in engine(_run_rows, slices):
         if isinstance(result, Crashed):
