@@ -117,6 +117,8 @@ def load(override: Path | None = None) -> Vocabulary:
         raise UserError(
             "there is no such vocabulary file", where=where, fix="check [vocabulary] in sono.toml"
         ) from None
+    except UnicodeDecodeError as error:
+        raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}", where=where, fix="mend the line it names") from error
     except ValidationError as error:

@@ -104,6 +104,8 @@ class Workspace:
     def _configuration(self) -> dict[str, Any]:
         try:
             content = tomllib.loads(self._file.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise UserError("not UTF-8", where=str(self._file), fix="save it again as UTF-8") from error
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"not valid TOML: {error}", where=str(self._file), fix="mend the line it names") from error
         unknown = sorted(set(content) - set(SECTIONS))

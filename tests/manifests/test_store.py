@@ -113,9 +113,15 @@ def test_png_is_not_compressed_again_and_all_else_is(store: TableStore) -> None:
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "other"):
-        write_part(tmp_path / name, QC, info(exclusions={"b": 1, "a": 2}), judged("x", "y"))
+    for name, counts in (("one", {"a": 2, "b": 1}), ("other", {"b": 1, "a": 2})):
+        write_part(tmp_path / name, QC, info(exclusions=counts), judged("x", "y"))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_columns_are_stored_in_the_types_of_the_schema(store: TableStore) -> None:
+    wide = judged("x").set_column(0, "frame_id", pa.array(["x"], pa.large_string()))
+    store.write(QC, info(), wide)
+    assert pq.read_schema(store.path(QC, "a")).equals(QC.schema)
 
 
 def test_a_null_where_none_may_be_is_refused(store: TableStore) -> None:

@@ -1,0 +1,191 @@
+"""A workspace is made once, is its owner's alone, and says which key of its configuration is wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from sono.manifests.errors import UserError
+from sono.manifests.workspace import SECTIONS, Workspace, create, open_workspace
+
+OWN_VOCABULARY = """
+version = 1
+
+[[structures]]
+id = "spine"
+name = "spine"
+
+[[planes]]
+id = "spine_sagittal"
+name = "sagittal spine"
+system = "head"
+ga_weeks = [14, 41]
+structures = ["spine"]
+source = "ours"
+"""
+
+
+class QcSection(BaseModel):
+    """As the owner of a section declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: Annotated[int, Field(ge=1)] = 7
+    share: float = 0.5
+
+
+def configured(folder: Path, text: str) -> Workspace:
+    create(folder / "workspace", "Hospital A")
+    (folder / "workspace" / "sono.toml").write_text(text, encoding="utf-8")
+    return open_workspace(folder / "workspace")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_workspace_opens_with_its_center_its_key_and_the_packaged_vocabulary(tmp_path: Path) -> None:
+    made = create(tmp_path / "deep" / "workspace", "Hôpital A. (Nord)")
+    opened = open_workspace(tmp_path / "deep" / "workspace")
+    assert opened.center == made.center == "Hôpital A. (Nord)"
+    assert opened.keys == made.keys
+    assert len(opened.vocabulary.plane_ids) == 24
+    assert opened.section("qc", QcSection) == QcSection()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_a_new_workspace_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        create(tmp_path / "workspace", "A")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "workspace") == 0o700
+    assert mode(tmp_path / "workspace" / "secret.key") == 0o600
+
+
+def test_nothing_of_a_workspace_goes_into_git(tmp_path: Path) -> None:
+    assert (create(tmp_path / "workspace", "A").path / ".gitignore").read_text() == "*\n"
+
+
+def test_an_empty_folder_may_become_a_workspace(tmp_path: Path) -> None:
+    assert create(tmp_path, "A").center == "A"
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "scan.dcm").touch()
+    with pytest.raises(UserError) as caught:
+        create(tmp_path, "A")
+    assert str(caught.value) == f"{tmp_path}: not an empty folder; name a new folder for the workspace"
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.dcm"]
+    with pytest.raises(UserError, match="not an empty folder"):
+        create(tmp_path / "scan.dcm", "A")
+
+
+def test_a_workspace_is_not_made_twice(tmp_path: Path) -> None:
+    made = create(tmp_path / "workspace", "A")
+    with pytest.raises(UserError, match="not an empty folder"):
+        create(tmp_path / "workspace", "B")
+    assert open_workspace(made.path).keys == made.keys
+
+
+@pytest.mark.parametrize("center", ["", "a" * 65, 'A"\n[qc]', "A\n", "a/b", "a\\1"])
+def test_a_name_that_cannot_name_a_center_makes_no_workspace(tmp_path: Path, center: str) -> None:
+    with pytest.raises(UserError, match="cannot name a center; use up to 64 letters"):
+        create(tmp_path / "workspace", center)
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_the_written_configuration_names_known_sections_only(tmp_path: Path) -> None:
+    text = (create(tmp_path / "workspace", "A").path / "sono.toml").read_text()
+    uncommented = "\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines())
+    assert set(tomllib.loads(uncommented)) <= set(SECTIONS)
+
+
+def test_a_folder_that_is_no_workspace_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as missing:
+        open_workspace(tmp_path / "none")
+    assert str(missing.value) == (
+        f"{tmp_path / 'none'}: there is no such folder; run: sono-curate init {tmp_path / 'none'}"
+    )
+    with pytest.raises(UserError) as other:
+        open_workspace(tmp_path)
+    assert str(other.value) == (f"{tmp_path}: not a workspace: it has no sono.toml; run: sono-curate init {tmp_path}")
+
+
+def test_a_section_overrides_its_defaults(tmp_path: Path) -> None:
+    assert configured(tmp_path, "[qc]\nlimit = 3\n").section("qc", QcSection) == QcSection(limit=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[qc]\nlimti = 3\n", "qc.limti: unknown key; known keys of [qc]: limit, share"),
+        ("[qc]\nlimit = 0\n", "qc.limit: Input should be greater than or equal to 1; mend that value"),
+        ('[qc]\nlimit = "three"\n', "qc.limit: Input should be a valid integer"),
+        ("[qc.limit]\nlow = 1\n", "qc.limit: Input should be a valid integer"),
+        ("qc = 3\n", "qc: Input should be a valid dictionary"),
+        (
+            "[quality]\nlimit = 3\n",
+            "unknown section [quality]; known sections: workspace, vocabulary, ingest, qc, masks, caption, build",
+        ),
+        ("limit = 3\n", "unknown section [limit]; known sections: workspace"),
+        ("[qc\nlimit = 3\n", "not valid TOML: Expected ']'"),
+        ("[qc]\nlimit = 3\nlimit = 4\n", "not valid TOML: Cannot overwrite a value (at line 3"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_that_names_file_and_key(tmp_path: Path, text: str, error: str) -> None:
+    workspace = configured(tmp_path, text)
+    with pytest.raises(UserError) as caught:
+        workspace.section("qc", QcSection)
+    assert str(caught.value).startswith(f"{workspace.path / 'sono.toml'}: {error}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["sono.toml", "planes.toml"])
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path, name: str) -> None:
+    workspace = configured(tmp_path, '[vocabulary]\nfile = "planes.toml"\n')
+    (workspace.path / name).write_bytes('[workspace]\ncenter = "Hôpital"\n'.encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        _ = workspace.vocabulary
+    assert str(caught.value) == f"{workspace.path / name}: not UTF-8; save it again as UTF-8"
+
+
+def test_the_vocabulary_may_be_a_file_of_the_workspace(tmp_path: Path) -> None:
+    workspace = configured(tmp_path, '[vocabulary]\nfile = "planes.toml"\n')
+    (workspace.path / "planes.toml").write_text(OWN_VOCABULARY)
+    assert workspace.vocabulary.plane_ids == ("spine_sagittal",)
+
+
+def test_a_vocabulary_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
+    workspace = configured(tmp_path, '[vocabulary]\nfile = "planes.toml"\n')
+    with pytest.raises(UserError) as missing:
+        _ = workspace.vocabulary
+    assert str(missing.value).startswith(f"{workspace.path / 'planes.toml'}: there is no such vocabulary file")
+    (workspace.path / "planes.toml").write_text(OWN_VOCABULARY.replace("ga_weeks", "weeks"))
+    with pytest.raises(UserError, match=r"planes\.toml: planes\.0\."):
+        _ = workspace.vocabulary
+
+
+def test_a_lost_key_is_asked_for_and_not_replaced(tmp_path: Path) -> None:
+    made = create(tmp_path / "workspace", "A")
+    (made.path / "secret.key").unlink()
+    with pytest.raises(UserError, match="the workspace's key is missing; restore it from your backup"):
+        _ = open_workspace(made.path).keys
+
+
+def test_what_a_killed_run_left_is_cleared_under_the_lock(tmp_path: Path) -> None:
+    workspace = create(tmp_path / "workspace", "A")
+    for folder in ("qc", "reports"):
+        (workspace.path / folder).mkdir()
+        (workspace.path / folder / ".tmp-left").touch()
+    (workspace.path / "reports" / "qc.html").touch()
+    with workspace.writing():
+        assert list((workspace.path / "qc").iterdir()) == []
+        assert [path.name for path in workspace.reports.iterdir()] == ["qc.html"]
