@@ -73,9 +73,7 @@ def test_a_misspelt_column_is_an_error_in_any_row(position: int) -> None:
         QC.from_rows(rows)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("frame_id", 3), ("decodes", "yes"), ("short_side_px", "12"), ("reasons", "dark")]
-)
+@pytest.mark.parametrize(("column", "value"), [("frame_id", 3), ("decodes", "yes"), ("short_side_px", "12")])
 def test_a_value_of_another_type_is_an_error(column: str, value: object) -> None:
     with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
         QC.from_rows([{**judged, column: value}])
