@@ -123,14 +123,18 @@ def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Tabl
                     WHEN f.burned_in_text = 'unchecked' AND NOT $unchecked THEN 'text_unchecked'
                END AS reason
         FROM read_parquet($frames, filename = true) f
-        LEFT JOIN qc q USING (frame_id)
-        LEFT JOIN captions c USING (frame_id)
+        LEFT JOIN read_parquet($qc, filename = true) q
+            ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
+        LEFT JOIN captions c ON c.frame_id = f.frame_id AND c.file = parse_filename(f.filename)
         LEFT JOIN records own ON own.study_key = f.study_key AND own.plane = f.plane
         LEFT JOIN records whole ON whole.study_key = f.study_key AND whole.plane IS NULL
         ORDER BY part, f.source_key, f.frame_index
         """,
-        {"frames": [str(path) for path in store.paths(FRAMES)], "unchecked": allow_unchecked_text},
-        qc=store.read_all(QC, ["frame_id", "verdict", "duplicate_group"]),
+        {
+            "frames": [str(path) for path in store.paths(FRAMES)],
+            "qc": [str(path) for path in store.paths(QC)],
+            "unchecked": allow_unchecked_text,
+        },
         captions=_global_captions(store),
         records=store.read_all(RECORDS, ["study_key", "plane", "ga_days"]),
     )
@@ -243,17 +247,28 @@ def _check_inputs(workspace: Workspace) -> None:
             raise UserError(
                 f"the workspace has no {table.name} yet", where=path, fix=f"run sono-curate {command} first"
             )
+    for table, command in ((FRAMES, "ingest"), (REGIONS, "masks import")):
+        if _has_twins(store, table):
+            # Old parts go when the new ones are there; between the two a frame may even have two patients.
+            raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again, to its end")
     if stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store):
         # A verdict on other pixels, or by other thresholds, must not decide what is trained on.
         raise UserError("quality control is out of date", where=path, fix=f"run sono-curate qc {path} first")
 
 
+def _has_twins(store: TableStore, table: TableSpec) -> bool:
+    paths = [str(path) for path in store.paths(table)]
+    sql = f"SELECT count(*) > count(DISTINCT {table.key}) AS twins FROM read_parquet($paths)"
+    return bool(paths) and bool(query(sql, {"paths": paths})["twins"][0].as_py())
+
+
 def _global_captions(store: TableStore) -> pa.Table:
-    """frame_id, and the plane and the completed weeks that the caption speaks of."""
+    """frame_id, the part's file, and the plane and the completed weeks that the caption speaks of."""
     return query(
         """
-        SELECT frame_id, facts ->> '$.plane.value' AS plane, CAST(facts ->> '$.ga.value' AS INTEGER) AS ga_weeks
-        FROM read_parquet($captions) WHERE region_id IS NULL
+        SELECT frame_id, parse_filename(filename) AS file,
+               facts ->> '$.plane.value' AS plane, CAST(facts ->> '$.ga.value' AS INTEGER) AS ga_weeks
+        FROM read_parquet($captions, filename = true) WHERE region_id IS NULL
         """,
         {"captions": [str(path) for path in store.paths(CAPTIONS)]},
     )

@@ -239,3 +239,29 @@ def test_a_workspace_that_is_not_ready_says_which_command_is_missing(
     ingest(workspace, [archive], engine=in_process, metadata=curation.metadata)
     with pytest.raises(UserError, match="no qc yet; run sono-curate qc"):
         curation.build(tmp_path / "out")
+
+
+def test_captions_of_parts_that_are_cut_anew_are_written_again_first(
+    curation: Curation, tmp_path: Path, draw: Callable[..., Image]
+) -> None:
+    cv2.imwrite(str(curation.archive / "P1" / "scan9.png"), draw(999))
+    curation.describe()
+    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata)
+    qc(curation.workspace, engine=in_process)
+    with pytest.raises(UserError, match="no frame is left to write: 13 no_caption"):
+        curation.build(tmp_path / "out")
+    curation.run()
+    assert sum(curation.build(tmp_path / "out").splits.values()) == 13
+
+
+@pytest.mark.parametrize(("table", "command"), [("frames", "ingest"), ("regions", "masks import")])
+def test_leftover_parts_of_an_interrupted_run_are_not_built(
+    curation: Curation, tmp_path: Path, table: str, command: str
+) -> None:
+    part = next((curation.workspace.path / table).glob("part-*"))
+    info_name = part.stem.removeprefix("part-")
+    content = part.read_bytes()
+    assert info_name.encode() in content
+    part.with_name(f"part-{'0' * 32}.parquet").write_bytes(content.replace(info_name.encode(), b"0" * 32))
+    with pytest.raises(UserError, match=f"sono-curate {command} was interrupted"):
+        curation.build(tmp_path / "out")
