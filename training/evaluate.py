@@ -134,11 +134,17 @@ def _choose(frames: data.Frames, only_with_regions: bool) -> _Chosen:
             where=frames.description.source,
             fix="score another split" + (", or --mask none" if only_with_regions else ""),
         )
-    patients = np.array(frames.column("patient_key").to_pylist(), dtype=object)[chosen].astype(str)
+    patients = frames.column("patient_key").filter(chosen)
+    if patients.null_count:
+        raise UserError(
+            f"{patients.null_count} frames have no patient_key, and intervals are over patients",
+            where=frames.description.source,
+            fix="run sono-curate build again",
+        )
     return _Chosen(
         indices=np.flatnonzero(chosen),
         truth=plane[chosen].astype(np.int64),
-        patients=np.unique(patients, return_inverse=True)[1],
+        patients=np.unique(patients.to_pylist(), return_inverse=True)[1],
         only_with_regions=only_with_regions,
         without_plane=int((~has_plane).sum()),
         without_regions=int((has_plane & (regions == 0)).sum()),

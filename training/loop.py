@@ -88,13 +88,13 @@ def pretrain(
         if last:
             _check_same(run, last.content, recipe, description)
         torch.manual_seed(recipe.train.seed)
-        model = (
-            restore_model(recipe.model.backbone, last.content["model"])
-            if last
-            else build_model(recipe.model, recipe.loss)
-        )
+        if last:
+            model = restore_model(recipe.model.backbone, last.content["model"])
+        else:
+            model = build_model(recipe.model, recipe.loss)
         trainer = _Trainer(run, recipe, model, description, notice)
         trainer.start(last)
+        del last  # its weights would take up memory to the end
         return trainer.train(notice, progress)
 
 

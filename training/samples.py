@@ -193,6 +193,9 @@ def batches_from(
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; a loading process leaves it to the parent, which ends it by SIGTERM."""
+    """Ctrl-C and a scheduler's SIGTERM reach the whole process group: a loading process must outlive the last save.
+
+    It ends when the parent says so, or is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
 import signal
 import subprocess
@@ -31,10 +32,13 @@ COMMAND = ["--recipe", "tiny", "--resume"] + [
 ]
 
 
-def start(dataset: Path, run: Path) -> subprocess.Popen[str]:
+def start(dataset: Path, run: Path, workers: int = 0) -> subprocess.Popen[str]:
     code = "from sono.training.cli import main; main()"
     arguments = [sys.executable, "-c", code, "pretrain", str(dataset), "--out", str(run), *COMMAND]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    arguments += ["--set", f"data.workers={workers}"]
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def finish(dataset: Path, run: Path) -> None:
@@ -117,14 +121,14 @@ def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
     assert log(run) == log(undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 0)])
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(
-    number: signal.Signals, undisturbed: Path, shapes: Path, tmp_path: Path
+    number: signal.Signals, workers: int, undisturbed: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    process = start(shapes, run)
+    process = start(shapes, run, workers)
     wait_until(process, lambda: steps_logged(run) >= 2)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does, and a scheduler: the loading processes hear it, too
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert f"stopped by {number.name} after step" in output
