@@ -114,6 +114,26 @@ def test_datasets_loads_it_with_images_labels_masks_and_captions(
     assert rows[keys.frame(keys.source("P1/scan1.png"), 0)]["regions"] == []
 
 
+def test_datasets_never_gives_one_builds_rows_for_anothers(curation: Curation, tmp_path: Path) -> None:
+    import datasets
+
+    def ids(folder: Path) -> set[str]:
+        loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+        return {row for split in loaded.values() for row in split["frame_id"]}
+
+    curation.build(tmp_path / "one" / "dataset")
+    first = ids(tmp_path / "one" / "dataset")
+    cv2.imwrite(
+        str(curation.archive / "P1" / "scan9.png"), np.roll(cv2.imread(str(curation.archive / "P1/scan0.png"), 0), 9)
+    )
+    curation.describe()
+    curation.run()
+    curation.build(tmp_path / "two" / "dataset")
+    assert len(ids(tmp_path / "two" / "dataset") - first) == 1
+    curation.build(tmp_path / "one" / "dataset")
+    assert ids(tmp_path / "one" / "dataset") == ids(tmp_path / "two" / "dataset")
+
+
 def test_no_patient_is_in_two_splits_and_duplicates_stay_together(
     workspace: Workspace, archive: Path, tmp_path: Path
 ) -> None:
