@@ -425,8 +425,8 @@ def _finish(
 
 
 def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
-    """The README.md. It names no ``configs``: ``datasets`` finds the splits by the files' names, and would otherwise key
-    its cache by the folder's name alone, and give one dataset's rows for another's.
+    """The README.md. It names no ``configs``: ``datasets`` finds the splits by the files' names, and would otherwise
+    key its cache by the folder's name alone, and give one dataset's rows for another's.
     """
     from jinja2 import Environment, StrictUndefined
 
