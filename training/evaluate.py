@@ -182,17 +182,21 @@ class _Scorer:
             collate_fn=list,
             worker_init_fn=leave_signals_to_parent,
         )
-        features = [self._features(views) for batch in loader for views in _checked(batch)]
-        return (torch.stack(features) @ self.planes.T).cpu()
+        features = [self._features(list(_checked(batch))) for batch in loader]
+        return (torch.cat(features) @ self.planes.T).cpu()
 
-    def _features(self, views: tuple[Pixels, Pixels]) -> torch.Tensor:
-        """The average over a frame's views of their L2-normalised features, of shape [dim]."""
-        image, masks = (torch.from_numpy(part).to(self.device) for part in views)
-        parts = [
-            self.model.encode_image(self.transform.normalise(image.expand(len(part), -1, -1, -1), part))
-            for part in torch.split(masks, _VIEWS_AT_ONCE)
-        ]
-        return torch.cat(parts).mean(dim=0)
+    def _features(self, frames: list[tuple[Pixels, Pixels]]) -> torch.Tensor:
+        """For every frame the average over its views of their L2-normalised features, of shape [frames, dim]."""
+        images = torch.from_numpy(np.stack([image for image, _ in frames])).to(self.device)
+        masks_VHW = torch.from_numpy(np.concatenate([masks for _, masks in frames])).to(self.device)
+        counts = torch.tensor([len(masks) for _, masks in frames], device=self.device)
+        owners_V = torch.arange(len(frames), device=self.device).repeat_interleave(counts)
+        views = zip(torch.split(owners_V, _VIEWS_AT_ONCE), torch.split(masks_VHW, _VIEWS_AT_ONCE), strict=True)
+        features_VD = torch.cat(
+            [self.model.encode_image(self.transform.normalise(images[owners], masks)) for owners, masks in views]
+        )
+        sums = features_VD.new_zeros(len(frames), features_VD.shape[1]).index_add_(0, owners_V, features_VD)
+        return sums / counts[:, None]
 
 
 class _Views(Dataset[tuple[Pixels, Pixels] | UserError]):
@@ -211,7 +215,7 @@ class _Views(Dataset[tuple[Pixels, Pixels] | UserError]):
             masks = MASKS[self.mask](row, image, self.transform)
         except UserError as error:  # returned, not raised: see Samples
             return error
-        return np.ascontiguousarray(self.transform.image(image)), np.stack(masks)
+        return self.transform.image(image), np.stack(masks)
 
 
 def _checked(batch: list[tuple[Pixels, Pixels] | UserError]) -> Iterator[tuple[Pixels, Pixels]]:
