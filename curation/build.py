@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import resources
@@ -167,6 +167,9 @@ class DatasetStore:
 
     def remove(self, table: TableSpec, name: str, stage: str) -> None:
         self._path(name).unlink(missing_ok=True)
+
+    def remove_other_exclusions(self, stage: str, scope: str, names: Set[str]) -> None:
+        """There are none."""
 
     def _path(self, name: str) -> Path:
         return self.root / "data" / f"{name}.parquet"

@@ -17,7 +17,8 @@ from .errors import UserError
 class SplitPlan:
     """How to split: the shares of validation and test (the rest is train), a seed, and a center held out as test.
 
-    With ``holdout_center`` the test split is that center and nothing else.
+    With ``holdout_center`` the test split is that center's patients (with what other centers saw of them, and with
+    patients joined to them by a duplicate) and nobody else.
     """
 
     validation: float = 0.1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -97,6 +97,8 @@ class PartStore(Protocol):
     def write_exclusions(self, info: PartInfo, content: pa.Table) -> None: ...
 
     def remove(self, table: TableSpec, name: str, stage: str) -> None: ...
+
+    def remove_other_exclusions(self, stage: str, scope: str, names: Set[str]) -> None: ...
 
 
 class Engine(Protocol):
@@ -186,6 +188,7 @@ def run_stage(
         if info.scope == scope and info.stage == stage.name and name not in current:
             store.remove(stage.output, name, stage.name)
             report.removed += 1
+    store.remove_other_exclusions(stage.name, scope, current)
     return report
 
 
@@ -228,7 +231,7 @@ def _run_by_rows(task: _Task, engine: Engine) -> PartInfo:
             outputs[result.argument.number] = StageOutput(task.stage.output.empty(), [exclusion])
         else:
             outputs[result[0]] = result[1]
-    ordered = [outputs[index] for index in sorted(outputs)]
+    ordered = [StageOutput(task.stage.output.empty(), []), *(outputs[index] for index in sorted(outputs))]
     return _write_output(
         task,
         StageOutput(

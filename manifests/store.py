@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -86,6 +86,16 @@ class TableStore:
         # The part goes last: as long as it is there, the next run knows that this is still to be done.
         self.path(EXCLUSIONS, f"{stage}-{name}").unlink(missing_ok=True)
         self.path(table, name).unlink(missing_ok=True)
+
+    def remove_other_exclusions(self, stage: str, scope: str, names: Set[str]) -> None:
+        """Remove exclusions of a stage and scope that belong to none of the parts ``names``.
+
+        They are written before their part: a process that was killed in between leaves them without one.
+        """
+        for path in self.folder(EXCLUSIONS).glob(f"part-{stage}-*.parquet"):
+            info = read_info(path)
+            if (info.stage, info.scope) == (stage, scope) and info.name not in names:
+                path.unlink()
 
     def clear_leftovers(self) -> int:
         """Remove temporary files of runs that were killed. Call it only while holding the workspace's lock."""

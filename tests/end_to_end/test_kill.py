@@ -30,6 +30,12 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
+def init(command: Command, workspace: Path) -> None:
+    """With a key that is the same in every run, since the key decides where parts are cut."""
+    command("sono-curate", "init", workspace)
+    (workspace / "secret.key").write_text("5e" * 32)
+
+
 def tables(workspace: Path) -> dict[str, bytes]:
     return {
         path.relative_to(workspace).as_posix(): path.read_bytes()
@@ -82,7 +88,7 @@ def kill_often(
 
 
 def test_sigkill_at_random_moments_changes_nothing(scans: Path, tmp_path: Path, command: Command) -> None:
-    command("sono-curate", "init", "undisturbed")
+    init(command, tmp_path / "undisturbed")
     shutil.copytree(tmp_path / "undisturbed", tmp_path / "killed")
     started = time.monotonic()
     command(*(word.format(workspace="undisturbed") for word in INGEST))
@@ -94,7 +100,7 @@ def test_sigkill_at_random_moments_changes_nothing(scans: Path, tmp_path: Path, 
 
 
 def test_ctrl_c_says_how_to_go_on(scans: Path, tmp_path: Path, command: Command) -> None:
-    command("sono-curate", "init", "archive")
+    init(command, tmp_path / "archive")
     words = [word.format(workspace="archive") for word in INGEST]
     process = subprocess.Popen(
         words, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -106,7 +106,9 @@ print(json.dumps(rows))
         splits.setdefault(patient, set()).add(split)
     assert all(len(seen) == 1 for seen in splits.values())
     table = pd.read_csv(hc18 / "pixel_size_and_hc.csv")
-    published = {round(hadlock_1984_hc(mm) * 7) for mm in table.head_circumference_mm if 80 < mm < 370}
+    ages = map(hadlock_1984_hc, table.head_circumference_mm)
+    published = {round(weeks * 7) for weeks in ages if weeks is not None}
+    assert len(published) > 40
     for _, _, ga_days, caption, regions in rows:
         assert ga_days in published
         weeks = ga_days // 7
@@ -120,7 +122,7 @@ print(json.dumps(rows))
 def test_training_ran_to_its_end_and_was_evaluated(walk: Path) -> None:
     log = pd.read_csv(walk / "run" / "log.csv")
     assert log.step.iloc[-1] == 60
-    assert log.loss.iloc[-1] < log.loss.iloc[0]
+    assert log.loss.iloc[-3:].mean() < log.loss.iloc[0]
     result = json.loads((walk / "run" / "evaluation" / "test-both.json").read_text())
     text = json.dumps(result)
     assert "none" in text

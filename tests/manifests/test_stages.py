@@ -29,7 +29,7 @@ from sono.manifests.stages import (
     run_stage,
     stale_parts,
 )
-from sono.manifests.store import TableStore
+from sono.manifests.store import PartInfo, TableStore
 from sono.manifests.workspace import create
 
 PROGRAM = Path(__file__).with_name("store_program.py")
@@ -306,3 +306,16 @@ def test_rows_travel_alone_when_their_part_has_crashed(store: TableStore) -> Non
     assert (report.rows, report.exclusions) == (7, {"beyond": 1})
     assert len(sizes) == 8
     assert max(sizes) < 110_000
+
+
+def test_exclusions_of_a_killed_part_that_is_no_longer_planned_are_removed(store: TableStore) -> None:
+    row = {"source_key": "a" * 32, "stage": "gone", "reason": "r", "message": "m"}
+    info = PartInfo(name="orphan", stage="stage", fingerprint="f", scope="mine", rows=0)
+    store.write_exclusions(info, EXCLUSIONS.from_rows([row]))
+    assert len(store.paths(EXCLUSIONS)) == 1
+    store.remove_other_exclusions("stage", "other", set())
+    assert len(store.paths(EXCLUSIONS)) == 1
+    store.remove_other_exclusions("stage", "mine", {"orphan"})
+    assert len(store.paths(EXCLUSIONS)) == 1
+    store.remove_other_exclusions("stage", "mine", set())
+    assert store.paths(EXCLUSIONS) == []
