@@ -26,7 +26,7 @@ from sono.manifests.workspace import Workspace
 
 from . import dicom_files, image_files
 from .metadata import FileMetadata, Metadata, read_metadata
-from .pixels import ExcludedError, Pixels, bare_png, encode_png, pixel_sha256, without_equal_channels
+from .pixels import ExcludedError, Pixels, bare_png, encode_png, pixel_sha256, pixel_statistics, without_equal_channels
 from .sources import SourceFile, cut, find_files
 
 MESSAGES: Mapping[str, str] = {
@@ -158,6 +158,7 @@ class IngestStage:
                 "frame_index": index,
                 "frame_time_ms": time_ms,
                 "pixel_sha256": pixel_sha256(kept),
+                **vars(pixel_statistics(kept)),
             }
 
     def _dicom(self, content: bytes, file: Mapping[str, object]) -> _Source:

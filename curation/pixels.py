@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -30,6 +31,30 @@ def pixel_sha256(pixels: Pixels) -> str:
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """What quality control needs to know of an image, taken while its pixels are in memory anyway.
+
+    Decoding costs far more than anything done with the pixels after it. With these two a frame is decoded once, and
+    other thresholds give new verdicts without reading an image again.
+
+    Attributes:
+        grey_histogram: number of pixels of each grey level, 256 values.
+        laplacian_energy: sum over pixels of the squared Laplacian (3x3), grey levels squared.
+    """
+
+    grey_histogram: list[int]
+    laplacian_energy: float
+
+
+def pixel_statistics(pixels: Pixels) -> PixelStatistics:
+    """Statistics of an image; colour is weighed as ITU-R BT.601 does."""
+    grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    histogram = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    energy = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR)
+    return PixelStatistics(histogram.tolist(), float(energy))
 
 
 def without_equal_channels(pixels: Pixels) -> Pixels:

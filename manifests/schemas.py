@@ -88,6 +88,8 @@ FRAMES = TableSpec(
             "pixel_mm_y": pa.float64(),
             "sector": SECTOR,
             "pixel_sha256": pa.string(),  # of the stored pixels with their shape, not of the PNG
+            "grey_histogram": pa.list_(pa.int32(), 256),  # number of pixels of each grey level
+            "laplacian_energy": pa.float64(),  # sum over pixels of the squared Laplacian, grey levels squared
             "edited_fraction": pa.float32(),
             "burned_in_text": pa.string(),
         },
@@ -103,6 +105,8 @@ FRAMES = TableSpec(
             "source_sha256",
             "frame_index",
             "pixel_sha256",
+            "grey_histogram",
+            "laplacian_energy",
             "burned_in_text",
         ),
     ),
@@ -129,7 +133,6 @@ QC = TableSpec(
     _schema(
         {
             "frame_id": pa.string(),
-            "decodes": pa.bool_(),
             "short_side_px": pa.int32(),
             "mean_intensity": pa.float32(),  # 0..255 grey levels, over lit pixels
             "contrast": pa.float32(),  # standard deviation of grey levels, over lit pixels
@@ -141,7 +144,7 @@ QC = TableSpec(
             "duplicate_group": pa.string(),  # the group's first frame_id; null when unique
             "config_sha256": pa.string(),
         },
-        required=("frame_id", "decodes", "verdict", "reasons", "config_sha256"),
+        required=("frame_id", "verdict", "reasons", "config_sha256"),
     ),
 )
 

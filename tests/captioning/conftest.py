@@ -51,6 +51,8 @@ class Clinic:
             "frame_index": 0,
             "plane": plane,
             "pixel_sha256": "0" * 64,
+            "grey_histogram": [0] * 256,
+            "laplacian_energy": 0.0,
             "burned_in_text": "none",
         }
 

@@ -105,7 +105,7 @@ class FragileStage:
                 exclusions.append(Exclusion(row["source_key"], "third", "the third is left out", row["frame_index"]))
             else:
                 frame_id = f"{row['source_key']}/{row['frame_index']}"
-                judged = {"decodes": True, "verdict": "accept", "reasons": [], "config_sha256": ""}
+                judged = {"verdict": "accept", "reasons": [], "config_sha256": ""}
                 rows.append({"frame_id": frame_id, **judged})
         return StageOutput(QC.from_rows(rows), exclusions)
 

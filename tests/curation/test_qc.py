@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from sono.curation.ingest import ingest
-from sono.curation.qc import QcSection, judge, measure, qc, verdict
+from sono.curation.pixels import pixel_statistics
+from sono.curation.qc import Metrics, QcSection, judge, measure, qc, verdict
 from sono.curation.qc_report import write_qc_report
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import QC
@@ -21,6 +22,10 @@ from sono.manifests.workspace import Workspace
 
 Image = npt.NDArray[np.uint8]
 DEFAULTS = QcSection()
+
+
+def metrics_of(pixels: Image) -> Metrics:
+    return measure(pixel_statistics(pixels), *pixels.shape[:2], DEFAULTS)
 
 
 def rows_by_name(workspace: Workspace, archive: Path) -> dict[str, dict[str, object]]:
@@ -41,20 +46,23 @@ def check(workspace: Workspace, archive: Path) -> dict[str, dict[str, object]]:
 
 def test_metrics_are_those_of_lit_pixels_computed_the_slow_way(draw: Callable[..., Image]) -> None:
     pixels = draw(1)
-    metrics = measure(pixels, DEFAULTS)
+    metrics = metrics_of(pixels)
     lit = pixels[pixels > DEFAULTS.black_level].astype(float)
     assert metrics.mean_intensity == pytest.approx(lit.mean())
     assert metrics.contrast == pytest.approx(lit.std())
     assert metrics.lit_fraction == pytest.approx(lit.size / pixels.size)
     assert metrics.saturated_fraction == pytest.approx((lit >= DEFAULTS.white_level).mean())
     assert metrics.short_side_px == 200
+    laplacian = cv2.Laplacian(pixels, cv2.CV_64F)
+    assert metrics.sharpness == pytest.approx(np.sqrt((laplacian**2).sum() / lit.size))
+    assert metrics_of(np.dstack([pixels] * 3)) == metrics
 
 
 def test_blur_lowers_sharpness_and_black_borders_do_not_change_it(draw: Callable[..., Image]) -> None:
     pixels = draw(1)
-    sharp = measure(pixels, DEFAULTS)
-    blurred = measure(cv2.GaussianBlur(pixels, (0, 0), 6), DEFAULTS)
-    bordered = measure(cv2.copyMakeBorder(pixels, 0, 0, 300, 300, cv2.BORDER_CONSTANT, value=0), DEFAULTS)
+    sharp = metrics_of(pixels)
+    blurred = metrics_of(cv2.GaussianBlur(pixels, (0, 0), 6))
+    bordered = metrics_of(cv2.copyMakeBorder(pixels, 0, 0, 300, 300, cv2.BORDER_CONSTANT, value=0))
     assert blurred.sharpness < 0.2 * sharp.sharpness
     assert bordered.sharpness == pytest.approx(sharp.sharpness, rel=0.02)
     assert bordered.mean_intensity == pytest.approx(sharp.mean_intensity)
@@ -71,8 +79,8 @@ def test_verdicts_follow_their_reasons(draw: Callable[..., Image]) -> None:
         "blurred": cv2.GaussianBlur(pixels, (0, 0), 12),
     }
     for reason, image in cases.items():
-        assert reason in judge(measure(image, DEFAULTS), DEFAULTS), reason
-    assert judge(measure(pixels, DEFAULTS), DEFAULTS) == []
+        assert reason in judge(metrics_of(image), DEFAULTS), reason
+    assert judge(metrics_of(pixels), DEFAULTS) == []
     assert verdict([]) == "accept"
     assert verdict(["blurred"]) == "review"
     assert verdict(["blurred", "duplicate"]) == "reject"

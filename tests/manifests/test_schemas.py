@@ -11,7 +11,7 @@ from sono.manifests.schemas import DATASET, DATASET_REGION, QC, REGIONS, TABLES,
 ALL = [*TABLES.values(), DATASET]
 NAMES = [table.name for table in ALL]
 
-judged: dict[str, object] = {"frame_id": "f", "decodes": True, "verdict": "accept", "reasons": [], "config_sha256": "c"}
+judged: dict[str, object] = {"frame_id": "f", "verdict": "accept", "reasons": [], "config_sha256": "c"}
 
 
 def test_the_tables_are_those_of_a_workspace() -> None:
@@ -73,7 +73,7 @@ def test_a_misspelt_column_is_an_error_in_any_row(position: int) -> None:
         QC.from_rows(rows)
 
 
-@pytest.mark.parametrize(("column", "value"), [("frame_id", 3), ("decodes", "yes"), ("short_side_px", "12")])
+@pytest.mark.parametrize(("column", "value"), [("frame_id", 3), ("short_side_px", "12")])
 def test_a_value_of_another_type_is_an_error(column: str, value: object) -> None:
     with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
         QC.from_rows([{**judged, column: value}])

@@ -59,7 +59,7 @@ class Judge:
         if self.raises_at in values:
             raise RuntimeError("an error of the stage")
         rows: list[dict[str, object]] = [
-            {"frame_id": str(value), "decodes": True, "verdict": "accept", "reasons": [], "config_sha256": "c"}
+            {"frame_id": str(value), "verdict": "accept", "reasons": [], "config_sha256": "c"}
             for value in values
             if value <= self.limit
         ]

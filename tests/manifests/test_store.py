@@ -38,7 +38,7 @@ def info(name: str = "a", **changes: object) -> PartInfo:
 
 
 def judged(*frame_ids: str) -> pa.Table:
-    rest = {"decodes": True, "verdict": "review", "reasons": ["dark"], "config_sha256": "c"}
+    rest = {"verdict": "review", "reasons": ["dark"], "config_sha256": "c"}
     return QC.from_rows([{"frame_id": frame_id, **rest} for frame_id in frame_ids])
 
 
@@ -49,7 +49,7 @@ def excluded(*source_keys: str) -> pa.Table:
 
 def frame(png: bytes) -> dict[str, object]:
     keys = ("frame_id", "patient_key", "study_key", "source_key", "source_sha256", "pixel_sha256")
-    size = {"height": 40, "width": 60, "crop": [0, 0, 60, 40]}
+    size = {"height": 40, "width": 60, "crop": [0, 0, 60, 40], "grey_histogram": [0] * 256, "laplacian_energy": 0.0}
     image = {"bytes": png, "path": None}
     return {**dict.fromkeys(keys, "k"), **size, "image": image, "frame_index": 0, "burned_in_text": "none"}
 
@@ -126,7 +126,7 @@ def test_columns_are_stored_in_the_types_of_the_schema(store: TableStore) -> Non
 
 def test_a_null_where_none_may_be_is_refused(store: TableStore) -> None:
     store.write(QC, info(), judged("before"))
-    broken = QC.from_rows([{"frame_id": "x", "decodes": True, "reasons": [], "config_sha256": "c"}])
+    broken = QC.from_rows([{"frame_id": "x", "reasons": [], "config_sha256": "c"}])
     with pytest.raises(ValueError, match=r"verdict.*null"):
         store.write(QC, info(), broken)
     assert store.read(QC, "a").equals(judged("before"))
