@@ -28,9 +28,11 @@ from .transforms import PadToSquare, Pixels
 TEMPLATES = (
     "A fetal ultrasound image of {plane} plane.",
     "A fetal ultrasound {plane} plane.",
-    "A prenatal ultrasound image, {plane} plane.",
 )
-"""Sentences for a plane's display name. They name no structure: structures give the plane away."""
+"""Sentences for a plane's display name, worded as captions begin, the same for every mask.
+
+They name no structure: structures give the plane away.
+"""
 
 FOLDER = "evaluation"
 RESAMPLES = 1000

@@ -39,6 +39,8 @@ def test_no_frame_is_lost_or_repeated_within_an_epoch_though_batches_do_not_divi
     drawn = [key for batch in Batches(50, 8, seed=3, first=0, last=25) for key in batch]  # 200 samples are 4 epochs
     assert Counter(epoch for epoch, _ in drawn) == dict.fromkeys(range(4), 50)
     assert all(count == 1 for count in Counter(drawn).values())
+    orders = {tuple(index for of, index in drawn if of == epoch) for epoch in range(4)}
+    assert len(orders) == 4
 
 
 def test_a_batch_is_a_function_of_its_step() -> None:
