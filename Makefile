@@ -25,9 +25,11 @@ types: $(STAMP)
 pytest: $(STAMP)
 	$(BIN)/pytest
 
+# make bench IMAGES=folder
 bench: $(STAMP)
+	test -n "$(IMAGES)" || { echo 'name a folder of images: make bench IMAGES=folder'; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	$(BIN)/python benchmarks/ingest_qc.py
+	$(BIN)/python benchmarks/ingest_qc.py $(IMAGES)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -8,9 +8,10 @@ again does only what is missing or stale.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -179,10 +180,11 @@ def run_stage(
         progress(Progress(stage.name, len(parts), report.computed + report.up_to_date, report.rows, excluded))
 
     tell()
-    for result in engine(_run_task, todo):
-        report.computed += 1
-        _add(report, _run_by_rows(result.argument, engine) if isinstance(result, Crashed) else result)
-        tell()
+    with _ended(engine(_run_task, todo)) as results:
+        for result in results:
+            report.computed += 1
+            _add(report, _run_by_rows(result.argument, engine) if isinstance(result, Crashed) else result)
+            tell()
     current = {part.name for part in parts}
     for name, info in present.items():
         if info.scope == scope and info.stage == stage.name and name not in current:
@@ -196,6 +198,16 @@ def stale_parts(stage: Stage, parts: Sequence[Part], store: PartStore) -> int:
     """How many of ``parts`` a run would compute."""
     present = store.parts(stage.output)
     return sum(part.name not in present or present[part.name].fingerprint != fingerprint(stage, part) for part in parts)
+
+
+@contextlib.contextmanager
+def _ended(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
+    """Ends an engine that is a generator now, not when its garbage is collected: an error must find nobody at work."""
+    try:
+        yield results
+    finally:
+        if isinstance(results, Generator):
+            results.close()
 
 
 class _Task(NamedTuple):
@@ -222,15 +234,16 @@ def _run_by_rows(task: _Task, engine: Engine) -> PartInfo:
     # Copied: a slice would travel with the buffers of the whole part behind it.
     slices = [_Rows(task.stage, index, rows.slice(index, 1).take([0])) for index in range(rows.num_rows)]
     outputs: dict[int, StageOutput] = {}
-    for result in engine(_run_rows, slices):
-        if isinstance(result, Crashed):
-            row = result.argument.rows.to_pylist()[0]
-            exclusion = Exclusion(
-                row["source_key"], "crashed", "a library crashed while working on it", row.get("frame_index")
-            )
-            outputs[result.argument.number] = StageOutput(task.stage.output.empty(), [exclusion])
-        else:
-            outputs[result[0]] = result[1]
+    with _ended(engine(_run_rows, slices)) as results:
+        for result in results:
+            if isinstance(result, Crashed):
+                row = result.argument.rows.to_pylist()[0]
+                exclusion = Exclusion(
+                    row["source_key"], "crashed", "a library crashed while working on it", row.get("frame_index")
+                )
+                outputs[result.argument.number] = StageOutput(task.stage.output.empty(), [exclusion])
+            else:
+                outputs[result[0]] = result[1]
     ordered = [StageOutput(task.stage.output.empty(), []), *(outputs[index] for index in sorted(outputs))]
     return _write_output(
         task,

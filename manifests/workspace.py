@@ -94,7 +94,10 @@ class Workspace:
         """
         with exclusive(self.path, str(self.path)):
             self.store.clear_leftovers()
-            yield
+            try:
+                yield
+            finally:
+                self.store.clear_leftovers()  # an interrupted engine ends its workers in the middle of their work
 
     @property
     def _file(self) -> Path:
