@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from sono.manifests import masks
@@ -36,8 +37,10 @@ Rows = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is unpacked into the user's cache, and no test waits for a network."""
+def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is unpacked into the user's cache, and no test waits for a network or for a second core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("huggingface")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
@@ -45,6 +48,7 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
