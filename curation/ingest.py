@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +25,7 @@ from sono.manifests.workspace import Workspace
 from . import dicom_files, image_files
 from .metadata import FileMetadata, Metadata, read_metadata
 from .pixels import ExcludedError, Pixels, bare_png, encode_png, pixel_sha256, pixel_statistics, without_equal_channels
-from .sources import SourceFile, cut, find_files
+from .sources import SourceFile, cut, find_files, part_of
 
 MESSAGES: Mapping[str, str] = {
     "patient_unknown": "no patient is known for the file; without one it could end in two splits",
@@ -309,7 +307,7 @@ def _plan(
             workspace.keys, workspace.vocabulary, workspace.center, workspace.section("ingest", IngestSection)
         ),
         scope=workspace.keys.folder(str(folder.resolve())),
-        parts=[_part(part, rows, workspace.keys) for part in cut(files)],
+        parts=[part_of(part, rows, _INPUT, workspace.keys, "ingest") for part in cut(files)],
         source_keys=frozenset(file.source_key for file in files),
         files=len(files),
         used_rows=used,
@@ -355,25 +353,6 @@ def _input_row(
         "pixel_mm": row.pixel_mm,
         "problem": problem or row.problem,
     }
-
-
-def _part(files: Sequence[SourceFile], rows: Mapping[str, Mapping[str, object]], keys: Pseudonymizer) -> Part:
-    """A part is named by the paths in it and is stale when a size, a time or a row of the metadata changes.
-
-    Both are keyed: neither the name nor the digest lets anyone try out file names.
-    """
-    inputs = [dict(rows[file.relative]) for file in files]
-    facts = [
-        [file.size, file.mtime_ns, {name: value for name, value in row.items() if name != "path"}]
-        for file, row in zip(files, inputs, strict=True)
-    ]
-    # Rows in the order of their pseudonyms: the order of names would tell something about them.
-    inputs.sort(key=lambda row: str(row["source_key"]))
-    return Part(
-        name=keys.content("\n".join(file.relative for file in files)),
-        digest=keys.content(json.dumps(facts, sort_keys=True)),
-        load=partial(pa.Table.from_pylist, inputs, schema=_INPUT),
-    )
 
 
 def _check_paths(store: TableStore, plans: Sequence[_Plan]) -> None:

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -21,13 +20,13 @@ from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer, without_extension
 from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES, REGIONS, TableSpec
-from sono.manifests.stages import Engine, Exclusion, Part, Progress, RunReport, StageOutput, run_stage
+from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageOutput, run_stage
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
 from . import image_files
 from .pixels import ExcludedError, Pixels
-from .sources import SourceFile, cut, find_files
+from .sources import SourceFile, cut, find_files, part_of
 
 MaskFormat = Literal["png", "outline"]
 
@@ -88,7 +87,7 @@ def import_masks(
             else f"check --suffix {suffix}, and that the images themselves were ingested",
         )
     stage = MaskImportStage(workspace.keys, structure, mask_format)
-    parts = [_part(part, rows, workspace.keys, scope) for part in cut(files)]
+    parts = [part_of(part, rows, _INPUT, workspace.keys, scope) for part in cut(files)]
     return run_stage(stage, parts, workspace.store, engine=engine, scope=scope, progress=progress)
 
 
@@ -298,16 +297,3 @@ def _imported_elsewhere(store: TableStore, structure: str, scope: str) -> set[ob
             regions = store.read(REGIONS, name, ["frame_id", "structure"]).to_pylist()
             taken |= {region["frame_id"] for region in regions if region["structure"] == structure}
     return taken
-
-
-def _part(files: Sequence[SourceFile], rows: Mapping[str, dict[str, object]], keys: Pseudonymizer, scope: str) -> Part:
-    inputs = sorted((rows[file.relative] for file in files), key=lambda row: str(row["source_key"]))
-    facts = [
-        [file.size, file.mtime_ns, {name: value for name, value in rows[file.relative].items() if name != "path"}]
-        for file in files
-    ]
-    return Part(
-        name=keys.content(f"{scope}\n" + "\n".join(file.relative for file in files)),
-        digest=keys.content(json.dumps(facts, sort_keys=True)),
-        load=partial(pa.Table.from_pylist, inputs, schema=_INPUT),
-    )

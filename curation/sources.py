@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import pyarrow as pa
 
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.stages import Part
 
 _PART_FILES = 64  # on average
 _PART_FILES_MOST = 4 * _PART_FILES
@@ -62,6 +67,31 @@ def cut(
             part, total = [], 0
     if part:
         yield part
+
+
+def part_of(
+    files: Sequence[SourceFile],
+    rows: Mapping[str, dict[str, object]],
+    schema: pa.Schema,
+    keys: Pseudonymizer,
+    kind: str,
+) -> Part:
+    """The part of these files, whose input ``rows`` (by relative path) are of ``schema`` and have a ``path``.
+
+    It is named by ``kind`` and the files' paths, and stale when a size, a time or anything else in a row changes. Both
+    are keyed: neither the name nor the digest lets anyone try out file names.
+    """
+    facts = [
+        [file.size, file.mtime_ns, {name: value for name, value in rows[file.relative].items() if name != "path"}]
+        for file in files
+    ]
+    # Rows in the order of their pseudonyms: the order of names would tell something about them.
+    inputs = sorted((rows[file.relative] for file in files), key=lambda row: str(row["source_key"]))
+    return Part(
+        name=keys.content("\n".join([kind, *(file.relative for file in files)])),
+        digest=keys.content(json.dumps(facts, sort_keys=True)),
+        load=partial(pa.Table.from_pylist, inputs, schema=schema),
+    )
 
 
 def _walk(folder: Path) -> Iterator[Path]:

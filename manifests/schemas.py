@@ -13,11 +13,7 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 
-MODES = ("b_mode", "color_doppler", "m_mode", "spectral", "dual", "unknown")
-BURNED_IN_TEXT = ("none", "removed", "unchecked")
 VERDICTS = ("accept", "review", "reject")
-REGION_SOURCES = ("sam", "onnx", "grabcut", "model", "import", "manual")
-REGION_STATUSES = ("proposed", "accepted", "edited", "rejected")
 
 RLE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.string())])
 """COCO run-length encoding of a mask: ``size`` is [height, width] in px, ``counts`` the runs, by columns."""
@@ -81,7 +77,7 @@ FRAMES = TableSpec(
             "center": pa.string(),
             "manufacturer": pa.string(),
             "model": pa.string(),
-            "mode": pa.string(),
+            "mode": pa.string(),  # b_mode, color_doppler, m_mode, spectral, dual, unknown
             "plane": pa.string(),
             "plane_source": pa.string(),  # metadata, header, or null
             "pixel_mm_x": pa.float64(),  # mm per px of the stored image
@@ -91,7 +87,7 @@ FRAMES = TableSpec(
             "grey_histogram": pa.list_(pa.int32(), 256),  # number of pixels of each grey level
             "laplacian_energy": pa.float64(),  # sum over pixels of the squared Laplacian, grey levels squared
             "edited_fraction": pa.float32(),
-            "burned_in_text": pa.string(),
+            "burned_in_text": pa.string(),  # none, removed, unchecked
         },
         required=(
             "frame_id",
@@ -160,10 +156,10 @@ REGIONS = TableSpec(
             "mask": RLE,
             "area_px": pa.int64(),
             "bbox": pa.list_(pa.int32(), 4),  # x, y, width, height in px of the stored image
-            "source": pa.string(),
+            "source": pa.string(),  # sam, onnx, grabcut, model, import, manual
             "prompt": pa.string(),  # JSON
             "scores": pa.string(),  # JSON
-            "status": pa.string(),
+            "status": pa.string(),  # proposed, accepted, edited, rejected
             "reviewer": pa.string(),
             "updated_at": pa.timestamp("us", tz="UTC"),  # of a person's decision; null where none was made
             "parent_id": pa.string(),

@@ -17,7 +17,7 @@ from . import pseudonyms, vocabulary
 from .errors import UserError
 from .store import TableStore, exclusive, write_atomically
 
-SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "masks", "caption", "build")
+SECTIONS = ("workspace", "vocabulary", "ingest", "qc")  # each has a model that reads it; any other is refused
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -166,8 +166,5 @@ center = "center"
 # plane_fields = ["ViewCodeSequence", "SeriesDescription", "ProtocolName"]
 
 [qc]
-# min_short_side_px = 200
-
-[caption]
-# max_tokens = 77               # the context length of the text tower that will be trained
+# min_short_side_px = 128
 """

@@ -39,5 +39,5 @@ def too_long(tokens: int, context_length: int, frame_id: str | None = None) -> U
     return UserError(
         f"a caption has {tokens} tokens and the text tower reads {context_length}",
         where=f"frame {frame_id}" if frame_id else None,
-        fix="set max_tokens in [caption] of sono.toml, then run sono-curate caption and build again",
+        fix="shorten the sentences with sono-curate caption --templates, then build again",
     )

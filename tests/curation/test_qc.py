@@ -105,7 +105,7 @@ def test_duplicates_across_patients_go_to_a_person(workspace: Workspace, archive
 def test_thresholds_come_from_the_configuration_and_make_verdicts_stale(workspace: Workspace, archive: Path) -> None:
     assert {row["verdict"] for row in check(workspace, archive).values()} == {"accept"}
     assert qc(workspace, engine=in_process).computed == 0
-    config = (workspace.path / "sono.toml").read_text().replace("# min_short_side_px = 200", "min_short_side_px = 201")
+    config = (workspace.path / "sono.toml").read_text().replace("# min_short_side_px = 128", "min_short_side_px = 201")
     (workspace.path / "sono.toml").write_text(config)
     changed = Workspace(workspace.path)
     assert qc(changed, engine=in_process).computed > 0
@@ -118,9 +118,16 @@ def test_thresholds_come_from_the_configuration_and_make_verdicts_stale(workspac
 def test_a_wrong_key_or_value_in_the_configuration_is_named(
     workspace: Workspace, archive: Path, line: str, words: str
 ) -> None:
-    config = (workspace.path / "sono.toml").read_text().replace("# min_short_side_px = 200", line)
+    config = (workspace.path / "sono.toml").read_text().replace("# min_short_side_px = 128", line)
     (workspace.path / "sono.toml").write_text(config)
     with pytest.raises(UserError, match=f"qc.{words}"):
+        qc(Workspace(workspace.path), engine=in_process)
+
+
+def test_a_section_that_nothing_reads_is_refused(workspace: Workspace) -> None:
+    with (workspace.path / "sono.toml").open("a") as file:
+        file.write("[caption]\nmax_tokens = 77\n")
+    with pytest.raises(UserError, match=r"unknown section \[caption\]"):
         qc(Workspace(workspace.path), engine=in_process)
 
 
