@@ -68,6 +68,9 @@ def init(
 def ingest(
     workspace: WorkspaceArgument,
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders with DICOM files or images.")],
+    center: Annotated[
+        str | None, typer.Option(help="The hospital that these files are from, if not the workspace's.")
+    ] = None,
     metadata: Annotated[
         Path | None,
         typer.Option(help="CSV with columns file, patient_id; optional study_id, plane, center, pixel_mm, date."),
@@ -89,7 +92,15 @@ def ingest(
     from .ingest import ingest as run
 
     with _run(workspace, workers, as_json) as (opened, engine, progress):
-        reports = run(opened, sources, engine=engine, metadata=metadata, patient_regex=patient_regex, progress=progress)
+        reports = run(
+            opened,
+            sources,
+            engine=engine,
+            center=center,
+            metadata=metadata,
+            patient_regex=patient_regex,
+            progress=progress,
+        )
     if as_json:
         console.print_json({"sources": [asdict(report) for report in reports]})
         return
@@ -131,7 +142,10 @@ def qc(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: JsonOp
 def masks_import(
     workspace: WorkspaceArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with mask images, named like the frames.")],
-    structure: Annotated[str, typer.Option(help="The structure that is drawn, as in planes.toml.")],
+    structure: Annotated[
+        str | None,
+        typer.Option(help="The structure that is drawn, as in planes.toml. Without it, folders in DIR are so named."),
+    ] = None,
     mask_format: Annotated[
         MaskFormat, typer.Option("--format", help="png: drawn areas. outline: closed lines, to be filled.")
     ] = MaskFormat.png,
@@ -299,6 +313,34 @@ def exclusions(
     for row in rows:
         frame = "" if row.frame_index is None else f" frame {row.frame_index}"
         print(f"{row.name or row.source_key}{frame}: {row.stage}: {row.reason}: {row.message}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder, or one that an earlier run left unfinished.")],
+    exams: Annotated[int, typer.Option(help="Examinations; one has eight to ten images.", min=1)] = 40,
+    seed: Annotated[int, typer.Option(help="Another seed gives other patients.", min=0)] = 0,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw synthetic exams: DICOM files, clinical records, and the truth about both.
+
+    Nobody in them is real. The same seed gives the same files.
+
+    Example: `sono-curate phantom phantoms --exams 40 --seed 1`
+    """
+    from .engines import LocalEngine, default_workers
+    from .phantom import draw_phantom
+
+    with console.progress_bar(enabled=not as_json) as progress:
+        report = draw_phantom(
+            out, exams=exams, seed=seed, engine=LocalEngine(workers or default_workers()), progress=progress
+        )
+    if as_json:
+        console.print_json({"run": asdict(report)})
+        return
+    print(f"{report.rows:,} frames of {exams:,} exams. {_work(report)}")
+    print(f"Next: sono-curate ingest WORKSPACE {out / 'dicom'}")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
 
 from . import dicom_files, image_files
-from .metadata import FileMetadata, Metadata, read_metadata
+from .metadata import FileMetadata, Metadata, read_metadata, require_center
 from .pixels import ExcludedError, Pixels, bare_png, encode_png, pixel_sha256, pixel_statistics, without_equal_channels
 from .sources import SourceFile, cut, find_files, part_of
 
@@ -64,6 +64,7 @@ def ingest(
     sources: Sequence[Path],
     *,
     engine: Engine,
+    center: str | None = None,
     metadata: Path | None = None,
     patient_regex: str | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -74,6 +75,7 @@ def ingest(
     folders' frames stay. The caller holds ``workspace.writing()``.
 
     Args:
+        center: the hospital that the files are from, where the metadata does not say; None: the workspace's.
         metadata: CSV that says of files what their headers do not; where both speak, the CSV holds.
         patient_regex: finds the patient in a file's path relative to its folder; its first group is the identifier.
 
@@ -83,7 +85,10 @@ def ingest(
     pattern = _pattern(patient_regex)
     rows = read_metadata(metadata, workspace.vocabulary, patient_required=pattern is None) if metadata else None
     skip = [metadata] if metadata else []
-    plans = [_plan(workspace, source, find_files(source, workspace.keys, skip), rows, pattern) for source in sources]
+    center = workspace.center if center is None else require_center(center)
+    plans = [
+        _plan(workspace, center, source, find_files(source, workspace.keys, skip), rows, pattern) for source in sources
+    ]
     _check_paths(workspace.store, plans)
     reports = []
     for plan in plans:
@@ -281,6 +286,7 @@ def _pattern(regex: str | None) -> re.Pattern[str] | None:
 
 def _plan(
     workspace: Workspace,
+    center: str,
     folder: Path,
     files: Sequence[SourceFile],
     metadata: Metadata | None,
@@ -303,9 +309,7 @@ def _plan(
             problem = "two_extensions"
         rows[file.relative] = _input_row(file, found, problem, pattern, workspace.keys)
     return _Plan(
-        stage=IngestStage(
-            workspace.keys, workspace.vocabulary, workspace.center, workspace.section("ingest", IngestSection)
-        ),
+        stage=IngestStage(workspace.keys, workspace.vocabulary, center, workspace.section("ingest", IngestSection)),
         scope=workspace.keys.folder(str(folder.resolve())),
         parts=[part_of(part, rows, _INPUT, workspace.keys, "ingest") for part in cut(files)],
         source_keys=frozenset(file.source_key for file in files),

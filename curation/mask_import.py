@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -22,6 +22,7 @@ from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageOutput, run_stage
 from sono.manifests.store import TableStore
+from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
 
 from . import image_files
@@ -52,32 +53,36 @@ def import_masks(
     workspace: Workspace,
     folder: Path,
     *,
-    structure: str,
+    structure: str | None = None,
     mask_format: MaskFormat,
     suffix: str = "",
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> RunReport:
-    """Bring the masks of one structure in ``folder`` into ``regions``, as accepted. The caller holds ``writing()``.
+    """Bring the masks in ``folder`` into ``regions``, as accepted. The caller holds ``writing()``.
 
     A mask belongs to the frame whose source has the same path relative to its folder, or, where it is unique, the same
     bare name, extension left away; frame N of a cine or a paged TIFF is ``NAME_fN``, counted from 0.
 
     Args:
+        structure: what is drawn in all of them; None where each folder directly in ``folder`` is named by a structure
+            and holds its masks.
         suffix: what the names of masks have behind the names of their frames, as ``_Annotation``.
 
     Raises:
-        UserError: the folder or the structure is unknown, or no mask finds a frame.
+        UserError: the folder or a structure is unknown, or no mask finds a frame.
     """
-    structure = workspace.vocabulary.require_structure(structure)
+    vocabulary = workspace.vocabulary
+    structure = structure and vocabulary.require_structure(structure)
     if not workspace.store.paths(FRAMES):
         raise UserError(
             "the workspace has no frames yet", where=str(workspace.path), fix="run sono-curate ingest first"
         )
     files = find_files(folder, workspace.keys)
-    scope = f"import/{structure}/{workspace.keys.folder(str(folder.resolve()))}"
-    targets = _Targets(workspace.store, workspace.keys, structure, scope, suffix, files)
-    rows = {file.relative: targets.row(file) for file in files}
+    scope = f"import/{structure or 'by-folder'}/{workspace.keys.folder(str(folder.resolve()))}"
+    drawings = _drawings(files, structure, vocabulary, folder, suffix)
+    targets = _Targets(workspace.store, workspace.keys, scope, drawings)
+    rows = {drawing.file.relative: targets.row(drawing) for drawing in drawings}
     if all(row["problem"] == "no_frame" for row in rows.values()):
         raise UserError(
             f"none of the {len(files)} files is named like a frame",
@@ -86,7 +91,7 @@ def import_masks(
             if not suffix
             else f"check --suffix {suffix}, and that the images themselves were ingested",
         )
-    stage = MaskImportStage(workspace.keys, structure, mask_format)
+    stage = MaskImportStage(workspace.keys, mask_format)
     parts = [part_of(part, rows, _INPUT, workspace.keys, scope) for part in cut(files)]
     return run_stage(stage, parts, workspace.store, engine=engine, scope=scope, progress=progress)
 
@@ -120,18 +125,17 @@ class MaskImportStage:
     """From mask files, each with its frame, to regions. Its input's columns are those of ``_INPUT``."""
 
     keys: Pseudonymizer
-    structure: str
     mask_format: MaskFormat
 
     name = "masks-import"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
         return REGIONS
 
     def config(self) -> Mapping[str, object]:
-        return {"structure": self.structure, "format": self.mask_format}
+        return {"format": self.mask_format}
 
     def __call__(self, part: pa.Table) -> StageOutput:
         rows: list[dict[str, object]] = []
@@ -159,10 +163,10 @@ class MaskImportStage:
             if not mask.any():
                 raise ExcludedError("outside_crop", MESSAGES["outside_crop"])
         return {
-            "region_id": self.keys.region(frame["frame_id"], self.structure, "import"),
+            "region_id": self.keys.region(frame["frame_id"], str(file["structure"]), "import"),
             "frame_id": frame["frame_id"],
             "pixel_sha256": frame["pixel_sha256"],
-            "structure": self.structure,
+            "structure": file["structure"],
             "mask": masks.encode(mask),
             "area_px": masks.area_px(mask),
             "bbox": list(masks.bbox(mask)),
@@ -196,6 +200,7 @@ _INPUT = pa.schema(
     {
         "path": pa.string(),
         "source_key": pa.string(),
+        "structure": pa.string(),
         "frame_index": pa.int32(),
         "frame": pa.string(),  # JSON: id, sizes and crop of the frame
         "problem": pa.string(),
@@ -210,20 +215,46 @@ _FRAME_COLUMNS = (
 _Frame = dict[str, object]
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """A mask file: what it shows, and its name without what stands around the frame's; None where it has no such name."""
+
+    file: SourceFile
+    structure: str
+    stem: str | None
+
+
+def _drawings(
+    files: Sequence[SourceFile], structure: str | None, vocabulary: Vocabulary, folder: Path, suffix: str
+) -> list[_Drawing]:
+    names = [(None, file.relative) if structure else _split(file.relative) for file in files]
+    found = {first: structure or vocabulary.find_structure(first or "") for first, _ in names}
+    unknown = sum(name is None for name in found.values())
+    if unknown:  # counted, not named: a folder's name may be a patient's
+        raise UserError(
+            f"{unknown} of {len(found)} folders are not named by a structure",
+            where=str(folder),
+            fix="name them as planes.toml names structures, or give --structure",
+        )
+    stems = [without_extension(name) for _, name in names]
+    return [
+        _Drawing(file, str(found[first]), stem.removesuffix(suffix) if stem.endswith(suffix) else None)
+        for file, (first, _), stem in zip(files, names, stems, strict=True)
+    ]
+
+
+def _split(relative: str) -> tuple[str, str]:
+    """The first folder of a path, empty where there is none, and the rest."""
+    first, slash, rest = relative.partition("/")
+    return (first, rest) if slash else ("", relative)
+
+
 class _Targets:
     """Finds the frame each mask file is for. Holds the frames that any of the files could mean, and no others."""
 
-    def __init__(
-        self,
-        store: TableStore,
-        keys: Pseudonymizer,
-        structure: str,
-        scope: str,
-        suffix: str,
-        files: Sequence[SourceFile],
-    ) -> None:
-        self._keys, self._suffix = keys, suffix
-        names = {name for file in files if (stem := self._stem(file)) is not None for name in _readings(stem)}
+    def __init__(self, store: TableStore, keys: Pseudonymizer, scope: str, drawings: Sequence[_Drawing]) -> None:
+        self._keys = keys
+        names = {name for drawing in drawings if drawing.stem is not None for name in _readings(drawing.stem)}
         wanted = pa.table({"path_key": [keys.source(f"{name}.x") for name, _ in names]})
         bare = pa.table({"bare_key": [keys.name(f"{name}.x") for name, _ in names]})
         frames = query(
@@ -238,35 +269,41 @@ class _Targets:
         for frame in frames:
             self._by_source.setdefault(frame["source_key"], []).append(frame)
             self._sources_by_name.setdefault(frame["name_key"], set()).add(frame["source_key"])
-        self._taken = _imported_elsewhere(store, structure, scope)
-        self._uses = Counter(frame["frame_id"] for file in files if isinstance(frame := self._find(file), dict))
+        self._taken = _imported_elsewhere(store, {drawing.structure for drawing in drawings}, scope)
+        self._uses = Counter(
+            (frame["frame_id"], drawing.structure)
+            for drawing in drawings
+            if isinstance(frame := self._find(drawing), dict)
+        )
 
-    def row(self, file: SourceFile) -> dict[str, object]:
-        found = self._find(file)
+    def row(self, drawing: _Drawing) -> dict[str, object]:
+        found = self._find(drawing)
         problem = found if isinstance(found, str) else None
         if isinstance(found, dict):
-            if found["frame_id"] in self._taken:
+            region = (found["frame_id"], drawing.structure)
+            if region in self._taken:
                 problem = "region_exists"
-            elif self._uses[found["frame_id"]] > 1:
+            elif self._uses[region] > 1:
                 problem = "second_mask"
         frame = found if isinstance(found, dict) else None
         return {
-            "path": str(file.path),
-            "source_key": file.source_key,
+            "path": str(drawing.file.path),
+            "source_key": drawing.file.source_key,
+            "structure": drawing.structure,
             "frame_index": frame["frame_index"] if frame else None,
             "frame": json.dumps(frame, sort_keys=True) if frame else None,
             "problem": problem,
         }
 
-    def _find(self, file: SourceFile) -> _Frame | str:
-        stem = self._stem(file)
-        if stem is None:
+    def _find(self, drawing: _Drawing) -> _Frame | str:
+        if drawing.stem is None:
             return "no_frame"
-        for name, index in _readings(stem):
+        for name, index in _readings(drawing.stem):
             exact = self._keys.source(f"{name}.x")
-            sources = (
-                {exact} if exact in self._by_source else self._sources_by_name.get(self._keys.name(f"{name}.x"), set())
-            )
+            sources: set[object] = {exact} if exact in self._by_source else set()
+            if not sources and "/" not in name:
+                # Not where the mask lies in a folder: its own image may be missing, and another patient's has its name.
+                sources = self._sources_by_name.get(self._keys.name(f"{name}.x"), set())
             if len(sources) > 1:
                 return "ambiguous_name"
             if not sources:
@@ -277,10 +314,6 @@ class _Targets:
             return next((frame for frame in frames if frame["frame_index"] == index), "no_frame")
         return "no_frame"
 
-    def _stem(self, file: SourceFile) -> str | None:
-        stem = without_extension(file.relative)
-        return stem.removesuffix(self._suffix) if stem.endswith(self._suffix) else None
-
 
 def _readings(stem: str) -> list[tuple[str, int | None]]:
     """What a mask's name can mean: a source, or a frame of one."""
@@ -289,11 +322,13 @@ def _readings(stem: str) -> list[tuple[str, int | None]]:
     return [(stem, None), *named]
 
 
-def _imported_elsewhere(store: TableStore, structure: str, scope: str) -> set[object]:
-    """Frames that have this structure from an import of another folder."""
-    taken: set[object] = set()
+def _imported_elsewhere(store: TableStore, structures: Set[str], scope: str) -> set[tuple[object, str]]:
+    """Frames and those of ``structures`` that they have from an import of another folder."""
+    taken: set[tuple[object, str]] = set()
     for name, info in store.parts(REGIONS).items():
         if info.stage == MaskImportStage.name and info.scope != scope:
             regions = store.read(REGIONS, name, ["frame_id", "structure"]).to_pylist()
-            taken |= {region["frame_id"] for region in regions if region["structure"] == structure}
+            taken |= {
+                (region["frame_id"], region["structure"]) for region in regions if region["structure"] in structures
+            }
     return taken

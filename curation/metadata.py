@@ -85,6 +85,19 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
     return Metadata(rows, warnings)
 
 
+def require_center(name: str) -> str:
+    """``name``, if it can stand in a dataset as a center's.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not _CENTER.fullmatch(name):
+        raise UserError(
+            "this cannot name a center", where="--center", fix="use up to 64 letters, digits, spaces and . ( ) -"
+        )
+    return name
+
+
 def _check_columns(columns: Sequence[str], csv: Path, patient_required: bool) -> None:
     required = REQUIRED if patient_required else REQUIRED[:1]
     for name in required:
