@@ -18,6 +18,8 @@ from sono.manifests.errors import import_extra
 from . import recipes
 
 if TYPE_CHECKING:
+    from sono.manifests.stages import Progress as StageProgress
+
     from .loop import Progress
 
 app = typer.Typer(
@@ -33,7 +35,10 @@ DatasetArgument = Annotated[str, typer.Argument(help="A folder that sono-curate 
 class Mask(StrEnum):
     none = "none"
     region = "region"
+    shuffled = "shuffled"
+    blank = "blank"
     both = "both"
+    all = "all"
 
 
 @app.command()
@@ -73,7 +78,10 @@ def evaluate(
     dataset: DatasetArgument,
     mask: Annotated[
         Mask,
-        typer.Option(help="The mask given to the model: none (all one), the true ones of the regions, or both."),
+        typer.Option(
+            help="What the model sees: none (a mask of all one), region (the true masks), shuffled (another patient's "
+            "masks), blank (the true masks, a black image), both (none, region), or all."
+        ),
     ] = Mask.none,
     split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
     json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
@@ -83,17 +91,22 @@ def evaluate(
     Example: sono-train evaluate runs/first dataset --mask both
     """
     _import_extras()
-    from .evaluate import FOLDER
+    from .evaluate import MASK_SETS, result_file
     from .evaluate import evaluate as score
 
-    masks = ("none", "region") if mask is Mask.both else (mask.value,)
-    results = score(run, dataset, masks=masks, split=split, notice=_say)
     if json:
-        console.print_json(results if mask is Mask.both else results[mask.value])
+        import datasets
+
+        datasets.disable_progress_bars()  # it has one of its own, when it reads a split for the first time
+    masks = MASK_SETS.get(mask.value, (mask.value,))
+    with _bar_once_needed(enabled=not json) as progress:
+        result = score(run, dataset, masks=masks, split=split, notice=_say, progress=progress)
+    if json:
+        console.print_json(result)
         return
-    for line in _table(list(results.values())):
+    for line in _table(result):
         print(line)
-    print(f"written to {run / FOLDER / f'{split}-{mask.value}.json'}")
+    print(f"written to {result_file(run, split, masks)}")
 
 
 @app.command("recipes")
@@ -162,20 +175,41 @@ def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress]
             bar.stop()
 
 
-def _table(results: list[dict[str, Any]]) -> Iterator[str]:
-    first = results[0]
-    left_out = f"{first['frames_without_plane']} without a plane"
-    if first["frames"] == "with regions":
-        left_out += f", {first['frames_without_regions']} without regions"
+@contextlib.contextmanager
+def _bar_once_needed(enabled: bool) -> Iterator[Callable[[StageProgress], None]]:
+    """The bar of ``sono-curate``, started when there is something to show: an error before that is one line."""
+    with contextlib.ExitStack() as opened:
+        show: Callable[[StageProgress], None] | None = None
+
+        def tell(progress: StageProgress) -> None:
+            nonlocal show
+            if show is None:
+                show = opened.enter_context(console.progress_bar(enabled))
+            show(progress)
+
+        yield tell
+
+
+def _table(result: dict[str, Any]) -> Iterator[str]:
+    left_out = f"{result['frames_without_plane']} without a plane"
+    if result["frames"] == "with regions":
+        left_out += f", {result['frames_without_regions']} without regions"
     yield (
-        f"{first['checkpoint']['file']} (sha256 {first['checkpoint']['sha256'][:12]}) on {first['split']}: "
-        f"{first['n_frames']} frames of {first['n_patients']} patients, "
-        f"{first['planes_present']} of {first['planes']} planes; left out: {left_out}"
+        f"{result['checkpoint']['file']} (sha256 {result['checkpoint']['sha256'][:12]}) on {result['split']}: "
+        f"{result['n_frames']} frames of {result['n_patients']} patients, "
+        f"{result['planes_present']} of {result['planes']} planes; left out: {left_out}"
     )
-    yield f"{'mask':<8}{'top-1':>7}{'95 % interval':>18}{'top-5':>9}{'95 % interval':>18}"
-    for result in results:
-        cells = [f"{result['mask']:<8}"]
+    yield f"{'mask':<9}{'top-1':>7}{'95 % interval':>18}{'top-5':>9}{'95 % interval':>18}"
+    for mask, figures in result["masks"].items():
+        cells = [f"{mask:<9}"]
         for name, width in (("top1", 7), ("top5", 9)):
-            share = result[name]
+            share = figures[name]
             cells.append(f"{share['value']:>{width}.1%}{share['low']:>10.1%} -{share['high']:>6.1%}")
         yield "".join(cells)
+    if region := result["minus_none"].get("region"):
+        yield f"region - none, in points: top-1 {_points(region['top1'])}, top-5 {_points(region['top5'])}"
+
+
+def _points(difference: dict[str, float]) -> str:
+    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"

@@ -76,6 +76,22 @@ def sono_train() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture(scope="session")
+def learned(
+    sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run that learns: 110 steps."""
+    run = tmp_path_factory.mktemp("runs") / "learned"
+    settings = ["train.steps=110", "train.batch_size=32", "train.warmup_steps=10", "train.threads=1"]
+    done = sono_train(
+        "pretrain", shapes, "--out", run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s))
+    )
+    assert done.returncode == 0, done.stderr
+    assert "240 frames" in done.stderr
+    assert f"trained 110 steps: {run}/checkpoints/step-00000110.pt" in done.stdout
+    return run
+
+
 def command(*arguments: object) -> list[str]:
     """``sono-train`` as its entry point starts it."""
     return [sys.executable, "-c", "from sono.training.cli import main; main()", *map(str, arguments)]

@@ -11,101 +11,75 @@ from pathlib import Path
 
 import pytest
 
-from sono.manifests import vocabulary
-from sono.training import checkpoints, recipes
+from sono.training import evaluate, recipes
 from sono.training.cli import main
-from sono.training.evaluate import TEMPLATES, evaluate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ["--recipe", "tiny", "--set", "train.steps=4", "--set", "train.warmup_steps=1", "--set", "train.batch_size=8"]
-
-
-@pytest.fixture(scope="module")
-def learned(sono_train: Run, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that learns: 110 steps."""
-    run = tmp_path_factory.mktemp("runs") / "learned"
-    settings = ["train.steps=110", "train.batch_size=32", "train.warmup_steps=10", "train.threads=1"]
-    done = sono_train(
-        "pretrain", shapes, "--out", run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s))
-    )
-    assert done.returncode == 0, done.stderr
-    assert "240 frames" in done.stderr
-    assert f"trained 110 steps: {run}/checkpoints/step-00000110.pt" in done.stdout
-    return run
 
 
 def test_what_was_trained_tells_the_planes_apart_better_than_chance(
     learned: Path, sono_train: Run, shapes: Path
 ) -> None:
     done = sono_train("evaluate", learned, shapes, "--mask", "both", "--json")
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    assert results == json.loads((learned / "evaluation/test-both.json").read_text())
-    for mask in ("none", "region"):
-        result = results[mask]
-        assert (result["mask"], result["split"]) == (mask, "test")
-        assert (result["n_frames"], result["n_patients"], result["planes_present"]) == (80, 20, 4)
-        assert result["top1"]["low"] <= result["top1"]["value"] <= result["top1"]["high"]
-        assert sum(map(sum, result["confusion"]["counts"])) == 80
-    assert results["none"]["top1"]["low"] > 0.4  # chance is 0.25
-    assert results["region"]["top1"]["low"] > 0.4
-
-
-def test_the_result_names_the_checkpoint_that_was_scored(learned: Path, shapes: Path) -> None:
-    loaded = checkpoints.latest(learned, pytest.fail)
-    assert loaded is not None
-    result = evaluate(learned, str(shapes), split="train", resamples=10)["none"]
-    assert result["checkpoint"] == {"file": "step-00000110.pt", "sha256": loaded.sha256, "step": 110}
-    assert result["n_frames"] == 240
-    assert (learned / "evaluation/train-none.json").is_file()
-
-
-def test_figures_are_those_of_the_checkpoint_and_not_of_the_architecture(
-    learned: Path, shapes: Path, tmp_path: Path
-) -> None:
-    loaded = checkpoints.latest(learned, pytest.fail)
-    assert loaded is not None
-    wiped = {name: value * 0 for name, value in loaded.content["model"].items()}
-    checkpoints.save(tmp_path, {**loaded.content, "model": wiped}, keep=1)
-    before, after = (evaluate(run, str(shapes), resamples=10)["none"]["top1"]["value"] for run in (learned, tmp_path))
-    assert before > 0.4
-    assert after <= 0.25 + 1e-9
-
-
-def test_both_masks_are_scored_on_the_same_frames_and_the_others_are_counted(
-    learned: Path, make_rows: Callable, write_dataset: Callable, tmp_path: Path
-) -> None:
-    rows = make_rows(16, seed=12)
-    rows[0]["plane"] = None
-    for number in (1, 2, 3):
-        rows[number]["regions"] = []
-    dataset = write_dataset(tmp_path / "dataset", {"test": rows})
-    both = evaluate(learned, str(dataset), masks=("none", "region"), resamples=10)
-    counts = ("frames", "n_frames", "frames_without_plane", "frames_without_regions")
-    for result in both.values():
-        assert [result[name] for name in counts] == ["with regions", 12, 1, 3]
-    alone = evaluate(learned, str(dataset), masks=("none",), resamples=10)["none"]
-    assert [alone[name] for name in counts] == ["all", 15, 1, 3]
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert result == json.loads((learned / "evaluation/test-both.json").read_text())
+    assert (result["split"], result["n_frames"], result["n_patients"]) == ("test", 80, 20)
+    assert (result["planes_present"], result["planes"]) == (4, 4)
+    assert list(result["masks"]) == ["none", "region"]
+    for figures in result["masks"].values():
+        assert figures["top1"]["low"] <= figures["top1"]["value"] <= figures["top1"]["high"]
+        assert sum(map(sum, figures["confusion"]["counts"])) == 80
+        assert figures["top1"]["low"] > 0.4  # chance is 0.25
 
 
 def test_the_table_names_mask_checkpoint_split_and_numbers(learned: Path, sono_train: Run, shapes: Path) -> None:
-    done = sono_train("evaluate", learned, shapes, "--mask", "region")
+    done = sono_train("evaluate", learned, shapes, "--mask", "all")
     assert done.returncode == 0, done.stderr
-    head, columns, line, where = done.stdout.splitlines()
+    head, columns, *lines, difference, where = done.stdout.splitlines()
     assert head.startswith("step-00000110.pt (sha256 ")
     assert "on test: 80 frames of 20 patients, 4 of 4 planes; left out: 0 without a plane, 0 without regions" in head
     assert columns.split()[:2] == ["mask", "top-1"]
-    assert line.startswith("region")
-    assert where == f"written to {learned}/evaluation/test-region.json"
+    assert [line.split()[0] for line in lines] == ["none", "region", "shuffled", "blank"]
+    assert {len(line) for line in lines} == {len(columns)}
+    assert where == f"written to {learned}/evaluation/test-all.json"
+    gain = json.loads((learned / "evaluation/test-all.json").read_text())["minus_none"]["region"]["top1"]
+    points = [f"{100 * gain[name]:+.1f}" for name in ("value", "low", "high")]
+    assert difference.startswith("region - none, in points: top-1 {} ({} to {}), top-5 ".format(*points))
+    assert "evaluate" in done.stderr
+    assert "80 rows" in done.stderr  # of the bar
 
 
-def test_no_prompt_names_a_structure() -> None:
-    structures = [name for entry in vocabulary.load().structures.values() for name in (entry.name, *entry.synonyms)]
-    for template in TEMPLATES:
-        assert template.count("{plane}") == 1
-        words = f" {template.lower().replace(',', '').rstrip('.')} "
-        assert not [name for name in structures if f" {name.lower()} " in words]
-    assert len(set(TEMPLATES)) == len(TEMPLATES) >= 2
+def test_with_json_nothing_is_said_beside_it_even_when_a_split_is_read_for_the_first_time(
+    learned: Path, sono_train: Run, make_rows: Callable, write_dataset: Callable, tmp_path: Path
+) -> None:
+    dataset = write_dataset(tmp_path / "dataset", {"test": make_rows(8, seed=18)})
+    done = sono_train("evaluate", learned, dataset, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(json.loads(done.stdout)["masks"]) == ["none"]
+
+
+def test_the_difference_is_told_in_points_with_its_sign(
+    learned: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    result = evaluate.evaluate(learned, str(shapes), masks=("none", "region"), resamples=10)
+    result["minus_none"]["region"]["top1"] = {"value": 0.0312, "low": -0.01, "high": 0.072}
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: result)
+    monkeypatch.setattr(sys, "argv", ["sono-train", "evaluate", str(learned), str(shapes), "--mask", "both"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "region - none, in points: top-1 +3.1 (-1.0 to +7.2), top-5 +0.0 (" in capsys.readouterr().out
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_one_mask_is_one_line_without_a_difference(learned: Path, sono_train: Run, shapes: Path) -> None:
+    done = sono_train("evaluate", learned, shapes, "--mask", "blank")
+    assert done.returncode == 0, done.stderr
+    _, _, line, where = done.stdout.splitlines()
+    assert line.startswith("blank ")
+    assert where == f"written to {learned}/evaluation/test-blank.json"
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

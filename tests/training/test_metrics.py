@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sono.training.metrics import confusion, mean_per_class
+from sono.training.metrics import confusion, mean_per_class, paired_difference
 
 
 def test_rare_classes_count_as_much_as_frequent_ones_and_absent_ones_not_at_all() -> None:
@@ -34,6 +34,40 @@ def test_the_interval_is_a_function_of_the_seed() -> None:
     assert intervals[0] == intervals[1]
     assert intervals[0].value == intervals[2].value
     assert intervals[0] != intervals[2]
+
+
+def test_two_methods_with_the_same_hits_differ_by_nothing_at_all() -> None:
+    random = np.random.default_rng(3)
+    truth, hits = random.integers(0, 3, 60), random.random(60) < 0.5
+    estimate = paired_difference(hits, hits, truth, np.arange(60) // 3, resamples=100, seed=0)
+    assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
+
+
+def test_a_paired_difference_is_that_of_the_two_means() -> None:
+    random = np.random.default_rng(4)
+    truth, patients = random.integers(0, 5, 90), np.arange(90) // 3
+    ours, theirs = random.random(90) < 0.6, random.random(90) < 0.4
+    difference = paired_difference(ours, theirs, truth, patients, resamples=100, seed=0)
+    first, second = (mean_per_class(hits, truth, patients, resamples=100, seed=0) for hits in (ours, theirs))
+    assert difference.value == pytest.approx(first.value - second.value)
+    assert difference.value > 0
+    turned = paired_difference(theirs, ours, truth, patients, resamples=100, seed=0)
+    assert (turned.value, turned.low, turned.high) == pytest.approx(
+        (-difference.value, -difference.high, -difference.low)
+    )
+
+
+def test_what_makes_patients_hard_for_both_methods_cancels_out_of_the_difference() -> None:
+    """Half of 40 patients are hopeless for both; of the others a fifth, 4, is right only in the first."""
+    first, second = np.arange(40) < 20, np.arange(40) < 16
+    truth = np.zeros(40, dtype=np.int64)
+    difference = paired_difference(first, second, truth, np.arange(40), resamples=4000, seed=0)
+    share = 4 / 40
+    expected = 1.96 * np.sqrt(share * (1 - share) / 40)
+    assert difference.value == pytest.approx(share)
+    assert (difference.high - difference.low) / 2 == pytest.approx(expected, rel=0.15)
+    alone = mean_per_class(first, truth, np.arange(40), resamples=4000, seed=0)
+    assert difference.high - difference.low < 0.7 * (alone.high - alone.low)
 
 
 def test_confusion_counts_by_true_and_predicted_class() -> None:
