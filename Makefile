@@ -1,19 +1,33 @@
-# `make test` does everything on a fresh clone: it makes .venv, installs, lints, type-checks and tests.
+# On a fresh clone each of these does everything: `make demo` makes .venv, installs, and runs the whole product on drawn
+# exams; `make test` makes .venv, installs, lints, type-checks and tests.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DEMO_STAMP := .venv/.installed-train
+OUT ?= demo
 
-.PHONY: test lint types pytest install clean bench
+.PHONY: test lint types pytest install clean bench demo tools
 
 test: lint types pytest
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; run: make PYTHON=python3.12 test")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; run: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+
+$(STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $(STAMP)
+	touch $(STAMP) $(DEMO_STAMP)
+
+$(DEMO_STAMP): pyproject.toml | $(BIN)/python
+	@echo 'Installing into .venv (torch is large: some minutes on a slow line)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
+	touch $(DEMO_STAMP)
+
+# make demo OUT=folder
+demo: $(DEMO_STAMP)
+	$(BIN)/sono-curate demo $(OUT)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -22,8 +36,15 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-pytest: $(STAMP)
+pytest: $(STAMP) tools
 	$(BIN)/pytest
+
+# Two programs that are no Python packages: a browser, and an independent judge of DICOM files. Tests that need one that
+# could not be installed are skipped and say so.
+tools:
+	@command -v chromium >/dev/null && command -v dciodvfy >/dev/null || { test "$$(id -u)" = 0 \
+	  && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y chromium dicom3tools >/dev/null; } \
+	  || echo 'To run every test: apt-get install chromium dicom3tools'
 
 # make bench IMAGES=folder
 bench: $(STAMP)

@@ -217,7 +217,7 @@ _Frame = dict[str, object]
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A mask file: what it shows, and its name without what stands around the frame's; None where it has no such name."""
+    """A mask file: what it shows, and its name less its suffix (``stem``), None where it has another suffix."""
 
     file: SourceFile
     structure: str

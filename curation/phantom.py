@@ -44,6 +44,7 @@ EXAMS_PER_PART = 4
 DEFAULT_EXAMS = 40
 
 _DESCRIPTION = "phantom.json"
+_UNFINISHED = ".tmp-*"  # what write_atomically leaves where its process is killed
 _TRANSDUCERS = {"convex": "CURVED LINEAR", "phased": "SECTOR_PHASED", "linear": "LINEAR"}
 _CINE_MS = 33.3
 _FORMAT_2D, _FORMAT_M_MODE = 1, 2  # PS3.3 C.8.5.5.1.1
@@ -69,11 +70,14 @@ def draw_phantom(
     """
     if exams < 1:
         raise UserError(f"{exams} exams cannot be drawn", fix="give --exams 1 or more")
+    if out.exists() and not out.is_dir():
+        raise UserError("not a folder", where=str(out), fix="name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out, str(out)):
         _claim(out, exams, seed)
         store = TableStore(out / "truth")
-        store.clear_leftovers()
+        for leftover in out.rglob(_UNFINISHED):
+            leftover.unlink()
         stage = PhantomStage(str(out.resolve()), seed)
         return run_stage(stage, _parts(exams), store, engine=engine, progress=progress)
 
@@ -83,16 +87,24 @@ def _claim(out: Path, exams: int, seed: int) -> None:
     path = out / _DESCRIPTION
     wanted = {"exams": exams, "seed": seed, "version": PhantomStage.version}
     if path.exists():
-        found = json.loads(path.read_text())
+        found = _described(path)
         if {**found, "exams": exams} != wanted or found["exams"] > exams:
             raise UserError(
-                f"this folder holds a phantom of {found.get('exams')} exams, seed {found.get('seed')}",
+                f"this folder holds a phantom of {found['exams']} exams, seed {found['seed']}",
                 where=str(out),
                 fix="name a new folder, or ask for the same seed and at least as many exams",
             )
     elif any(entry.name != ".lock" for entry in out.iterdir()):
         raise UserError("the folder is not empty", where=str(out), fix="name a new folder")
     write_atomically(path, lambda file: file.write(json.dumps(wanted, indent=2).encode()))
+
+
+def _described(path: Path) -> dict[str, int]:
+    try:
+        found = json.loads(path.read_text())
+        return {name: int(found[name]) for name in ("exams", "seed", "version")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError("this does not describe a phantom", where=str(path), fix="name a new folder") from error
 
 
 def _parts(exams: int) -> list[Part]:
@@ -217,7 +229,7 @@ class _Writer:
         )
 
     def _note(self, exam: Exam, shown: Exam, image: ImagePlan, drawn: DrawnImage, file: str) -> None:
-        order = list(self._words.planes[image.plane].structures)
+        order = self._order(image.plane)
         self.truth["frames"] += phantom_truth.frame_rows(exam, shown, image, drawn, file, order)
         self.truth["regions"] += phantom_truth.region_rows(drawn, file)
         self.truth["text_boxes"] += phantom_truth.text_rows(drawn, file)
@@ -251,6 +263,10 @@ class _Writer:
         name = f"{record.center.center}/exam-{exam.index:06d}"
         phantom_fhir.write(self._out / "records" / "fhir" / f"{name}.json", record, self._words)
         phantom_sr.write(self._out / "records" / "sr" / f"{name}.dcm", record, self._words)
+
+    def _order(self, plane: str) -> list[str]:
+        """The plane's structures in their priority, then whatever else its images happen to show."""
+        return list(dict.fromkeys((*self._words.planes[plane].structures, *self._words.structures)))
 
 
 def _put(content: bytes, file: io.IOBase) -> None:

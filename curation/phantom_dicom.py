@@ -36,16 +36,18 @@ from pydicom.valuerep import format_number_as_ds
 from sono.manifests.store import write_atomically
 from sono.manifests.vocabulary import Plane
 
-from .phantom_exams import UID_ROOT, ExamRecord
+from .phantom_exams import (
+    FIRST_TRIMESTER_DAYS,
+    IMPLEMENTATION_NAME,
+    IMPLEMENTATION_UID,
+    PLANE_SCHEME,
+    PLANE_SCHEME_NAME,
+    PLANE_SCHEME_UID,
+    ExamRecord,
+)
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in px."""
-
-# Once made by uuid4, for ever the same: a file says which program and which coding scheme it is from.
-_IMPLEMENTATION_UID = f"{UID_ROOT}146104882515318468389765795697042759702"
-_IMPLEMENTATION_NAME = "SONO_PHANTOM"
-_SCHEME_UID = f"{UID_ROOT}203798574856900851658091293857369833531"
-_SCHEME = "99SONO"  # PS3.3 8.2: designators of private schemes begin with 99
 
 _CODE_VALUE_MOST = 16  # PS3.3 8.8: a longer code stands in Long Code Value
 
@@ -62,7 +64,6 @@ _LOW_PRIORITY, _HIGH_PRIORITY = 1, 0  # PS3.3 C.8.5.5.1.3, bit 0 of Region Flags
 _SHOWS = {_FORMAT_2D: 0x0001, _FORMAT_M_MODE: 0x0002, _FORMAT_SPECTRAL: 0x0008}
 _SHOWS_COLOR_FLOW = 0x0010
 
-_FIRST_TRIMESTER_DAYS = 14 * 7
 _BONE_INDEX_FROM_DAYS = 10 * 7  # British Medical Ultrasound Society: TIS before ten weeks, TIB from then on
 
 Pixels = npt.NDArray[np.uint8]
@@ -169,8 +170,8 @@ def _file_meta(dataset: Dataset, instance: Instance) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = UID(instance.transfer_syntax)
-    meta.ImplementationClassUID = UID(_IMPLEMENTATION_UID)
-    meta.ImplementationVersionName = _IMPLEMENTATION_NAME
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_NAME
     return meta
 
 
@@ -182,9 +183,9 @@ def _sop_common(dataset: Dataset, instance: Instance) -> None:
     dataset.SpecificCharacterSet = "ISO_IR 192"
     if instance.plane is not None:
         scheme = Dataset()
-        scheme.CodingSchemeDesignator = _SCHEME
-        scheme.CodingSchemeUID = UID(_SCHEME_UID)
-        scheme.CodingSchemeName = "Planes of sono-curate's vocabulary"
+        scheme.CodingSchemeDesignator = PLANE_SCHEME
+        scheme.CodingSchemeUID = UID(PLANE_SCHEME_UID)
+        scheme.CodingSchemeName = PLANE_SCHEME_NAME
         dataset.CodingSchemeIdentificationSequence = [scheme]
 
 
@@ -222,7 +223,7 @@ def _protocol(ga_days: int | None) -> str:
     """The scanner's preset: it belongs to the examination, and names no plane."""
     if ga_days is None:
         return "OB"
-    return "OB 1st Trimester" if ga_days < _FIRST_TRIMESTER_DAYS else "OB 2nd/3rd Trimester"
+    return "OB 1st Trimester" if ga_days < FIRST_TRIMESTER_DAYS else "OB 2nd/3rd Trimester"
 
 
 def _equipment(dataset: Dataset, record: ExamRecord) -> None:
@@ -275,7 +276,7 @@ def _view_code(plane: Plane) -> Dataset:
         code.CodeValue = plane.id
     else:
         code.LongCodeValue = plane.id
-    code.CodingSchemeDesignator = _SCHEME
+    code.CodingSchemeDesignator = PLANE_SCHEME
     code.CodeMeaning = plane.name
     return code
 

@@ -28,6 +28,14 @@ from .phantom_anatomy import FINDINGS, Fetus, draw_fetus
 UID_ROOT = "2.25."
 """UIDs below it are made from 128-bit numbers and need no registration (PS3.5 B.2)."""
 
+# Once made by uuid4, for ever the same: a file says which program and which coding scheme it is from.
+IMPLEMENTATION_UID = f"{UID_ROOT}146104882515318468389765795697042759702"
+IMPLEMENTATION_NAME = "SONO_PHANTOM"
+PLANE_SCHEME = "99SONO"
+"""Coding scheme of the vocabulary's planes; designators of private ones begin with 99 (PS3.3 8.2)."""
+PLANE_SCHEME_UID = f"{UID_ROOT}203798574856900851658091293857369833531"
+PLANE_SCHEME_NAME = "Planes of sono-curate's vocabulary"
+
 
 @dataclass(frozen=True)
 class Center:
@@ -131,7 +139,13 @@ SCANNERS: Mapping[str, Scanner] = {
         noise_db=-58.0,
         gamma=1.0,
         looks=1,
-        syntaxes={JPEGBaseline8Bit: 0.62, JPEGLSLossless: 0.12, ExplicitVRLittleEndian: 0.1, RLELossless: 0.1, JPEG2000Lossless: 0.06},
+        syntaxes={
+            JPEGBaseline8Bit: 0.62,
+            JPEGLSLossless: 0.12,
+            ExplicitVRLittleEndian: 0.1,
+            RLELossless: 0.1,
+            JPEG2000Lossless: 0.06,
+        },
     ),
     "south": Scanner(
         convex=(29.0, 60.0),
@@ -143,12 +157,31 @@ SCANNERS: Mapping[str, Scanner] = {
         noise_db=-46.0,
         gamma=1.15,
         looks=2,
-        syntaxes={ExplicitVRLittleEndian: 0.35, ImplicitVRLittleEndian: 0.1, JPEGBaseline8Bit: 0.3, RLELossless: 0.1, JPEGLSLossless: 0.1, JPEG2000Lossless: 0.05},
+        syntaxes={
+            ExplicitVRLittleEndian: 0.35,
+            ImplicitVRLittleEndian: 0.1,
+            JPEGBaseline8Bit: 0.3,
+            RLELossless: 0.1,
+            JPEGLSLossless: 0.1,
+            JPEG2000Lossless: 0.05,
+        },
     ),
-}  # fmt: skip
+}
 
+FIRST_TRIMESTER_DAYS = 14 * 7
 FIRST_TRIMESTER = ("nt", "early_head", "crl")
 """Planes that are shown before 14 weeks only."""
+
+MEASURED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "transthalamic": (("BPD", "bpd_mm", "head"), ("HC", "hc_mm", "head")),
+    "transcerebellar": (("TCD", "tcd_mm", "cerebellum"),),
+    "abdominal_circumference": (("AC", "ac_mm", "abdomen"),),
+    "femur": (("FL", "fl_mm", "femur"),),
+    "humerus": (("HL", "hl_mm", "humerus"),),
+    "crl": (("CRL", "crl_mm", "fetus"),),
+    "nt": (("NT", "nt_mm", "nuchal_translucency"),),
+}
+"""What is measured in a plane: the name on the screen, the fact, and the structure that it is measured on."""
 
 FILE_FAULTS = {
     "truncated_file": "the file ends in the middle of its pixels",
@@ -225,15 +258,14 @@ def plan_exam(seed: int, index: int, vocabulary: Vocabulary) -> Exam:
 
     Every fifth is the next visit of the patient before it.
     """
-    visit = 1 if index % 5 == 4 else 0
-    first = index - visit
+    first = _first_visit_of(index)
     person = np.random.default_rng([seed, first, 1])
     random = np.random.default_rng([seed, index, 2])
     center = "north" if person.random() < 0.68 else "south"
     patient = _patient(person, first, center)
     ga_days, started = _first_visit(person)
-    if visit:
-        later = int(random.integers(28, 71))
+    if index != first:
+        later = min(int(random.integers(28, 71)), 41 * 7 - ga_days)
         ga_days, started = ga_days + later, started + timedelta(days=later)
     faults = tuple(
         name
@@ -242,11 +274,10 @@ def plan_exam(seed: int, index: int, vocabulary: Vocabulary) -> Exam:
     )
     fetus = draw_fetus(np.random.default_rng([seed, first, 3]), ga_days, frozenset(), _findings(random, ga_days))
     lmp = started.date() - timedelta(days=ga_days)
-    mistaken = (
-        int(random.choice([-1, 1]) * random.integers(21, 36))
-        if "conflicting_gestational_age" in faults
-        else int(random.integers(-3, 4))
-    )
+    if "conflicting_gestational_age" in faults:
+        mistaken = int(random.choice([-1, 1]) * random.integers(21, 36))
+    else:
+        mistaken = int(random.integers(-3, 4))
     record = ExamRecord(
         center=CENTERS[center],
         patient=patient,
@@ -272,18 +303,24 @@ def uid(seed: int, *parts: object) -> str:
     return UID_ROOT + str(int.from_bytes(digest[:16], "big"))
 
 
+def _first_visit_of(index: int) -> int:
+    """The number of the first examination of the patient whose examination number ``index`` is."""
+    return index - 1 if index % 5 == 4 else index
+
+
 def _first_visit(random: np.random.Generator) -> tuple[int, datetime]:
     """Gestational age in days at a patient's first examination, and its time."""
     low, high = ((77, 97), (126, 168), (168, 245))[int(random.choice(3, p=[0.2, 0.5, 0.3]))]
     minutes = int(random.integers(0, 3 * 365)) * 1440 + int(random.integers(8 * 60, 16 * 60))
-    return int(random.integers(low, high)), datetime(2022, 1, 3) + timedelta(
-        minutes=minutes, seconds=int(random.integers(60))
-    )
+    ga_days = int(random.integers(low, high))
+    return ga_days, datetime(2022, 1, 3) + timedelta(minutes=minutes, seconds=int(random.integers(60)))
 
 
 def _findings(random: np.random.Generator, ga_days: int) -> frozenset[str]:
     """Rare, and none before 14 weeks, when nothing of it could be seen."""
-    return frozenset(code for code in FINDINGS if random.random() < 0.03) if ga_days >= 98 else frozenset()
+    if ga_days < FIRST_TRIMESTER_DAYS:
+        return frozenset()
+    return frozenset(code for code in FINDINGS if random.random() < 0.03)
 
 
 def _images(
@@ -301,12 +338,13 @@ def _images(
             images.append(_copy(stills[int(random.integers(len(stills)))], len(images) + 1, "near"))
     for fault in FILE_FAULTS:
         if random.random() < (0.1 if fault in ("no_plane", "no_regions") else 0.03):
-            images = _damage(images, fault, seed, index, random, vocabulary)
+            images = _damage(images, fault, seed, index, center, random, vocabulary)
     return tuple(images)
 
 
 def _planes(random: np.random.Generator, ga_days: int, vocabulary: Vocabulary) -> list[str]:
-    if ga_days < 98:
+    """Before 14 weeks its three planes, then five more of them or of the bladder; later any eight to ten others."""
+    if ga_days < FIRST_TRIMESTER_DAYS:
         return [*FIRST_TRIMESTER, *random.permutation([*FIRST_TRIMESTER, *FIRST_TRIMESTER, "bladder"]).tolist()[:5]]
     later = [plane for plane in vocabulary.planes if plane not in FIRST_TRIMESTER]
     return [str(plane) for plane in random.permutation(later)[: int(random.integers(8, 11))]]
@@ -315,13 +353,13 @@ def _planes(random: np.random.Generator, ga_days: int, vocabulary: Vocabulary) -
 def _image(
     scanner: Scanner, exam: int, number: int, plane: str, random: np.random.Generator, vocabulary: Vocabulary
 ) -> ImagePlan:
-    system = vocabulary.planes[plane].system
+    """One image of a plane, its probe and mode as often as they are used for it."""
+    system, structures = vocabulary.planes[plane].system, vocabulary.planes[plane].structures
+    small = plane in FIRST_TRIMESTER or system in ("upper_limb", "lower_limb")
     probe = "convex"
     if system == "heart" and random.random() < scanner.phased_for_heart:
         probe = "phased"
-    elif (
-        plane in FIRST_TRIMESTER or system in ("upper_limb", "lower_limb")
-    ) and random.random() < scanner.linear_for_small:
+    elif small and random.random() < scanner.linear_for_small:
         probe = "linear"
     mode = "b_mode"
     if system in ("heart", "abdomen") and plane not in ("gallbladder", "renal_sagittal"):
@@ -329,7 +367,10 @@ def _image(
     elif random.random() < 0.03:
         mode = "dual"
     frames = int(random.integers(4, 9)) if mode == "b_mode" and random.random() < 0.03 else 1
-    syntaxes = list(scanner.syntaxes)
+    measured = plane in MEASURED and mode == "b_mode" and frames == 1 and bool(random.random() < 0.35)
+    gain_db = float(np.round(random.uniform(-2.5, 2.5), 2))
+    syntaxes, shares = list(scanner.syntaxes), list(scanner.syntaxes.values())
+    syntax = JPEGBaseline8Bit if frames > 1 else str(random.choice(syntaxes, p=shares))
     return ImagePlan(
         exam=exam,
         number=number,
@@ -338,25 +379,11 @@ def _image(
         mode=mode,
         probe=probe,
         frames=frames,
-        measured=plane in MEASURED and mode == "b_mode" and frames == 1 and bool(random.random() < 0.35),
-        gain_db=float(np.round(random.uniform(-2.5, 2.5), 2)),
-        transfer_syntax=JPEGBaseline8Bit
-        if frames > 1
-        else str(random.choice(syntaxes, p=list(scanner.syntaxes.values()))),
-        missing=frozenset(structure for structure in vocabulary.planes[plane].structures[2:] if random.random() < 0.07),
+        measured=measured,
+        gain_db=gain_db,
+        transfer_syntax=syntax,
+        missing=frozenset(structure for structure in structures[2:] if random.random() < 0.07),
     )
-
-
-MEASURED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
-    "transthalamic": (("BPD", "bpd_mm", "head"), ("HC", "hc_mm", "head")),
-    "transcerebellar": (("TCD", "tcd_mm", "cerebellum"),),
-    "abdominal_circumference": (("AC", "ac_mm", "abdomen"),),
-    "femur": (("FL", "fl_mm", "femur"),),
-    "humerus": (("HL", "hl_mm", "humerus"),),
-    "crl": (("CRL", "crl_mm", "fetus"),),
-    "nt": (("NT", "nt_mm", "nuchal_translucency"),),
-}
-"""What is measured in a plane: the name on the screen, the fact, and the structure that it is measured on."""
 
 
 def _copy(image: ImagePlan, place: int, kind: str) -> ImagePlan:
@@ -367,31 +394,34 @@ def _copy(image: ImagePlan, place: int, kind: str) -> ImagePlan:
 
 
 def _damage(
-    images: Sequence[ImagePlan], fault: str, seed: int, index: int, random: np.random.Generator, vocabulary: Vocabulary
+    images: Sequence[ImagePlan],
+    fault: str,
+    seed: int,
+    index: int,
+    center: str,
+    random: np.random.Generator,
+    vocabulary: Vocabulary,
 ) -> list[ImagePlan]:
-    chosen = int(random.integers(len(images)))
+    """The images with this fault in or beside one of them; as they were where the chosen one does not lend itself."""
+    place = int(random.integers(len(images)))
+    chosen = images[place]
+    next_name = f"IM{len(images) + 1:04d}"
     if fault in ("truncated_file", "empty_file", "not_dicom"):  # beside the good ones, as the archive has them
-        return [*images, replace(images[chosen], name=f"IM{len(images) + 1:04d}", fault=fault, duplicate=None)]
+        return [*images, replace(chosen, name=next_name, fault=fault, duplicate=None)]
     if fault == "filed_under_two_patients":
-        if index == 0 or index % 5 == 4:  # the examination before is of the same patient
+        if index == 0 or index != _first_visit_of(index):  # the examination before is of the same patient
             return list(images)
         taken = plan_exam(seed, index - 1, vocabulary)
         original = next((i for i in taken.images if i.fault is None and i.duplicate is None and i.frames == 1), None)
-        if original is None or taken.record.center.center != _center(seed, index):
+        if original is None or taken.record.center.center != center:
             return list(images)
-        return [*images, replace(original, name=f"IM{len(images) + 1:04d}", fault=fault, duplicate="exact")]
-    if (
-        images[chosen].fault
-        or images[chosen].duplicate
-        or any(other.duplicate and other.number == images[chosen].number for other in images)
-    ):
+        return [*images, replace(original, name=next_name, fault=fault, duplicate="exact")]
+    copied = any(other.duplicate and other.number == chosen.number for other in images)
+    if chosen.fault or chosen.duplicate or copied:
         return list(images)
-    return [replace(image, fault=fault) if place == chosen else image for place, image in enumerate(images)]
-
-
-def _center(seed: int, index: int) -> str:
-    first = index - (1 if index % 5 == 4 else 0)
-    return "north" if np.random.default_rng([seed, first, 1]).random() < 0.68 else "south"
+    if fault == "black_frame":
+        chosen = replace(chosen, mode="b_mode", measured=False)
+    return [*images[:place], replace(chosen, fault=fault), *images[place + 1 :]]
 
 
 def _patient(random: np.random.Generator, number: int, center: str) -> Patient:
@@ -401,10 +431,12 @@ def _patient(random: np.random.Generator, number: int, center: str) -> Patient:
 
 
 def _name(random: np.random.Generator) -> tuple[str, str]:
+    """Family name, given name."""
     return str(random.choice(_FAMILY_NAMES)), str(random.choice(_GIVEN_NAMES))
 
 
 def _ascii(text: str) -> str:
+    """As a folder's name has it: without accents, in capitals."""
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().upper().replace(" ", "-")
 
 

@@ -79,7 +79,10 @@ def draw_image(exam: Exam, image: ImagePlan) -> DrawnImage:
     center = exam.record.center.center
     scanner, layout = SCANNERS[center], LAYOUTS[center]
     fetus = dataclasses.replace(exam.fetus, missing=image.missing)
-    panels = [_panel(fetus, image, scanner, area, random) for area in _areas(layout, image.mode)]
+    panels: list[_Panel] = []
+    for area in _areas(layout, image.mode):
+        given = panels[0].sector.moved(area[0] - layout.area[0], 0) if panels else None
+        panels.append(_panel(fetus, image, scanner, area, given, random))
     machine = {
         "mechanical_index": round(float(random.uniform(0.6, 1.3)), 1),
         "thermal_index": round(float(random.uniform(0.1, 0.9)), 1),
@@ -131,12 +134,19 @@ def _areas(layout: Layout, mode: str) -> list[Box]:
     return [(x, y, width, int(0.58 * height))] if mode == "m_mode" else [layout.area]
 
 
-def _panel(fetus: Fetus, image: ImagePlan, scanner: Scanner, area: Box, random: np.random.Generator) -> _Panel:
+def _panel(
+    fetus: Fetus, image: ImagePlan, scanner: Scanner, area: Box, given: Sector | None, random: np.random.Generator
+) -> _Panel:
+    """``given``: the sector, where it is not for the scene to choose: both halves of a dual screen have one depth."""
     scene = SCENES[image.plane](fetus, random)
     turn, flipped = random.uniform(-scene.turn, scene.turn), bool(random.random() < 0.5)
     across, deeper = random.uniform(-0.12, 0.12), random.uniform(-0.05, 0.05)
     zoom = random.uniform(1.0, 1.25)
-    sector, pose = _zoomed(scene, image.probe, scanner, area, turn, flipped, (scene.depth + deeper, across), zoom)
+    place = (scene.depth + deeper, across)
+    if given is None:
+        sector, pose = _zoomed(scene, image.probe, scanner, area, turn, flipped, place, zoom)
+    else:
+        sector, pose = given, Pose(*given.point(*place), turn, flipped, 1 / given.mm_per_px)
     return _Panel(scene, sector, pose, _surroundings(random, sector), _settings(scanner, image, sector, random))
 
 
@@ -221,7 +231,8 @@ def _doppler(screen: Screen, panel: _Panel, pose: Pose, grey: Bytes, random: np.
     """Paint flow towards the probe red and away from it blue, within a box around the vessels."""
     flows = [shape for shape in panel.scene.shapes if shape.flow is not None]
     left, top, width, height = panel.sector.box
-    points = np.concatenate([pose.px(shape.outline) for shape in flows])
+    around = flows or panel.scene.shapes  # where no vessel can be seen, colour is on and shows nothing
+    points = np.concatenate([pose.px(shape.outline) for shape in around])
     x0, y0 = np.maximum(points.min(axis=0) - 12, 0).astype(int)
     x1, y1 = np.minimum(points.max(axis=0) + 12, [width - 1, height - 1]).astype(int)
     rgb = np.repeat(grey[:, :, None], 3, axis=2)
@@ -323,12 +334,14 @@ def _measure(screen: Screen, exam: Exam, image: ImagePlan, panel: _Panel) -> Non
 
 
 def _extremes(points: Floats, *, across: bool) -> Floats:
-    """The ends of the long axis, or of the short one, [2, 2]: the principal axes of the points."""
+    """The ends of the long axis, or of the width halfway along it, [2, 2]: the principal axes of the points."""
     middle = points.mean(axis=0)
     x, y = (points - middle).T
     angle = 0.5 * math.atan2(2 * float(np.mean(x * y)), float(np.mean(x * x) - np.mean(y * y)))
     axis = np.array([math.cos(angle), math.sin(angle)])
-    if across:
-        axis = np.array([-axis[1], axis[0]])
     along = (points - middle) @ axis
+    if across:  # what is bowed is no wider for it
+        points = points[np.abs(along) < 0.1 * np.abs(along).max()]
+        middle, axis = points.mean(axis=0), np.array([-axis[1], axis[0]])
+        along = (points - middle) @ axis
     return np.stack([middle + along.min() * axis, middle + along.max() * axis])

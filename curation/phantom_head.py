@@ -25,12 +25,59 @@ from .phantom_shapes import (
     blob,
     curve,
     ellipse,
+    scaled,
+    shifted,
     straight,
     tube,
 )
 
 _VENTRICLE = Tissue(-40.0, 0.02, rim_db=7.0, rim_mm=0.4)
 _WHITE_MATTER = Tissue(-11.0, 0.1)
+_FALX = Tissue(4.0, 0.2, rim_db=11.0, rim_mm=0.3)
+_CAVUM_WALL = Tissue(3.0, 0.2, rim_db=9.0, rim_mm=0.3)
+_VERMIS = Tissue(2.0, 0.12)
+_LIP = Tissue(4.0, 0.15, rim_db=9.0)
+_TONGUE = Tissue(-5.0, 0.15)
+_ORBIT_WALL = Tissue(9.0, 0.4, rim_db=14.0)
+_LENS = Tissue(9.0, 0.2, rim_db=16.0, rim_mm=0.5)
+_LENS_CORE = Tissue(-30.0, 0.0)
+_NASAL_CAVITY = Tissue(-4.0, 0.2)
+_NUCHAL_SKIN = Tissue(8.0, 0.1, rim_db=12.0, rim_mm=0.5)
+_EARLY_CHEST = Tissue(-1.0, 0.12, rim_db=8.0)
+_EARLY_LIMB_BONE = Tissue(10.0, 1.5, rim_db=14.0)
+
+# Axial sections, in units of the occipitofrontal diameter along x and the biparietal one along y: the side below the
+# midline.
+_BACK_HORN = ((-0.02, 0.13), (0.13, 0.19), (0.27, 0.2), (0.35, 0.15))
+_FRONTAL_HORN = ((-0.17, 0.08), (-0.24, 0.1), (-0.3, 0.17))
+
+# The early profile, in units of the head's length from crown to neck: the whole outline, clockwise from the crown.
+_NT_FOREHEAD = ((-0.98, 0.06), (-0.86, -0.36), (-0.52, -0.52), (-0.3, -0.47), (-0.2, -0.42))
+_NT_NOSE_TO_CHIN = ((-0.1, -0.52), (-0.04, -0.42), (0.06, -0.42), (0.1, -0.34), (0.2, -0.36), (0.28, -0.22))
+_NT_CHEST = ((0.55, -0.34), (1.1, -0.45), (1.45, -0.3), (1.5, 0.4))
+_NT_BACK = ((0.9, 0.48), (0.3, 0.36), (-0.1, 0.4), (-0.6, 0.5), (-0.9, 0.34))
+_NT_NECK = ((-0.42, 0.5), (-0.1, 0.4), (0.3, 0.36), (0.75, 0.45), (1.05, 0.48))
+"""The line that the fluid lies on, from the back of the head to the back."""
+
+# The later profile, in nine tenths of the biparietal diameter, clockwise from the back of the head.
+_FACE_FOREHEAD = ((-1.0, 0.5), (-0.95, 0.05), (-0.75, -0.3), (-0.45, -0.44), (-0.2, -0.42))
+_FACE_NOSE = ((-0.09, -0.36), (0.06, -0.53), (0.12, -0.5), (0.15, -0.36))
+_FACE_LIPS = ((0.23, -0.42), (0.28, -0.36), (0.34, -0.41), (0.4, -0.31))
+_FACE_CHIN_TO_CHEST = ((0.52, -0.33), (0.58, -0.18), (0.6, 0.05), (0.9, 0.1), (1.1, 0.0), (1.15, 0.55))
+_FRONTAL_BONE = ((-0.86, 0.0), (-0.72, -0.25), (-0.45, -0.385), (-0.2, -0.37))
+_MANDIBLE = ((0.26, 0.05), (0.38, -0.08), (0.47, -0.23))
+
+# Across the orbits, in units of the width and the length of that section.
+_NOSE_ACROSS = ((-0.1, -0.47), (-0.04, -0.58), (0.04, -0.58), (0.1, -0.47), (0.0, -0.4))
+
+# The whole early fetus, in units of the crown-rump length, clockwise from the crown.
+_CRL_HEAD = ((-0.5, -0.03), (-0.42, -0.2), (-0.28, -0.225), (-0.2, -0.2), (-0.15, -0.1))
+_CRL_TRUNK = ((0.0, -0.15), (0.2, -0.19), (0.38, -0.12), (0.5, 0.02), (0.42, 0.14), (0.2, 0.17), (-0.05, 0.13))
+_CRL_NAPE = ((-0.17, 0.09), (-0.33, 0.14), (-0.45, 0.1))
+_CRL_THROAT, _CRL_NECK = (-0.14, -0.05), (-0.17, 0.07)
+"""Where the trunk goes on under the head."""
+_CRL_ARM = ((0.05, -0.13), (-0.02, -0.24), (-0.1, -0.25))
+_CRL_LEG = ((0.36, -0.1), (0.34, -0.26), (0.46, -0.28), (0.52, -0.24))
 
 
 def transventricular(fetus: Fetus, random: np.random.Generator) -> Scene:
@@ -40,20 +87,12 @@ def transventricular(fetus: Fetus, random: np.random.Generator) -> Scene:
     shapes = _cranium(fetus, random)
     shapes += _cavum(fetus) + _falx(fetus, (-0.45, -0.27), (-0.15, 0.46)) + _frontal_horns(fetus)
     for side in (-1, 1):
-        line = curve(
-            [
-                (-0.02 * ofd, side * 0.13 * bpd),
-                (0.13 * ofd, side * 0.19 * bpd),
-                (0.27 * ofd, side * 0.2 * bpd),
-                (0.35 * ofd, side * 0.15 * bpd),
-            ],
-            closed=False,
-        )
-        shapes.append(
-            Shape(tube(line, [0.4 * atrium, atrium, 1.05 * atrium, 0.5 * atrium]), _VENTRICLE, "lateral_ventricles")
-        )
-        plexus = line[int(0.12 * len(line)) : int(0.66 * len(line))]
-        shapes.append(Shape(tube(plexus, [0.35 * atrium, 0.72 * atrium, 0.6 * atrium]), PLEXUS, "choroid_plexus"))
+        horn = curve(scaled(_BACK_HORN, (ofd, side * bpd)), closed=False)
+        plexus = horn[int(0.12 * len(horn)) : int(0.66 * len(horn))]
+        shapes += [
+            Shape(tube(horn, [0.4, 1.0, 1.05, 0.5], atrium), _VENTRICLE, "lateral_ventricles"),
+            Shape(tube(plexus, [0.35, 0.72, 0.6], atrium), PLEXUS, "choroid_plexus"),
+        ]
     return Scene.of(fetus, shapes, ofd, bpd, turn=25)
 
 
@@ -61,16 +100,11 @@ def transthalamic(fetus: Fetus, random: np.random.Generator) -> Scene:
     """The thalami beside the third ventricle; the cavum in front. The plane of biometry."""
     ofd, bpd = fetus.ofd_mm, fetus.bpd_mm
     shapes = _cranium(fetus, random)
-    shapes += (
-        _cavum(fetus)
-        + _falx(fetus, (-0.45, -0.27), (0.2, 0.46))
-        + _frontal_horns(fetus)
-        + _thalami(fetus, random, 0.03)
-    )
-    shapes.append(
-        Shape(tube(straight(-0.06 * ofd, 0, 0.12 * ofd, 0), max(1.2, 0.022 * bpd)), _VENTRICLE, "third_ventricle")
-    )
-    shapes += _insulae(ofd, bpd)
+    shapes += _cavum(fetus) + _falx(fetus, (-0.45, -0.27), (0.2, 0.46)) + _frontal_horns(fetus)
+    shapes += _thalami(fetus, random, 0.03)
+    third_ventricle = tube(straight(-0.06 * ofd, 0, 0.12 * ofd, 0), max(1.2, 0.022 * bpd))
+    shapes.append(Shape(third_ventricle, _VENTRICLE, "third_ventricle"))
+    shapes += _insulae(fetus)
     return Scene.of(fetus, shapes, ofd, bpd, turn=25)
 
 
@@ -83,14 +117,9 @@ def transcerebellar(fetus: Fetus, random: np.random.Generator) -> Scene:
     shapes += _cavum(fetus) + _falx(fetus, (-0.45, -0.27), (-0.15, -0.08), tagged=False) + _frontal_horns(fetus)
     shapes += _thalami(fetus, random, -0.02)
     for side in (-1, 1):
-        shapes.append(
-            Shape(
-                blob(random, 0.27 * ofd, side * 0.26 * tcd, 0.34 * tcd, 0.5 * tcd, side * -22, 0.03),
-                CEREBELLUM,
-                "cerebellum",
-            )
-        )
-    shapes.append(Shape(ellipse(0.275 * ofd, 0, 0.3 * tcd, 0.16 * tcd), Tissue(2.0, 0.12), "cerebellum"))
+        hemisphere = blob(random, 0.27 * ofd, side * 0.26 * tcd, 0.34 * tcd, 0.5 * tcd, side * -22, 0.03)
+        shapes.append(Shape(hemisphere, CEREBELLUM, "cerebellum"))
+    shapes.append(Shape(ellipse(0.275 * ofd, 0, 0.3 * tcd, 0.16 * tcd), _VERMIS, "cerebellum"))
     return Scene.of(fetus, shapes, ofd, bpd, turn=25)
 
 
@@ -103,20 +132,9 @@ def early_head(fetus: Fetus, random: np.random.Generator) -> Scene:
         Shape(ellipse(0, 0, ofd - 1.8, bpd - 1.8), _WHITE_MATTER),
     ]
     for side in (-1, 1):
-        shapes.append(
-            Shape(
-                blob(random, 0.02 * ofd, side * 0.225 * bpd, 0.78 * ofd, 0.36 * bpd, side * 5, 0.03),
-                _VENTRICLE,
-                "lateral_ventricles",
-            )
-        )
-        shapes.append(
-            Shape(
-                blob(random, 0.07 * ofd, side * 0.22 * bpd, 0.56 * ofd, 0.27 * bpd, side * 9, 0.05),
-                PLEXUS,
-                "choroid_plexus",
-            )
-        )
+        ventricle = blob(random, 0.02 * ofd, side * 0.225 * bpd, 0.78 * ofd, 0.36 * bpd, side * 5, 0.03)
+        plexus = blob(random, 0.07 * ofd, side * 0.22 * bpd, 0.56 * ofd, 0.27 * bpd, side * 9, 0.05)
+        shapes += [Shape(ventricle, _VENTRICLE, "lateral_ventricles"), Shape(plexus, PLEXUS, "choroid_plexus")]
     shapes += _falx(fetus, (-0.47, 0.47))
     return Scene.of(fetus, shapes, ofd, bpd, turn=35)
 
@@ -124,41 +142,16 @@ def early_head(fetus: Fetus, random: np.random.Generator) -> Scene:
 def nt(fetus: Fetus, random: np.random.Generator) -> Scene:
     """The middle of a fetus on its back, head to the left: fluid under the skin of its neck."""
     h = 0.37 * fetus.crl_mm  # length of the head, crown to neck
-    gap = fetus.nt_mm * 1.25
-    profile = [
-        (-0.98 * h, 0.06 * h),
-        (-0.86 * h, -0.36 * h),
-        (-0.52 * h, -0.52 * h),
-        (-0.3 * h, -0.47 * h),
-        (-0.2 * h, -0.42 * h),
-        (-0.1 * h, -0.52 * h),
-        (-0.04 * h, -0.42 * h),
-        (0.06 * h, -0.42 * h),
-        (0.1 * h, -0.34 * h),
-        (0.2 * h, -0.36 * h),
-        (0.28 * h, -0.22 * h),
-        (0.55 * h, -0.34 * h),
-        (1.1 * h, -0.45 * h),
-        (1.45 * h, -0.3 * h),
-        (1.5 * h, 0.4 * h),
-        (0.9 * h, 0.48 * h),
-        (0.3 * h, 0.36 * h),
-        (-0.1 * h, 0.4 * h),
-        (-0.6 * h, 0.5 * h),
-        (-0.9 * h, 0.34 * h),
-    ]
-    body = curve(profile)
-    back = curve(
-        [(-0.42 * h, 0.5 * h), (-0.1 * h, 0.4 * h), (0.3 * h, 0.36 * h), (0.75 * h, 0.45 * h), (1.05 * h, 0.48 * h)],
-        closed=False,
-    )
-    swollen = tube(back + np.array([0, 0.5 * gap]), [0.3, 0.9 * gap, gap, 0.8 * gap, 0.3])
-    skin = tube(back + np.array([0, 1.1 * gap]), [0.5, 0.9, 0.9, 0.9, 0.5])
+    gap = fetus.nt_mm
+    body = curve(scaled([*_NT_FOREHEAD, *_NT_NOSE_TO_CHIN, *_NT_CHEST, *_NT_BACK], h))
+    neck = curve(scaled(_NT_NECK, h), closed=False)
+    fluid = tube(shifted(neck, 0, 0.5 * gap), [0.3, 0.9 * gap, gap, 0.8 * gap, 0.3])
+    skin = tube(shifted(neck, 0, 1.1 * gap), [0.5, 0.9, 0.9, 0.9, 0.5])
     head = ellipse(-0.42 * h, -0.01 * h, 1.12 * h, 0.94 * h, 6)
     shapes = [
-        Shape(skin, Tissue(8.0, 0.1, rim_db=12.0, rim_mm=0.5)),
+        Shape(skin, _NUCHAL_SKIN),
         Shape(body, SKIN),
-        Shape(swollen, FLUID, "nuchal_translucency"),
+        Shape(fluid, FLUID, "nuchal_translucency"),
         Shape(head, THIN_BONE, "head"),
         Shape(ellipse(-0.42 * h, -0.01 * h, 1.12 * h - 1.4, 0.94 * h - 1.4, 6), _WHITE_MATTER),
         Shape(blob(random, -0.6 * h, -0.12 * h, 0.42 * h, 0.34 * h, 10, 0.06), PLEXUS),
@@ -166,45 +159,31 @@ def nt(fetus: Fetus, random: np.random.Generator) -> Scene:
         Shape(tube(straight(-0.21 * h, -0.39 * h, -0.1 * h, -0.455 * h), 0.05 * h), BONE, "nasal_bone"),
         Shape(ellipse(-0.08 * h, -0.49 * h, 0.13 * h, 0.1 * h), CARTILAGE, "nose"),
         Shape(tube(straight(-0.08 * h, -0.3 * h, 0.1 * h, -0.27 * h), 0.045 * h), BONE, "palate"),
-        Shape(blob(random, 1.0 * h, 0.02 * h, 0.86 * h, 0.72 * h, -4, 0.03), Tissue(-1.0, 0.12, rim_db=8.0), "thorax"),
-        Shape(ellipse(0.98 * h, -0.02 * h, 0.26 * h, 0.24 * h), Tissue(-24.0, 0.1, rim_db=6.0)),
+        Shape(blob(random, 1.0 * h, 0.02 * h, 0.86 * h, 0.72 * h, -4, 0.03), _EARLY_CHEST, "thorax"),
+        Shape(ellipse(0.98 * h, -0.02 * h, 0.26 * h, 0.24 * h), Tissue(-24.0, 0.1, rim_db=6.0)),  # the heart
     ]
-    shapes += [
-        Shape(ellipse(x * h, 0.3 * h + 0.02 * h * (i % 2), 0.07 * h, 0.06 * h), BONE)
-        for i, x in enumerate(np.linspace(0.3, 1.4, 9))
-    ]
+    for number, x in enumerate(np.linspace(0.3, 1.4, 9)):  # vertebrae
+        shapes.append(Shape(ellipse(x * h, 0.3 * h + 0.02 * h * (number % 2), 0.07 * h, 0.06 * h), BONE))
     return Scene.of(fetus, shapes, 2.5 * h, 1.2 * h, turn=14, middle=(0.25 * h, 0))
 
 
 def sideface(fetus: Fetus, random: np.random.Generator) -> Scene:
     """The profile, looking up at the probe, forehead to the left."""
     h = fetus.bpd_mm * 0.9
-    outline = curve(
-        [
-            (-1.0 * h, 0.5 * h), (-0.95 * h, 0.05 * h), (-0.75 * h, -0.3 * h), (-0.45 * h, -0.44 * h), (-0.2 * h, -0.42 * h),
-            (-0.09 * h, -0.36 * h), (0.06 * h, -0.53 * h), (0.12 * h, -0.5 * h), (0.15 * h, -0.36 * h), (0.23 * h, -0.42 * h),
-            (0.28 * h, -0.36 * h), (0.34 * h, -0.41 * h), (0.4 * h, -0.31 * h), (0.52 * h, -0.33 * h), (0.58 * h, -0.18 * h),
-            (0.6 * h, 0.05 * h), (0.9 * h, 0.1 * h), (1.1 * h, 0.0), (1.15 * h, 0.55 * h),
-        ]
-    )  # fmt: skip
-    forehead = curve(
-        [(-0.86 * h, 0.0), (-0.72 * h, -0.25 * h), (-0.45 * h, -0.385 * h), (-0.2 * h, -0.37 * h)], closed=False
-    )
+    profile = curve(scaled([*_FACE_FOREHEAD, *_FACE_NOSE, *_FACE_LIPS, *_FACE_CHIN_TO_CHEST], h))
+    forehead = curve(scaled(_FRONTAL_BONE, h), closed=False)
+    mandible = curve(scaled(_MANDIBLE, h), closed=False)
     shapes = [
-        Shape(outline, SKIN),
+        Shape(profile, SKIN),
         Shape(ellipse(-0.42 * h, 0.2 * h, 0.95 * h, 0.98 * h), BRAIN),
         Shape(tube(forehead, 0.055 * h), THIN_BONE, "forehead"),
         Shape(tube(straight(-0.11 * h, -0.34 * h, 0.02 * h, -0.435 * h), 0.045 * h), FACIAL_BONE, "nasal_bone"),
         Shape(blob(random, 0.09 * h, -0.46 * h, 0.13 * h, 0.1 * h, 20), CARTILAGE, "nose"),
-        Shape(blob(random, 0.22 * h, -0.385 * h, 0.1 * h, 0.07 * h, 40), Tissue(4.0, 0.15, rim_db=9.0), "lips"),
-        Shape(blob(random, 0.335 * h, -0.37 * h, 0.1 * h, 0.07 * h, 70), Tissue(4.0, 0.15, rim_db=9.0), "lips"),
+        Shape(blob(random, 0.22 * h, -0.385 * h, 0.1 * h, 0.07 * h, 40), _LIP, "lips"),
+        Shape(blob(random, 0.335 * h, -0.37 * h, 0.1 * h, 0.07 * h, 70), _LIP, "lips"),
         Shape(tube(straight(0.08 * h, -0.24 * h, 0.27 * h, -0.27 * h), 0.07 * h), FACIAL_BONE, "maxilla"),
-        Shape(tube(straight(0.12 * h, -0.1 * h, 0.36 * h, -0.14 * h), 0.1 * h), Tissue(-5.0, 0.15)),
-        Shape(
-            tube(curve([(0.26 * h, 0.05 * h), (0.38 * h, -0.08 * h), (0.47 * h, -0.23 * h)], closed=False), 0.075 * h),
-            FACIAL_BONE,
-            "mandible",
-        ),
+        Shape(tube(straight(0.12 * h, -0.1 * h, 0.36 * h, -0.14 * h), 0.1 * h), _TONGUE),
+        Shape(tube(mandible, 0.075 * h), FACIAL_BONE, "mandible"),
     ]
     return Scene.of(fetus, shapes, 2.2 * h, 1.1 * h, turn=18, middle=(0.05 * h, 0.0))
 
@@ -215,20 +194,21 @@ def eye(fetus: Fetus, random: np.random.Generator) -> Scene:
     socket = 0.22 * bpd
     shapes = [
         Shape(ellipse(0, 0, bpd + 3.0, ofd + 3.0), SKIN),
-        Shape(curve([(-0.1 * bpd, -0.47 * ofd), (-0.04 * bpd, -0.58 * ofd), (0.04 * bpd, -0.58 * ofd), (0.1 * bpd, -0.47 * ofd), (0, -0.4 * ofd)]), CARTILAGE, "nose"),
+        Shape(curve(scaled(_NOSE_ACROSS, (bpd, ofd))), CARTILAGE, "nose"),
         Shape(ellipse(0, 0.04 * ofd, bpd, 0.92 * ofd), THIN_BONE),
         Shape(ellipse(0, 0.04 * ofd, bpd - 2.4, 0.92 * ofd - 2.4), BRAIN),
         Shape(tube(straight(0, -0.05 * ofd, 0, 0.46 * ofd), 0.9), BRIGHT),
-        Shape(ellipse(0, -0.29 * ofd, 0.2 * bpd, 0.2 * ofd), Tissue(-4.0, 0.2)),
-    ]  # fmt: skip
+        Shape(ellipse(0, -0.29 * ofd, 0.2 * bpd, 0.2 * ofd), _NASAL_CAVITY),
+    ]
     for side in (-1, 1):
         x, y = side * 0.235 * bpd, -0.3 * ofd
+        lens_x, lens_y = x - side * 0.02 * bpd, y - 0.28 * socket - 0.02 * ofd
         shapes += [
-            Shape(ellipse(x, y, 1.28 * socket, 1.34 * socket, side * 10), Tissue(9.0, 0.4, rim_db=14.0)),
+            Shape(ellipse(x, y, 1.28 * socket, 1.34 * socket, side * 10), _ORBIT_WALL),
             Shape(blob(random, x, y - 0.02 * ofd, 1.06 * socket, 1.1 * socket, 0, 0.02), _VENTRICLE, "orbits"),
-            Shape(ellipse(x - side * 0.02 * bpd, y - 0.28 * socket - 0.02 * ofd, 0.4 * socket, 0.3 * socket), Tissue(9.0, 0.2, rim_db=16.0, rim_mm=0.5), "lenses"),
-            Shape(ellipse(x - side * 0.02 * bpd, y - 0.28 * socket - 0.02 * ofd, 0.24 * socket, 0.16 * socket), Tissue(-30.0, 0.0), "lenses"),
-        ]  # fmt: skip
+            Shape(ellipse(lens_x, lens_y, 0.4 * socket, 0.3 * socket), _LENS, "lenses"),
+            Shape(ellipse(lens_x, lens_y, 0.24 * socket, 0.16 * socket), _LENS_CORE, "lenses"),
+        ]
     return Scene.of(fetus, shapes, bpd, ofd, turn=20)
 
 
@@ -236,20 +216,11 @@ def crl(fetus: Fetus, random: np.random.Generator) -> Scene:
     """The whole fetus from crown to rump, on its back, with its limbs."""
     c = fetus.crl_mm
     head = blob(random, -0.31 * c, -0.04 * c, 0.4 * c, 0.35 * c, 8, 0.02)
-    trunk = curve(
-        [(-0.14 * c, -0.05 * c), (0.0, -0.15 * c), (0.2 * c, -0.19 * c), (0.38 * c, -0.12 * c), (0.5 * c, 0.02 * c), (0.42 * c, 0.14 * c), (0.2 * c, 0.17 * c), (-0.05 * c, 0.13 * c), (-0.17 * c, 0.07 * c)]
-    )  # fmt: skip
-    whole = curve(
-        [(-0.5 * c, -0.03 * c), (-0.42 * c, -0.2 * c), (-0.28 * c, -0.225 * c), (-0.2 * c, -0.2 * c), (-0.15 * c, -0.1 * c), (0.0, -0.15 * c), (0.2 * c, -0.19 * c), (0.38 * c, -0.12 * c), (0.5 * c, 0.02 * c), (0.42 * c, 0.14 * c), (0.2 * c, 0.17 * c), (-0.05 * c, 0.13 * c), (-0.17 * c, 0.09 * c), (-0.33 * c, 0.14 * c), (-0.45 * c, 0.1 * c)]
-    )  # fmt: skip
-    limbs = [
-        curve([(0.05 * c, -0.13 * c), (-0.02 * c, -0.24 * c), (-0.1 * c, -0.25 * c)], closed=False),
-        curve(
-            [(0.36 * c, -0.1 * c), (0.34 * c, -0.26 * c), (0.46 * c, -0.28 * c), (0.52 * c, -0.24 * c)], closed=False
-        ),
-    ]
-    shapes = [Shape(tube(limb, [0.075 * c, 0.06 * c, 0.045 * c]), SKIN, "limbs") for limb in limbs]
-    shapes += [Shape(tube(limb[3:-3], 0.014 * c), Tissue(10.0, 1.5, rim_db=14.0)) for limb in limbs]
+    trunk = curve(scaled([_CRL_THROAT, *_CRL_TRUNK, _CRL_NECK], c))
+    whole = curve(scaled([*_CRL_HEAD, *_CRL_TRUNK, *_CRL_NAPE], c))
+    limbs = [curve(scaled(limb, c), closed=False) for limb in (_CRL_ARM, _CRL_LEG)]
+    shapes = [Shape(tube(limb, [0.075, 0.06, 0.045], c), SKIN, "limbs") for limb in limbs]
+    shapes += [Shape(tube(limb[3:-3], 0.014 * c), _EARLY_LIMB_BONE) for limb in limbs]
     shapes += [
         Shape(whole, None, "fetus"),
         Shape(trunk, SKIN, "trunk"),
@@ -257,14 +228,13 @@ def crl(fetus: Fetus, random: np.random.Generator) -> Scene:
         Shape(blob(random, -0.31 * c, -0.04 * c, 0.4 * c - 1.5, 0.35 * c - 1.5, 8, 0.02), _WHITE_MATTER),
         Shape(blob(random, -0.36 * c, -0.05 * c, 0.16 * c, 0.12 * c, 20, 0.06), PLEXUS),
         Shape(ellipse(-0.25 * c, 0.02 * c, 0.09 * c, 0.06 * c), _VENTRICLE),
-        Shape(ellipse(0.03 * c, -0.03 * c, 0.09 * c, 0.08 * c), Tissue(-22.0, 0.1, rim_db=6.0)),
-        Shape(ellipse(0.21 * c, -0.06 * c, 0.08 * c, 0.05 * c), FLUID),
-        Shape(ellipse(0.37 * c, 0.0, 0.05 * c, 0.04 * c), FLUID),
+        Shape(ellipse(0.03 * c, -0.03 * c, 0.09 * c, 0.08 * c), Tissue(-22.0, 0.1, rim_db=6.0)),  # the heart
+        Shape(ellipse(0.21 * c, -0.06 * c, 0.08 * c, 0.05 * c), FLUID),  # stomach
+        Shape(ellipse(0.37 * c, 0.0, 0.05 * c, 0.04 * c), FLUID),  # bladder
     ]
-    shapes += [
-        Shape(ellipse(x * c, (0.115 - 0.35 * (x - 0.13) ** 2) * c - 0.01 * c, 0.02 * c, 0.018 * c), BONE)
-        for x in np.linspace(-0.13, 0.42, 15)
-    ]
+    for x in np.linspace(-0.13, 0.42, 15):  # vertebrae
+        y = 0.115 - 0.35 * (x - 0.13) ** 2
+        shapes.append(Shape(ellipse(x * c, y * c - 0.01 * c, 0.02 * c, 0.018 * c), BONE))
     return Scene.of(fetus, shapes, 1.05 * c, 0.5 * c, turn=16)
 
 
@@ -273,24 +243,22 @@ def _cranium(fetus: Fetus, random: np.random.Generator) -> list[Shape]:
     ofd, bpd = fetus.ofd_mm, fetus.bpd_mm
     bone = max(1.1, 0.02 * bpd)
     scalp = 11.0 if SCALP_EDEMA in fetus.findings else 3.0
-    return [
+    shapes = [
         Shape(ellipse(0, 0, ofd + scalp, bpd + scalp), SKIN),
         Shape(ellipse(0, 0, ofd, bpd), THIN_BONE, "head"),
         Shape(ellipse(0, 0, ofd - 2 * bone, bpd - 2 * bone), BRAIN),
-        *[
-            Shape(blob(random, random.uniform(-0.05, 0.2) * ofd, side * 0.33 * bpd, 0.55 * ofd, 0.16 * bpd, side * -4, 0.08), _WHITE_MATTER)
-            for side in (-1, 1)
-        ],
-    ]  # fmt: skip
+    ]
+    for side in (-1, 1):
+        x = random.uniform(-0.05, 0.2) * ofd
+        shapes.append(Shape(blob(random, x, side * 0.33 * bpd, 0.55 * ofd, 0.16 * bpd, side * -4, 0.08), _WHITE_MATTER))
+    return shapes
 
 
 def _falx(fetus: Fetus, *spans: tuple[float, float], tagged: bool = True) -> list[Shape]:
     """The midline echo, over the given stretches of the occipitofrontal diameter."""
-    width = max(0.9, 0.016 * fetus.bpd_mm)
-    return [
-        Shape(tube(straight(start * fetus.ofd_mm, 0, end * fetus.ofd_mm, 0), width), Tissue(4.0, 0.2, rim_db=11.0, rim_mm=0.3), "falx" if tagged else None)
-        for start, end in spans
-    ]  # fmt: skip
+    ofd, width = fetus.ofd_mm, max(0.9, 0.016 * fetus.bpd_mm)
+    structure = "falx" if tagged else None
+    return [Shape(tube(straight(start * ofd, 0, end * ofd, 0), width), _FALX, structure) for start, end in spans]
 
 
 def _cavum(fetus: Fetus) -> list[Shape]:
@@ -302,36 +270,30 @@ def _cavum(fetus: Fetus) -> list[Shape]:
         per_segment=5,
     )
     return [
-        Shape(box * np.array([1.0, 1.35]), Tissue(3.0, 0.2, rim_db=9.0, rim_mm=0.3)),
+        Shape(scaled(box, (1.0, 1.35)), _CAVUM_WALL),
         Shape(box, _VENTRICLE, "cavum_septi_pellucidi"),
     ]
 
 
 def _frontal_horns(fetus: Fetus) -> list[Shape]:
+    """The lateral ventricles' front ends, a slit on either side of the cavum."""
     ofd, bpd = fetus.ofd_mm, fetus.bpd_mm
-    horns = []
-    for side in (-1, 1):
-        line = curve(
-            [(-0.17 * ofd, side * 0.08 * bpd), (-0.24 * ofd, side * 0.1 * bpd), (-0.3 * ofd, side * 0.17 * bpd)],
-            closed=False,
-        )
-        horns.append(Shape(tube(line, [0.025 * bpd, 0.05 * bpd, 0.035 * bpd]), _VENTRICLE, "frontal_horns"))
-    return horns
+    horns = [curve(scaled(_FRONTAL_HORN, (ofd, side * bpd)), closed=False) for side in (-1, 1)]
+    return [Shape(tube(horn, [0.025, 0.05, 0.035], bpd), _VENTRICLE, "frontal_horns") for horn in horns]
 
 
 def _thalami(fetus: Fetus, random: np.random.Generator, x: float) -> list[Shape]:
+    """Two dark ovals beside the midline, their middle at ``x`` in units of the occipitofrontal diameter."""
     ofd, bpd = fetus.ofd_mm, fetus.bpd_mm
-    return [
-        Shape(
-            blob(random, x * ofd, side * 0.105 * bpd, 0.23 * ofd, 0.16 * bpd, side * 14, 0.03), GREY_MATTER, "thalami"
-        )
-        for side in (-1, 1)
-    ]
+    sides = [blob(random, x * ofd, s * 0.105 * bpd, 0.23 * ofd, 0.16 * bpd, s * 14, 0.03) for s in (-1, 1)]
+    return [Shape(side, GREY_MATTER, "thalami") for side in sides]
 
 
-def _insulae(ofd: float, bpd: float) -> list[Shape]:
+def _insulae(fetus: Fetus) -> list[Shape]:
+    """The bright bend of the Sylvian fissure on both sides."""
+    ofd, bpd = fetus.ofd_mm, fetus.bpd_mm
     line = arc(0.06 * ofd, 0.42 * bpd, 0.3 * ofd, 0.24 * bpd, 200, 340)
-    return [Shape(tube(points, 0.9), BRIGHT) for points in (line, line * np.array([1.0, -1.0]))]
+    return [Shape(tube(scaled(line, (1, side)), 0.9), BRIGHT) for side in (1, -1)]
 
 
 def _lens(x0: float, x1: float, height: float) -> Points:

@@ -101,7 +101,7 @@ def rectangle(width: int, height: int, width_mm: float, depth_mm: float) -> Sect
     """The largest linear sector of that size in an area of that many px, at its upper left corner."""
     mm_per_px = max(width_mm / width, depth_mm / height)
     box = (0, 0, round(width_mm / mm_per_px), round(depth_mm / mm_per_px))
-    return Sector("linear", box, (box[2] / 2, 0.0), 0.0, 0.0, float(box[3] - 1), mm_per_px)
+    return Sector("linear", box, (box[2] / 2, 0.0), 0.0, 0.0, float(box[3]), mm_per_px)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the scene stands: its middle in px of the sector's box, turned clockwise, left and right exchanged or not."""
+    """Where the scene stands: its middle in px of the sector's box, turned clockwise, with left and right exchanged."""
 
     x: float
     y: float
@@ -383,7 +383,10 @@ def _spread(field: Floats, settings: Settings, step_mm: float) -> Floats:
     short = cv2.sepFilter2D(field, cv2.CV_64F, narrow / np.sqrt(np.sum(narrow**2)), axial / np.sqrt(np.sum(axial**2)))
     long = cv2.sepFilter2D(field, cv2.CV_64F, wide / np.sqrt(np.sum(wide**2)), axial / np.sqrt(np.sum(axial**2)))
     away = np.clip(np.abs(np.linspace(0, 1, DEPTHS) - settings.focus) / 0.6, 0, 1)[:, None] ** 1.5
-    return np.asarray(short * np.sqrt(1 - away) + long * np.sqrt(away))
+    reach = (len(wide) - len(narrow)) // 2
+    alike = np.sum(narrow * wide[reach : reach + len(narrow)]) / np.sqrt(np.sum(narrow**2) * np.sum(wide**2))
+    power = 1 + 2 * alike * np.sqrt(away * (1 - away))
+    return np.asarray((short * np.sqrt(1 - away) + long * np.sqrt(away)) / np.sqrt(power))
 
 
 def _surfaces(mirror: Floats, settings: Settings, step_mm: float) -> Floats:

@@ -7,6 +7,7 @@ removal of burned-in text can be measured.
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -134,6 +135,8 @@ class Screen:
         self._image.paste(source, sector_box[:2], None if mask is None else Image.fromarray(mask))
 
     def text(self, kind: str, text: str, x: float, y: float, size: int, color: Color | None = None) -> None:
+        # The font has no letters with accents; scanners leave them away too.
+        text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
         font = _font(size)
         left, top, right, bottom = self._draw.textbbox((x, y), text, font=font)
         self._draw.text((x, y), text, font=font, fill=self._color(color or self.layout.ink))
@@ -148,11 +151,11 @@ class Screen:
 
     def ruler(self, sector: Sector) -> None:
         """A tick for every centimetre of depth, a number at every fifth."""
-        left, top, width, height = sector.box
+        left, _, width, _ = sector.box
         right = self.layout.ruler == "right"
         x = left + width + 6 if right else left - 8
         start = sector.apex[1] + sector.near
-        for centimetre in range(int(sector.depth_mm / 10) + 1):
+        for centimetre in range(round(sector.depth_mm / 10) + 1):
             y = start + centimetre * 10 / sector.mm_per_px
             long = 9 if centimetre % 5 == 0 else 5
             self._draw.line((x, y, x + long if right else x - long, y), fill=self._color(self.layout.ink))

@@ -14,6 +14,9 @@ from .phantom_anatomy import Fetus
 Points = npt.NDArray[np.float64]
 """Shape [points, 2]: x to the right and y downwards, in mm, around the middle of what is drawn."""
 
+Controls = Sequence[tuple[float, float]]
+"""Points that a curve is drawn through, as shares of a structure's size: see ``scaled``."""
+
 
 @dataclass(frozen=True)
 class Tissue:
@@ -50,7 +53,6 @@ BRAIN = Tissue(-14.0, 0.1)
 GREY_MATTER = Tissue(-20.0, 0.1, rim_db=3.0, rim_mm=0.4)
 PLEXUS = Tissue(3.0, SOFT_LOSS_DB_MM)
 CEREBELLUM = Tissue(-18.0, 0.12, rim_db=12.0, rim_mm=0.5)
-PLACENTA = Tissue(0.5, SOFT_LOSS_DB_MM)
 CARTILAGE = Tissue(-12.0, 0.12, rim_db=2.0, rim_mm=0.4)
 BONE = Tissue(13.0, 8.0, rim_db=23.0, rim_mm=0.6)
 THIN_BONE = Tissue(9.0, 0.7, rim_db=21.0, rim_mm=0.5)
@@ -78,14 +80,14 @@ class Shape:
     flow: tuple[float, float] | None = None
 
     def moved(self, x: float, y: float) -> Shape:
-        return replace(self, outline=self.outline + np.array([x, y]))
+        return replace(self, outline=shifted(self.outline, x, y))
 
 
 def ellipse(x: float, y: float, width: float, height: float, degrees: float = 0.0, points: int = 72) -> Points:
     """An ellipse with these diameters, turned clockwise as seen on the screen."""
     t = np.linspace(0, 2 * math.pi, points, endpoint=False)
     around_middle = np.stack([width / 2 * np.cos(t), height / 2 * np.sin(t)], axis=1)
-    return np.asarray(turned(around_middle, degrees) + np.array([x, y]))
+    return shifted(turned(around_middle, degrees), x, y)
 
 
 def blob(
@@ -103,15 +105,14 @@ def blob(
     wave = np.ones(len(points))
     for order in range(2, 6):
         wave += rough / order * 2 * random.normal() * np.cos(order * t + random.uniform(0, 2 * math.pi))
-    return np.asarray(turned(points * wave[:, None], degrees) + np.array([x, y]))
+    return shifted(turned(points * wave[:, None], degrees), x, y)
 
 
-def curve(controls: Sequence[tuple[float, float]], *, closed: bool = True, per_segment: int = 8) -> Points:
+def curve(controls: Controls | Points, *, closed: bool = True, per_segment: int = 8) -> Points:
     """A smooth line through the points (Catmull and Rom's spline)."""
     p = np.asarray(controls, dtype=np.float64)
-    padded = (
-        np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    )
+    before, after = (p[-1:], p[:2]) if closed else (2 * p[:1] - p[1:2], 2 * p[-1:] - p[-2:-1])
+    padded = np.concatenate([before, p, after])
     t = np.linspace(0, 1, per_segment, endpoint=False)[:, None]
     pieces = []
     for p0, p1, p2, p3 in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
@@ -123,13 +124,10 @@ def curve(controls: Sequence[tuple[float, float]], *, closed: bool = True, per_s
     return np.concatenate(pieces)
 
 
-def tube(line: Points, width: float | Sequence[float]) -> Points:
-    """The outline of a tube along an open line; ``width`` in mm, one for all or evenly along it. Round ends."""
-    widths = np.interp(
-        np.linspace(0, 1, len(line)),
-        np.linspace(0, 1, 2 if isinstance(width, (int, float)) else len(width)),
-        [width, width] if isinstance(width, (int, float)) else width,
-    )
+def tube(line: Points, width: float | Sequence[float], unit_mm: float = 1.0) -> Points:
+    """The outline of a tube along an open line; ``width`` in units, one for all or evenly along it. Round ends."""
+    known = np.atleast_1d(np.asarray(width, dtype=np.float64)) * unit_mm
+    widths = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, len(known)), known)
     along = np.gradient(line, axis=0)
     along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
     across = np.stack([-along[:, 1], along[:, 0]], axis=1) * (widths / 2)[:, None]
@@ -158,9 +156,17 @@ def turned(points: Points, degrees: float) -> Points:
     return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]))
 
 
-def mirrored(points: Points) -> Points:
-    """Left and right exchanged."""
-    return np.asarray(points * np.array([-1.0, 1.0]))
+def shifted(points: Points, x: float, y: float) -> Points:
+    """Moved to the right and downwards."""
+    return np.asarray(points + np.array([x, y]))
+
+
+def scaled(points: Controls | Points, size: float | tuple[float, float]) -> Points:
+    """Stretched away from the origin by one size, or by one along x and one along y; a negative one mirrors.
+
+    Control points in units of a structure's size become mm by it.
+    """
+    return np.asarray(points, dtype=np.float64) * np.asarray(size, dtype=np.float64)
 
 
 @dataclass(frozen=True)

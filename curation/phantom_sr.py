@@ -42,20 +42,27 @@ from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian
 from sono.manifests.store import write_atomically
 from sono.manifests.vocabulary import Vocabulary
 
-from .phantom_exams import UID_ROOT, ExamRecord, View
+from .phantom_exams import (
+    IMPLEMENTATION_NAME,
+    IMPLEMENTATION_UID,
+    PLANE_SCHEME,
+    PLANE_SCHEME_NAME,
+    PLANE_SCHEME_UID,
+    UID_ROOT,
+    ExamRecord,
+    View,
+)
 from .phantom_fhir import finding_display
 
-PLANES, STRUCTURES, CONCEPTS = "99SONO", "99SONO_STRUCTURE", "99SONO_CONCEPT"
-"""Coding scheme designators; private ones begin with 99 (PS3.3 8.2)."""
+STRUCTURES, CONCEPTS = "99SONO_STRUCTURE", "99SONO_CONCEPT"
+"""Coding scheme designators beside the planes', which is also in the images."""
 
 _SCHEMES = {
-    PLANES: ("203798574856900851658091293857369833531", "Planes of sono-curate's vocabulary"),
-    STRUCTURES: ("125828352273695116696085346740336358041", "Structures of sono-curate's vocabulary"),
-    CONCEPTS: ("34087768801873125478793799809748171744", "Concept names of sono-curate's reports"),
+    PLANE_SCHEME: (PLANE_SCHEME_UID, PLANE_SCHEME_NAME),
+    STRUCTURES: (f"{UID_ROOT}125828352273695116696085346740336358041", "Structures of sono-curate's vocabulary"),
+    CONCEPTS: (f"{UID_ROOT}34087768801873125478793799809748171744", "Concept names of sono-curate's reports"),
 }
-"""Number of the UID, and name. The first is also in the images, and so is this:"""
-
-_IMPLEMENTATION = "146104882515318468389765795697042759702"
+"""UID and name."""
 
 SECTIONS: tuple[tuple[Code, str, tuple[tuple[str, Code], ...]], ...] = (
     (
@@ -167,8 +174,8 @@ def _request(record: ExamRecord) -> Dataset:
 def _coding_scheme(designator: str) -> Dataset:
     scheme = Dataset()
     scheme.CodingSchemeDesignator = designator
-    number, scheme.CodingSchemeName = _SCHEMES[designator]
-    scheme.CodingSchemeUID = UID(f"{UID_ROOT}{number}")
+    scheme_uid, scheme.CodingSchemeName = _SCHEMES[designator]
+    scheme.CodingSchemeUID = UID(scheme_uid)
     return scheme
 
 
@@ -178,8 +185,8 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     # Set here, because pydicom would write its own version: equal records would give other bytes after an update.
-    meta.ImplementationClassUID = UID(f"{UID_ROOT}{_IMPLEMENTATION}")
-    meta.ImplementationVersionName = "SONO_PHANTOM"
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_NAME
     return meta
 
 
@@ -254,7 +261,7 @@ def _view(view: View, vocabulary: Vocabulary) -> Dataset:
         )
         for structure in view.structures_seen
     ]
-    item = _code(_CONTAINS, codes.DCM.ImageView, Code(view.plane, PLANES, vocabulary.planes[view.plane].name))
+    item = _code(_CONTAINS, codes.DCM.ImageView, Code(view.plane, PLANE_SCHEME, vocabulary.planes[view.plane].name))
     if structures:
         item.ContentSequence = structures
     return item

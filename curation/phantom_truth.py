@@ -1,6 +1,7 @@
 """The truth about a phantom archive, as tables: what every later stage can be measured against.
 
-Boxes, masks and sectors are in px of the whole screen, as it lies in the file, before ingest crops it.
+Boxes, masks and sectors are in px of the whole screen, as it lies in the file, before ingest crops it. A sector's
+geometry is continuous: pixel (i, j) covers i to i + 1, and belongs to the sector where its middle does.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ TRUE_FRAMES = TableSpec(
         height=pa.int32(),  # px, of the screen
         width=pa.int32(),
         sectors=pa.list_(SECTOR),  # two on a dual screen
+        flow_box=pa.list_(pa.int32(), 4),  # of colour Doppler
+        trace_box=pa.list_(pa.int32(), 4),  # of M-mode
         pixel_mm=pa.float64(),  # mm per px in both directions
-        structures=pa.list_(pa.string()),  # seen in it, in the vocabulary's order of the plane
+        structures=pa.list_(pa.string()),  # seen in it: the plane's own first, then others that happen to be there
         findings=pa.list_(pa.string()),
         measured=pa.bool_(),  # calipers stand on it
         fault=pa.string(),
@@ -68,8 +71,8 @@ TRUE_TEXTS = TableSpec(
     _schema(
         file=pa.string(),  # the text stands on every frame of it
         text=pa.string(),
-        kind=pa.string(),  # patient_name, patient_id, birth_date, hospital, exam_date, setting, ruler, measurement, label
-        identity=pa.bool_(),  # says who was examined, where or when
+        kind=pa.string(),  # see ``phantom_screen.TextBox``
+        identity=pa.bool_(),  # says who was examined, where or when: one of ``phantom_screen.IDENTITY``
         box=pa.list_(pa.int32(), 4),  # x, y, width, height
     ),
 )
@@ -106,6 +109,8 @@ def frame_rows(exam: Exam, shown: Exam, image: ImagePlan, drawn: DrawnImage, fil
             "height": height,
             "width": width,
             "sectors": [_sector(sector) for sector in drawn.sectors],
+            "flow_box": drawn.flow_box and list(drawn.flow_box),
+            "trace_box": drawn.trace_box and list(drawn.trace_box),
             "pixel_mm": drawn.sectors[0].mm_per_px,
             "structures": [structure for structure in order if structure in frame.masks],
             "findings": list(shown.record.findings),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC, VERDICTS
 from sono.manifests.store import TableStore, write_atomically
 from sono.manifests.workspace import Workspace
 
+from . import pages
 from .pixels import ExcludedError, decode_png
 from .qc import REASONS, QcSection
 
@@ -48,15 +48,12 @@ class Thumbnail:
 
 def write_qc_report(workspace: Workspace) -> Path:
     """Write ``reports/qc.html`` from the tables as they are, and return its path."""
-    from jinja2 import Environment, StrictUndefined
-
     store, section = workspace.store, workspace.section("qc", QcSection)
     metrics = store.read_all(QC, ["verdict", "reasons", *_METRICS])
-    source = resources.files(__package__).joinpath("qc_report.html").read_text(encoding="utf-8")
-    template = Environment(undefined=StrictUndefined, autoescape=True).from_string(source)
     verdicts = metrics["verdict"].to_pylist()
     flat = [reason for reasons in metrics["reasons"].to_pylist() for reason in reasons]
-    page = template.render(
+    page = pages.render(
+        "qc_report.html",
         center=workspace.center,
         total=len(verdicts),
         verdicts=[(verdict, verdicts.count(verdict)) for verdict in VERDICTS],

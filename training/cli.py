@@ -213,3 +213,7 @@ def _table(result: dict[str, Any]) -> Iterator[str]:
 def _points(difference: dict[str, float]) -> str:
     value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+if __name__ == "__main__":
+    main()
