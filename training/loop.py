@@ -24,8 +24,8 @@ from sono.manifests.store import exclusive, write_atomically
 
 from . import checkpoints, data, recipes, schedule, step_log
 from .captions import CaptionTokenizer
-from .losses import pair_ids, sigmoid_loss
-from .model import MaskClip, build_model, restore_model
+from .losses import pair_ids, sigmoid_loss, softmax_loss
+from .model import MaskClip, build_model, center_features, restore_model
 from .optimizer import build_optimizer, set_learning_rates
 from .samples import Batch, Pool, batches_from, make_pool
 from .transforms import PadToSquare
@@ -129,6 +129,9 @@ class _Trainer:
             self.optimizer.load_state_dict(last.content["optimizer"])
             self.checkpoint = last.file
             return
+        if self.recipe.model.from_scratch:
+            first = next(batches_from(0, 1, self.pool, self.transform, self.tokenizer, self.recipe))
+            center_features(self.model, *self.inputs(first))
         text = json.dumps(recipes.flatten(self.recipe), indent=2).encode()
         write_atomically(self.run / RECIPE, lambda file: file.write(text))
         self.save()
@@ -185,24 +188,22 @@ class _Trainer:
         return {"step": self.step, "epoch": epoch, **learned, **{f"lr_{name}": rate for name, rate in rates.items()}}
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        image_B3HW = batch.images.to(self.device, non_blocking=True)
-        mask_BHW = batch.masks.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16"):
-            image_BD, text_UD = self.forward(
-                self.transform.normalise(image_B3HW, mask_BHW), batch.tokens.to(self.device)
-            )
+            image_BD, text_UD = self.forward(*self.inputs(batch))
         captions_B = batch.captions.to(self.device)
         ids_B = pair_ids(captions_B, self.recipe.loss.positives)
+        image_BD, text_BD = image_BD.float(), text_UD.float()[captions_B]  # every distinct caption is encoded once
         clip = self.model.clip
-        return sigmoid_loss(
-            image_BD.float(),
-            text_UD.float()[captions_B],  # every distinct caption is encoded once
-            ids_B,
-            ids_B,
-            clip.logit_scale,
-            clip.logit_bias,
-            chunk=self.recipe.loss.chunk,
-        )
+        if self.recipe.loss.kind == "softmax":
+            return softmax_loss(image_BD, text_BD, ids_B, clip.logit_scale)
+        chunk = self.recipe.loss.chunk
+        return sigmoid_loss(image_BD, text_BD, ids_B, ids_B, clip.logit_scale, clip.logit_bias, chunk=chunk)
+
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model takes: normalised images with masks, and the tokens of every distinct caption."""
+        image_B3HW = batch.images.to(self.device, non_blocking=True)
+        mask_BHW = batch.masks.to(self.device, non_blocking=True)
+        return self.transform.normalise(image_B3HW, mask_BHW), batch.tokens.to(self.device)
 
     def save(self) -> None:
         frames, description = self.pool.frames, self.pool.frames.description

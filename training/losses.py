@@ -1,4 +1,4 @@
-"""The sigmoid pairwise loss (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", algorithm 1)."""
+"""The losses: sigmoid (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", algorithm 1) and softmax."""
 
 from __future__ import annotations
 
@@ -43,6 +43,32 @@ def sigmoid_loss(
     assert len(text_ids_M) == len(text_MD)
     loss: torch.Tensor = _SigmoidLoss.apply(image_ND, text_MD, image_ids_N, text_ids_M, log_t, b, chunk)
     return loss
+
+
+def softmax_loss(
+    image_ND: torch.Tensor,
+    text_ND: torch.Tensor,
+    ids_N: torch.Tensor,
+    log_t: torch.Tensor,
+) -> torch.Tensor:
+    """Which text of the batch belongs to an image, and which image to a text: CLIP's loss, with several right answers.
+
+    ``-1/2N sum_i mean_p(i) [log softmax_j(l_ij)[p] + log softmax_j(l_ji)[p]]``, l = exp(log_t) image . text, over the
+    pairs p(i) of the same id. Where all ids differ it is CLIP's own (Radford et al. 2021); with positives by label that
+    of Yang et al. 2022, "Unified Contrastive Learning in Image-Text-Label Space".
+
+    Args:
+        image_ND: L2-normalised features of N images.
+        text_ND: those of the text of each.
+        ids_N: integers; pairs of the same id are positive.
+        log_t: logarithm of the temperature, a scalar that is learned.
+    """
+    assert image_ND.shape == text_ND.shape
+    assert len(ids_N) == len(image_ND)
+    logits_NN = log_t.exp() * (image_ND @ text_ND.T)
+    positive_NN = (ids_N[:, None] == ids_N[None, :]).to(logits_NN.dtype)
+    target_NN = positive_NN / positive_NN.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits_NN, target_NN) + F.cross_entropy(logits_NN.T, target_NN)) / 2
 
 
 def pair_ids(captions_B: torch.Tensor, positives: str) -> torch.Tensor:

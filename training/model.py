@@ -104,6 +104,22 @@ def build_model(model: recipes.Model, loss: recipes.Loss) -> MaskClip:
     return MaskClip(clip)
 
 
+@torch.no_grad()
+def center_features(model: MaskClip, x_B4HW: torch.Tensor, tokens_UL: torch.Tensor) -> None:
+    """Shift both towers' last norm so that the features of these images and texts have the mean zero.
+
+    With random weights all features point the same way (mean cosine 0.98 for images), and a loss that compares
+    directions takes hundreds of steps to pull them apart. What differs between them is all that counts once the common
+    part is gone. For weights that were trained this is neither needed nor done.
+    """
+    clip = model.clip
+    for features, norm, projection in (
+        (clip.encode_image(x_B4HW), clip.visual.ln_post, clip.visual.proj),
+        (clip.encode_text(tokens_UL), clip.ln_final, clip.text_projection),
+    ):
+        norm.bias -= features.mean(dim=0) @ torch.linalg.pinv(projection)
+
+
 def restore_model(backbone: str, state: Mapping[str, torch.Tensor]) -> MaskClip:
     """A model with all its weights from a checkpoint.
 

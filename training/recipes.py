@@ -50,8 +50,12 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loss:
-    """The sigmoid loss: which pairs are positive, its temperature and bias at the start, rows computed at once."""
+    """Which loss, which pairs are positive, temperature and bias at the start, rows computed at once.
 
+    The bias and the rows at once are the sigmoid loss's alone.
+    """
+
+    kind: Literal["sigmoid", "softmax"] = "sigmoid"
     positives: Literal["caption", "diagonal"] = "caption"
     temperature: float = 10.0  # t = exp(log_t); log_t is what is learned
     bias: float = -10.0
@@ -168,11 +172,11 @@ def tiny() -> Recipe:
     return Recipe(
         model=Model(backbone="sono-tiny", from_scratch=True),
         data=Data(global_fraction=0.5),
-        loss=Loss(bias=-4.0),  # the odds of a pair of a batch of 64 to be the right one; -10 is for large batches
+        loss=Loss(kind="softmax"),  # the sigmoid loss takes far longer to leave random features behind
         optimizer=Optimizer(
             lr_stem=1e-3, lr_vision=1e-3, lr_text=1e-3, lr_logit=1e-2, weight_decay=0.02, clip_norm=1.0
         ),
-        train=Train(batch_size=64, warmup_steps=40, steps=600, threads=2),
+        train=Train(batch_size=64, warmup_steps=40, steps=360, threads=2),
         checkpoint=Checkpoint(every=100),
     )
 

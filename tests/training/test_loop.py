@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from sono.training.step_log import COLUMNS
 # One thread: two threads wait for each other where other processes want the processor, too.
 SHORT = [
     "train.batch_size=8", "train.steps=6", "train.warmup_steps=2", "checkpoint.every=2", "log.every=1",
-    "train.threads=1",
+    "train.threads=1", "loss.kind=sigmoid", "loss.bias=-4",
 ]  # fmt: skip
 
 
@@ -65,6 +66,14 @@ def test_a_run_leaves_a_log_its_recipe_and_checkpoints(finished: Path) -> None:
     assert sorted(path.stem for path in (finished / "checkpoints").glob("*.pt")) == [
         f"step-{step:08d}" for step in (0, 2, 4, 6)
     ]
+
+
+def test_the_softmax_loss_learns_its_temperature_and_has_no_bias(shapes: Path, tmp_path: Path) -> None:
+    train(shapes, tmp_path / "run", "loss.kind=softmax")
+    log = lines(tmp_path / "run")
+    assert {float(line["b"]) for line in log} == {-4.0}
+    assert float(log[-1]["t"]) != pytest.approx(10.0)
+    assert float(log[0]["loss"]) < math.log(8) + 1  # of a batch of 8, before it has learned anything
 
 
 def test_a_checkpoint_says_everything_about_itself(finished: Path, shapes: Path) -> None:

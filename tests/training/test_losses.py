@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from open_clip import ClipLoss
 
-from sono.training.losses import pair_ids, sigmoid_loss
+from sono.training.losses import pair_ids, sigmoid_loss, softmax_loss
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -108,3 +109,32 @@ def test_a_certain_and_wrong_pair_costs_its_logit_and_no_infinity() -> None:
     feature = torch.tensor([[1.0]])
     loss = sigmoid_loss(feature, -feature, *torch.zeros(2, 1), torch.tensor(math.log(500.0)), torch.tensor(0.0))
     assert loss.item() == pytest.approx(500.0)
+
+
+def softmax_reference(image: torch.Tensor, text: torch.Tensor, log_t: torch.Tensor, ids: list[int]) -> torch.Tensor:
+    """The formula of the docstring, pair by pair."""
+    logits = torch.exp(log_t) * (image @ text.T)
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(len(ids)):
+        positives = [p for p in range(len(ids)) if ids[p] == ids[i]]
+        for rows in (logits, logits.T):
+            shares = torch.exp(rows[i]) / torch.exp(rows[i]).sum()
+            total = total - sum(torch.log(shares[p]) for p in positives) / len(positives)
+    return total / (2 * len(ids))
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3, 4, 5], [0, 1, 0, 2, 2, 2]])
+def test_the_softmax_loss_and_its_gradients_equal_the_formula(ids: list[int]) -> None:
+    ours, theirs = inputs(6, 6)[:3], inputs(6, 6)[:3]
+    loss, expected = softmax_loss(ours[0], ours[1], torch.tensor(ids), ours[2]), softmax_reference(*theirs, ids)
+    loss.backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-14)
+
+
+def test_without_equal_captions_the_softmax_loss_is_clips_own() -> None:
+    image, text, log_t, _ = inputs(8, 8)
+    clips = ClipLoss()(image, text, log_t.exp())
+    assert softmax_loss(image, text, torch.arange(8), log_t).item() == pytest.approx(clips.item(), rel=1e-12)

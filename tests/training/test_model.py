@@ -8,8 +8,9 @@ import torch
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
+from sono.training.captions import CaptionTokenizer
 from sono.training.losses import sigmoid_loss
-from sono.training.model import BACKBONES, MaskClip, build_model, restore_model
+from sono.training.model import BACKBONES, MaskClip, build_model, center_features, restore_model
 from sono.training.optimizer import build_optimizer
 
 SMALL = {
@@ -113,3 +114,18 @@ def test_a_checkpoint_of_another_backbone_is_refused() -> None:
     state = MaskClip(open_clip.CLIP(**SMALL, init_logit_bias=0.0)).clip.state_dict()
     with pytest.raises(UserError, match="does not fit sono-tiny"):
         restore_model("sono-tiny", state)
+
+
+def test_centred_features_differ_where_random_weights_made_them_all_alike() -> None:
+    torch.manual_seed(0)
+    model = build_model(recipes.tiny().model, recipes.Loss())
+    captions = [f"A {weeks}-week fetal ultrasound femur plane." for weeks in range(14, 23)]
+    x, tokens = torch.randn(16, 4, 64, 64), CaptionTokenizer(77)(captions)
+    before = [features.detach() for features in model(x, tokens)]
+    center_features(model, x, tokens)
+    after = [features.detach() for features in model(x, tokens)]
+    for one, other in zip(before, after, strict=True):
+        assert (one @ one.T).mean() > 0.5
+        assert abs((other @ other.T).mean()) < 0.1
+    for raw in (model.clip.encode_image(x), model.clip.encode_text(tokens)):
+        assert raw.mean(dim=0).abs().max() < 1e-4 * raw.abs().max()
