@@ -185,7 +185,7 @@ def sideface(fetus: Fetus, random: np.random.Generator) -> Scene:
         Shape(tube(straight(0.12 * h, -0.1 * h, 0.36 * h, -0.14 * h), 0.1 * h), _TONGUE),
         Shape(tube(mandible, 0.075 * h), FACIAL_BONE, "mandible"),
     ]
-    return Scene.of(fetus, shapes, 2.2 * h, 1.1 * h, turn=18, middle=(0.05 * h, 0.0))
+    return Scene.of(fetus, shapes, 2.2 * h, 1.1 * h, turn=18, middle=(0.05 * h, 0.0), depth=0.72)
 
 
 def eye(fetus: Fetus, random: np.random.Generator) -> Scene:
