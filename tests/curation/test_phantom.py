@@ -12,6 +12,8 @@ import functools
 import hashlib
 import json
 import math
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -1101,3 +1103,30 @@ def contents(path: Path) -> str:
     file = pq.ParquetFile(path)
     table = file.read(columns=[name for name in file.schema_arrow.names if name not in ("image", "mask")])
     return f"{path.name}\n{file.schema_arrow.metadata}\n{table.to_pylist()}"
+
+
+# ------------------------------------------------------------------------------------------------- independent judges
+
+
+def test_dciodvfy_finds_no_error_in_any_file_that_is_whole(phantom_archive: Phantom, other_archive: Phantom) -> None:
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy is not here: apt-get install dicom3tools")
+    for archive in (phantom_archive, other_archive):
+        spoilt = {archive.path(file) for fault in ("truncated_file", "empty_file") for file in archive.fault(fault)}
+        files = {*archive.out.glob("dicom/**/*.dcm"), *archive.out.glob("records/sr/**/*.dcm")} - spoilt
+        assert files
+        for file in sorted(files):
+            said = subprocess.run([program, str(file)], capture_output=True, text=True, check=False)
+            errors = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")]
+            # the one that has a region put outside its image on purpose is still a legal file
+            assert not errors, (file.name, errors)
+
+
+def test_fhir_models_accept_every_bundle(phantom_archive: Phantom) -> None:
+    from fhir.resources.R4B.bundle import Bundle
+
+    files = list(phantom_archive.out.glob("records/fhir/*/*.json"))
+    assert len(files) == EXAMS - len(phantom_archive.fault("missing_record"))
+    for file in files:
+        Bundle.model_validate_json(file.read_bytes())
