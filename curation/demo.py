@@ -15,8 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 from sono.manifests.store import write_atomically
+
+from .phantom_exams import CENTERS, plan_exam
 
 DEFAULT_EXAMS, DEFAULT_RUNS = 240, 3
 HOLDOUT = "south"
@@ -86,6 +89,7 @@ def run_demo(out: Path, plan: Plan, say: Callable[[str], None] = print) -> Path:
             "the demo trains a model, and torch is not installed", fix="run: pip install 'sono-curate[train]'"
         )
     layout = Layout(out)
+    _check_centers(plan)
     _claim(layout, plan)
     steps = list(commands(layout, plan))
     for number, step in enumerate(steps, 1):
@@ -111,11 +115,10 @@ def commands(layout: Layout, plan: Plan) -> Iterator[list[str]]:
     curate = "sono-curate"
     yield [curate, "phantom", str(phantoms), "--exams", str(plan.exams), "--seed", str(plan.seed), *workers]
     yield [curate, "init", workspace]
-    centers = [center for center in ("north", "south") if plan.exams]
-    for center in centers:
+    for center in CENTERS:
         yield [curate, "ingest", workspace, str(phantoms / "dicom" / center), "--center", center, *workers]
     yield [curate, "qc", workspace, *workers]
-    for center in centers:
+    for center in CENTERS:
         yield [curate, "masks", "import", workspace, str(phantoms / "truth" / "masks" / center), *workers]
     yield [curate, "caption", workspace, "--records", str(phantoms / "records" / "csv"), *workers]
     options = ["--max-side", str(MAX_SIDE_PX), "--holdout-center", HOLDOUT, "--allow-unchecked-text"]
@@ -125,6 +128,16 @@ def commands(layout: Layout, plan: Plan) -> Iterator[list[str]]:
         settings = [f"--set={setting}" for setting in (f"train.seed={seed}", *plan.settings)]
         yield ["sono-train", "pretrain", dataset, "--out", run, "--recipe", "tiny", "--resume", *settings]
         yield ["sono-train", "evaluate", run, dataset, "--mask", "all"]
+
+
+def _check_centers(plan: Plan) -> None:
+    words = vocabulary.load()
+    drawn = {plan_exam(plan.seed, number, words).record.center.center for number in range(plan.exams)}
+    if drawn != set(CENTERS):
+        raise UserError(
+            f"{plan.exams} exams with seed {plan.seed} are all of one hospital, and the test needs another",
+            fix="give more --exams or another --seed",
+        )
 
 
 def _claim(layout: Layout, plan: Plan) -> None:
