@@ -21,9 +21,9 @@ from .qc import QcSection, QcStage, qc_parts
 class Status:
     """Counts of a workspace; ``next_step`` is the command that is due, as one would type it."""
 
-    center: str
     patients: int
     frames: int
+    frames_by_center: Mapping[str, int]
     frames_by_plane: Mapping[str, int]
     exclusions: Mapping[str, Mapping[str, int]]  # stage -> reason -> count
     verdicts: Mapping[str, int]
@@ -37,16 +37,16 @@ class Status:
 def status(workspace: Workspace) -> Status:
     """Read the tables' small columns; pixels and masks are not touched."""
     store = workspace.store
-    frames = store.read_all(FRAMES, ["patient_key", "plane"])
+    frames = store.read_all(FRAMES, ["patient_key", "center", "plane"])
     verdicts = store.read_all(QC, ["verdict"])["verdict"].to_pylist()
     structures = store.read_all(REGIONS, ["structure"])["structure"]
     planes = frames["plane"].fill_null("unknown")
     stale = {"qc": stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store)}
     counts = {table.name: _rows(store, table) for table in (FRAMES, QC, RECORDS, CAPTIONS)}
     return Status(
-        center=workspace.center,
         patients=pc.count_distinct(frames["patient_key"]).as_py(),
         frames=frames.num_rows,
+        frames_by_center=_count(frames["center"].fill_null("unknown").to_pylist()),
         frames_by_plane=_count(planes.to_pylist()),
         exclusions=_exclusions(store),
         verdicts={verdict: verdicts.count(verdict) for verdict in VERDICTS},
