@@ -12,7 +12,7 @@ import numpy as np
 from sono.manifests.masks import Mask
 
 from .phantom_anatomy import Fetus
-from .phantom_exams import MEASURED, SCANNERS, Exam, ImagePlan, Scanner
+from .phantom_exams import FIRST_TRIMESTER_DAYS, MEASURED, SCANNERS, Exam, ImagePlan, Scanner
 from .phantom_physics import (
     BEAMS,
     Box,
@@ -303,7 +303,10 @@ def _decorate(
             f"DR {SCANNERS[record.center.center].range_db:.0f}",
         ],
     )
-    screen.at_place("label", ["OB 1st Trim" if record.ga_days is not None and record.ga_days < 98 else "OB 2/3 Trim"])
+    screen.at_place(
+        "label",
+        ["OB 1st Trim" if record.ga_days is not None and record.ga_days < FIRST_TRIMESTER_DAYS else "OB 2/3 Trim"],
+    )
     for panel in panels:
         screen.ruler(panel.sector)
         screen.marker(panel.sector)

@@ -12,8 +12,10 @@ import functools
 import hashlib
 import json
 import math
+import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -1130,3 +1132,35 @@ def test_fhir_models_accept_every_bundle(phantom_archive: Phantom) -> None:
     assert len(files) == EXAMS - len(phantom_archive.fault("missing_record"))
     for file in files:
         Bundle.model_validate_json(file.read_bytes())
+
+
+HASH = """
+import hashlib
+from sono.curation.phantom_exams import plan_exam
+from sono.curation.phantom_frames import draw_image
+from sono.manifests import vocabulary
+
+exam = plan_exam(11, 0, vocabulary.load())
+total = hashlib.sha256()
+for image in exam.images[:8]:
+    for frame in draw_image(exam, image).frames:
+        total.update(frame.pixels.tobytes())
+        for structure, mask in sorted(frame.masks.items()):
+            total.update(structure.encode() + mask.tobytes())
+print(total.hexdigest())
+"""
+
+
+def test_a_processor_with_fewer_instructions_draws_the_same_bytes() -> None:
+    # The libraries take other code paths, whose last bits differ.
+    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    older = {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(found),
+        "OPENCV_CPU_DISABLE": "SSE4.1,SSE4.2,AVX,AVX2,FMA3,FP16",
+        "OPENBLAS_CORETYPE": "Nehalem",
+    }
+    hashes = [
+        subprocess.run([sys.executable, "-c", HASH], env=os.environ | extra, capture_output=True, text=True, check=True)
+        for extra in ({}, older)
+    ]
+    assert hashes[0].stdout == hashes[1].stdout != ""
