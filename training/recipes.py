@@ -171,7 +171,7 @@ def tiny() -> Recipe:
     """Both towers from scratch, for two CPU cores and a few thousand frames: minutes, not a good model."""
     return Recipe(
         model=Model(backbone="sono-tiny", from_scratch=True),
-        data=Data(global_fraction=0.5),
+        data=Data(global_fraction=0.2),
         loss=Loss(kind="softmax"),  # the sigmoid loss takes far longer to leave random features behind
         optimizer=Optimizer(
             lr_stem=1e-3, lr_vision=1e-3, lr_text=1e-3, lr_logit=1e-2, weight_decay=0.02, clip_norm=1.0
