@@ -11,9 +11,9 @@ import torch
 from sono.manifests.errors import UserError
 from sono.training import data, recipes
 from sono.training.captions import CaptionTokenizer
-from sono.training.evaluate import MASKS
 from sono.training.samples import Batches, Pool, Sample, Samples, batches_from, make_pool, order
 from sono.training.transforms import PadToSquare
+from sono.training.views import FrameViews, Views
 
 TRANSFORM = PadToSquare(size=32)
 
@@ -90,7 +90,10 @@ def test_a_region_s_caption_comes_with_its_own_mask_and_a_whole_image_with_all_o
 def test_evaluation_sees_a_frame_exactly_as_training_does(pool: Pool) -> None:
     row = pool.frames.row(8)
     image = data.decode_image(row)
-    of_evaluation = {mask.tobytes() for kind in MASKS.values() for mask in kind(row, image, TRANSFORM)}
+    views = FrameViews(pool.frames, np.array([8]), None, ("none", "region"), TRANSFORM)[0]
+    assert isinstance(views, Views)
+    assert np.array_equal(views.image, TRANSFORM.image(image))
+    of_evaluation = {mask.tobytes() for masks in views.masks.values() for mask in masks}
     of_training = {samples(pool, global_fraction=0.3)[epoch, 8].mask.tobytes() for epoch in range(40)}
     assert of_evaluation == of_training
 
