@@ -1,0 +1,255 @@
+"""The demo, run as a user runs it: every step, its page in a browser, again, and interrupted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sono.curation.phantom_truth import TRUE_FRAMES, TRUE_TEXTS
+from sono.manifests.store import TableStore
+
+from .conftest import environment
+from .test_kill import ends
+
+MASKS = ("none", "region", "shuffled", "blank")
+QUICK = ("--runs", "1", "--set", "train.steps=12", "--set", "train.warmup_steps=4", "--set", "log.every=2")
+QUICKEST = ("--runs", "1", "--set", "train.steps=2", "--set", "train.warmup_steps=1")
+STEPS = (
+    "sono-curate phantom",
+    "sono-curate init",
+    "sono-curate ingest",
+    "sono-curate ingest",
+    "sono-curate qc",
+    "sono-curate masks",
+    "sono-curate masks",
+    "sono-curate caption",
+    "sono-curate build",
+    "sono-train pretrain",
+    "sono-train evaluate",
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that ended well: the folder it was called in, what it printed, and its page."""
+
+    folder: Path
+    printed: str
+    page: Path
+
+    @property
+    def out(self) -> Path:
+        return self.page.parent
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sono-curate", "demo", *words],
+        cwd=folder,
+        env=demo_environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def demo_environment(folder: Path) -> dict[str, str]:
+    return environment(HF_HOME=str(folder / "hf"), OMP_NUM_THREADS="1")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("demo")
+    done = run(folder, "out", "--exams", "8", *QUICK)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Demo(folder, done.stdout, folder / "out" / "index.html")
+
+
+def announced(printed: str) -> list[tuple[int, int, str]]:
+    """(number, of how many, command) of every step that was announced."""
+    found = re.findall(r"^\[(\d+)/(\d+)\] (.+)$", printed, flags=re.MULTILINE)
+    return [(int(number), int(count), command) for number, count, command in found]
+
+
+def test_every_command_is_announced_before_it_runs(demo: Demo) -> None:
+    steps = announced(demo.printed)
+    assert [" ".join(command.split()[:2]) for _, _, command in steps] == list(STEPS)
+    assert [(number, count) for number, count, _ in steps] == [(n, len(STEPS)) for n in range(1, len(STEPS) + 1)]
+
+
+def test_the_table_on_the_terminal_lists_all_four_masks(demo: Demo) -> None:
+    table = demo.printed[demo.printed.index("planes told apart on the held-out center") :]
+    assert tuple(re.findall(r"^(\w+) +\d+\.\d% +\d+\.\d% - \d+\.\d% +\d+\.\d%$", table, flags=re.MULTILINE)) == MASKS
+    assert re.search(r"^region - none, run 0: [+-]\d+\.\d points \(", table, flags=re.MULTILINE)
+    assert table.rstrip().endswith(f"Look at {Path('out') / 'index.html'}")
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+class _Words(HTMLParser):
+    """Everything that a page says: its text and its attributes, but for the images' data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if value and not value.startswith("data:image/")]
+
+
+@pytest.fixture(scope="module")
+def words(demo: Demo) -> str:
+    parser = _Words()
+    parser.feed(demo.page.read_text(encoding="utf-8"))
+    return "\n".join(parser.found)
+
+
+def test_nothing_of_the_template_is_left_in_the_page(demo: Demo, words: str) -> None:
+    assert not re.search(r"\{\{|\{%|\}\}|%\}|Undefined", words)
+    assert "None" not in words
+    assert len(re.findall(r"<img ", demo.page.read_text())) >= 4
+
+
+def test_the_page_names_no_path_of_the_machine(demo: Demo, words: str) -> None:
+    assert not re.search(r"(?:^|[\s\"'=(])(?:/\w|~/|[A-Z]:\\|file:)", words, flags=re.MULTILINE)
+    assert str(demo.folder) not in words
+
+
+def test_the_page_names_no_patient(demo: Demo, words: str) -> None:
+    secrets = identities(demo.out / "phantoms")
+    assert len(secrets) > 40
+    found = {secret for secret in secrets if re.search(rf"(?<!\w){re.escape(secret)}(?!\w)", words, re.IGNORECASE)}
+    assert found == set()
+
+
+def identities(phantoms: Path) -> set[str]:
+    """Whole texts that are burned in, each name and number in them, and the headers' identifiers."""
+    truth = TableStore(phantoms / "truth")
+    texts = [row["text"] for row in truth.read_all(TRUE_TEXTS).to_pylist() if row["identity"]]
+    frames = truth.read_all(TRUE_FRAMES).to_pylist()
+    files = [part for row in frames for part in Path(row["file"]).parts[1:3]]  # patient and date
+    parts = [part for text in [*texts, *files] for part in re.split(r"[ ,_]+", text)]
+    numbers = [row[key] for row in frames for key in ("patient_id", "study_uid")]
+    # 'Hospital', 'DOB' and 'South' are no secrets.
+    common = {"hospital", "south", "clinic", "women's", "dob", "id", "st."}
+    return {secret for secret in (*texts, *files, *parts, *numbers) if len(secret) > 2 and secret.lower() not in common}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by playwright."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+def test_a_browser_shows_the_page_whole_and_asks_nobody_else(demo: Demo, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(demo.page.as_uri())
+    page.wait_for_load_state("networkidle")
+
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("data:image/", demo.page.as_uri()))] == []
+    assert page.locator("h1").is_visible()
+    for mask in MASKS:
+        assert page.locator("tr", has=page.locator(f"td b:text-is('{mask}')")).is_visible()
+    widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert len(widths) >= 4
+    assert min(widths) > 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is cut off on the right"
+    page.close()
+
+
+# ------------------------------------------------------------------------------------------------- again, and otherwise
+
+
+def written(out: Path) -> dict[str, int]:
+    """When each file of the archive, the tables, the dataset and the checkpoints was written."""
+    kinds = (".dcm", ".parquet", ".pt")
+    return {str(path): path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in kinds}
+
+
+def test_run_again_it_computes_nothing_and_writes_the_same_page(demo: Demo) -> None:
+    page, files = demo.page.read_bytes(), written(demo.out)
+    again = run(demo.folder, "out", "--exams", "8", *QUICK)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert re.findall(r"(\d+) (?:parts computed|shards written)", again.stdout) == ["0"] * 9
+    assert written(demo.out) == files
+    assert len(files) > 80
+    assert demo.page.read_bytes() == page
+
+
+def test_another_plan_in_the_same_folder_is_refused_in_one_line(demo: Demo) -> None:
+    page, files = demo.page.read_bytes(), written(demo.out)
+    other = run(demo.folder, "out", "--exams", "9", *QUICK)
+    assert other.returncode == 1
+    assert other.stdout == ""
+    (line,) = other.stderr.splitlines()
+    assert "out: this folder holds a demo of other settings" in line
+    assert (demo.page.read_bytes(), written(demo.out)) == (page, files)
+
+
+def test_ctrl_c_ends_every_process_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    words = ["out", "--exams", "4", "--seed", "1", *QUICKEST]
+    process = subprocess.Popen(
+        ["sono-curate", "demo", *words],
+        cwd=tmp_path,
+        env=demo_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_images(tmp_path / "out" / "phantoms" / "dicom", process)
+        os.killpg(process.pid, signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+        assert ends(process.pid), "a process outlived the demo"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130, printed + errors
+    assert [number for number, _, _ in announced(printed)] == [1]
+    assert "interrupted" in errors
+    assert "Traceback" not in printed + errors
+
+    finished = run(tmp_path, *words)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert len(announced(finished.stdout)) == len(STEPS)
+    assert (tmp_path / "out" / "index.html").exists()
+    assert not list((tmp_path / "out").rglob(".tmp-*")), "half files are cleared"
+
+
+def wait_for_images(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.rglob("*.dcm")):
+        assert process.poll() is None, "it ended before it drew anything"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
