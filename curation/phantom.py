@@ -247,7 +247,7 @@ class _Writer:
         for index, frame in enumerate(drawn.frames):
             name = f"{below}_f{index}" if len(drawn.frames) > 1 else below
             for structure, mask in frame.masks.items():
-                png = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+                png = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
                 path = self._out / "truth" / "masks" / center / structure / f"{name}.png"
                 write_atomically(path, functools.partial(_put, png))
 
