@@ -131,11 +131,13 @@ def commands(layout: Layout, plan: Plan) -> Iterator[list[str]]:
 
 
 def _check_centers(plan: Plan) -> None:
+    """Two patients at least must be held out: a frame is scored through the masks of another patient, too."""
     words = vocabulary.load()
-    drawn = {plan_exam(plan.seed, number, words).record.center.center for number in range(plan.exams)}
-    if drawn != set(CENTERS):
+    records = [plan_exam(plan.seed, number, words).record for number in range(plan.exams)]
+    held_out = {record.patient.patient_id for record in records if record.center.center == HOLDOUT}
+    if len(held_out) < 2 or {record.center.center for record in records} != set(CENTERS):
         raise UserError(
-            f"{plan.exams} exams with seed {plan.seed} are all of one hospital, and the test needs another",
+            f"{plan.exams} exams with seed {plan.seed} have too few patients of one hospital",
             fix="give more --exams or another --seed",
         )
 

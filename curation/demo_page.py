@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def gather(layout: Layout, plan: Plan) -> Facts:
         results=[
             json.loads((layout.run(seed) / "evaluation" / "test-all.json").read_text()) for seed in range(plan.runs)
         ],
-        commands=[" ".join(step) for step in commands(layout, plan)],
+        commands=[shlex.join(step) for step in commands(layout, plan)],
     )
 
 

@@ -76,10 +76,17 @@ def draw_phantom(
     with exclusive(out, str(out)):
         _claim(out, exams, seed)
         store = TableStore(out / "truth")
-        for leftover in out.rglob(_UNFINISHED):
-            leftover.unlink()
+        _clear_leftovers(out)
         stage = PhantomStage(str(out.resolve()), seed)
-        return run_stage(stage, _parts(exams), store, engine=engine, progress=progress)
+        try:
+            return run_stage(stage, _parts(exams), store, engine=engine, progress=progress)
+        finally:
+            _clear_leftovers(out)
+
+
+def _clear_leftovers(out: Path) -> None:
+    for leftover in out.rglob(_UNFINISHED):
+        leftover.unlink(missing_ok=True)
 
 
 def _claim(out: Path, exams: int, seed: int) -> None:

@@ -47,11 +47,6 @@ def femur_length_mm(weeks: float) -> float:
     return -39.9616 + 4.32298 * weeks - 0.0380156 * weeks**2
 
 
-def biparietal_diameter_mm(weeks: float) -> float:
-    """INTERGROWTH-21st, mean, 14 to 40 weeks, outer to outer."""
-    return 5.60878 + 0.158369 * weeks**2 - 0.00256379 * weeks**3
-
-
 def crown_rump_length_mm(weeks: float) -> float:
     """INTERGROWTH-21st, mean, 9+0 to 13+6 weeks; used up to 14+0."""
     days = weeks * 7
