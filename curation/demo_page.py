@@ -170,26 +170,16 @@ def write_page(layout: Layout, facts: Facts) -> Path:
 
 def _funnel(layout: Layout, store: TableStore, description: Mapping[str, Any]) -> list[Step]:
     files = sum(1 for path in (layout.phantoms / "dicom").rglob("*") if path.is_file())
-    excluded = _count(store, EXCLUSIONS, "stage || ': ' || reason", "stage IN ('ingest', 'caption')")
+    excluded = _count(store, EXCLUSIONS, "reason", "stage = 'ingest'")
     verdicts = _count(store, QC, "verdict", "true")
     reasons = _count(store, QC, "array_to_string(reasons, ', ')", "verdict <> 'accept'")
-    captioned = query(
-        "SELECT count(DISTINCT frame_id) AS n FROM read_parquet($paths) WHERE region_id IS NULL",
-        _paths(store, CAPTIONS),
-    ).to_pylist()[0]["n"]
     left_out = description["left_out"]
     return [
         Step("files in the archive", files, {}),
-        Step("frames read", sum(verdicts.values()), _stage(excluded, "ingest")),
-        Step("frames with a caption", captioned, _stage(excluded, "caption")),
+        Step("frames read", sum(verdicts.values()), excluded),
         Step("frames accepted", verdicts.get("accept", 0), reasons),
         Step("frames in the dataset", sum(int(split["rows"]) for split in description["splits"].values()), left_out),
     ]
-
-
-def _stage(excluded: Mapping[str, int], stage: str) -> dict[str, int]:
-    prefix = f"{stage}: "
-    return {name.removeprefix(prefix): count for name, count in excluded.items() if name.startswith(prefix)}
 
 
 def _count(store: TableStore, table: TableSpec, key: str, where: str) -> dict[str, int]:
