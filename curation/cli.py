@@ -274,7 +274,7 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     if as_json:
         console.print_json(asdict(found))
         return
-    print(f"centers     {_counts(found.frames_by_center)}")
+    print(f"center      {found.center if not found.frames else _counts(found.frames_by_center)}")
     print(f"frames      {found.frames:,} of {found.patients:,} patients: {_counts(found.frames_by_plane)}")
     print(f"qc          {_counts(found.verdicts)}")
     print(f"regions     {sum(found.regions.values()):,}: {_counts(found.regions)}")

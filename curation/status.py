@@ -21,6 +21,7 @@ from .qc import QcSection, QcStage, qc_parts
 class Status:
     """Counts of a workspace; ``next_step`` is the command that is due, as one would type it."""
 
+    center: str  # of files whose center nobody names
     patients: int
     frames: int
     frames_by_center: Mapping[str, int]
@@ -44,6 +45,7 @@ def status(workspace: Workspace) -> Status:
     stale = {"qc": stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store)}
     counts = {table.name: _rows(store, table) for table in (FRAMES, QC, RECORDS, CAPTIONS)}
     return Status(
+        center=workspace.center,
         patients=pc.count_distinct(frames["patient_key"]).as_py(),
         frames=frames.num_rows,
         frames_by_center=_count(frames["center"].fill_null("unknown").to_pylist()),
