@@ -260,9 +260,7 @@ class _Writer:
 
     def _write_record(self, exam: Exam, seen: Mapping[str, set[str]]) -> None:
         views = tuple(
-            View(
-                plane, tuple(structure for structure in self._words.planes[plane].structures if structure in structures)
-            )
+            View(plane, tuple(structure for structure in self._order(plane) if structure in structures))
             for plane, structures in seen.items()
         )
         record = dataclasses.replace(exam.record, views=views)
