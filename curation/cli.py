@@ -358,7 +358,7 @@ def demo(
 ) -> None:
     """Run everything on phantoms, from drawing them to an evaluated model, and write a page about it.
 
-    Takes about ten minutes on two cores, and goes on where it was interrupted.
+    Takes about twelve minutes on two cores, and goes on where it was interrupted.
 
     Example: `sono-curate demo demo`
     """

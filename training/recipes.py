@@ -176,7 +176,7 @@ def tiny() -> Recipe:
         optimizer=Optimizer(
             lr_stem=1e-3, lr_vision=1e-3, lr_text=1e-3, lr_logit=1e-2, weight_decay=0.02, clip_norm=1.0
         ),
-        train=Train(batch_size=64, warmup_steps=40, steps=360, threads=2),
+        train=Train(batch_size=64, warmup_steps=40, steps=300, threads=2),
         checkpoint=Checkpoint(every=100),
     )
 
