@@ -331,6 +331,7 @@ def phantom(
     """
     from .engines import LocalEngine, default_workers
     from .phantom import draw_phantom
+    from .phantom_exams import CENTERS
 
     with console.progress_bar(enabled=not as_json) as progress:
         report = draw_phantom(
@@ -340,7 +341,10 @@ def phantom(
         console.print_json({"run": asdict(report)})
         return
     print(f"{report.rows:,} frames of {exams:,} exams. {_work(report)}")
-    print(f"Next: sono-curate ingest WORKSPACE {out / 'dicom'}")
+    for center in CENTERS:  # each by itself: the masks are named from there
+        folder = out / "dicom" / center
+        if folder.is_dir():
+            print(f"Next: sono-curate ingest WORKSPACE {folder} --center {center}")
 
 
 @app.command()

@@ -21,7 +21,6 @@ from sono.manifests.store import write_atomically
 
 from .phantom_exams import CENTERS, plan_exam
 
-DEFAULT_EXAMS, DEFAULT_RUNS = 240, 3
 HOLDOUT = "south"
 MAX_SIDE_PX = 128  # the dataset's images: twice what the recipe `tiny` looks at
 PAGE = "index.html"
@@ -68,9 +67,9 @@ class Plan:
         workers: processes, 0 for one a processor.
     """
 
-    exams: int = DEFAULT_EXAMS
-    seed: int = 0
-    runs: int = DEFAULT_RUNS
+    exams: int
+    seed: int
+    runs: int
     settings: tuple[str, ...] = ()
     workers: int = 0
 

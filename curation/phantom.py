@@ -41,7 +41,6 @@ from .phantom_physics import Box, Sector
 from .phantom_truth import TRUE_FRAMES, TRUTH, Row
 
 EXAMS_PER_PART = 4
-DEFAULT_EXAMS = 40
 
 _DESCRIPTION = "phantom.json"
 _UNFINISHED = ".tmp-*"  # what write_atomically leaves where its process is killed
@@ -55,7 +54,7 @@ _TRACE_S = 4.0
 def draw_phantom(
     out: Path,
     *,
-    exams: int = DEFAULT_EXAMS,
+    exams: int,
     seed: int = 0,
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
