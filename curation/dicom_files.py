@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -73,11 +74,13 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class DicomFacts:
-    """What ingest takes from a header. The three identifiers go into pseudonyms and nowhere else."""
+    """What ingest takes from a header. The identifiers and the date go into pseudonyms and nowhere else."""
 
     patient_id: str | None
     study_id: str | None
     series_id: str | None
+    accession: str | None
+    study_date: date | None
     manufacturer: str | None
     model: str | None
     mode: str
@@ -179,6 +182,8 @@ def _facts(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
         patient_id=_identifier(dataset, "PatientID"),
         study_id=_identifier(dataset, "StudyInstanceUID"),
         series_id=_identifier(dataset, "SeriesInstanceUID"),
+        accession=_identifier(dataset, "AccessionNumber"),
+        study_date=_study_date(dataset),
         manufacturer=_device_name(dataset, "Manufacturer"),
         model=_device_name(dataset, "ManufacturerModelName"),
         mode=_mode(regions),
@@ -189,6 +194,13 @@ def _facts(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
         width=width,
         frame_count=frame_count,
     )
+
+
+def _study_date(dataset: Dataset) -> date | None:
+    try:
+        return datetime.strptime(str(dataset.get("StudyDate") or ""), "%Y%m%d").date()
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

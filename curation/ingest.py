@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from collections import Counter
@@ -109,7 +110,7 @@ class IngestStage:
     section: IngestSection
 
     name = "ingest"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
@@ -167,11 +168,13 @@ class IngestStage:
     def _dicom(self, content: bytes, file: Mapping[str, object]) -> _Source:
         dataset, facts = dicom_files.read_header(content, self.section.plane_fields)
         patient_key = file["patient_key"] or (self.keys.patient(facts.patient_id) if facts.patient_id else None)
+        accession_key = self.keys.accession(facts.accession) if facts.accession else None
         study_key = file["study_key"] or (self.keys.study(facts.study_id) if facts.study_id else None)
         if patient_key is None and study_key is not None and self.section.missing_patient == "study":
             patient_key = self.keys.patient_of_study(str(study_key))
         if patient_key is None:
             raise ExcludedError("patient_unknown", MESSAGES["patient_unknown"])
+        date = file["date"] or facts.study_date
         x, y, width, height = facts.crop
         times = dicom_files.frame_times_ms(dataset, facts.frame_count)
         header_plane = next(filter(None, map(self.vocabulary.find_plane, facts.plane_texts)), None)
@@ -180,6 +183,8 @@ class IngestStage:
             columns={
                 "patient_key": patient_key,
                 "study_key": study_key or self.keys.only_study(str(patient_key)),
+                "accession_key": accession_key,
+                "study_day": self._day(patient_key, date),
                 "series_key": self.keys.series(facts.series_id) if facts.series_id else None,
                 "crop": list(facts.crop),
                 "source_height": facts.height,
@@ -217,6 +222,7 @@ class IngestStage:
             columns={
                 "patient_key": file["patient_key"],
                 "study_key": file["study_key"] or self.keys.only_study(str(file["patient_key"])),
+                "study_day": self._day(file["patient_key"], file["date"]),
                 "crop": [0, 0, width, height],
                 "source_height": height,
                 "source_width": width,
@@ -233,6 +239,9 @@ class IngestStage:
                 for index, page in enumerate(pages)
             ),
         )
+
+    def _day(self, patient_key: object, date: object) -> int | None:
+        return self.keys.day(str(patient_key), date) if isinstance(date, datetime.date) else None
 
 
 @dataclass(frozen=True)
@@ -263,6 +272,7 @@ _INPUT = pa.schema(
         "plane": pa.string(),
         "center": pa.string(),
         "pixel_mm": pa.float64(),
+        "date": pa.date32(),
         "problem": pa.string(),
     }
 )
@@ -355,6 +365,7 @@ def _input_row(
         "plane": row.plane,
         "center": row.center,
         "pixel_mm": row.pixel_mm,
+        "date": row.date,
         "problem": problem or row.problem,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class FileMetadata:
     plane: str | None = None
     center: str | None = None
     pixel_mm: float | None = None
+    date: datetime.date | None = None  # of the examination
     problem: str | None = None
 
 
@@ -130,10 +132,22 @@ def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: boo
         pixel_mm = _positive(cells["pixel_mm"])
         if pixel_mm is None:
             problem, warning = "bad_metadata", "pixel_mm is no positive number"
+    date = None
+    if cells.get("date"):
+        date = _date(cells["date"])
+        if date is None:
+            problem, warning = "bad_metadata", "date is not written as 2024-05-31 or 20240531"
     if patient_required and not cells.get("patient_id"):
         problem, warning = "patient_unknown", "no patient_id"
-    metadata = FileMetadata(cells.get("patient_id", ""), cells.get("study_id", ""), plane, center, pixel_mm, problem)
-    return metadata, warning
+    ids = cells.get("patient_id", ""), cells.get("study_id", "")
+    return FileMetadata(*ids, plane, center, pixel_mm, date, problem), warning
+
+
+def _date(text: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _positive(text: str) -> float | None:

@@ -89,7 +89,7 @@ def part_of(
     inputs = sorted((rows[file.relative] for file in files), key=lambda row: str(row["source_key"]))
     return Part(
         name=keys.content("\n".join([kind, *(file.relative for file in files)])),
-        digest=keys.content(json.dumps(facts, sort_keys=True)),
+        digest=keys.content(json.dumps(facts, sort_keys=True, default=str)),
         load=partial(pa.Table.from_pylist, inputs, schema=schema),
     )
 

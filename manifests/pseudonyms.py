@@ -6,6 +6,7 @@ are short and guessable, so a plain hash would not do.
 
 from __future__ import annotations
 
+import datetime
 import hmac
 import os
 import secrets
@@ -16,6 +17,8 @@ from pathlib import Path, PurePosixPath
 from .errors import UserError
 
 _KEY_BYTES = 32
+_CALENDAR_DAYS = 36_525  # a century: no day on a patient's calendar says anything about the date
+_FIRST_DAY = datetime.date(1900, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,21 @@ class Pseudonymizer:
     def patient_of_study(self, study_key: str) -> str:
         """What stands for the patient of a study whose files name none."""
         return self._digest("patient of study", study_key)
+
+    def accession(self, accession_number: str) -> str:
+        return self._digest("accession", accession_number.strip())
+
+    def day(self, patient_key: str, date: datetime.date) -> int:
+        """A date as a day on the patient's own calendar, which is moved by a secret number of days.
+
+        Days of one patient keep their distances; nothing else can be read from them without the key.
+        """
+        moved = int.from_bytes(bytes.fromhex(self._digest("calendar", patient_key))) % _CALENDAR_DAYS
+        return date.toordinal() - _FIRST_DAY + moved
+
+    def word(self, text: str) -> str:
+        """Of one word of a name, or of an identifier: by these a caption is searched for what it must not say."""
+        return self._digest("word", text.strip().casefold())
 
     def series(self, series_id: str) -> str:
         return self._digest("series", series_id.strip())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 VERDICTS = ("accept", "review", "reject")
 
@@ -67,6 +67,8 @@ FRAMES = TableSpec(
             "source_width": pa.int32(),
             "patient_key": pa.string(),
             "study_key": pa.string(),
+            "accession_key": pa.string(),  # null where the header has no accession number
+            "study_day": pa.int32(),  # of the study, on the patient's own calendar (``Pseudonymizer.day``)
             "series_key": pa.string(),
             "source_key": pa.string(),  # of the path relative to the ingested folder, without extension
             "name_key": pa.string(),  # of the bare file name, without extension
@@ -171,6 +173,29 @@ REGIONS = TableSpec(
 
 BIOMETRY = ("bpd_mm", "hc_mm", "ac_mm", "fl_mm", "crl_mm", "nt_mm", "tcd_mm", "hl_mm")
 
+STATEMENTS = TableSpec(
+    "statements",
+    "source_key",
+    _schema(
+        {
+            "source_key": pa.string(),  # of the line, resource or document that says it
+            "place": pa.string(),  # the same for people: line 7 of records file 1
+            "patient_key": pa.string(),
+            "study_key": pa.string(),  # null where the source names no study; then the next two may find it
+            "accession_key": pa.string(),
+            "study_day": pa.int32(),  # of the examination, on the patient's own calendar
+            "plane": pa.string(),  # null: it holds for the whole study
+            "fact": pa.string(),  # one of captioning.statements.FACTS
+            "number": pa.float64(),  # of facts that are numbers: mm, days, or days on the patient's own calendar
+            "code": pa.string(),  # of the others: a vocabulary id, a code, or a keyed hash
+            "field": pa.string(),  # of the source, never a value: column hc_mm, Observation 11984-2
+            "rank": pa.int32(),  # 0 where it was coded, 1 where rules found it in prose, 2 where a language model did
+        },
+        required=("source_key", "place", "patient_key", "fact", "field", "rank"),
+    ),
+)
+"""What clinical records say, one fact a row, as they say it: nothing is compared or computed yet."""
+
 RECORDS = TableSpec(
     "records",
     "study_key",
@@ -179,13 +204,16 @@ RECORDS = TableSpec(
             "study_key": pa.string(),
             "patient_key": pa.string(),
             "plane": pa.string(),  # null: the facts hold for the whole study
-            "ga_days": pa.int32(),  # at the examination
-            "ga_source": pa.string(),
+            "ga_days": pa.int32(),  # at the examination; null where nothing gives it, or where its sources conflict
+            "ga_source": pa.string(),  # explicit, edd, lmp, crl, biometry
             "ga_formula": pa.string(),
-            "ga_conflict": pa.bool_(),
+            "ga_conflict": pa.string(),  # what disagrees, null where nothing does
             **dict.fromkeys(BIOMETRY, pa.float64()),
+            "laterality": pa.string(),
+            "presentation": pa.string(),
             "findings": pa.list_(pa.string()),
             "structures_seen": pa.list_(pa.string()),
+            "identity": pa.list_(pa.string()),  # keyed hashes of the names and identifiers that captions must not say
             "provenance": pa.string(),  # JSON: fact -> field of the record it came from
         },
         required=("study_key", "patient_key", "provenance"),
@@ -204,19 +232,22 @@ CAPTIONS = TableSpec(
             "template": pa.string(),
             "template_sha256": pa.string(),
             "facts": pa.string(),  # JSON: fact -> {value, source}
-            "tokens": pa.int32(),
-            "dropped": pa.list_(pa.string()),  # structures left out, longest caption first
+            "tokens": pa.int32(),  # with start and end, by the tokenizer of the model that will be trained
+            "dropped": pa.list_(pa.string()),  # structures left out for length, the least important last
         },
         required=("caption_id", "frame_id", "text", "template", "template_sha256", "facts"),
     ),
 )
 
-TABLES: Mapping[str, TableSpec] = {spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, RECORDS, CAPTIONS)}
+TABLES: Mapping[str, TableSpec] = {
+    spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, STATEMENTS, RECORDS, CAPTIONS)
+}
 
 DATASET_REGION = pa.struct(
     [
         pa.field("structure", pa.string()),
         pa.field("caption", pa.string()),
+        pa.field("caption_id", pa.string()),
         pa.field("mask", RLE),
         pa.field("bbox", pa.list_(pa.int32())),
         pa.field("area_px", pa.int64()),
@@ -236,6 +267,7 @@ DATASET = TableSpec(
             "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
             "ga_days": pa.int32(),
             "caption": pa.string(),
+            "caption_id": pa.string(),  # sono-curate caption --trace shows what it was made from
             "regions": pa.list_(DATASET_REGION),
             "sector": SECTOR,
             "pixel_mm": pa.list_(pa.float64()),  # x, y in mm per px
