@@ -1,198 +1,189 @@
-"""Frames, their regions and their records brought together, part by part of the frames table.
+"""Frames, their regions and their records brought together, part by part.
 
 The join is DuckDB over the Parquet parts, with a memory limit and spilling to disk; pixels and masks are not read.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sono.manifests.pseudonyms import Pseudonymizer
-from sono.manifests.query import connect
-from sono.manifests.schemas import FRAMES, RECORDS, REGIONS, TableSpec
+from sono.manifests.schemas import BIOMETRY, FRAMES, RECORDS, REGIONS
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore
 
-from .sentences import GLOBAL, REGION
+from .handoff import empty_part, hand_off
+from .settle import load
 
 if TYPE_CHECKING:
     import duckdb
+
+STUDY = pa.schema(
+    [
+        pa.field("study_key", pa.string()),
+        pa.field("recorded_patient_key", pa.string()),  # null: no record is about the study
+        pa.field("ga_days", pa.int32()),
+        pa.field("ga_conflict", pa.string()),
+        *(pa.field(name, pa.float64()) for name in BIOMETRY),
+        pa.field("presentation", pa.string()),
+        pa.field("findings", pa.list_(pa.string())),
+        pa.field("seen_in_study", pa.list_(pa.string())),
+        pa.field("study_laterality", pa.string()),
+        pa.field("identity", pa.list_(pa.string())),
+        pa.field("provenance", pa.string()),
+    ]
+)
+"""What a study's record says, the same in all of the study's frames."""
 
 JOINED = pa.schema(
     [
         pa.field("source_key", pa.string()),
         pa.field("frame_index", pa.int32()),
         pa.field("frame_id", pa.string()),
-        pa.field("caption_id", pa.string()),
+        pa.field("patient_key", pa.string()),
         pa.field("plane", pa.string()),
-        pa.field("ga_days", pa.int32()),
-        pa.field("ga_field", pa.string()),  # of the record, with the formula
-        pa.field("seen_in_plane", pa.list_(pa.string())),
-        pa.field("seen_in_study", pa.list_(pa.string())),
-        pa.field("problem", pa.string()),  # another_patient, no_record, no_gestational_age, or null
+        pa.field("plane_source", pa.string()),
         pa.field(
             "regions",
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("region_id", pa.string()),
-                        pa.field("caption_id", pa.string()),
-                        pa.field("structure", pa.string()),
-                    ]
-                )
-            ),
+            pa.list_(pa.struct([pa.field("region_id", pa.string()), pa.field("structure", pa.string())])),
         ),
+        pa.field("seen_in_plane", pa.list_(pa.string())),
+        pa.field("laterality", pa.string()),
+        pa.field("plane_provenance", pa.string()),
+        *STUDY,
     ]
 )
 """One row a frame: everything its captions are made from."""
 
+_ROWS_MOST = 8_192
+_PARTS_MEAN = 32
+_FRAMES_AT_ONCE = 200_000
+
 
 @dataclass(frozen=True)
-class Joined:
-    """The caption stage's parts, one for every part of frames, and what the join found besides.
+class Matches:
+    """How records and images found each other.
 
     Attributes:
-        records_unmatched: records that no frame belongs to.
+        studies: with images.
+        studies_with_record: of these, those that a record is about.
+        records_without_images: examinations in the records that no image is of.
     """
 
-    parts: list[Part]
-    records_unmatched: int
+    studies: int
+    studies_with_record: int
+    records_without_images: int
 
 
-def join_frames(store: TableStore, keys: Pseudonymizer, undated: set[tuple[str, str | None]]) -> Joined:
-    """Give every frame its record and its accepted regions.
+def joined_parts(connection: duckdb.DuckDBPyConnection, store: TableStore, path: Path) -> tuple[list[Part], Matches]:
+    """Every frame with its record and its accepted regions, as the caption stage's parts.
 
-    A record about the frame's plane wins over one about the whole study, fact by fact.
+    A part has the frames of several parts of ``frames``, which may be small. It is named like the first of them.
 
     Args:
-        undated: study and plane of records that were left out for want of a gestational age.
+        connection: holds the table ``frames`` (``settle.captions_database``).
+        path: the hand-off file.
     """
-    names = {str(store.path(FRAMES, name)): name for name in store.parts(FRAMES)}
-    with connect() as connection:
-        _prepare(connection, store, undated)
-        rows: dict[str, list[dict[str, object]]] = {name: [] for name in names.values()}
-        parts = []
-        cursor = connection.execute(_JOIN)
-        for file, group in itertools.groupby(_fetch(cursor), key=lambda row: row["file"]):
-            parts.append(_part(names[file], [_row(row, keys) for row in group], keys))
-            del rows[names[file]]
-        parts.extend(_part(name, [], keys) for name in rows)  # frames parts without a row
-        return Joined(sorted(parts, key=lambda part: part.name), _number(connection, _UNMATCHED))
+    groups = _number(connection, store)
+    columns = [name for name in RECORDS.schema.names if name not in ("ga_source", "ga_formula")]
+    load(connection, store, RECORDS, ", ".join(columns))
+    load(connection, store, REGIONS, "frame_id, region_id, structure, status")
+    connection.execute(_OUTLINED)
+    ((last,),) = connection.execute("SELECT coalesce(max(slice), -1) FROM numbered").fetchall()
+    queries = (_JOIN.format(slice=number) for number in range(last + 1))
+    parts = {part.name: part for part in hand_off(connection, queries, JOINED, path)}
+    for name in groups.values():  # frames parts without a row
+        parts.setdefault(name, empty_part(name, JOINED))
+    return list(parts.values()), _matches(connection)
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, store: TableStore, undated: set[tuple[str, str | None]]) -> None:
-    columns = ("frame_id", "source_key", "frame_index", "study_key", "patient_key", "plane")
-    _load(connection, store, FRAMES, f"{', '.join(columns)}, filename AS file, file_row_number AS row")
-    _load(connection, store, RECORDS, "study_key, patient_key, plane, ga_days, structures_seen, provenance")
-    _load(connection, store, REGIONS, "frame_id, region_id, structure, status")
-    connection.execute("CREATE TEMP TABLE undated (study_key VARCHAR, plane VARCHAR)")
-    if undated:
-        connection.executemany("INSERT INTO undated VALUES (?, ?)", [list(key) for key in undated])
+def _number(connection: duckdb.DuckDBPyConnection, store: TableStore) -> dict[str, str]:
+    """Make the table ``numbered``: frames' parts, their captions' part, and the slice that is joined at once."""
+    rows = dict(connection.execute("SELECT file, count(*) FROM frames GROUP BY file").fetchall())
+    names = {path.stem.removeprefix("part-"): str(path) for path in store.paths(FRAMES)}
+    groups = frame_groups({name: rows.get(file, 0) for name, file in names.items()})
+    slices, total, last, current = [], 0, "", 0
+    for name, group in groups.items():
+        if group != last:  # a part of captions is in one slice
+            current, last = total // _FRAMES_AT_ONCE, group
+        slices.append(current)
+        total += rows.get(names[name], 0)
+    schema = pa.schema([("file", pa.string()), ("part", pa.string()), ("slice", pa.int32())])
+    files = [names[name] for name in groups]
+    table = pa.table({"file": files, "part": list(groups.values()), "slice": slices}, schema=schema)
+    connection.register("groups", table)
+    connection.execute("CREATE OR REPLACE TEMP TABLE numbered AS SELECT * FROM groups")
+    connection.unregister("groups")
+    return groups
 
 
-def _load(connection: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec, columns: str) -> None:
-    """The named columns of a table's parts; nothing else of the files is read."""
-    paths = [str(path) for path in store.paths(table)]
-    if paths:
-        connection.execute(
-            f"CREATE TEMP TABLE {table.name} AS SELECT {columns} "
-            "FROM read_parquet(?, filename = true, file_row_number = true)",
-            [paths],
-        )
-    else:
-        connection.register("empty", table.empty())
-        connection.execute(f"CREATE TEMP TABLE {table.name} AS SELECT {columns} FROM empty")
-        connection.unregister("empty")
+def frame_groups(rows: Mapping[str, int]) -> dict[str, str]:
+    """For each part of ``frames`` the part of ``captions`` that its frames' captions are in.
+
+    Names decide where a group ends, so a part that is added or taken away changes the group it is in and, at most, a
+    few behind it.
+
+    Args:
+        rows: frames by part.
+    """
+    return {name: group[0] for group in _groups(rows) for name in group}
 
 
-_JOIN = """
-WITH outlined AS (
-    SELECT frame_id, list({'region_id': region_id, 'structure': structure} ORDER BY region_id) AS regions
-    FROM regions WHERE status IN ('accepted', 'edited') GROUP BY frame_id
-), missing AS (
-    SELECT DISTINCT f.frame_id FROM frames f
-    JOIN undated u ON u.study_key = f.study_key AND (u.plane IS NULL OR u.plane = f.plane)
+def _groups(rows: Mapping[str, int]) -> Iterator[list[str]]:
+    group: list[str] = []
+    total = 0
+    for name in sorted(rows):
+        if group and total + rows[name] > _ROWS_MOST:
+            yield group
+            group, total = [], 0
+        group.append(name)
+        total += rows[name]
+        if zlib.crc32(name.encode()) % _PARTS_MEAN == 0:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
+_OUTLINED = """
+CREATE OR REPLACE TEMP TABLE outlined AS
+SELECT n.slice, r.frame_id, r.region_id, r.structure
+FROM regions r JOIN frames f ON f.frame_id = r.frame_id JOIN numbered n ON n.file = f.file
+WHERE r.status IN ('accepted', 'edited');
+DROP TABLE regions
+"""
+
+_JOIN = f"""
+WITH mine AS (SELECT f.*, n.part FROM frames f JOIN numbered n ON n.file = f.file WHERE n.slice = {{slice}}
+), listed AS (
+    SELECT frame_id, list({{{{'region_id': region_id, 'structure': structure}}}} ORDER BY region_id) AS regions
+    FROM outlined WHERE slice = {{slice}} GROUP BY frame_id
 )
-SELECT
-    f.file, f.frame_id, f.source_key, f.frame_index, f.plane, f.patient_key, f.study_key,
-    coalesce(own.patient_key, whole.patient_key) AS recorded_patient_key,
-    coalesce(own.ga_days, whole.ga_days) AS ga_days,
-    CASE WHEN own.ga_days IS NULL THEN whole.provenance ELSE own.provenance END AS provenance,
-    own.structures_seen AS seen_in_plane, whole.structures_seen AS seen_in_study,
-    own.study_key IS NULL AND whole.study_key IS NULL AND missing.frame_id IS NULL AS without_record,
-    outlined.regions
-FROM frames f
+SELECT f.part, f.source_key, f.frame_index, f.frame_id, f.patient_key, f.plane, f.plane_source, listed.regions,
+    own.structures_seen AS seen_in_plane, own.laterality, own.provenance AS plane_provenance,
+    f.study_key, whole.patient_key AS recorded_patient_key, whole.ga_days, whole.ga_conflict,
+    {", ".join(f"whole.{name}" for name in BIOMETRY)},
+    whole.presentation, whole.findings, whole.structures_seen AS seen_in_study, whole.laterality AS study_laterality,
+    whole.identity, whole.provenance
+FROM mine f
 LEFT JOIN records own ON own.study_key = f.study_key AND own.plane = f.plane
 LEFT JOIN records whole ON whole.study_key = f.study_key AND whole.plane IS NULL
-LEFT JOIN missing ON missing.frame_id = f.frame_id
-LEFT JOIN outlined ON outlined.frame_id = f.frame_id
-ORDER BY f.file, f.row
+LEFT JOIN listed ON listed.frame_id = f.frame_id
+ORDER BY f.part, f.file, f.row
 """
 
-_UNMATCHED = """
-SELECT count(*) FROM records r WHERE NOT EXISTS (
-    SELECT 1 FROM frames f WHERE f.study_key = r.study_key AND (r.plane IS NULL OR r.plane = f.plane))
+_MATCHES = """
+SELECT (SELECT count(DISTINCT study_key) FROM frames),
+    (SELECT count(DISTINCT study_key) FROM frames WHERE study_key IN (SELECT study_key FROM records)),
+    (SELECT count(DISTINCT study_key) FROM records WHERE study_key NOT IN (SELECT study_key FROM frames))
 """
 
 
-def _fetch(cursor: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
-    names = [column[0] for column in cursor.description or ()]
-    while rows := cursor.fetchmany(10_000):
-        for row in rows:
-            yield dict(zip(names, row, strict=True))
-
-
-def _row(row: Mapping[str, Any], keys: Pseudonymizer) -> dict[str, object]:
-    frame_id = row["frame_id"]
-    dated = row["ga_days"] is not None
-    problem = None if dated else "no_record" if row["without_record"] else "no_gestational_age"
-    if _of_another_patient(row, keys):
-        dated, problem = False, "another_patient"
-    return {
-        **{name: row[name] for name in ("source_key", "frame_index", "frame_id", "plane")},
-        "ga_days": row["ga_days"] if dated else None,
-        **{name: row[name] for name in ("seen_in_plane", "seen_in_study")},
-        "caption_id": _caption_id(keys, frame_id, "", GLOBAL),
-        "ga_field": json.loads(row["provenance"])["ga_days"] if dated else None,
-        "problem": problem,
-        "regions": [
-            {**region, "caption_id": _caption_id(keys, frame_id, region["region_id"], REGION)}
-            for region in row["regions"] or ()
-        ],
-    }
-
-
-def _of_another_patient(row: Mapping[str, Any], keys: Pseudonymizer) -> bool:
-    """Whether the study's record is about another patient than the frame: one of the two is under a wrong name.
-
-    A frame whose header named no patient may carry its study in the patient's place; that is no contradiction.
-    """
-    recorded = row["recorded_patient_key"]
-    return recorded not in (None, row["patient_key"]) and row["patient_key"] != keys.patient_of_study(row["study_key"])
-
-
-def _caption_id(keys: Pseudonymizer, frame_id: str, region_id: str, template: str) -> str:
-    return keys.content(f"caption/{frame_id}/{region_id}/{template}")
-
-
-def _part(name: str, rows: list[dict[str, object]], keys: Pseudonymizer) -> Part:
-    """The digest is over the facts themselves, so that a rewritten file with the same facts makes nothing stale."""
-    digest = keys.content(json.dumps(rows, sort_keys=True))
-    return Part(name, digest, functools.partial(_given, pa.Table.from_pylist(rows, schema=JOINED)))
-
-
-def _given(table: pa.Table) -> pa.Table:
-    return table
-
-
-def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
+def _matches(connection: duckdb.DuckDBPyConnection) -> Matches:
+    (row,) = connection.execute(_MATCHES).fetchall()
+    return Matches(*row)

@@ -1,113 +1,36 @@
-"""Normalised clinical facts: from a records file's entries to the ``records`` table."""
+"""The records stage: from settled statements to the ``records`` table, with every examination dated."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
-from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import BIOMETRY, RECORDS, TableSpec
-from sono.manifests.stages import Exclusion, Part, StageOutput
+from sono.manifests.stages import Exclusion, StageOutput
 
-from .dating import Dating, date_examination
+from .dating import Dating, EarlyCrl, Evidence, date_examination
+from .quantities import GA_DAYS
 
-ROWS_PER_PART = 5_000
+STATED_AGES = ("ga_days", "ga_days_by_edd", "ga_days_by_lmp", "ga_days_by_ultrasound")
+PREGNANCY_DAYS = ("edd_day", "lmp_day")
+SEVERAL_VALUES = ("structures_seen", "findings", "identity")
 
-
-@dataclass(frozen=True)
-class Fault:
-    """Why an entry is not taken. ``text`` continues "line 7 of records file 1: " and holds no cell's content."""
-
-    reason: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What one line of the records says, pseudonymised; ``source_key`` and ``place`` name the line.
-
-    ``biometry`` is in mm, by the names in ``BIOMETRY``. ``plane`` is None where the facts hold for the whole study.
-    """
-
-    source_key: str
-    place: str
-    patient_key: str = ""
-    study_key: str = ""
-    plane: str | None = None
-    ga_days: int | None = None
-    ga_weeks_in_days: int | None = None
-    biometry: Mapping[str, float] = field(default_factory=dict)
-    structures_seen: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ()
-    fault: Fault | None = None
-
-    @property
-    def dated(self) -> bool:
-        return _date(self.ga_days, self.ga_weeks_in_days, self.biometry.get("hc_mm")) is not None
-
-    def facts(self) -> tuple[object, ...]:
-        """Everything the line says, for comparing it with another line about the same study and plane."""
-        biometry = tuple(sorted(self.biometry.items()))
-        ages = (self.ga_days, self.ga_weeks_in_days)
-        return (self.patient_key, *ages, biometry, self.structures_seen, self.findings)
-
-
-def settle(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries with the faults that show only when they are compared: conflicts, repetitions, no age anywhere.
-
-    Two lines for one study and plane that say different things are both excluded, since nothing tells which is right;
-    so are all lines of a study that two patients claim.
-    """
-    patients = defaultdict(set)
-    rivals = defaultdict(list)
-    for entry in entries:
-        if entry.fault is None:
-            patients[entry.study_key].add(entry.patient_key)
-            rivals[entry.study_key, entry.plane].append(entry)
-    dated_studies = {
-        study
-        for (study, plane), lines in rivals.items()
-        if plane is None and lines[0].dated and all(line.facts() == lines[0].facts() for line in lines)
-    }
-    return [
-        entry if entry.fault else _compared(entry, rivals[entry.study_key, entry.plane], patients, dated_studies)
-        for entry in entries
-    ]
-
-
-def undated(entries: Sequence[Entry]) -> set[tuple[str, str | None]]:
-    """Study and plane of the settled entries that were left out for want of a gestational age."""
-    return {
-        (entry.study_key, entry.plane)
-        for entry in entries
-        if entry.fault is not None and entry.fault.reason == _NO_AGE.reason
-    }
-
-
-def record_parts(entries: Sequence[Entry], keys: Pseudonymizer) -> list[Part]:
-    """Settled entries as parts of ``ROWS_PER_PART`` rows, each named after its content."""
-    parts = []
-    for start in range(0, len(entries), ROWS_PER_PART):
-        rows = [_as_row(entry) for entry in entries[start : start + ROWS_PER_PART]]
-        digest = keys.content(json.dumps([_decisive(row) for row in rows], sort_keys=True))
-        table = pa.Table.from_pylist(rows, schema=_ENTRIES)
-        parts.append(Part(name=digest[:16], digest=digest, load=functools.partial(_given, table)))
-    return parts
+_COLUMNS = (*BIOMETRY, "laterality", "presentation", *SEVERAL_VALUES)
+_PREGNANCY_DAYS_MOST = GA_DAYS[1]
 
 
 @dataclass(frozen=True)
 class RecordsStage:
-    """Dates every entry and writes it as a row of ``records``; entries with a fault become exclusions."""
+    """Dates every examination (``settle.SETTLED``) and writes it as a row, and one for each of its planes."""
 
     name: str = "records"
-    version: int = 1
+    version: int = 2
 
     @property
     def output(self) -> TableSpec:
@@ -118,95 +41,181 @@ class RecordsStage:
 
     def __call__(self, part: pa.Table) -> StageOutput:
         rows = part.to_pylist()
-        faulty = [row for row in rows if row["reason"] is not None]
-        sound = [_record(row) for row in rows if row["reason"] is None]
-        exclusions = [Exclusion(row["source_key"], row["reason"], row["message"]) for row in faulty]
-        return StageOutput(RECORDS.from_rows(sound), exclusions)
+        exclusions = [
+            Exclusion(row["source_key"], row["reason"], row["message"]) for row in rows if row["reason"] is not None
+        ]
+        records: list[dict[str, object]] = []
+        sound = (row for row in rows if row["reason"] is None)
+        for _, mine in groupby(sound, key=lambda row: row["patient_key"]):
+            exams = list(_exams(mine))
+            for exam in exams:
+                dating = exam.date(exams)
+                records.extend(exam.records(dating))
+                exclusions.extend(exam.exclusions(dating))
+        return StageOutput(RECORDS.from_rows(records), exclusions)
 
 
-_NO_AGE = Fault("no_gestational_age", "it gives no gestational age, and none can be computed from it")
-_REPEATED = Fault("repeated", "it says the same as an earlier line about the same study and plane")
-_CONFLICT = Fault("conflict", "another line about the same study and plane says something else")
-_TWO_PATIENTS = Fault("two_patients", "another line names another patient for the same study")
+@dataclass(frozen=True)
+class _Settled:
+    """What a record says of one fact."""
+
+    number: float | None
+    codes: Sequence[str]
+    field: str
+    place: str
+    conflict: bool
 
 
-def _compared(
-    entry: Entry, rivals: Sequence[Entry], patients: Mapping[str, set[str]], dated_studies: set[str]
-) -> Entry:
-    if len(patients[entry.study_key]) > 1:
-        return dataclasses.replace(entry, fault=_TWO_PATIENTS)
-    if any(rival.facts() != entry.facts() for rival in rivals):
-        return dataclasses.replace(entry, fault=_CONFLICT)
-    if rivals[0] is not entry:
-        return dataclasses.replace(entry, fault=_REPEATED)
-    if entry.dated:
-        return entry
-    # A line about one plane may leave the age to the line about its whole study.
-    return entry if entry.study_key in dated_studies else dataclasses.replace(entry, fault=_NO_AGE)
+@dataclass(frozen=True)
+class _SettledExam:
+    """One examination: its facts by name, and those of its planes."""
+
+    patient_key: str
+    study_key: str
+    day: int | None
+    facts: Mapping[str, _Settled]
+    planes: Mapping[str, Mapping[str, _Settled]]
+
+    def number(self, fact: str) -> float | None:
+        found = self.facts.get(fact)
+        return None if found is None or found.conflict else found.number
+
+    def whole(self, fact: str) -> int | None:
+        number = self.number(fact)
+        return None if number is None else round(number)
+
+    def date(self, exams: Sequence[_SettledExam]) -> Dating | None:
+        """From this examination's record, and from what the patient's others say of the same pregnancy."""
+        for fact in (*STATED_AGES, *PREGNANCY_DAYS):
+            if (found := self.facts.get(fact)) is not None and found.conflict:
+                return Dating(None, "explicit", None, f"two records give another {_WORDS[fact]}", found.field, False)
+        days = {fact: self._pregnancy_day(fact, exams) for fact in PREGNANCY_DAYS}
+        unclear = [fact for fact, (day, _, clear) in days.items() if not clear and self.number("ga_days") is None]
+        if unclear:
+            return Dating(None, "edd", None, f"other examinations give several {_WORDS[unclear[0]]}", "", False)
+        fields = {name: settled.field for name, settled in self.facts.items()}
+        fields |= {fact: where for fact, (day, where, _) in days.items() if day is not None}
+        return date_examination(
+            Evidence(
+                ga_days=self.whole("ga_days"),
+                ga_days_by_edd=self.whole("ga_days_by_edd"),
+                ga_days_by_lmp=self.whole("ga_days_by_lmp"),
+                ga_days_by_ultrasound=self.whole("ga_days_by_ultrasound"),
+                study_day=self.day,
+                edd_day=days["edd_day"][0],
+                lmp_day=days["lmp_day"][0],
+                biometry={name: value for name in BIOMETRY if (value := self.number(name)) is not None},
+                early_crl=tuple(self._early_crl(exams)),
+                fields=fields,
+            )
+        )
+
+    def _pregnancy_day(self, fact: str, exams: Sequence[_SettledExam]) -> tuple[int | None, str, bool]:
+        """The day, its field, and whether it is clear; an examination that names none takes it from its pregnancy's."""
+        own = self.whole(fact)
+        if own is not None:
+            return own, self.facts[fact].field, True
+        if self.day is None:
+            return None, "", True
+        others = {
+            day: other.facts[fact].field
+            for other in exams
+            if other is not self and (day := other.whole(fact)) is not None and self._of_this_pregnancy(fact, day)
+        }
+        if len(others) != 1:
+            return None, "", not others
+        day, where = next(iter(others.items()))
+        return day, f"{where} of another examination", True
+
+    def _of_this_pregnancy(self, fact: str, day: int) -> bool:
+        assert self.day is not None
+        age = self.day - day if fact == "lmp_day" else 280 - (day - self.day)
+        return GA_DAYS[0] <= age <= GA_DAYS[1]
+
+    def _early_crl(self, exams: Sequence[_SettledExam]) -> Iterator[EarlyCrl]:
+        for exam in exams:
+            crl_mm = exam.number("crl_mm")
+            if crl_mm is None:
+                continue
+            where = exam.facts["crl_mm"].field
+            if exam is self:
+                yield EarlyCrl(0, crl_mm, where)
+            elif exam.day is not None and self.day is not None and 0 < self.day - exam.day < _PREGNANCY_DAYS_MOST:
+                yield EarlyCrl(self.day - exam.day, crl_mm, f"{where} of an earlier examination")
+
+    def records(self, dating: Dating | None) -> Iterator[dict[str, object]]:
+        """The examination's row, then one for each plane that has facts of its own."""
+        yield self._row(None, self.facts, dating)
+        for plane, facts in self.planes.items():
+            yield self._row(plane, facts, None)
+
+    def _row(self, plane: str | None, facts: Mapping[str, _Settled], dating: Dating | None) -> dict[str, object]:
+        row: dict[str, object] = {"study_key": self.study_key, "patient_key": self.patient_key, "plane": plane}
+        provenance: dict[str, str] = {}
+        for name, settled in facts.items():
+            if settled.conflict or name not in _COLUMNS:
+                continue
+            codes = settled.codes
+            row[name] = settled.number if name in BIOMETRY else codes if name in SEVERAL_VALUES else codes[0]
+            if name != "identity":
+                provenance[name] = settled.field
+        if dating is not None:
+            row |= {
+                "ga_days": dating.ga_days,
+                "ga_source": dating.source,
+                "ga_formula": dating.formula,
+                "ga_conflict": dating.conflict,
+            }
+            if dating.ga_days is not None:
+                provenance["ga_days"] = dating.field
+        row["provenance"] = _as_json(tuple(sorted(provenance.items())))
+        return row
+
+    def exclusions(self, dating: Dating | None) -> Iterator[Exclusion]:
+        """What of the examination's facts is not taken."""
+        for facts in (self.facts, *self.planes.values()):
+            for name, settled in facts.items():
+                if settled.conflict:
+                    message = f"{settled.place} and another record of the examination give different values of {name}"
+                    yield Exclusion(self.study_key, "conflict", message)
+        if dating is None:
+            yield Exclusion(self.study_key, "no_gestational_age", "nothing in the records gives its gestational age")
+        elif dating.conflict is not None:
+            yield Exclusion(self.study_key, "gestational_age_conflict", dating.conflict)
 
 
-_ENTRIES = pa.schema(
-    [
-        pa.field("source_key", pa.string()),
-        pa.field("patient_key", pa.string()),
-        pa.field("study_key", pa.string()),
-        pa.field("plane", pa.string()),
-        pa.field("ga_days", pa.int32()),
-        pa.field("ga_weeks_in_days", pa.int32()),
-        *(pa.field(name, pa.float64()) for name in BIOMETRY),
-        pa.field("structures_seen", pa.list_(pa.string())),
-        pa.field("findings", pa.list_(pa.string())),
-        pa.field("reason", pa.string()),
-        pa.field("message", pa.string()),
-    ]
-)
+@functools.lru_cache(maxsize=4096)
+def _as_json(provenance: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(provenance))
 
 
-def _date(ga_days: int | None, ga_weeks_in_days: int | None, hc_mm: float | None) -> Dating | None:
-    return date_examination(ga_days=ga_days, ga_weeks_in_days=ga_weeks_in_days, hc_mm=hc_mm)
+_WORDS = {
+    "ga_days": "gestational age",
+    "ga_days_by_edd": "gestational age by due date",
+    "ga_days_by_lmp": "gestational age by last menstrual period",
+    "ga_days_by_ultrasound": "gestational age by ultrasound",
+    "edd_day": "due date",
+    "lmp_day": "last menstrual period",
+}
 
 
-def _given(table: pa.Table) -> pa.Table:
-    return table
+def _exams(rows: Iterable[Mapping[str, Any]]) -> Iterator[_SettledExam]:
+    for study_key, mine in groupby(rows, key=lambda row: row["study_key"]):
+        by_plane = {row["plane"]: row for row in mine}
+        first = next(iter(by_plane.values()))
+        yield _SettledExam(
+            patient_key=first["patient_key"],
+            study_key=study_key,
+            day=first["study_day"],
+            facts=_facts(by_plane.get(None)),
+            planes={plane: _facts(row) for plane, row in by_plane.items() if plane is not None},
+        )
 
 
-def _as_row(entry: Entry) -> dict[str, object]:
-    fault = entry.fault
+def _facts(row: Mapping[str, Any] | None) -> dict[str, _Settled]:
+    if row is None:
+        return {}
     return {
-        "source_key": entry.source_key,
-        "patient_key": entry.patient_key,
-        "study_key": entry.study_key,
-        "plane": entry.plane,
-        "ga_days": entry.ga_days,
-        "ga_weeks_in_days": entry.ga_weeks_in_days,
-        **{name: entry.biometry.get(name) for name in BIOMETRY},
-        "structures_seen": list(entry.structures_seen) or None,
-        "findings": list(entry.findings) or None,
-        "reason": fault.reason if fault else None,
-        "message": f"{entry.place}: {fault.text}" if fault else None,
-    }
-
-
-def _decisive(row: Mapping[str, object]) -> dict[str, object]:
-    """What of a row shows in the output. A sound row's key does not, and it changes with any edit of its file."""
-    return {name: value for name, value in row.items() if row["reason"] is not None or name != "source_key"}
-
-
-def _record(row: Mapping[str, Any]) -> dict[str, object]:
-    """A row of ``records``; without a gestational age where a line about the whole study gives it."""
-    dating = _date(row["ga_days"], row["ga_weeks_in_days"], row["hc_mm"])
-    copied = {name: row[name] for name in (*BIOMETRY, "findings", "structures_seen")}
-    provenance = {name: f"records.{name}" for name, value in copied.items() if value is not None}
-    if dating:
-        provenance["ga_days"] = dating.field
-    return {
-        "study_key": row["study_key"],
-        "patient_key": row["patient_key"],
-        "plane": row["plane"],
-        "ga_days": dating.ga_days if dating else None,
-        "ga_source": dating.source if dating else None,
-        "ga_formula": dating.formula if dating else None,
-        "ga_conflict": dating.conflict if dating else None,
-        **copied,
-        "provenance": json.dumps(provenance, sort_keys=True),
+        fact["fact"]: _Settled(fact["number"], fact["codes"], fact["field"], fact["place"], fact["conflict"])
+        for fact in row["facts"]
     }

@@ -1,181 +1,361 @@
-"""Sentences from facts: the template pack, its check before a run, and the guard on every sentence.
-
-Templates are Jinja2 in a sandbox. They see ``article`` ("A" or "An", for the week that follows), ``ga`` (completed
-weeks), ``plane`` (its name) and either ``anatomies`` (names, in caption order) or ``structure`` (its name).
-"""
+"""Sentences from facts: templates rendered, checked, and kept within what the model can read."""
 
 from __future__ import annotations
 
-import hashlib
-import re
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sono.manifests.errors import UserError
-from sono.manifests.vocabulary import Vocabulary
+from sono.manifests.schemas import BIOMETRY
+from sono.manifests.vocabulary import Plane, Vocabulary, vocabulary_sha256
 
-from .dating import GA_DAYS
-from .facts import FrameFacts, RegionFacts
+from .facts import Facts, trimester
+from .guard import RefusedError as RefusedError
+from .guard import Wording, check_sentence, wording
+from .packs import FACT_OF, GLOBAL, REGION, Pack, Template, environment
+from .quantities import GA_DAYS, LIMITS_MM
+from .tokens import CLIP, Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     import jinja2
 
-GLOBAL, REGION = "global", "region"
-
 _TEMPLATE_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_CACHED_SENTENCES = 200_000
+_ALL_SUBSETS_UP_TO = 5
+
+Value = int | float | str | tuple[str, ...]
+Values = tuple[Value | None, ...]
 
 
 @dataclass(frozen=True)
-class Template:
-    """One template: its name in the ``captions`` table, its text, and the file to name in errors."""
+class Budget:
+    """What the model to be trained can read.
 
-    name: str
+    Attributes:
+        tokenizer: ``clip``, or a Hugging Face ``tokenizer.json``, whose path is relative to ``base``.
+        context_length: tokens, with start and end: 77 of CLIP, 117 of FetalCLIP.
+    """
+
+    tokenizer: str = CLIP
+    context_length: int = 77
+    base: Path | None = None
+
+
+class Sentence(NamedTuple):
+    """A sentence; ``tokens`` with start and end, ``dropped`` the structures left out for length, in that order."""
+
     text: str
-    where: str
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+    template: Template
+    tokens: int
+    dropped: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class TemplatePack:
-    """The two templates that a run uses."""
-
-    frame: Template
-    region: Template
-
-
-def load_templates(folder: Path | None = None) -> TemplatePack:
-    """The packaged templates, or ``global.jinja`` and ``region.jinja`` of ``folder`` in their place.
+def check_pack(pack: Pack, vocabulary: Vocabulary, budget: Budget) -> None:
+    """Write a sentence of every template about every plane, age and structure, before any frame gets one.
 
     Raises:
-        UserError: one of the two files is missing or not UTF-8.
+        UserError: a template does not render, says something that is neither its own nor a fact, or its shortest
+            sentence does not fit; the text names its file, the line where it is known, and the plane.
     """
-    return TemplatePack(_load(GLOBAL, folder), _load(REGION, folder))
-
-
-def check_templates(templates: TemplatePack, vocabulary: Vocabulary) -> None:
-    """Render a sentence about each plane in each week, and about each structure of each plane.
-
-    Raises:
-        UserError: a template does not render, or its sentence is empty, has several lines, holds a number besides the
-            gestational age, or a word that is neither the template's nor the vocabulary's.
-    """
-    writer = Writer(templates, vocabulary)
-    weeks = range(GA_DAYS[0] // 7, GA_DAYS[1] // 7 + 1)
-    for plane in vocabulary.planes.values():
-        for ga in weeks:
-            writer.frame(ga, plane.id, plane.structures)
-            writer.region(ga, plane.id, plane.structures[0])
-        for structure in plane.structures:
-            writer.frame(weeks[0], plane.id, (structure,))
-            writer.region(weeks[0], plane.id, structure)
+    writer = Writer(pack, vocabulary, budget)
+    for template in pack.templates:
+        for plane in vocabulary.planes.values():
+            for values in _cases(template, pack, plane, every_age=plane.id == next(iter(vocabulary.planes))):
+                try:
+                    writer.render(template, values)
+                except RefusedError as refused:
+                    line = f"line {refused.line}: " if refused.line else ""
+                    raise UserError(
+                        f"{line}the sentence about plane {plane.id!r} {refused.text}",
+                        where=template.where,
+                        fix="mend the template or the names it uses",
+                    ) from refused
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes sentences. Compiles its templates on first use; make one a part, not one a sentence."""
+    """Writes sentences. Compiles its templates on first use and remembers what it wrote: make one a part."""
 
-    templates: TemplatePack
+    pack: Pack
     vocabulary: Vocabulary
+    budget: Budget
 
-    def about_frame(self, facts: FrameFacts) -> str:
-        assert isinstance(facts.ga.value, int)
-        assert isinstance(facts.plane.value, str)
-        assert isinstance(facts.anatomies.value, tuple)
-        return self.frame(facts.ga.value, facts.plane.value, facts.anatomies.value)
+    def about(self, facts: Facts, draw: int) -> Sentence | None:
+        """The sentence about a frame, or about a region where ``facts.structure`` is known.
 
-    def about_region(self, facts: RegionFacts) -> str:
-        assert isinstance(facts.ga.value, int)
-        assert isinstance(facts.plane.value, str)
-        assert isinstance(facts.structure.value, str)
-        return self.region(facts.ga.value, facts.plane.value, facts.structure.value)
+        Args:
+            draw: chooses among the templates that can do with these facts, evenly over all integers.
 
-    def frame(self, ga: int, plane: str, structures: tuple[str, ...]) -> str:
-        """The sentence about a whole image; ``ga`` in completed weeks, plane and structures by id."""
-        names = tuple(self.vocabulary.structures[structure].name for structure in structures)
-        return self._write(self.templates.frame, ga, plane, anatomies=names)
+        Returns:
+            None where no template can.
 
-    def region(self, ga: int, plane: str, structure: str) -> str:
-        """The sentence about one region; ``ga`` in completed weeks, plane and structure by id."""
-        return self._write(self.templates.region, ga, plane, structure=self.vocabulary.structures[structure].name)
+        Raises:
+            RefusedError: the sentence must not be stored.
+        """
+        templates = self.templates_for(facts)
+        return self.write(templates[draw % len(templates)], facts) if templates else None
 
-    def _write(self, template: Template, ga: int, plane: str, **names: str | tuple[str, ...]) -> str:
+    def templates_for(self, facts: Facts) -> Sequence[Template]:
+        """The templates, sorted by id, whose every needed fact is known."""
+        kind = GLOBAL if facts.structure is None else REGION
+        known = tuple([read(facts) is not None for read in self._readers_of_needs])
+        found = self._applicable.get((kind, known))
+        return self._find_applicable(kind, known) if found is None else found
+
+    def shared_values(self, facts: Facts) -> Values:
+        """What templates can show of the facts besides structures. Equal values and structures: equal sentences."""
+        return tuple([read(facts) for read in self._shared_readers])
+
+    def write(self, template: Template, facts: Facts) -> Sentence:
+        """The sentence that ``template`` makes of the facts; of equal values it is made once.
+
+        Raises:
+            RefusedError: the sentence must not be stored.
+        """
+        values = tuple([read(facts) for read in self._readers[template.id]])
+        key = (template.id, values)
+        found = self._written.get(key)
+        if found is None:
+            if len(self._written) >= _CACHED_SENTENCES:
+                self._written.clear()
+            found = self._written[key] = self.render(template, values)
+        return found
+
+    def render(self, template: Template, values: Values) -> Sentence:
+        """Write without looking at what was written.
+
+        Args:
+            values: of ``sorted(template.uses)``: ids, codes and numbers; None where not known.
+
+        Raises:
+            RefusedError: the sentence must not be stored.
+        """
+        known = {name: value for name, value in zip(sorted(template.uses), values, strict=True) if value is not None}
+        dropped: list[str] = []
+        while True:
+            text = self._text(template, known)
+            tokens = self.tokenizer.count(text)
+            if tokens <= self.budget.context_length:
+                return Sentence(text, template, tokens, tuple(dropped))
+            structures = known.get("structures", ())
+            if not isinstance(structures, tuple) or len(structures) < 2:
+                limit = self.budget.context_length
+                raise RefusedError("sentence_too_long", f"has {tokens} tokens where the model reads {limit}")
+            dropped.append(structures[-1])
+            known["structures"] = structures[:-1]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.budget.tokenizer, self.budget.base)
+
+    def __reduce__(self) -> tuple[object, ...]:  # compiled templates do not cross processes
+        return _restored, (self.signature, self.pack, self.vocabulary, self.budget)
+
+    @cached_property
+    def signature(self) -> str:
+        """Equal for writers that write the same."""
+        words = vocabulary_sha256(self.vocabulary)
+        return f"{self.pack.sha256}/{words}/{self.tokenizer.sha256}/{self.budget.context_length}"
+
+    def _text(self, template: Template, known: Mapping[str, Value]) -> str:
+        """The checked sentence."""
         import jinja2
 
         try:
-            name = self.vocabulary.planes[plane].name
-            text = self._compiled[template.name].render(article=article(ga), ga=ga, plane=name, **names).strip()
+            shown = {name: _shown(name, value, self.pack) for name, value in known.items()}
+        except KeyError:
+            raise RefusedError("name_unknown", "needs a name that the pack does not have") from None
+        try:
+            text = self._compiled[template.id].render(shown).strip()
         except (jinja2.TemplateError, *_TEMPLATE_FAULTS) as error:
-            raise UserError(
-                f"the template does not render: {error}", where=template.where, fix="see docs/captions.md for its words"
-            ) from error
-        fault = self._fault(template, text, ga)
-        if fault:
-            raise UserError(f"the template's sentence {fault}", where=template.where, fix="mend the template")
+            raise RefusedError("template_fails", "cannot be written with these facts", _line(error)) from None
+        text = text[:1].upper() + text[1:]
+        numbers = [value for value in shown.values() if isinstance(value, int | float)]
+        check_sentence(text, self._allowed[template.id], numbers)
         return text
 
-    def _fault(self, template: Template, text: str, ga: int) -> str | None:
-        """Why a sentence must not be stored. It is the last door before data that may be published."""
-        if not text:
-            return "is empty"
-        if len(text.splitlines()) > 1:
-            return "has several lines"
-        if any(number != str(ga) for number in re.findall(r"\d+", text)):
-            return "holds a number besides the gestational age"
-        if not _words(text) <= self._allowed[template.name]:
-            return "holds a word that is neither the template's nor the vocabulary's"
-        return None
+    def _find_applicable(self, kind: str, known: tuple[bool, ...]) -> Sequence[Template]:
+        facts = {fact for fact, is_known in zip(self._needs, known, strict=True) if is_known}
+        found = tuple(each for each in self.pack.templates if each.kind == kind and each.needs <= facts)
+        self._applicable[kind, known] = found
+        return found
 
     @cached_property
-    def _allowed(self) -> dict[str, frozenset[str]]:
-        planes = [plane.name for plane in self.vocabulary.planes.values()]
-        structures = [structure.name for structure in self.vocabulary.structures.values()]
-        known = _words(" ".join(["A", "An", *planes, *structures]))
-        pair = (self.templates.frame, self.templates.region)
-        return {template.name: known | _words(template.text) for template in pair}
+    def _needs(self) -> tuple[str, ...]:
+        return tuple(sorted({fact for template in self.pack.templates for fact in template.needs}))
+
+    @cached_property
+    def _readers_of_needs(self) -> tuple[Callable[[Facts], Value | None], ...]:
+        return tuple(_reader(fact, self.pack) for fact in self._needs)
+
+    @cached_property
+    def _readers(self) -> dict[str, tuple[Callable[[Facts], Value | None], ...]]:
+        return {
+            template.id: tuple(_reader(name, self.pack) for name in sorted(template.uses))
+            for template in self.pack.templates
+        }
+
+    @cached_property
+    def named_biometry(self) -> tuple[str, ...]:
+        """The measurements that some template names; the others are no facts of any caption."""
+        return tuple(name for name in BIOMETRY if any(name in template.uses for template in self.pack.templates))
+
+    @cached_property
+    def _shared_readers(self) -> tuple[Callable[[Facts], Value | None], ...]:
+        names = {name for template in self.pack.templates for name in template.uses} - {"structures", "structure"}
+        return tuple(_reader(name, self.pack) for name in sorted(names))
+
+    @cached_property
+    def _applicable(self) -> dict[tuple[str, tuple[bool, ...]], Sequence[Template]]:
+        return {}
+
+    @cached_property
+    def _written(self) -> dict[tuple[str, Values], Sentence]:
+        return {}
+
+    @cached_property
+    def _allowed(self) -> dict[str, Wording]:
+        words = [name for named in self.pack.words.values() for name in named.values()]
+        names = [*self.pack.planes.values(), *self.pack.structures.values(), *self.pack.findings.values(), *words]
+        return {template.id: wording([template.own_text, *names]) for template in self.pack.templates}
 
     @cached_property
     def _compiled(self) -> dict[str, jinja2.Template]:
-        import jinja2
-        import jinja2.sandbox
-
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
-        compiled = {}
-        for template in (self.templates.frame, self.templates.region):
-            try:
-                compiled[template.name] = environment.from_string(template.text)
-            except jinja2.TemplateSyntaxError as error:
-                raise UserError(
-                    f"line {error.lineno} is no valid template: {error.message}",
-                    where=template.where,
-                    fix="mend that line",
-                ) from error
-        return compiled
+        sandbox = environment()
+        return {template.id: sandbox.from_string(template.text) for template in self.pack.templates}
 
 
 def article(weeks: int) -> str:
     """The article that stands before the number when it is read aloud: an 8-week, an 11-week, an 18-week scan."""
-    return "An" if weeks in (8, 11, 18) or 80 <= weeks < 90 else "A"
+    return "An" if weeks in (8, 11, 18) else "A"
 
 
-def _load(name: str, folder: Path | None) -> Template:
-    file = f"{name}.jinja"
-    where = str(folder / file) if folder else file
-    try:
-        path = folder / file if folder else resources.files(__package__).joinpath("templates", file)
-        return Template(name, path.read_text(encoding="utf-8"), where)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            "there is no such template", where=where, fix="a template folder holds global.jinja and region.jinja"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", where=where, fix="save the template as UTF-8") from None
+_LEFT_BEHIND: dict[str, Writer] = {}
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[^\W\d_]+", text.casefold()))
+def _restored(signature: str, pack: Pack, vocabulary: Vocabulary, budget: Budget) -> Writer:
+    """In a worker the writer that the part before has used, with all that it remembers, else a new one."""
+    if signature not in _LEFT_BEHIND:
+        _LEFT_BEHIND.clear()
+        _LEFT_BEHIND[signature] = Writer(pack, vocabulary, budget)
+    return _LEFT_BEHIND[signature]
+
+
+def _reader(name: str, pack: Pack) -> Callable[[Facts], Value | None]:
+    """Reads what decides the value of ``name`` in a sentence: the same for two facts that show the same."""
+    if name in ("ga", "article"):
+        return _weeks
+    if name == "structures":
+        return lambda facts: (facts.structures.value or None) if facts.structures else None
+    if name == "findings":
+        return functools.partial(_named_findings, pack.findings)
+    if name in BIOMETRY:
+        return lambda facts: facts.measurements[name].value if name in facts.measurements else None
+
+    def read(facts: Facts) -> Value | None:
+        fact = getattr(facts, name)
+        return None if fact is None else fact.value
+
+    return read
+
+
+def _weeks(facts: Facts) -> int | None:
+    if facts.ga_days is None:
+        return None
+    assert isinstance(facts.ga_days.value, int)
+    return facts.ga_days.value // 7
+
+
+def _named_findings(named: Mapping[str, str], facts: Facts) -> tuple[str, ...] | None:
+    if facts.findings is None or not isinstance(facts.findings.value, tuple):
+        return None
+    return tuple(code for code in facts.findings.value if code in named) or None
+
+
+def _shown(name: str, value: Value, pack: Pack) -> int | float | str | list[str]:
+    """The value as a template sees it: names for ids and codes.
+
+    Raises:
+        KeyError: the pack has no such name.
+    """
+    if name in pack.words:
+        return pack.words[name][str(value)]
+    if isinstance(value, tuple):
+        names = pack.findings if name == "findings" else pack.structures
+        return [names[key] for key in value]
+    if isinstance(value, str):
+        return (pack.planes if name == "plane" else pack.structures)[value]
+    return article(int(value)) if name == "article" else value
+
+
+def _line(error: Exception) -> int | None:
+    """The template's line at which it failed."""
+    lines = []
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return lines[-1] if lines else None
+
+
+def _cases(template: Template, pack: Pack, plane: Plane, *, every_age: bool) -> Iterator[Values]:
+    """Values that between them show everything a template can meet in a plane.
+
+    Each structure of the vocabulary stands alone, because a frame may show any, and the plane's own stand together;
+    facts that the template only asks for are known or not, in every combination or, where they are many, one by one.
+    """
+    first, last = GA_DAYS[0] // 7, GA_DAYS[1] // 7
+    middle = sum(plane.ga_weeks) // 2
+    optional = sorted({FACT_OF[name] for name in template.uses} - template.needs)
+    for weeks in range(first, last + 1) if every_age else (middle,):
+        yield _case(template, pack, plane, weeks, optional, plane.structures)
+    for structure in pack.structures:
+        yield _case(template, pack, plane, middle, optional, (structure,))
+    for unknown in _subsets(optional):
+        known = [fact for fact in optional if fact not in unknown]
+        yield _case(template, pack, plane, middle, known, plane.structures)
+        yield _case(template, pack, plane, middle, known, plane.structures[:1])
+    for number in range(max(1, *(len(ids) for ids in (pack.findings, *pack.words.values())))):
+        yield _case(template, pack, plane, middle, optional, plane.structures[:1], number)
+
+
+def _case(
+    template: Template,
+    pack: Pack,
+    plane: Plane,
+    weeks: int,
+    known: Sequence[str],
+    structures: Sequence[str],
+    number: int = 0,
+) -> Values:
+    """The values of ``sorted(template.uses)``, of whose optional facts only ``known`` are known."""
+    days = weeks * 7 + 3
+    codes = {"findings": list(pack.findings), **{kind: list(words) for kind, words in pack.words.items()}}
+    values: dict[str, Value | None] = {
+        **{"ga": weeks, "article": weeks, "ga_days": days, "plane": plane.id},
+        **{"structures": tuple(structures), "structure": structures[0]},
+        **{kind: codes[kind][number % len(codes[kind])] for kind in pack.words if codes[kind]},
+        "trimester": trimester(days),
+        "findings": tuple(codes["findings"][number : number + 1] or codes["findings"][:1]) or None,
+        **{name: _length(*LIMITS_MM[name], number) for name in BIOMETRY},
+    }
+    read = {*template.needs, *known}
+    return tuple(values[name] if FACT_OF[name] in read else None for name in sorted(template.uses))
+
+
+def _length(low: float, high: float, number: int) -> float:
+    """A length in mm, with decimals or, every second time, whole."""
+    length = low + (high - low) * (0.3137 + 0.1 * (number % 5))
+    return round(length, 3) if number % 2 == 0 else float(round(length))
+
+
+def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    some = range(len(names) + 1) if len(names) <= _ALL_SUBSETS_UP_TO else (0, 1, len(names) - 1, len(names))
+    for size in some:
+        yield from itertools.combinations(names, size)

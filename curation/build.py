@@ -114,20 +114,19 @@ def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Tabl
     rows = query(
         """
         SELECT parse_filename(f.filename, true)[6:] AS part, f.frame_id, f.patient_key, f.center, f.plane,
-               coalesce(own.ga_days, whole.ga_days) AS ga_days, q.duplicate_group,
+               r.ga_days, q.duplicate_group,
                CASE WHEN q.frame_id IS NULL THEN 'not_checked'
                     WHEN q.verdict <> 'accept' THEN 'qc_' || q.verdict
                     WHEN c.frame_id IS NULL THEN 'no_caption'
-                    WHEN c.plane <> f.plane OR c.ga_weeks <> coalesce(own.ga_days, whole.ga_days) // 7
+                    WHEN c.plane <> f.plane OR c.ga_days IS DISTINCT FROM r.ga_days
                     THEN 'caption_outdated'
                     WHEN f.burned_in_text = 'unchecked' AND NOT $unchecked THEN 'text_unchecked'
                END AS reason
         FROM read_parquet($frames, filename = true) f
         LEFT JOIN read_parquet($qc, filename = true) q
             ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
-        LEFT JOIN captions c ON c.frame_id = f.frame_id AND c.file = parse_filename(f.filename)
-        LEFT JOIN records own ON own.study_key = f.study_key AND own.plane = f.plane
-        LEFT JOIN records whole ON whole.study_key = f.study_key AND whole.plane IS NULL
+        LEFT JOIN captions c ON c.frame_id = f.frame_id
+        LEFT JOIN records r ON r.study_key = f.study_key AND r.plane IS NULL
         ORDER BY part, f.source_key, f.frame_index
         """,
         {
@@ -183,7 +182,7 @@ class BuildStage:
     huggingface: bytes = field(repr=False)  # the features, as ``datasets`` keeps them in a schema's metadata
 
     name = "build"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
@@ -250,7 +249,7 @@ def _check_inputs(workspace: Workspace) -> None:
             raise UserError(
                 f"the workspace has no {table.name} yet", where=path, fix=f"run sono-curate {command} first"
             )
-    for table, command in ((FRAMES, "ingest"), (REGIONS, "masks import")):
+    for table, command in ((FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")):
         if _has_twins(store, table):
             # Old parts go when the new ones are there; between the two a frame may even have two patients.
             raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again, to its end")
@@ -266,12 +265,11 @@ def _has_twins(store: TableStore, table: TableSpec) -> bool:
 
 
 def _global_captions(store: TableStore) -> pa.Table:
-    """frame_id, the part's file, and the plane and the completed weeks that the caption speaks of."""
+    """frame_id, and the plane and the age that the caption is about."""
     return query(
         """
-        SELECT frame_id, parse_filename(filename) AS file,
-               facts ->> '$.plane.value' AS plane, CAST(facts ->> '$.ga.value' AS INTEGER) AS ga_weeks
-        FROM read_parquet($captions, filename = true) WHERE region_id IS NULL
+        SELECT frame_id, facts ->> '$.plane.value' AS plane, CAST(facts ->> '$.ga_days.value' AS INTEGER) AS ga_days
+        FROM read_parquet($captions) WHERE region_id IS NULL
         """,
         {"captions": [str(path) for path in store.paths(CAPTIONS)]},
     )
@@ -293,7 +291,7 @@ def _shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str], v
     rows = selection.append_column("split", pa.array([splits[key] for key in selection["patient_key"].to_pylist()]))
     plane = pa.array([labels.get(name) for name in rows["plane"].to_pylist()], pa.int64())
     rows = rows.set_column(rows.schema.get_field_index("plane"), "plane", plane)
-    region_parts = _region_parts(store)
+    region_parts, caption_parts = _parts_of(store, REGIONS), _parts_of(store, CAPTIONS)
     fingerprints = {
         (table.name, name): info.fingerprint
         for table in (FRAMES, CAPTIONS, REGIONS)
@@ -307,32 +305,34 @@ def _shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str], v
             shard = mine.slice(number * _SHARD_ROWS, _SHARD_ROWS).select(["part", "frame_id", "plane", "ga_days"])
             names = pc.unique(shard["part"]).to_pylist()
             regions = sorted({name for part in names for name in region_parts.get(part, ())})
-            inputs = [fingerprints.get((table.name, name)) for table in (FRAMES, CAPTIONS) for name in names]
+            captions = sorted({name for part in names for name in caption_parts.get(part, ())})
+            inputs = [fingerprints[FRAMES.name, name] for name in names]
+            inputs += [fingerprints[CAPTIONS.name, name] for name in captions]
             inputs += [fingerprints[REGIONS.name, name] for name in regions]
             digest = hashlib.sha256(json.dumps([inputs, shard.to_pylist()]).encode()).hexdigest()
             name = f"{split}-{number:05d}-of-{count:05d}"
-            parts.append(Part(name, digest, partial(_load, store, shard.combine_chunks(), regions)))
+            parts.append(Part(name, digest, partial(_load, store, shard.combine_chunks(), regions, captions)))
     return parts
 
 
-def _region_parts(store: TableStore) -> dict[str, list[str]]:
-    """For each part of frames the parts of regions that hold masks of its frames."""
-    if not store.paths(REGIONS):
+def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
+    """For each part of frames the parts of ``table``, of regions or captions, that are about its frames."""
+    if not store.paths(table):
         return {}
     rows = query(
         """
-        SELECT DISTINCT parse_filename(f.filename, true)[6:] AS part, parse_filename(r.filename, true)[6:] AS regions
-        FROM read_parquet($regions, filename = true) r JOIN read_parquet($frames, filename = true) f USING (frame_id)
+        SELECT DISTINCT parse_filename(f.filename, true)[6:] AS part, parse_filename(t.filename, true)[6:] AS other
+        FROM read_parquet($others, filename = true) t JOIN read_parquet($frames, filename = true) f USING (frame_id)
         ORDER BY ALL
         """,
         {
-            "regions": [str(path) for path in store.paths(REGIONS)],
+            "others": [str(path) for path in store.paths(table)],
             "frames": [str(path) for path in store.paths(FRAMES)],
         },
     )
     found: dict[str, list[str]] = {}
     for row in rows.to_pylist():
-        found.setdefault(row["part"], []).append(row["regions"])
+        found.setdefault(row["part"], []).append(row["other"])
     return found
 
 
@@ -342,24 +342,23 @@ _FRAME_COLUMNS = [
 ]
 
 
-def _load(store: TableStore, shard: pa.Table, region_parts: Sequence[str]) -> pa.Table:
+def _load(store: TableStore, shard: pa.Table, region_parts: Sequence[str], caption_parts: Sequence[str]) -> pa.Table:
     """The rows of a shard with everything joined: called in the worker."""
     rows: list[dict[str, Any]] = []
     chosen = {row["frame_id"]: row for row in shard.to_pylist()}
     regions = _regions_of(store, region_parts, chosen)
+    captions = _captions_of(store, caption_parts, chosen)
     for name in pc.unique(shard["part"]).to_pylist():
-        captions = store.read(CAPTIONS, name, ["frame_id", "region_id", "text"]).to_pylist()
-        texts = {(row["frame_id"], row["region_id"]): row["text"] for row in captions}
         frames = store.read(FRAMES, name, _FRAME_COLUMNS)
         wanted = pc.is_in(frames["frame_id"], value_set=pa.array(list(chosen), pa.string()))
         for frame in frames.filter(wanted).to_pylist():
             frame_id = frame["frame_id"]
             frame |= {"plane": chosen[frame_id]["plane"], "ga_days": chosen[frame_id]["ga_days"]}
-            frame["caption"] = texts[frame_id, None]
+            frame |= captions[frame_id, None]
             frame["regions"] = [
-                {**region, "caption": texts[frame_id, region_id]}
+                {**region, **captions[frame_id, region_id]}
                 for region_id, region in regions.get((frame_id, frame["pixel_sha256"]), ())
-                if (frame_id, region_id) in texts
+                if (frame_id, region_id) in captions
             ]
             rows.append(frame)
     return pa.Table.from_pylist(rows, schema=_JOINED)
@@ -390,6 +389,19 @@ def _regions_of(
     for regions in found.values():
         regions.sort(key=lambda item: (str(item[1]["structure"]), item[0]))
     return found
+
+
+def _captions_of(
+    store: TableStore, caption_parts: Sequence[str], frames: Mapping[str, object]
+) -> dict[tuple[str, str | None], dict[str, object]]:
+    """Caption and its id by frame and region; the region is None where the caption is about the whole image."""
+    columns = ["frame_id", "region_id", "text", "caption_id"]
+    return {
+        (row["frame_id"], row["region_id"]): {"caption": row["text"], "caption_id": row["caption_id"]}
+        for name in caption_parts
+        for row in store.read(CAPTIONS, name, columns).to_pylist()
+        if row["frame_id"] in frames
+    }
 
 
 def _take(out: Path) -> None:

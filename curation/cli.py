@@ -179,36 +179,100 @@ def masks_import(
 @app.command()
 def caption(
     workspace: WorkspaceArgument,
-    records: Annotated[list[Path], typer.Option(help="CSV of clinical records, or a folder of them; may be repeated.")],
-    templates: Annotated[Path | None, typer.Option(help="Folder with global.jinja and region.jinja.")] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(help="Clinical records: CSV, JSON lines, Parquet, FHIR, DICOM SR, or a folder; may be repeated."),
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="Says which column of a table holds what, in which unit.")
+    ] = None,
+    templates: Annotated[
+        str | None, typer.Option(metavar="PACK", help="en, paper, or a folder with templates of your own.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides which of the templates a frame gets.", min=0)] = None,
+    preview: Annotated[
+        int, typer.Option(metavar="N", help="Show N examples from the records of the last run; write nothing.", min=0)
+    ] = 0,
+    trace: Annotated[
+        str | None, typer.Option(metavar="CAPTION_ID", help="Show what a caption of a dataset was made from.")
+    ] = None,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write captions for frames and regions from clinical records.
+    """Write captions for frames and regions from clinical records, and a page that shows the result.
 
     Example: `sono-curate caption archive --records records.csv`
     """
+    if trace is not None:
+        _show_trace(workspace, trace, templates, as_json)
+    elif preview:
+        _show_preview(workspace, preview, templates, seed, as_json)
+    else:
+        _write_captions(workspace, records or [], mapping, templates, seed, workers, as_json)
+
+
+def _write_captions(
+    workspace: Path,
+    records: list[Path],
+    mapping: Path | None,
+    templates: str | None,
+    seed: int | None,
+    workers: int,
+    as_json: bool,
+) -> None:
     from sono.captioning.caption import caption_workspace
 
+    from .caption_report import write_caption_report
+
     with _run(workspace, workers, as_json) as (opened, engine, progress):
-        report = caption_workspace(opened, records, templates=templates, engine=engine, progress=progress)
+        report = caption_workspace(
+            opened, records, mapping=mapping, templates=templates, seed=seed, engine=engine, progress=progress
+        )
+        page = write_caption_report(opened, context_length=report.context_length) if report.captions.rows else None
     if as_json:
-        console.print_json(asdict(report))
+        console.print_json({**asdict(report), "report": page and str(page)})
         return
-    counts = report.counts
-    print(f"{report.records.rows:,} records. {_work(report.records)}")
+    matches = report.matches
+    print(f"{report.statements.rows:,} statements in the records. {_work(report.statements)}")
+    _print_exclusions(report.statements.exclusions)
+    print(f"{report.records.rows:,} records of examinations and planes. {_work(report.records)}")
     _print_exclusions(report.records.exclusions)
     print(
-        f"{counts.global_captions:,} captions of frames, {counts.region_captions:,} of regions.", _work(report.captions)
+        f"{matches.studies_with_record:,} of {matches.studies:,} examinations with images have a record; "
+        f"{matches.records_without_images:,} records have no images."
+    )
+    print(
+        f"{report.global_captions:,} captions of frames, {report.region_captions:,} of regions.", _work(report.captions)
     )
     _print_exclusions(report.captions.exclusions)
-    for count, what in (
-        (counts.records_unmatched, "records belong to no frame"),
-        (counts.records_in_conflict, "records date the pregnancy in two ways that disagree; the first was used"),
-    ):
-        if count:
-            print(f"  {count:,} {what}")
+    if page is not None:
+        print(f"Look at {page}")
     print(f"Next: sono-curate build {workspace} OUT")
+
+
+def _show_preview(workspace: Path, count: int, templates: str | None, seed: int | None, as_json: bool) -> None:
+    from sono.captioning.preview import preview
+    from sono.captioning.show import example_text
+    from sono.manifests.workspace import open_workspace
+
+    examples = preview(open_workspace(workspace), count, templates=templates, seed=seed)
+    if as_json:
+        console.print_json({"examples": [asdict(example) for example in examples]})
+        return
+    for example in examples:
+        console.print_text(example_text(example))
+
+
+def _show_trace(workspace: Path, caption_id: str, templates: str | None, as_json: bool) -> None:
+    from sono.captioning.show import trace_text
+    from sono.captioning.trace import trace
+    from sono.manifests.workspace import open_workspace
+
+    found = trace(open_workspace(workspace), caption_id, templates=templates)
+    if as_json:
+        console.print_json(asdict(found))
+    else:
+        console.print_text(trace_text(found))
 
 
 @app.command()

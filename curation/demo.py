@@ -119,7 +119,8 @@ def commands(layout: Layout, plan: Plan) -> Iterator[list[str]]:
     yield [curate, "qc", workspace, *workers]
     for center in CENTERS:
         yield [curate, "masks", "import", workspace, str(phantoms / "truth" / "masks" / center), *workers]
-    yield [curate, "caption", workspace, "--records", str(phantoms / "records" / "csv"), *workers]
+    records = str(phantoms / "records" / "csv")
+    yield [curate, "caption", workspace, "--records", records, "--templates", "paper", *workers]
     options = ["--max-side", str(MAX_SIDE_PX), "--holdout-center", HOLDOUT, "--allow-unchecked-text"]
     yield [curate, "build", workspace, dataset, *options, *workers]
     for seed in range(plan.runs):

@@ -196,7 +196,7 @@ FILE_FAULTS = {
 }
 EXAM_FAULTS = {
     "missing_record": "no record mentions the examination",
-    "conflicting_gestational_age": "the record's age by last menstrual period differs from its age by ultrasound",
+    "conflicting_gestational_age": "last menstrual period and due date contradict the record's age by ultrasound",
 }
 
 
@@ -274,10 +274,9 @@ def plan_exam(seed: int, index: int, vocabulary: Vocabulary) -> Exam:
     )
     fetus = draw_fetus(np.random.default_rng([seed, first, 3]), ga_days, frozenset(), _findings(random, ga_days))
     lmp = started.date() - timedelta(days=ga_days)
-    if "conflicting_gestational_age" in faults:
-        mistaken = int(random.choice([-1, 1]) * random.integers(21, 36))
-    else:
-        mistaken = int(random.integers(-3, 4))
+    conflicting = "conflicting_gestational_age" in faults
+    # more than 21 days, by which even a late scan may contradict the last menstrual period (ACOG Committee Opinion 700)
+    mistaken = int(random.choice([-1, 1]) * random.integers(22, 37) if conflicting else random.integers(-3, 4))
     record = ExamRecord(
         center=CENTERS[center],
         patient=patient,
@@ -287,7 +286,7 @@ def plan_exam(seed: int, index: int, vocabulary: Vocabulary) -> Exam:
         referring_physician=_name(person),
         sonographer=_name(random),
         lmp=lmp - timedelta(days=mistaken),
-        edd=lmp + timedelta(days=280),
+        edd=lmp + timedelta(days=280 - mistaken * conflicting),
         ga_days=ga_days,
         ga_days_by_lmp=ga_days + mistaken,
         biometry_mm=fetus.biometry_mm(),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,11 +16,10 @@ from sono.manifests.store import TableStore, write_atomically
 from sono.manifests.workspace import Workspace
 
 from . import pages
-from .pixels import ExcludedError, decode_png
 from .qc import REASONS, QcSection
+from .thumbnails import THUMBNAIL_PX, thumbnail
 
 _EXAMPLES = 12  # of accepted frames, and of each reason
-_THUMBNAIL_PX = 128  # so small that a line of burned-in text cannot be read
 _BINS = 40
 
 
@@ -61,7 +58,7 @@ def write_qc_report(workspace: Workspace) -> Path:
         exclusions=_exclusions(store),
         histograms=_histograms(metrics, section),
         examples=_examples(store),
-        thumbnail_px=_THUMBNAIL_PX,
+        thumbnail_px=THUMBNAIL_PX,
     )
     path = workspace.reports / "qc.html"
     write_atomically(path, lambda file: file.write(page.encode()))
@@ -158,20 +155,6 @@ def _examples(store: TableStore) -> list[tuple[str, list[Thumbnail]]]:
     pngs = {row["frame_id"]: row["png"] for row in images}
     groups: dict[str, list[Thumbnail]] = {}
     for row in chosen:
-        thumbnail = Thumbnail(row["frame_id"], row["verdict"], row["reasons"], _thumbnail(pngs[row["frame_id"]]))
-        groups.setdefault(row["group"], []).append(thumbnail)
+        shown = Thumbnail(row["frame_id"], row["verdict"], row["reasons"], thumbnail(pngs[row["frame_id"]]))
+        groups.setdefault(row["group"], []).append(shown)
     return list(groups.items())
-
-
-def _thumbnail(png: bytes) -> str:
-    try:
-        pixels = decode_png(png)
-    except ExcludedError:
-        pixels = np.zeros((_THUMBNAIL_PX, _THUMBNAIL_PX), np.uint8)
-    scale = _THUMBNAIL_PX / max(pixels.shape[:2])
-    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    bgr = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".png", bgr)
-    assert done
-    return base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -68,7 +68,7 @@ def _next(path: str, counts: Mapping[str, int], stale: Mapping[str, int], struct
     if not structures:
         return f"sono-curate masks import {path} DIR --structure S --format png"
     if not counts["captions"]:
-        return f"sono-curate caption {path} --records CSV"
+        return f"sono-curate caption {path} --records RECORDS"
     return f"sono-curate build {path} OUT"
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     import typer
+    from rich.text import Text
 
     from .stages import Progress
 
@@ -70,6 +71,13 @@ def _call(app: typer.Typer, program: str) -> None:
 
 def print_json(result: Mapping[str, object]) -> None:
     print(json.dumps(result, indent=2, default=str))
+
+
+def print_text(text: Text) -> None:
+    """Styled text: in colour on a terminal, plain where it goes into a file or another program."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(text)
 
 
 @contextlib.contextmanager

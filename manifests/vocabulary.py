@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -126,6 +127,12 @@ def load(override: Path | None = None) -> Vocabulary:
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{place}: {first['msg']}", where=where, fix="mend that entry") from error
     return _checked(content, where)
+
+
+def vocabulary_sha256(vocabulary: Vocabulary) -> str:
+    """Changes when anything in the vocabulary does."""
+    entries = (*vocabulary.planes.values(), *vocabulary.structures.values())
+    return hashlib.sha256("\n".join(entry.model_dump_json() for entry in entries).encode()).hexdigest()
 
 
 def normalise(text: str) -> str:

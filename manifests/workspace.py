@@ -17,7 +17,8 @@ from . import pseudonyms, vocabulary
 from .errors import UserError
 from .store import TableStore, exclusive, write_atomically
 
-SECTIONS = ("workspace", "vocabulary", "ingest", "qc")  # each has a model that reads it; any other is refused
+SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
+"""Each has a model that reads it; any other is refused."""
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -167,4 +168,8 @@ center = "center"
 
 [qc]
 # min_short_side_px = 128
+
+[caption]
+# templates = "en"        # or "paper", or a folder with templates of your own
+# context_length = 77     # of the text tower that will be trained; FetalCLIP's is 117
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from PIL import Image
 
 from sono.captioning.caption import CaptionReport, caption_workspace
 from sono.manifests import workspace as workspaces
-from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, TableSpec
+from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS, TableSpec
 from sono.manifests.stages import Progress, in_process
 from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
@@ -34,7 +35,13 @@ class Clinic:
     folder: Path
 
     def frame(
-        self, name: str, plane: str | None = "transthalamic", study: str | None = STUDY, patient: str = PATIENT
+        self,
+        name: str,
+        plane: str | None = "transthalamic",
+        study: str | None = STUDY,
+        patient: str = PATIENT,
+        accession: str | None = None,
+        date: datetime.date | None = None,
     ) -> dict[str, object]:
         keys = self.workspace.keys
         source_key = keys.source(name)
@@ -46,6 +53,8 @@ class Clinic:
             "crop": [0, 0, 8, 6],
             "patient_key": keys.patient(patient),
             "study_key": keys.study(study) if study else keys.only_study(keys.patient(patient)),
+            "accession_key": keys.accession(accession) if accession else None,
+            "study_day": keys.day(keys.patient(patient), date) if date else None,
             "source_key": source_key,
             "source_sha256": "0" * 64,
             "frame_index": 0,
@@ -85,10 +94,27 @@ class Clinic:
         return path
 
     def caption(
-        self, *records: Path, templates: Path | None = None, told: list[Progress] | None = None
+        self,
+        *records: Path,
+        mapping: str | None = None,
+        templates: str = "paper",
+        seed: int | None = None,
+        told: list[Progress] | None = None,
     ) -> CaptionReport:
         heard: list[Progress] = told if told is not None else []
-        return caption_workspace(self.workspace, records, templates=templates, engine=in_process, progress=heard.append)
+        file = None
+        if mapping is not None:
+            file = self.workspace.path.parent / "mapping.toml"
+            file.write_text(mapping, encoding="utf-8")
+        return caption_workspace(
+            self.workspace,
+            records,
+            mapping=file,
+            templates=templates,
+            seed=seed,
+            engine=in_process,
+            progress=heard.append,
+        )
 
     def rows(self, table: TableSpec) -> list[dict[str, object]]:
         found: list[dict[str, object]] = self.workspace.store.read_all(table).to_pylist()
@@ -100,13 +126,27 @@ class Clinic:
     def records(self) -> list[dict[str, object]]:
         return self.rows(RECORDS)
 
+    def said(self) -> list[tuple[object, ...]]:
+        """Fact, value, plane and field of every statement but identifiers' hashes."""
+        return [
+            (row["fact"], row["code"] if row["number"] is None else row["number"], row["plane"], row["field"])
+            for row in self.rows(STATEMENTS)
+            if row["fact"] != "identity"
+        ]
+
+    def configure(self, text: str) -> None:
+        """Write ``sono.toml`` anew."""
+        (self.workspace.path / "sono.toml").write_text(text, encoding="utf-8")
+        self.workspace.__dict__.clear()
+        self.workspace.__dict__["path"] = self.folder.parent / "workspace"
+
     def exclusions(self, stage: str) -> list[dict[str, object]]:
         return [row for row in self.rows(EXCLUSIONS) if row["stage"] == stage]
 
     def reasons(self, stage: str) -> list[object]:
         return [row["reason"] for row in self.exclusions(stage)]
 
-    def written(self, tables: Sequence[TableSpec] = (RECORDS, CAPTIONS, EXCLUSIONS)) -> dict[str, bytes]:
+    def written(self, tables: Sequence[TableSpec] = (STATEMENTS, RECORDS, CAPTIONS, EXCLUSIONS)) -> dict[str, bytes]:
         """Every file of the tables by its path within the workspace."""
         store = self.workspace.store
         paths = [path for table in tables for path in store.paths(table)]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.manifests.errors import UserError
-from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS
+from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, STATEMENTS
 from sono.manifests.stages import in_process
 
 HEADER = "patient_id,study_id,plane,ga_days,hc_mm,structures_seen"
@@ -27,49 +27,9 @@ def test_a_frame_and_its_region_get_the_papers_sentences(clinic):
         "A 21-week fetal ultrasound transthalamic plane. The segmentation highlights the head.",
         "A 21-week fetal ultrasound transthalamic plane. The segmentation highlights the thalami.",
     ]
-    assert (report.counts.global_captions, report.counts.region_captions) == (1, 2)
-    assert report.counts.frames_without == {}
-    assert report.counts.records_unmatched == 0
-
-
-def test_a_caption_row_says_what_it_was_made_from(clinic):
-    frame = clinic.frame("a")
-    clinic.frames("one", frame)
-    clinic.regions("one", clinic.region(frame, "head"))
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,,175,"))
-    whole, region = sorted(clinic.rows(CAPTIONS), key=lambda row: row["region_id"] or "")
-    assert json.loads(whole["facts"]) == {
-        "ga": {"value": 20, "source": "records.hc_mm via hadlock_1984_hc"},
-        "plane": {"value": "transthalamic", "source": "frames.plane"},
-        "anatomies": {"value": ["head"], "source": "regions"},
-    }
-    assert json.loads(region["facts"])["structure"] == {"value": "head", "source": "regions.structure"}
-    assert whole["template"] == "global"
-    assert region["template"] == "region"
-    assert whole["region_id"] is None
-    assert region["frame_id"] == whole["frame_id"] == frame["frame_id"]
-    assert whole["tokens"] is None
-    assert whole["dropped"] == []
-    assert whole["caption_id"] == clinic.workspace.keys.content(f"caption/{frame['frame_id']}//global")
-
-
-def test_every_part_of_frames_has_the_captions_part_of_its_name(clinic):
-    clinic.frames("one", clinic.frame("a"))
-    clinic.frames("two", clinic.frame("b"))
-    clinic.frames("empty")
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
-    assert list(clinic.workspace.store.parts(CAPTIONS)) == ["empty", "one", "two"]
-
-
-def test_captions_of_frames_that_are_gone_go_too(clinic):
-    clinic.frames("one", clinic.frame("a"))
-    clinic.frames("two", clinic.frame("b", plane=None))
-    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
-    clinic.caption(records)
-    clinic.workspace.store.remove(FRAMES, "two", "ingest")
-    report = clinic.caption(records)
-    assert report.captions.removed == 1
-    assert clinic.reasons("caption") == []
+    assert (report.global_captions, report.region_captions) == (1, 2)
+    assert report.captions.exclusions == {}
+    assert report.matches.records_without_images == 0
 
 
 def test_only_accepted_and_edited_regions_count(clinic):
@@ -78,7 +38,7 @@ def test_only_accepted_and_edited_regions_count(clinic):
     statuses = {"head": "proposed", "thalami": "rejected", "falx": "accepted"}
     clinic.regions("one", *[clinic.region(frame, structure, status) for structure, status in statuses.items()])
     report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
-    assert report.counts.region_captions == 1
+    assert report.region_captions == 1
     assert any("showing midline falx." in text for text in clinic.texts())
 
 
@@ -86,39 +46,13 @@ def test_without_evidence_the_planes_own_structures_stand(clinic):
     clinic.frames("one", clinic.frame("a", plane="femur"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     assert clinic.texts() == ["A 21-week fetal ultrasound image of femur plane showing femur, thigh."]
-    assert json.loads(clinic.rows(CAPTIONS)[0]["facts"])["anatomies"]["source"] == "planes.toml"
-
-
-def test_structures_seen_join_the_outlined_ones_in_the_planes_priority(clinic):
-    frame = clinic.frame("a")
-    clinic.frames("one", frame)
-    clinic.regions("one", clinic.region(frame, "cavum_septi_pellucidi"))
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,transthalamic,150,,Thalamus; skull;stomach"))
-    whole = next(row for row in clinic.rows(CAPTIONS) if row["region_id"] is None)
-    assert whole["text"].endswith("showing head, thalami, cavum septi pellucidi, stomach.")
-    assert json.loads(whole["facts"])["anatomies"]["source"] == "regions and records.structures_seen"
+    assert json.loads(clinic.rows(CAPTIONS)[0]["facts"])["structures"]["source"] == "planes.toml"
 
 
 def test_a_record_about_the_study_lends_only_structures_of_the_plane(clinic):
     clinic.frames("one", clinic.frame("a"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,thalami;stomach;femur"))
     assert clinic.texts() == ["A 21-week fetal ultrasound image of transthalamic plane showing thalami."]
-
-
-def test_a_record_about_the_plane_wins_over_one_about_the_study(clinic):
-    clinic.frames("one", clinic.frame("a"), clinic.frame("b", plane="femur"))
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,", "PAT-1,1.2.840.1,TT,160,,head"))
-    assert sorted(clinic.texts()) == [
-        "A 21-week fetal ultrasound image of femur plane showing femur, thigh.",
-        "A 22-week fetal ultrasound image of transthalamic plane showing head.",
-    ]
-
-
-def test_a_plane_without_an_age_takes_its_studys(clinic):
-    clinic.frames("one", clinic.frame("a"))
-    report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,", "PAT-1,1.2.840.1,TT,,,head"))
-    assert clinic.texts() == ["A 21-week fetal ultrasound image of transthalamic plane showing head."]
-    assert report.records.rows == 2
 
 
 def test_a_patient_with_one_study_needs_no_study_id(clinic):
@@ -141,33 +75,11 @@ def test_frames_that_ingest_keyed_find_their_records(clinic, tmp_path):
     metadata.write_text("file,patient_id,study_id,plane\na.png,P,,TT\nb.png,P,S1,FL\n")
     ingest(clinic.workspace, [source], engine=in_process, metadata=metadata)
     report = clinic.caption(clinic.csv("patient_id,study_id,ga_days", "P,,150", "P,S1,160"))
-    assert report.counts.records_unmatched == 0
+    assert report.matches.records_without_images == 0
     assert sorted(text[:50] for text in clinic.texts()) == [
         "A 21-week fetal ultrasound image of transthalamic ",
         "A 22-week fetal ultrasound image of femur plane sh",
     ]
-
-
-def test_frames_without_a_caption_stand_among_the_exclusions(clinic):
-    clinic.frames(
-        "one",
-        clinic.frame("a", plane=None),
-        clinic.frame("b", plane="no_such_plane"),
-        clinic.frame("c", study="9.9"),
-        clinic.frame("d", study="8.8"),
-    )
-    report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,", "PAT-1,8.8,,,,", "PAT-1,7.7,,150,,"))
-    keys = clinic.workspace.keys
-    found = {(row["source_key"], row["reason"], row["frame_index"]) for row in clinic.exclusions("caption")}
-    assert found == {
-        (keys.source("a"), "plane_unknown", 0),
-        (keys.source("b"), "plane_unknown", 0),
-        (keys.source("c"), "no_record", 0),
-        (keys.source("d"), "no_gestational_age", 0),
-    }
-    assert report.counts.frames_without == {"plane_unknown": 2, "no_record": 1, "no_gestational_age": 1}
-    assert report.counts.records_unmatched == 1  # 7.7; 1.2.840.1 has frames, though they get no caption
-    assert report.counts.global_captions == 0
 
 
 def test_a_region_of_an_unknown_structure_is_excluded_and_its_frame_captioned(clinic):
@@ -176,14 +88,14 @@ def test_a_region_of_an_unknown_structure_is_excluded_and_its_frame_captioned(cl
     clinic.regions("one", clinic.region(frame, "gizzard"), clinic.region(frame, "head"))
     report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     assert clinic.reasons("caption") == ["structure_unknown"]
-    assert (report.counts.global_captions, report.counts.region_captions) == (1, 1)
+    assert (report.global_captions, report.region_captions) == (1, 1)
 
 
 def test_a_frame_of_another_patient_than_its_record_is_left_out(clinic):
     clinic.frames("one", clinic.frame("a", patient="PAT-2"), clinic.frame("b"), clinic.frame("c"))
     report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
-    assert report.counts.frames_without == {"another_patient": 1}
-    assert report.counts.global_captions == 2
+    assert report.captions.exclusions == {"another_patient": 1}
+    assert report.global_captions == 2
 
 
 def test_a_study_that_stands_for_an_unnamed_patient_is_no_contradiction(clinic):
@@ -191,33 +103,7 @@ def test_a_study_that_stands_for_an_unnamed_patient_is_no_contradiction(clinic):
     frame = clinic.frame("a")
     frame["patient_key"] = keys.patient_of_study(str(frame["study_key"]))
     clinic.frames("one", frame)
-    assert clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")).counts.global_captions == 1
-
-
-def test_running_again_computes_nothing(clinic):
-    frame = clinic.frame("a")
-    clinic.frames("one", frame)
-    clinic.frames("two", clinic.frame("b", plane="femur"))
-    clinic.regions("one", clinic.region(frame, "head"))
-    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,", "PAT-1,1.2.840.1,xyzzy,150,,")
-    first = clinic.caption(records)
-    before = clinic.written()
-    again = clinic.caption(records)
-    assert (first.records.computed, first.captions.computed) == (1, 2)
-    assert (again.records.computed, again.captions.computed) == (0, 0)
-    assert (again.records.up_to_date, again.captions.up_to_date) == (1, 2)
-    assert again.counts == first.counts
-    assert clinic.written() == before
-
-
-def test_a_changed_record_makes_only_its_frames_part_stale(clinic):
-    clinic.frames("one", clinic.frame("a", study="1.1"))
-    clinic.frames("two", clinic.frame("b", study="2.2", patient="PAT-2"))
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.1,,150,,", "PAT-2,2.2,,150,,"))
-    report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.1,,150,,", "PAT-2,2.2,,157,,"))
-    assert (report.captions.computed, report.captions.up_to_date) == (1, 1)
-    assert sorted(text.split("-week")[0] for text in clinic.texts()) == ["A 21", "A 22"]
-    assert len(clinic.records()) == 2
+    assert clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")).global_captions == 1
 
 
 def test_captions_stand_in_the_order_of_frames_then_of_region_keys(clinic):
@@ -232,19 +118,26 @@ def test_captions_stand_in_the_order_of_frames_then_of_region_keys(clinic):
     assert len(set(regions)) == 3
 
 
-@pytest.mark.parametrize("name", ["global", "region"])
-def test_either_changed_template_makes_captions_stale(clinic, tmp_path, name):
-    from importlib import resources
+def own_pack(folder: Path, whole: str, region: str = "{{ structure }} in {{ plane }}") -> str:
+    for kind, text in (("global", whole), ("region", region)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        (folder / kind / "own.jinja").write_text(text)
+    (folder / "pack.toml").write_text('language = "en"\n')
+    return str(folder)
 
+
+def test_a_template_of_ones_own_writes_the_captions(clinic, tmp_path):
     clinic.frames("one", clinic.frame("a"))
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
     clinic.caption(records)
-    for template in ("global", "region"):
-        text = resources.files("sono.captioning").joinpath("templates", f"{template}.jinja").read_text()
-        changed = text.replace("ultrasound", "sonographic") if template == name else text
-        (tmp_path / f"{template}.jinja").write_text(changed)
-    assert clinic.caption(records, templates=tmp_path).captions.computed == 1
-    assert clinic.caption(records, templates=tmp_path).captions.computed == 0
+    pack = own_pack(tmp_path / "pack", "{{ plane }} at {{ ga }} weeks: {{ structures | first }}")
+    report = clinic.caption(records, templates=pack)
+    assert (report.statements.computed, report.records.computed, report.captions.computed) == (0, 0, 1)
+    assert clinic.texts() == ["Transthalamic at 21 weeks: head"]
+    assert clinic.rows(CAPTIONS)[0]["template"] == "global/own"
+    assert clinic.caption(records, templates=pack).captions.computed == 0
+    own_pack(tmp_path / "pack", "{{ plane }} at {{ ga }} weeks: {{ structures | first }}", "{{ structure }}")
+    assert clinic.caption(records, templates=pack).captions.computed == 1
 
 
 def test_a_changed_vocabulary_makes_captions_stale(clinic):
@@ -264,20 +157,6 @@ def test_a_changed_vocabulary_makes_captions_stale(clinic):
     assert "both thalami" in changed.texts()[0]
 
 
-def test_a_template_of_ones_own_writes_the_captions(clinic, tmp_path):
-    clinic.frames("one", clinic.frame("a"))
-    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
-    clinic.caption(records)
-    templates = tmp_path / "templates"
-    templates.mkdir()
-    (templates / "global.jinja").write_text("{{ plane }} at {{ ga }} weeks: {{ anatomies | first }}\n")
-    (templates / "region.jinja").write_text("{{ structure }} in {{ plane }}\n")
-    report = clinic.caption(records, templates=templates)
-    assert report.captions.computed == 1
-    assert clinic.texts() == ["transthalamic at 21 weeks: head"]
-    assert report.records.computed == 0
-
-
 def test_the_same_input_gives_the_same_bytes(clinic):
     frame = clinic.frame("a")
     clinic.frames("one", frame, clinic.frame("b", plane=None))
@@ -285,10 +164,10 @@ def test_the_same_input_gives_the_same_bytes(clinic):
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,175,", "PAT-1,1.2.840.1,xyzzy,150,,")
     clinic.caption(records)
     first = clinic.written()
-    for table in (RECORDS, CAPTIONS, EXCLUSIONS):
+    for table in (STATEMENTS, RECORDS, CAPTIONS, EXCLUSIONS):
         shutil.rmtree(clinic.workspace.store.folder(table), ignore_errors=True)
     clinic.caption(records)
-    assert len(first) == 4
+    assert len(first) == 5  # two of exclusions
     assert clinic.written() == first
 
 
@@ -304,7 +183,7 @@ def test_pixels_are_not_read(clinic):
     path.write_bytes(content)
     with pytest.raises(OSError, match="page header"):
         pq.read_table(path, partitioning=None)
-    assert clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")).counts.global_captions == 1
+    assert clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")).global_captions == 1
 
 
 def test_without_frames_or_records_nothing_is_written(clinic):
@@ -315,18 +194,6 @@ def test_without_frames_or_records_nothing_is_written(clinic):
     with pytest.raises(UserError, match="no records were named"):
         clinic.caption()
     assert clinic.written() == {}
-
-
-def test_progress_is_told_for_both_stages(clinic):
-    clinic.frames("one", clinic.frame("a"))
-    told = []
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"), told=told)
-    assert [(step.stage, step.parts_done, step.parts_total) for step in told] == [
-        ("records", 0, 1),
-        ("records", 1, 1),
-        ("caption", 0, 1),
-        ("caption", 1, 1),
-    ]
 
 
 def test_tasks_travel_to_other_processes(clinic):
@@ -352,3 +219,200 @@ def test_several_files_and_a_folder_of_them(clinic):
     assert len(texts) == 2
     clinic.caption(Path(clinic.folder))
     assert clinic.texts() == texts
+
+
+def test_a_caption_row_says_what_it_was_made_from(clinic):
+    frame = clinic.frame("a")
+    clinic.frames("one", frame)
+    clinic.regions("one", clinic.region(frame, "head"))
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,,175,", "PAT-1,1.2.840.1,TT,,,thalami"))
+    whole, region = sorted(clinic.rows(CAPTIONS), key=lambda row: row["region_id"] or "")
+    age = {"value": 140, "source": "column hc_mm via hadlock_1984_hc"}
+    shared = {
+        "plane": {"value": "transthalamic", "source": "frames.plane"},
+        "ga_days": age,
+        "trimester": {"value": 2, "source": age["source"]},
+    }
+    assert json.loads(whole["facts"]) == shared | {"structures": {"value": ["head"], "source": "regions"}}
+    assert json.loads(region["facts"]) == shared | {"structure": {"value": "head", "source": "regions"}}
+    assert (whole["template"], region["template"]) == ("global/paper", "region/paper")
+    assert whole["region_id"] is None
+    assert region["frame_id"] == whole["frame_id"] == frame["frame_id"]
+    assert (whole["tokens"], region["tokens"]) == (18, 21)  # open_clip's tokenizer says the same
+    assert whole["dropped"] == []
+
+
+@pytest.mark.parametrize(
+    ("regions", "recorded", "expected", "source"),
+    [
+        (["cavum_septi_pellucidi", "head"], "thalami", "head, cavum septi pellucidi", "regions"),
+        ([], "Thalamus; skull;stomach", "head, thalami, stomach", "column structures_seen"),
+        ([], "", "head, thalami, cavum septi pellucidi", "planes.toml"),
+    ],
+)
+def test_structures_are_outlined_else_recorded_else_the_planes_own(clinic, regions, recorded, expected, source):
+    frame = clinic.frame("a")
+    clinic.frames("one", frame)
+    clinic.regions("one", *[clinic.region(frame, structure) for structure in regions])
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,", f"PAT-1,1.2.840.1,TT,,,{recorded}"))
+    whole = next(row for row in clinic.rows(CAPTIONS) if row["region_id"] is None)
+    assert f" showing {expected}" in whole["text"]
+    assert json.loads(whole["facts"])["structures"]["source"] == source
+
+
+def test_frames_without_a_caption_stand_among_the_exclusions(clinic):
+    clinic.frames(
+        "one",
+        clinic.frame("a", plane=None),
+        clinic.frame("b", plane="no_such_plane"),
+        clinic.frame("c", study="9.9"),
+        clinic.frame("d", study="8.8"),
+        clinic.frame("e", study="6.6"),
+    )
+    lines = ["PAT-1,1.2.840.1,,150,,", "PAT-1,8.8,,,,head", "PAT-1,7.7,,150,,", "PAT-1,6.6,,150,,", "PAT-1,6.6,,180,,"]
+    report = clinic.caption(clinic.csv(HEADER, *lines))
+    keys = clinic.workspace.keys
+    found = {(row["source_key"], row["reason"], row["frame_index"]) for row in clinic.exclusions("caption")}
+    assert found == {
+        (keys.source("a"), "plane_unknown", 0),
+        (keys.source("b"), "plane_unknown", 0),
+        (keys.source("c"), "no_record", 0),
+        (keys.source("d"), "no_gestational_age", 0),
+        (keys.source("e"), "gestational_age_conflict", 0),
+    }
+    assert report.captions.exclusions == {
+        "plane_unknown": 2,
+        "no_record": 1,
+        "no_gestational_age": 1,
+        "gestational_age_conflict": 1,
+    }
+    assert (report.matches.studies, report.matches.studies_with_record) == (4, 3)
+    assert report.matches.records_without_images == 1
+    assert report.global_captions == 0
+
+
+def test_frames_without_an_age_get_captions_from_a_pack_that_needs_none(clinic, tmp_path):
+    clinic.frames("one", clinic.frame("a"), clinic.frame("b", study="9.9"))
+    folder = tmp_path / "pack"
+    pack = own_pack(folder, "{{ plane }} at {{ ga }} weeks")
+    (folder / "global" / "undated.jinja").write_text("{{ plane }} of unknown age")
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"), templates=pack)
+    by_frame = {row["frame_id"]: row["text"] for row in clinic.rows(CAPTIONS)}
+    keys = clinic.workspace.keys
+    assert by_frame[keys.frame(keys.source("b"), 0)] == "Transthalamic of unknown age"
+
+
+def test_running_again_computes_nothing(clinic):
+    frame = clinic.frame("a")
+    clinic.frames("one", frame)
+    clinic.frames("two", clinic.frame("b", plane="femur"))
+    clinic.regions("one", clinic.region(frame, "head"))
+    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,", "PAT-1,1.2.840.1,xyzzy,150,,")
+    first = clinic.caption(records)
+    before = clinic.written()
+    again = clinic.caption(records)
+    for stage in ("statements", "records", "captions"):
+        assert getattr(first, stage).computed == getattr(again, stage).up_to_date == 1
+        assert getattr(again, stage).computed == 0
+    assert again.matches == first.matches
+    assert clinic.written() == before
+
+
+def test_only_what_a_changed_record_is_about_is_written_again(clinic, monkeypatch):
+    monkeypatch.setattr("sono.captioning.settle._EXAMS_A_PART", 1)
+    monkeypatch.setattr("sono.captioning.join._PARTS_MEAN", 1)
+    for number in range(8):
+        clinic.frames(f"part{number}", clinic.frame(f"frame{number}", study=f"{number}", patient=f"P{number}"))
+    clinic.caption(clinic.csv(HEADER, *[f"P{number},{number},,150,," for number in range(8)]))
+    changed = [f"P{number},{number},,{157 if number == 3 else 150},," for number in range(8)]
+    report = clinic.caption(clinic.csv(HEADER, *changed))
+    assert (report.captions.computed, report.captions.up_to_date) == (1, 7)
+    assert report.records.computed == 1
+    assert report.records.up_to_date >= 2
+    assert sorted(text.split("-week")[0] for text in clinic.texts()) == ["A 21"] * 7 + ["A 22"]
+
+
+def test_captions_of_frames_that_are_gone_go_too(clinic, monkeypatch):
+    monkeypatch.setattr("sono.captioning.join._PARTS_MEAN", 1)
+    clinic.frames("one", clinic.frame("a"))
+    clinic.frames("two", clinic.frame("b", plane=None))
+    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
+    clinic.caption(records)
+    clinic.workspace.store.remove(FRAMES, "two", "ingest")
+    report = clinic.caption(records)
+    assert report.captions.removed == 1
+    assert clinic.reasons("caption") == []
+
+
+def test_progress_is_told_for_every_stage(clinic):
+    clinic.frames("one", clinic.frame("a"))
+    told = []
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"), told=told)
+    assert [(step.stage, step.parts_done, step.parts_total) for step in told] == [
+        (stage, done, 1) for stage in ("statements", "records", "caption") for done in (0, 1)
+    ]
+
+
+def test_the_seed_decides_which_sentence_a_frame_gets(clinic):
+    clinic.frames("one", *[clinic.frame(f"frame {number}") for number in range(60)])
+    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
+
+    def texts(seed):
+        clinic.caption(records, templates="en", seed=seed)
+        return clinic.texts()
+
+    first, other, again = texts(0), texts(1), texts(0)
+    assert first == again != other
+    assert len(set(first)) >= 5
+    assert len({text.split()[0] for text in first}) >= 3  # the first words differ, too
+    counts = [first.count(text) for text in set(first)]
+    assert max(counts) < 25
+
+
+def test_a_caption_with_a_word_of_the_patients_name_is_refused(clinic, tmp_path):
+    clinic.frames("one", clinic.frame("a"), clinic.frame("b", study="2.2", patient="PAT-2"))
+    lines = ['PAT-1,1.2.840.1,150,"Mustermann, Zaphodine"', "PAT-2,2.2,150,Else Anders"]
+    pack = own_pack(tmp_path / "pack", "{{ plane }} of Zaphodine at {{ ga }} weeks")
+    report = clinic.caption(clinic.csv("patient_id,study_id,ga_days,name", *lines), templates=pack)
+    assert report.captions.exclusions == {"identity_in_caption": 1}
+    assert len(clinic.texts()) == 1
+
+
+def test_a_caption_leads_back_to_the_lines_of_the_records(clinic):
+    from sono.captioning.show import trace_text
+    from sono.captioning.trace import trace
+
+    frame = clinic.frame("a")
+    clinic.frames("one", frame, clinic.frame("b"))
+    clinic.regions("one", clinic.region(frame, "head"))
+    lines = ["PAT-1,1.2.840.1,,150,,", "PAT-1,1.2.840.1,TT,,,thalami", "PAT-1,1.2.840.1,FL,,,femur"]
+    clinic.caption(clinic.csv(HEADER, *lines))
+    for row in clinic.rows(CAPTIONS):
+        found = trace(clinic.workspace, row["caption_id"])
+        assert (found.text, found.caption_id) == (row["text"], row["caption_id"])
+        age = next(fact for fact in found.facts if fact.name == "ga_days")
+        assert [(said.place, said.value) for said in age.statements] == [("line 2 of records file 1", 150)]
+        assert "line 2 of records file 1, column ga_days: ga_days 150" in trace_text(found).plain
+        assert found.template_text.startswith("{{ article }} {{ ga }}-week fetal ultrasound")
+    whole = trace(clinic.workspace, next(r["caption_id"] for r in clinic.rows(CAPTIONS) if r["region_id"] is None))
+    shown = next(fact for fact in whole.facts if fact.name == "structures")
+    assert [said.value for said in shown.statements] == ["thalami"]
+    with pytest.raises(UserError, match="no caption has this id"):
+        trace(clinic.workspace, "abc")
+
+
+def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
+    from sono.captioning.preview import preview
+    from sono.captioning.show import example_text
+
+    clinic.frames("one", *[clinic.frame(f"{plane}", plane) for plane in ("transthalamic", "femur", "nt")])
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
+    before = clinic.written()
+    examples = preview(clinic.workspace, 3, templates="en")
+    assert len({example.facts["plane"]["value"] for example in examples}) >= 2
+    assert len({example.template for example in examples}) >= 2
+    assert clinic.written() == before
+    text = example_text(examples[0])
+    assert "from column ga_days" in text.plain
+    week = text.plain.index("21")
+    assert any(span.start <= week < span.end and "yellow" in str(span.style) for span in text.spans)

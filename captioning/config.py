@@ -1,0 +1,76 @@
+"""``[caption]`` of ``sono.toml``, and what it makes of itself: how records are read and captions are written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sono.manifests.errors import UserError
+from sono.manifests.workspace import Workspace
+
+from .free_text import RuleBasedProse
+from .language_model import LanguageModelSection, ModelProse
+from .packs import load_pack
+from .sentences import Budget, Writer
+from .statements import Prose, Reading
+
+ANSWERS_FILE = "language_model.sqlite"
+
+
+class CaptionSection(BaseModel):
+    """``[caption]`` of ``sono.toml``.
+
+    Attributes:
+        templates: a packaged pack's name, or a folder relative to the workspace.
+        seed: decides which of a pack's sentences a frame gets.
+        tokenizer: ``clip``, or a Hugging Face ``tokenizer.json`` relative to the workspace.
+        context_length: tokens that the model reads, with start and end: 77 of CLIP, 117 of FetalCLIP.
+        patient_system: the FHIR identifier system whose values are the PatientID of the images.
+        text: what becomes of prose: ignored, read by rules, or by a language model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    templates: str = "en"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    tokenizer: str = "clip"
+    context_length: Annotated[int, Field(ge=16, le=4096)] = 77
+    patient_system: str | None = None
+    text: Literal["ignore", "rules", "model"] = "ignore"
+    language_model: LanguageModelSection | None = None
+
+
+def load_section(workspace: Workspace) -> CaptionSection:
+    """The section, if it says everything it needs.
+
+    Raises:
+        UserError: an unknown or impossible value, or a language model is to be used and none is named.
+    """
+    section = workspace.section("caption", CaptionSection)
+    if section.text == "model" and section.language_model is None:
+        raise UserError(
+            'caption.text is "model" and no model is named',
+            where=str(workspace.path / "sono.toml"),
+            fix="add [caption.language_model] with base_url and model",
+        )
+    return section
+
+
+def reading_of(workspace: Workspace, section: CaptionSection) -> Reading:
+    """How the workspace's records are read."""
+    return Reading(workspace.keys, workspace.vocabulary, _prose(workspace, section), section.patient_system)
+
+
+def writer_of(workspace: Workspace, section: CaptionSection, templates: str | None = None) -> Writer:
+    """Writes the workspace's sentences; ``templates`` takes the place of the section's."""
+    pack = load_pack(templates or section.templates, workspace.vocabulary, None if templates else workspace.path)
+    return Writer(pack, workspace.vocabulary, Budget(section.tokenizer, section.context_length, workspace.path))
+
+
+def _prose(workspace: Workspace, section: CaptionSection) -> Prose | None:
+    if section.text == "rules":
+        return RuleBasedProse(workspace.vocabulary)
+    if section.text == "model" and section.language_model is not None:
+        return ModelProse(section.language_model, workspace.vocabulary, workspace.path / ANSWERS_FILE)
+    return None

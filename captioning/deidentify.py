@@ -1,0 +1,125 @@
+"""Report prose made fit to leave the machine: allow-listed words, ages and lengths stay, tags stand for the rest.
+
+The words are those of ``report_words.txt`` and of the vocabulary's names. Such a word goes too where it is a part of a
+name that is known, or stands behind a title or beside a caret.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from importlib import resources
+
+from sono.manifests.vocabulary import Vocabulary
+
+from .free_text import RuleBasedProse, numbers
+from .prose_clauses import normalised
+
+_DAY_PATTERN = r"[0-9]{1,4}\s?[./-]\s?[0-9]{1,2}\s?[./-]\s?[0-9]{2,4}|[0-9]{1,2}[./][0-9]{2,4}(?!\s*(?:mm|cm|weeks?))"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\b"
+)
+_PRIVATE = {  # in the order in which they are looked for
+    "[EMAIL]": re.compile(r"\S{1,80}@\S{1,80}"),
+    "[URL]": re.compile(r"\b(?:https?://|www\.)\S+", re.I),
+    "[DATE]": re.compile(
+        rf"\b(?:{_DAY_PATTERN})\b|\b[0-9]{{1,2}}(?:st|nd|rd|th)?[\s./-]*(?:of\s+)?{_MONTH}\b[\s,./-]*[0-9]{{0,4}}"
+        rf"|\b{_MONTH}[\s.]*[0-9]{{1,2}}(?:st|nd|rd|th)?\b[\s,]*(?:[0-9]{{4}}\b)?|\b[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9]{{2}})?\b",
+        re.I,
+    ),
+    "[PHONE]": re.compile(r"\+?\(?[0-9][0-9()]*(?:[ ./-]+\(?[0-9]{2,}\)?){2,}(?!\s*(?:mm|cm))|\+[0-9]{6,}"),
+    "[ID]": re.compile(r"\b[\w-]{0,60}[0-9]{4,}[\w-]{0,60}|[0-9]{4,}"),
+    "[NAME]": re.compile(
+        r"\b(?i:dr|mr|mrs|ms|miss|prof|professor|doctor|sir|nurse|sister|midwife|sonographer|technician|radiologist)\b\.?:?"
+        r"[ \t]+[A-Z][\w.'’-]*(?:[ \t]+[A-Z][\w.'’-]*){0,3}|[^\s,;:]{0,80}\^[^\s,;:]{0,80}"
+    ),
+}
+_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|[0-9]+(?:[.,][0-9]+)*|\s|.", re.DOTALL)
+_PUNCTUATION = frozenset(".,;:()/+-=%<>?!~")
+
+
+def deidentify(text: str, names: Sequence[str], vocabulary: Vocabulary) -> str:
+    """The text in lower case with nothing in it but allow-listed words, ages and lengths; for the rest stand tags.
+
+    Args:
+        names: names and identifiers, replaced whole and by parts, whatever their case and diacritics.
+    """
+    held = _Held()
+    folded = _folded(text)
+    for name in names:
+        parts = re.findall(r"[^\W_]+", _folded(name))
+        tag = "[ID]" if any(letter.isdigit() for letter in name) else "[NAME]"
+        wholes = [r"[\W_]*".join(map(re.escape, parts))] if len("".join(parts)) > 2 else []
+        single = [re.escape(part) for part in parts if len(part) > (2 if part.isdigit() else 1)]
+        for pattern in (*wholes, *single):
+            held.take(re.finditer(rf"(?<![^\W_]){pattern}(?![^\W_])", folded), tag)
+    for tag, private in _PRIVATE.items():
+        if tag == "[PHONE]":
+            held.keep(numbers(normalised(text)), normalised(text))
+        held.take(private.finditer(text), tag)
+    named = RuleBasedProse(vocabulary).mentions(normalised(text), "structures_seen")
+    held.keep(
+        [(span.start, span.end) for span in named if re.search("[0-9]", normalised(text)[span.start : span.end])],
+        normalised(text),
+    )
+    words, lower_only = _allowed_words(vocabulary)
+    written: list[str] = []
+    position = 0
+    for start, end, instead in [*held.in_order(), (len(text), len(text), "")]:
+        written.extend(_allowed(token[0], words, lower_only) for token in _TOKEN.finditer(text, position, start))
+        written.append(instead)
+        position = end
+    return re.sub(r"[^\S\n]+", " ", "".join(written)).strip()
+
+
+class _Held:
+    """Places of a text that are decided, first come first served."""
+
+    def __init__(self) -> None:
+        self._places: list[tuple[int, int, str]] = []
+
+    def take(self, matches: Iterator[re.Match[str]], tag: str) -> None:
+        for match in matches:
+            self._add(match.start(), match.end(), tag)
+
+    def keep(self, spans: Sequence[tuple[int, int]], text: str) -> None:
+        for start, end in spans:
+            self._add(start, end, text[start:end])
+
+    def in_order(self) -> list[tuple[int, int, str]]:
+        return sorted(self._places)
+
+    def _add(self, start: int, end: int, instead: str) -> None:
+        if start < end and all(end <= first or last <= start for first, last, _ in self._places):
+            self._places.append((start, end, instead))
+
+
+def _allowed(token: str, words: frozenset[str], lower_only: frozenset[str]) -> str:
+    if token.isspace():
+        return "\n" if token == "\n" else " "
+    if token[0].isalpha():
+        plain = normalised(token)
+        return plain if plain in words or (plain in lower_only and token.islower()) else "[WORD]"
+    if token[0].isdigit():
+        return "[NUMBER]"
+    return token if token in _PUNCTUATION else " "
+
+
+def _allowed_words(vocabulary: Vocabulary) -> tuple[frozenset[str], frozenset[str]]:
+    """Words that may leave, and those that may only in lower case because people are called so."""
+    text = resources.files(__package__).joinpath("report_words.txt").read_text(encoding="ascii")
+    listed = [word for line in text.splitlines() if not line.startswith("#") for word in line.split()]
+    structures = [name for entry in vocabulary.structures.values() for name in (entry.name, *entry.synonyms)]
+    planes = [name for entry in vocabulary.planes.values() for name in (entry.name, *entry.synonyms)]
+    named = " ".join([*structures, *planes]).lower()
+    lower_only = frozenset(word[:-1] for word in listed if word.endswith("*"))
+    words = frozenset(word for word in listed if not word.endswith("*")) | frozenset(re.findall(r"[a-z]{2,}", named))
+    return words - lower_only, lower_only
+
+
+def _folded(text: str) -> str:
+    """Lower case without diacritics; as long as ``text``."""
+    letters = (unicodedata.normalize("NFKD", letter)[0] for letter in text)
+    return normalised("".join(letters))

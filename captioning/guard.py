@@ -1,0 +1,175 @@
+"""The last doors before a sentence is stored: what its words and numbers may be, and whom it must not name.
+
+Both fail closed: a sentence passes because everything in it is known, not because nothing in it looks wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from sono.manifests.pseudonyms import Pseudonymizer
+
+MAX_CHARACTERS = 2_000
+"""No sentence is longer; a model sees a tenth of it."""
+
+_CACHED_TEXTS = 100_000
+_PUNCTUATION = frozenset(" ,.;:!?()'’\"“”„«»-–—/&%+±،؛，。、；：（）「」・·\u00a0\u202f\u3000")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_WORD = re.compile(r"[^\W\d_]+")
+_ADDRESS = re.compile(r"\w\.\w")
+_IDENTITY_WORDS = (re.compile(r"\w+"), re.compile(r"[^\W_]+"), _WORD)
+_LONGEST_UNSPACED_NAME = 6
+
+_MONTHS = (  # they make dates of what stands beside them
+    "january february march april may june july august september october november december "
+    "jan feb mar apr jun jul aug sep sept oct nov dec "
+    "januar jänner februar märz mai juni juli oktober dezember "
+    "janvier février mars avril juin juillet août septembre octobre novembre décembre "
+    "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre "
+    "gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre "
+    "janeiro fevereiro março maio junho julho setembro outubro novembro dezembro "
+    "januari februari maart mei augustus"
+)
+_NOT_IN_WORDING = frozenset((*_MONTHS.split(), "http", "https", "www"))
+
+
+class RefusedError(Exception):
+    """A sentence that must not be stored.
+
+    Attributes:
+        reason: a short code.
+        text: fixed words of ours that continue "the sentence ".
+        line: of the template, where it is known.
+    """
+
+    def __init__(self, reason: str, text: str, line: int | None = None) -> None:
+        super().__init__(reason, text, line)
+        self.reason, self.text, self.line = reason, text, line
+
+    def __str__(self) -> str:
+        return f"the sentence {self.text}"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The words (case-folded) and the other characters that a template's sentences are made of."""
+
+    words: frozenset[str]
+    marks: frozenset[str]
+
+
+def wording(texts: Iterable[str]) -> Wording:
+    """Of a template's own text and the names that it can be given."""
+    joined = " ".join(texts)
+    return Wording(_words(joined), frozenset(_WORD.sub("", joined)) | {" "})
+
+
+def wording_fault(text: str) -> str | None:
+    """Why ``text`` can be neither a template's own text nor a name; continues "it "."""
+    if any(unicodedata.category(character).startswith("N") for character in text):
+        return "holds a number, but every number must be a fact's; write it as a word"
+    if _words(unicodedata.normalize("NFC", text)) & _NOT_IN_WORDING:
+        return "holds the name of a month or a part of an address"
+    if _ADDRESS.search(text):
+        return "holds a point without a space behind it, as addresses do"
+    if not all(unicodedata.category(character)[0] in "LM" or character in _PUNCTUATION for character in text):
+        return "holds a character that is neither a letter nor common punctuation"
+    return None
+
+
+def check_sentence(text: str, allowed: Wording, values: Collection[int | float]) -> None:
+    """Let a sentence pass whose words are ``allowed`` and whose numbers are ``values``, as they are or rounded.
+
+    Raises:
+        RefusedError: it is empty, has several lines or control characters, is too long, or holds anything else.
+    """
+    if not text:
+        raise RefusedError("sentence_empty", "is empty")
+    if len(text) > MAX_CHARACTERS:
+        raise RefusedError("sentence_too_large", f"has more than {MAX_CHARACTERS:,} characters")
+    if len(text.splitlines()) > 1:
+        raise RefusedError("sentence_lines", "has several lines")
+    if not text.isprintable() and any(unicodedata.category(character).startswith("C") for character in text):
+        raise RefusedError("sentence_control", "holds a control character")
+    if not all(any(_states(number, value) for value in values) for number in _NUMBER.findall(text)):
+        raise RefusedError("sentence_number", "holds a number that is no fact it uses, or not rounded as it is written")
+    rest = _NUMBER.sub(" ", text)
+    if not _words(rest) <= allowed.words:
+        raise RefusedError("sentence_word", "holds a word that is neither the template's nor a name of the pack")
+    if not allowed.marks.issuperset(_WORD.sub("", rest)):
+        raise RefusedError("sentence_mark", "holds a mark that is neither the template's nor in a name of the pack")
+
+
+@dataclass(frozen=True)
+class IdentityGuard:
+    """Finds names and identifiers in texts, by the keyed hashes of ``statements.identity_statements``."""
+
+    keys: Pseudonymizer = field(repr=False)
+
+    def says(self, text: str, identity: Collection[str]) -> bool:
+        """Whether the text, or a word of it with a letter and two characters, has one of the hashes ``identity``."""
+        return bool(identity) and not self.hashes(text).isdisjoint(identity)
+
+    def __reduce__(self) -> tuple[object, ...]:  # the caches stay here
+        return IdentityGuard, (self.keys,)
+
+    @functools.cached_property
+    def hashes(self) -> Callable[[str], frozenset[str]]:
+        """The keyed hashes of everything in a text that could be a name or an identifier."""
+        word_hash = functools.lru_cache(_CACHED_TEXTS)(self.keys.word)
+
+        @functools.lru_cache(_CACHED_TEXTS)
+        def hashes(text: str) -> frozenset[str]:
+            return frozenset(word_hash(word) for word in _identity_words(text))
+
+        return hashes
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text.casefold()))
+
+
+def _states(number: str, value: int | float) -> bool:
+    """Whether ``number``, with a point or a comma, is ``value`` as it is or rounded to its 0 to 2 decimals."""
+    if not number.isascii() or re.fullmatch(r"(0|[1-9]\d*)([.,]\d+)?", number) is None:
+        return False
+    stated = float(number.replace(",", "."))
+    decimals = len(re.split("[.,]", number)[1]) if not number.isdigit() else 0
+    # both neighbours of a half pass, since rounding differs between a float and what it shows
+    return stated == value or (decimals <= 2 and abs(stated - value) <= 0.5 * 10**-decimals + 1e-9)
+
+
+def _identity_words(text: str) -> set[str]:
+    """Everything of the text that a name or identifier in a record may have been hashed as."""
+    if text.isascii():  # millions of captions are
+        folded = text.casefold()
+        spelled = {folded.strip(), *(word for pattern in _IDENTITY_WORDS for word in pattern.findall(folded))}
+        return {word for word in spelled if len(word) > 1 and not word.isdigit()}
+    found: set[str] = set()
+    for form in _forms(text):
+        for word in (form.strip(), *(word for pattern in _IDENTITY_WORDS for word in pattern.findall(form))):
+            found.update(_parts(word) if _unspaced(word) else (word,))
+            found.add(word)
+    return {word for word in found if len(word) > 1 and any(character.isalpha() for character in word)}
+
+
+def _forms(text: str) -> set[str]:
+    """As ``statements.identity_statements`` writes it, also with plain letters for wide ones, and for accented ones."""
+    folded = unicodedata.normalize("NFC", text).casefold()
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(letter))
+    return {plain, *(unicodedata.normalize(form, folded) for form in ("NFC", "NFKC"))}
+
+
+def _unspaced(word: str) -> bool:
+    """Whether its script has no case: most such scripts put no space around names (Chinese), or prefixes (Arabic)."""
+    return any(unicodedata.category(character) == "Lo" for character in word)
+
+
+def _parts(word: str) -> Iterator[str]:
+    for start in range(len(word)):
+        for end in range(start + 2, min(start + _LONGEST_UNSPACED_NAME, len(word)) + 1):
+            yield word[start:end]

@@ -1,0 +1,193 @@
+"""The mapping file: which column of a hospital's table holds which fact, in which unit and by which code list."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sono.manifests.errors import UserError
+from sono.manifests.schemas import BIOMETRY
+
+IGNORED, NAME, TEXT = "ignore", "name", "text"
+
+AGES: Mapping[str, tuple[str, str]] = {
+    "ga_days": ("ga_days", "d"),
+    "ga_weeks": ("ga_days", "wk"),
+    "ga_days_by_edd": ("ga_days_by_edd", "d"),
+    "ga_weeks_by_edd": ("ga_days_by_edd", "wk"),
+    "ga_days_by_lmp": ("ga_days_by_lmp", "d"),
+    "ga_weeks_by_lmp": ("ga_days_by_lmp", "wk"),
+    "ga_days_by_ultrasound": ("ga_days_by_ultrasound", "d"),
+    "ga_weeks_by_ultrasound": ("ga_days_by_ultrasound", "wk"),
+}
+"""Columns that hold a gestational age: the fact they give, and their unit (UCUM)."""
+
+DATES: Mapping[str, str] = {"lmp": "lmp_day", "edd": "edd_day"}
+"""Columns that hold a date of the pregnancy: the fact they give."""
+
+IDENTIFIERS = ("patient_id", "study_id", "accession", "exam_date", "plane")
+COLUMNS = (
+    *IDENTIFIERS,
+    *AGES,
+    *DATES,
+    *BIOMETRY,
+    "laterality",
+    "presentation",
+    "structures_seen",
+    "findings",
+    NAME,
+    TEXT,
+)
+"""What a column may hold. ``name``: a person's or another identifier that captions must not say. ``text``: prose."""
+
+_SEVERAL = (NAME, TEXT, IGNORED)
+
+
+class _Column(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    holds: str
+    unit: str | None = None  # UCUM, of a measurement or an age
+    codes: Mapping[str, str] = {}  # what stands in the cells -> what it means here
+    format: str | None = None  # of a date, as in Python's strptime
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    date_format: str | None = None
+    columns: Mapping[str, str | _Column]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of the table holds: one of ``COLUMNS`` or ``ignore``, and how its cells are to be read."""
+
+    name: str
+    holds: str
+    unit: str | None = None
+    codes: Mapping[str, str] = field(default_factory=dict)
+    date_format: str | None = None  # None: ISO 8601
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """The columns that a mapping file names, by names in lower case; others must be called as ``COLUMNS`` says."""
+
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    date_format: str | None = None
+    where: str | None = None
+
+    @cached_property
+    def as_json(self) -> dict[str, object]:
+        """Everything that decides what is read, for fingerprints."""
+        return {
+            name: [column.holds, column.unit, dict(column.codes), column.date_format]
+            for name, column in self.columns.items()
+        } | {"": self.date_format}
+
+    def resolve(self, header: Sequence[str], where: str) -> list[Column]:
+        """What each column of a table holds.
+
+        Raises:
+            UserError: a column is unknown or stands twice, one that the mapping names is missing, or no column holds
+                the patient. The text names columns only, and not even those where the first line may be a patient's.
+        """
+        names = [name.strip().lower() for name in header]
+        found = [self._column(original.strip(), name) for original, name in zip(header, names, strict=True)]
+        if not any(column is not None and column.holds == "patient_id" for column in found):
+            # Before anything else, and without showing the line: a file without a header begins with a patient.
+            raise UserError(
+                "no column holds the patient_id",
+                where=where,
+                fix="name it in the first line, or map a column to it in the mapping file",
+            )
+        for name, column in zip(names, found, strict=True):
+            if column is None:
+                self._unknown(name, where)
+        columns = [column for column in found if column is not None]
+        self._check(columns, names, where)
+        return columns
+
+    def _column(self, original: str, name: str) -> Column | None:
+        if name in self.columns:
+            return self.columns[name]
+        return Column(original, name, date_format=self.date_format) if name in COLUMNS else None
+
+    def _unknown(self, name: str, where: str) -> None:
+        known = [*COLUMNS, *(column.name.lower() for column in self.columns.values())]
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+        raise UserError(
+            f"unknown column {name!r}",
+            where=where,
+            fix=f"did you mean {nearest[0]!r}? Else say in a mapping file what it holds, or {IGNORED!r}",
+        )
+
+    def _check(self, columns: Sequence[Column], names: Sequence[str], where: str) -> None:
+        missing = [column.name for name, column in self.columns.items() if name not in names]
+        if missing:
+            nearest = difflib.get_close_matches(missing[0].lower(), names, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else "remove it from the mapping file"
+            raise UserError(f"the mapping names a column {missing[0]!r}, which is not there", where=where, fix=hint)
+        for column in columns:
+            same = [other.name for other in columns if other.holds == column.holds]
+            if len(same) > 1 and column.holds not in _SEVERAL:
+                raise UserError(
+                    f"two columns hold {column.holds!r}: {same[0]!r} and {same[1]!r}",
+                    where=where,
+                    fix=f"map one of them to {IGNORED!r}",
+                )
+
+
+def load_mapping(path: Path | None) -> ColumnMapping:
+    """The mapping in a TOML file; without one, columns must be called as ``COLUMNS`` says.
+
+    Raises:
+        UserError: the file is missing or no TOML, or names something unknown; the text names the column.
+    """
+    if path is None:
+        return ColumnMapping()
+    where = str(path)
+    try:
+        content = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError("there is no such file", where=where, fix="name the mapping file") from None
+    except IsADirectoryError:
+        raise UserError("this is a folder", where=where, fix="name the mapping file") from None
+    except UnicodeDecodeError as error:
+        raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", where=where, fix="mend the line it names") from error
+    except ValidationError as error:
+        # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
+        first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
+        place = ".".join(str(part) for part in first["loc"] if part != "_Column")
+        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/captions.md for its keys") from error
+    columns = {
+        name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
+        for name, value in content.columns.items()
+    }
+    return ColumnMapping(columns, content.date_format, where)
+
+
+def _mapped(name: str, value: str | _Column, date_format: str | None, where: str) -> Column:
+    given = _Column(holds=value) if isinstance(value, str) else value
+    if given.holds not in (*COLUMNS, IGNORED):
+        nearest = difflib.get_close_matches(given.holds, (*COLUMNS, IGNORED), n=1, cutoff=0)
+        raise UserError(
+            f"column {name!r} is mapped to {given.holds!r}, which is no fact",
+            where=where,
+            fix=f"did you mean {nearest[0]!r}?",
+        )
+    measured = given.holds in BIOMETRY
+    units = ("mm", "cm", "m") if measured else ("d", "wk") if given.holds in AGES else ()
+    if given.unit is not None and given.unit not in units:
+        known = f"give one of {', '.join(units)}" if units else "it has none"
+        raise UserError(f"column {name!r} has the unknown unit {given.unit!r}", where=where, fix=known)
+    return Column(name, given.holds, given.unit, dict(given.codes), given.format or date_format)

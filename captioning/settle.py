@@ -1,0 +1,229 @@
+"""What the statements about one examination amount to: which examination they are about, and what contradicts what.
+
+This needs whole tables, so it is SQL in DuckDB, with a memory limit and spilling to disk. Dating follows in the records
+stage (``records.py``), patient by patient.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.query import connect
+from sono.manifests.schemas import FRAMES, STATEMENTS, TableSpec
+from sono.manifests.stages import Part
+from sono.manifests.store import TableStore
+
+from .handoff import hand_off
+
+if TYPE_CHECKING:
+    import duckdb
+
+MEMORY_LIMIT = "1800MB"  # of DuckDB; what is larger goes to disk
+
+_EXAMS_A_PART = 16_000
+_STATEMENTS_AT_ONCE = 1_500_000
+
+SETTLED = pa.schema(
+    [
+        pa.field("source_key", pa.string()),  # of the examination, or of the statement that is left out
+        pa.field("study_key", pa.string()),
+        pa.field("patient_key", pa.string()),
+        pa.field("study_day", pa.int32()),  # of the images where they have one, else of the record
+        pa.field("plane", pa.string()),
+        pa.field(
+            "facts",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("fact", pa.string()),
+                        pa.field("number", pa.float64()),
+                        pa.field("codes", pa.list_(pa.string())),
+                        pa.field("field", pa.string()),
+                        pa.field("place", pa.string()),
+                        pa.field("conflict", pa.bool_()),  # statements of the lowest rank contradict each other
+                    ]
+                )
+            ),
+        ),
+        pa.field("reason", pa.string()),  # where something is left out; then there are no facts
+        pa.field("message", pa.string()),
+    ]
+)
+"""The records stage's input. A patient's rows stand together, by day: examinations, their planes, what is left out."""
+
+
+@contextmanager
+def captions_database(store: TableStore) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB with the frames' identifying columns in the table ``frames``: read once, used by every join."""
+    with connect() as connection:
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        columns = "frame_id, source_key, frame_index, study_key, patient_key, accession_key, study_day, plane"
+        load(connection, store, FRAMES, f"{columns}, plane_source, filename AS file, file_row_number AS row")
+        yield connection
+
+
+def load(connection: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec, columns: str) -> None:
+    """The named columns of a table's parts as a table of DuckDB's; nothing else of the files is read."""
+    paths = [str(path) for path in store.paths(table)]
+    if paths:
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table.name} AS SELECT {columns} "
+            "FROM read_parquet(?, filename = true, file_row_number = true)",
+            [paths],
+        )
+    else:
+        connection.register("empty", table.empty())
+        columns = columns.replace("filename AS file", "'' AS file").replace("file_row_number AS row", "0 AS row")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {table.name} AS SELECT {columns} FROM empty")
+        connection.unregister("empty")
+
+
+def settled_parts(
+    connection: duckdb.DuckDBPyConnection, store: TableStore, keys: Pseudonymizer, path: Path
+) -> list[Part]:
+    """The settled statements as parts of whole patients, through the hand-off file ``path``."""
+    _view(connection, store, STATEMENTS)
+    _note_unnamed_studies(connection, keys)
+    for statement in _RESOLVE.split(";"):
+        connection.execute(statement)
+    ((exams,),) = connection.execute("SELECT count(*) FROM resolved").fetchall()
+    ((statements,),) = connection.execute("SELECT count(*) FROM statements").fetchall()
+    digits = 0
+    while exams >> (4 * digits) > _EXAMS_A_PART:
+        digits += 1
+    slices = _slices(digits, -(-statements // _STATEMENTS_AT_ONCE))
+    return hand_off(connection, (_settled(digits, first, last) for first, last in slices), SETTLED, path)
+
+
+def _view(connection: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec) -> None:
+    """A table's parts under its name: what a query does not name is not read, and nothing is kept."""
+    paths = [str(path).replace("'", "''") for path in store.paths(table)]
+    if paths:
+        listed = ", ".join(f"'{path}'" for path in paths)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS SELECT * FROM read_parquet([{listed}])")
+    else:
+        connection.register(table.name, table.empty())
+
+
+def _slices(digits: int, count: int) -> list[tuple[str, str]]:
+    """About ``count`` ranges of the first ``digits`` digits of patients' keys, which together are all."""
+    parts = 16**digits
+    count = min(max(count, 1), parts)
+    starts = [parts * number // count for number in range(count + 1)]
+    return [
+        (f"{low:0{digits}x}"[:digits], f"{high - 1:0{digits}x}"[:digits]) for low, high in itertools.pairwise(starts)
+    ]
+
+
+def _note_unnamed_studies(connection: duckdb.DuckDBPyConnection, keys: Pseudonymizer) -> None:
+    """For patients whom a record names without an examination: the study of those of their images that named none."""
+    where = "study_key IS NULL AND accession_key IS NULL AND study_day IS NULL"
+    found = connection.execute(f"SELECT DISTINCT patient_key FROM statements WHERE {where}").fetchall()
+    patients = [row[0] for row in found]
+    unnamed = pa.table(
+        {"patient_key": patients, "study_key": [keys.only_study(patient) for patient in patients]},
+        schema=pa.schema([("patient_key", pa.string()), ("study_key", pa.string())]),
+    )
+    connection.register("unnamed_studies", unnamed)
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE unnamed AS "
+        "SELECT * FROM unnamed_studies WHERE study_key IN (SELECT study_key FROM frames)"
+    )
+    connection.unregister("unnamed_studies")
+
+
+# Which examination a statement is about: the study it names, else the one with its accession number, else the patient's
+# only one on its day, else the one of the patient's images that named none, else the patient's only one.
+_RESOLVE = """
+CREATE OR REPLACE TEMP TABLE exams AS
+SELECT study_key, patient_key, max(accession_key) AS accession_key, min(study_day) AS study_day
+FROM frames GROUP BY study_key, patient_key;
+
+CREATE OR REPLACE TEMP TABLE resolved AS
+WITH subjects AS (
+    SELECT patient_key, study_key, accession_key, study_day, min(source_key) AS source_key, min(place) AS place
+    FROM statements GROUP BY ALL
+), by_accession AS (
+    SELECT accession_key, min(study_key) AS study_key, count(DISTINCT study_key) AS n
+    FROM exams WHERE accession_key IS NOT NULL GROUP BY accession_key
+), by_day AS (
+    SELECT patient_key, study_day, min(study_key) AS study_key, count(DISTINCT study_key) AS n
+    FROM exams WHERE study_day IS NOT NULL GROUP BY ALL
+), by_patient AS (
+    SELECT patient_key, min(study_key) AS study_key, count(DISTINCT study_key) AS n, count(study_day) AS dated
+    FROM exams GROUP BY patient_key
+), matched AS (
+    SELECT s.*,
+        CASE WHEN s.study_key IS NOT NULL THEN s.study_key
+             WHEN a.n IS NOT NULL THEN CASE WHEN a.n = 1 THEN a.study_key END
+             WHEN s.study_day IS NOT NULL AND d.n IS NOT NULL THEN CASE WHEN d.n = 1 THEN d.study_key END
+             WHEN u.study_key IS NOT NULL THEN u.study_key
+             WHEN p.n = 1 AND (s.study_day IS NULL OR p.dated = 0) THEN p.study_key END AS exam_key,
+        a.n > 1 OR (a.n IS NULL AND (d.n > 1 OR (s.study_day IS NULL AND p.n > 1))) AS several
+    FROM subjects s
+    LEFT JOIN by_accession a ON a.accession_key = s.accession_key
+    LEFT JOIN by_day d ON d.patient_key = s.patient_key AND d.study_day = s.study_day
+    LEFT JOIN by_patient p ON p.patient_key = s.patient_key
+    LEFT JOIN unnamed u ON u.patient_key = s.patient_key AND s.accession_key IS NULL AND s.study_day IS NULL
+), days AS (SELECT study_key, min(study_day) AS study_day FROM exams GROUP BY study_key
+), claimed AS (SELECT exam_key, count(DISTINCT patient_key) AS patients FROM matched GROUP BY exam_key)
+SELECT m.* EXCLUDE (several), coalesce(days.study_day, m.study_day) AS exam_day,
+    CASE WHEN m.exam_key IS NULL AND m.several THEN 'matched_twice'
+         WHEN m.exam_key IS NULL THEN 'unmatched'
+         WHEN claimed.patients > 1 THEN 'two_patients'
+         WHEN abs(days.study_day - m.study_day) > 1 THEN 'another_day' END AS reason
+FROM matched m LEFT JOIN days ON days.study_key = m.exam_key LEFT JOIN claimed ON claimed.exam_key = m.exam_key
+"""
+
+
+def _settled(digits: int, first: str, last: str) -> str:
+    """The settled statements about patients whose keys begin with ``first`` to ``last``."""
+    return f"""
+WITH attributed AS (
+    SELECT r.exam_key, r.exam_day, s.patient_key, s.fact, s.number, s.code, s.field, s.place, s.rank,
+        CASE WHEN s.fact IN ('structures_seen', 'laterality') THEN s.plane END AS plane
+    FROM statements s JOIN resolved r
+        ON r.patient_key = s.patient_key
+        AND r.study_key IS NOT DISTINCT FROM s.study_key
+        AND r.accession_key IS NOT DISTINCT FROM s.accession_key
+        AND r.study_day IS NOT DISTINCT FROM s.study_day
+    WHERE r.reason IS NULL
+        AND left(s.patient_key, {digits}) BETWEEN '{first}' AND '{last}'
+        AND left(r.patient_key, {digits}) BETWEEN '{first}' AND '{last}'
+), said AS (
+    SELECT exam_key, plane, fact, rank, min(patient_key) AS patient_key, min(exam_day) AS exam_day,
+        min(number) AS number, max(number) AS most, min(field) AS field, min(place) AS place,
+        list_sort(list(DISTINCT code) FILTER (code IS NOT NULL)) AS codes
+    FROM attributed GROUP BY exam_key, plane, fact, rank
+), agreed AS (
+    SELECT *, CASE WHEN fact IN ('laterality', 'presentation') THEN len(codes) > 1
+                   WHEN fact LIKE '%_mm' THEN most - number > 0.1  -- two documents may round a length differently
+                   ELSE coalesce(most > number, false) END AS conflict
+    FROM said QUALIFY rank = min(rank) OVER (PARTITION BY exam_key, plane, fact)
+), settled AS (
+    SELECT exam_key AS source_key, exam_key AS study_key, min(patient_key) AS patient_key,
+        min(exam_day) AS study_day, plane,
+        list({{'fact': fact, 'number': number, 'codes': codes, 'field': field, 'place': place, 'conflict': conflict}}
+             ORDER BY fact) AS facts,
+        NULL AS reason, NULL AS message
+    FROM agreed GROUP BY exam_key, plane
+    UNION ALL BY NAME
+    SELECT source_key, exam_key AS study_key, patient_key, exam_day AS study_day, NULL AS plane, NULL AS facts, reason,
+        place || ': ' || CASE reason
+            WHEN 'matched_twice' THEN 'several examinations of the patient fit it'
+            WHEN 'unmatched' THEN 'no image is of its patient and examination'
+            WHEN 'two_patients' THEN 'another record names another patient for the same examination'
+            WHEN 'another_day' THEN 'its date is not that of the images of its examination' END AS message
+    FROM resolved
+    WHERE reason IS NOT NULL AND left(patient_key, {digits}) BETWEEN '{first}' AND '{last}'
+)
+SELECT 'p' || left(patient_key, {digits}) AS part, * FROM settled
+ORDER BY part, patient_key, study_key, plane NULLS FIRST, reason, message, source_key
+"""

@@ -1,0 +1,163 @@
+"""What clinical records say, before anything is compared: the types that every reader of records gives.
+
+A reader (``records_table``, ``records_fhir``, ``records_sr``) turns a file into ``Entry`` objects. Names, identifiers
+and dates end there: an entry holds pseudonyms, days on the patient's own calendar, numbers, vocabulary ids and codes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.schemas import BIOMETRY
+from sono.manifests.vocabulary import Vocabulary
+
+NUMBERS = (
+    "ga_days",  # the age that the record itself gives as the one that holds
+    "ga_days_by_edd",
+    "ga_days_by_lmp",
+    "ga_days_by_ultrasound",  # composite or average of an earlier or the present ultrasound, as the scanner computed it
+    "edd_day",  # days on the patient's own calendar
+    "lmp_day",
+    *BIOMETRY,
+)
+"""Facts whose value is a number; ages in days, measurements in mm."""
+
+CODES = ("structures_seen", "findings", "laterality", "presentation", "identity")
+"""Facts whose value is a code: vocabulary ids, SYSTEM:CODE, one of the two below, or a keyed hash."""
+
+FACTS = (*NUMBERS, *CODES)
+LATERALITIES = ("left", "right", "bilateral")
+PRESENTATIONS = ("cephalic", "breech", "transverse", "oblique")
+
+CODED, BY_RULE, BY_MODEL = 0, 1, 2
+"""Ranks of a statement: where several sources speak, the lowest rank counts."""
+
+# Of every system, what its codes look like: a name or a number of a patient in the place of a code goes no further.
+_FINDINGS: Mapping[str, re.Pattern[str]] = {
+    "DCM": re.compile(r"[0-9]{5,6}"),
+    "HP": re.compile(r"[0-9]{7}"),
+    "ICD10": re.compile(r"[A-Z][0-9][0-9A-Z](?:\.[0-9A-Z]{1,4})?"),  # the letters are ICD-10-CM's: O35.AXX0
+    "ICD11": re.compile(r"[1-9A-HJ-NP-Z][A-HJ-NP-Z][0-9][0-9A-HJ-NP-Z](?:\.[0-9A-HJ-NP-Z]{1,2})?"),
+    "LN": re.compile(r"[0-9]{1,7}-[0-9]"),
+    "MONDO": re.compile(r"[0-9]{7}"),
+    "OMIM": re.compile(r"[0-9]{6}"),
+    "ORPHA": re.compile(r"[0-9]{1,6}"),
+    "SCT": re.compile(r"[0-9]{6,18}"),
+}
+
+
+class Statement(NamedTuple):
+    """One fact as a source says it.
+
+    Attributes:
+        fact: one of ``FACTS``.
+        value: a number for ``NUMBERS``, else a code.
+        field: where in the source it stands, in words of ours or codes, never a value: ``column hc_mm``.
+        plane: a plane's id where it holds for images of that plane only.
+        rank: ``CODED``, ``BY_RULE`` or ``BY_MODEL``.
+    """
+
+    fact: str
+    value: float | str
+    field: str
+    plane: str | None = None
+    rank: int = CODED
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why something is not taken. ``text`` continues "line 7 of records file 1: " and holds no value of the source."""
+
+    reason: str
+    text: str
+
+
+class FaultError(Exception):
+    """Raised inside readers for a value that cannot be taken."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(reason)
+        self.fault = Fault(reason, text)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Whom and which examination an entry is about, in pseudonyms; ``study_day`` on the patient's own calendar."""
+
+    patient_key: str
+    study_key: str | None = None
+    accession_key: str | None = None
+    study_day: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one line, resource or document says.
+
+    Attributes:
+        place: names it for people and in messages: ``line 7 of records file 1``. Never a name or an identifier.
+        exam: None where the entry does not say whom it is about; then it has a fault and no statements.
+        faults: what of it could not be taken.
+    """
+
+    place: str
+    exam: Exam | None
+    statements: Sequence[Statement] = ()
+    faults: Sequence[Fault] = ()
+
+
+class Prose(Protocol):
+    """Reads facts out of free text."""
+
+    def __call__(self, text: str, field: str, names: Sequence[str]) -> tuple[list[Statement], list[Fault]]:
+        """Statements of rank ``BY_RULE`` or ``BY_MODEL``, whose fields begin with ``field``.
+
+        Args:
+            text: the report, as it stands in the record; nothing of it but the facts may go anywhere.
+            field: where the text stands: ``column report``.
+            names: names and identifiers of the patient and of people in the record, as they may stand in the text.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What every reader needs. ``prose`` None: free text is not looked at.
+
+    ``patient_system`` names the FHIR identifier system whose values are the PatientID of the images, where a patient
+    has several identifiers.
+    """
+
+    keys: Pseudonymizer = field(repr=False)
+    vocabulary: Vocabulary
+    prose: Prose | None = None
+    patient_system: str | None = None
+
+
+def identity_statements(keys: Pseudonymizer, texts: Iterable[str], field: str) -> list[Statement]:
+    """Keyed hashes of names and identifiers, whole and word by word, which the exam's captions must not contain.
+
+    Single letters are left out, because initials would forbid every text. So are numbers: a caption with a number that
+    is no fact of its own is refused anyway. Accented letters are one character each, however the record writes them.
+    """
+    folded = [unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()) for text in texts]
+    found = {word for text in folded for word in (text.strip(), *re.findall(r"\w+", text))}
+    words = sorted(word for word in found if len(word) > 1 and any(letter.isalpha() for letter in word))
+    return [Statement("identity", keys.word(word), field) for word in words]
+
+
+def finding(code: str) -> str:
+    """The code, if it is one of a known system, and written as that system writes its codes: ``HP:0001561``.
+
+    Raises:
+        FaultError: it is not; free text is refused, because it may name somebody.
+    """
+    system, _, rest = code.partition(":")
+    if system not in _FINDINGS or not _FINDINGS[system].fullmatch(rest):
+        raise FaultError("finding_malformed", "a finding is no code of a known system, written SYSTEM:CODE")
+    return code

@@ -1,0 +1,155 @@
+"""Which examination a record is about, and what becomes of records that contradict each other."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+DAY = datetime.date(2024, 5, 15)
+OTHER_DAY = datetime.date(2024, 6, 20)
+
+
+def ages(clinic):
+    """Gestational age by study, of the studies that have one."""
+    return {row["study_key"]: row["ga_days"] for row in clinic.records() if row["ga_days"] is not None}
+
+
+def test_a_record_finds_its_study_by_accession_number(clinic):
+    clinic.frames("one", clinic.frame("a", accession="A1"), clinic.frame("b", study="2.2", accession="A2"))
+    clinic.caption(clinic.csv("patient_id,accession,ga_days", "PAT-1,A2,150"))
+    assert ages(clinic) == {clinic.workspace.keys.study("2.2"): 150}
+
+
+def test_a_record_finds_its_study_by_patient_and_date(clinic):
+    clinic.frames("one", clinic.frame("a", date=DAY), clinic.frame("b", study="2.2", date=OTHER_DAY))
+    clinic.caption(clinic.csv("patient_id,exam_date,ga_days", f"PAT-1,{OTHER_DAY},150", f"PAT-2,{DAY},151"))
+    assert ages(clinic) == {clinic.workspace.keys.study("2.2"): 150}
+    assert clinic.reasons("records") == ["unmatched"]
+
+
+def test_a_patients_only_study_needs_neither(clinic):
+    clinic.frames("one", clinic.frame("a", study=None), clinic.frame("b", study="2.2", patient="PAT-2", date=DAY))
+    report = clinic.caption(clinic.csv("patient_id,ga_weeks", " PAT-1 ,8+2", "PAT-2,21+0"))
+    assert sorted(ages(clinic).values()) == [58, 147]
+    assert (report.matches.studies, report.matches.studies_with_record) == (2, 2)
+
+
+def test_a_date_does_not_keep_a_record_from_images_that_have_none(clinic):
+    clinic.frames("one", clinic.frame("a"))
+    clinic.caption(clinic.csv("patient_id,exam_date,ga_days", f"PAT-1,{DAY},150"))
+    assert list(ages(clinic).values()) == [150]
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [("patient_id,ga_days", "PAT-1,150"), ("patient_id,exam_date,ga_days", f"PAT-1,{DAY},150")],
+)
+def test_what_fits_two_studies_is_attributed_to_neither(clinic, header, line):
+    clinic.frames("one", clinic.frame("a", date=DAY), clinic.frame("b", study="2.2", date=DAY))
+    clinic.caption(clinic.csv(header, line))
+    assert ages(clinic) == {}
+    (row,) = clinic.exclusions("records")
+    assert row["reason"] == "matched_twice"
+    assert row["message"] == "line 2 of records file 1: several examinations of the patient fit it"
+
+
+def test_a_record_of_another_day_than_its_studys_images_is_left_out(clinic):
+    clinic.frames("one", clinic.frame("a", date=DAY))
+    lines = [f"PAT-1,1.2.840.1,{day},150" for day in (OTHER_DAY,)]
+    clinic.caption(clinic.csv("patient_id,study_id,exam_date,ga_days", *lines))
+    assert clinic.reasons("records") == ["another_day"]
+    clinic.caption(clinic.csv("patient_id,study_id,exam_date,ga_days", "PAT-1,1.2.840.1,2024-05-16,150"))
+    assert list(ages(clinic).values()) == [150]  # past midnight
+
+
+def test_a_study_that_two_patients_claim_is_left_out(clinic):
+    clinic.frames("one", clinic.frame("a"))
+    lines = ["PAT-1,1.2.840.1,,150", "PAT-2,1.2.840.1,femur,"]
+    report = clinic.caption(clinic.csv("patient_id,study_id,plane,ga_days", *lines))
+    assert clinic.records() == []
+    assert report.records.exclusions == {"two_patients": 2}
+    assert report.captions.exclusions == {"no_record": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other", "fact"),
+    [
+        ("fl_mm", "33.5", "34.5", "fl_mm"),
+        ("presentation", "breech", "cephalic", "presentation"),
+        ("laterality", "left", "right", "laterality"),
+    ],
+)
+def test_two_lines_that_disagree_say_nothing(clinic, column, one, other, fact):
+    clinic.frames("one", clinic.frame("a"))
+    lines = [f"PAT-1,1.2.840.1,150,{value}" for value in (one, other)]
+    report = clinic.caption(clinic.csv(f"patient_id,study_id,ga_days,{column}", *lines))
+    assert report.records.exclusions == {"conflict": 1}
+    assert clinic.records()[0][fact] is None
+    assert list(ages(clinic).values()) == [150]
+    (row,) = clinic.exclusions("records")
+    assert row["message"].endswith(f"give different values of {fact}")
+
+
+def test_lines_that_agree_are_no_conflict(clinic):
+    clinic.frames("one", clinic.frame("a"))
+    lines = ["PAT-1,1.2.840.1,150,33.5,head", "PAT-1,1.2.840.1,150,33.55,thalami"]
+    report = clinic.caption(clinic.csv("patient_id,study_id,ga_days,fl_mm,structures_seen", *lines))
+    assert report.records.exclusions == {}
+    assert clinic.records()[0]["structures_seen"] == ["head", "thalami"]
+    assert clinic.records()[0]["fl_mm"] == 33.5
+
+
+@pytest.mark.parametrize(
+    ("header", "lines"),
+    [
+        ("ga_days", ["150", "151"]),
+        ("edd", ["2024-09-23", "2024-09-24"]),
+        ("ga_days,ga_weeks_by_lmp", ["150,25+0"]),
+        ("exam_date,ga_days,edd", [f"{DAY},150,2024-11-30"]),
+    ],
+)
+def test_ages_that_contradict_each_other_give_none(clinic, header, lines):
+    clinic.frames("one", clinic.frame("a"))
+    rows = [f"PAT-1,1.2.840.1,{line}" for line in lines]
+    report = clinic.caption(clinic.csv(f"patient_id,study_id,{header}", *rows))
+    (record,) = clinic.records()
+    assert record["ga_days"] is None
+    assert record["ga_conflict"]
+    assert "gestational_age_conflict" in report.records.exclusions
+    assert report.captions.exclusions == {"gestational_age_conflict": 1}
+    assert clinic.texts() == []
+
+
+def test_a_due_date_holds_for_all_examinations_of_its_pregnancy(clinic):
+    years_before = datetime.date(2021, 5, 15)
+    clinic.frames(
+        "one",
+        clinic.frame("a", date=DAY),
+        clinic.frame("b", study="2.2", date=OTHER_DAY),
+        clinic.frame("c", study="3.3", date=years_before),
+    )
+    lines = [f"PAT-1,1.2.840.1,{DAY},2024-09-22,", f"PAT-1,2.2,{OTHER_DAY},,head", f"PAT-1,3.3,{years_before},,head"]
+    clinic.caption(clinic.csv("patient_id,study_id,exam_date,edd,structures_seen", *lines))
+    keys = clinic.workspace.keys
+    assert ages(clinic) == {keys.study("1.2.840.1"): 150, keys.study("2.2"): 186}
+    record = next(row for row in clinic.records() if row["study_key"] == keys.study("2.2"))
+    assert "column edd of another examination" in str(record["provenance"])
+
+
+def test_an_early_crown_rump_length_dates_the_later_examinations(clinic):
+    early = DAY - datetime.timedelta(days=70)
+    clinic.frames("one", clinic.frame("a", date=early), clinic.frame("b", study="2.2", date=DAY))
+    lines = [f"PAT-1,1.2.840.1,{early},50,", f"PAT-1,2.2,{DAY},,head"]
+    clinic.caption(clinic.csv("patient_id,study_id,exam_date,crl_mm,structures_seen", *lines))
+    first, second = (ages(clinic)[clinic.workspace.keys.study(study)] for study in ("1.2.840.1", "2.2"))
+    assert 78 <= first <= 84
+    assert second == first + 70
+    assert {row["ga_source"] for row in clinic.records()} == {"crl"}
+
+
+def test_the_age_is_that_of_the_images_day(clinic):
+    clinic.frames("one", clinic.frame("a", date=DAY))
+    lmp = DAY - datetime.timedelta(days=150)
+    clinic.caption(clinic.csv("patient_id,study_id,lmp", f"PAT-1,1.2.840.1,{lmp}"))
+    assert list(ages(clinic).values()) == [150]
