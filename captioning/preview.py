@@ -69,8 +69,13 @@ def _words(pack: Pack, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, tupl
 
 
 def _in_turn(found: Mapping[tuple[str, str], list[Example]]) -> Iterator[Example]:
-    """One of each plane and template, then the next of each."""
-    for number in range(max((len(examples) for examples in found.values()), default=0)):
-        for _, examples in sorted(found.items()):
-            if number < len(examples):
-                yield examples[number]
+    """Plane after plane, each time with the plane's next template, so that few examples show much."""
+    by_plane: dict[str, list[list[Example]]] = {}
+    for (plane, _), examples in sorted(found.items()):
+        by_plane.setdefault(plane, []).append(examples)
+    rounds = max((sum(map(len, lists)) for lists in by_plane.values()), default=0)
+    for number in range(rounds):
+        for place, lists in enumerate(by_plane.values()):
+            examples = lists[(place + number) % len(lists)]
+            if number // len(lists) < len(examples):
+                yield examples[number // len(lists)]

@@ -191,8 +191,9 @@ def caption(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides which of the templates a frame gets.", min=0)] = None,
     preview: Annotated[
-        int, typer.Option(metavar="N", help="Show N examples from the records of the last run; write nothing.", min=0)
-    ] = 0,
+        int | None,
+        typer.Option(metavar="N", help="Show N examples from the records of the last run; write nothing.", min=1),
+    ] = None,
     trace: Annotated[
         str | None, typer.Option(metavar="CAPTION_ID", help="Show what a caption of a dataset was made from.")
     ] = None,
@@ -205,7 +206,7 @@ def caption(
     """
     if trace is not None:
         _show_trace(workspace, trace, templates, as_json)
-    elif preview:
+    elif preview is not None:
         _show_preview(workspace, preview, templates, seed, as_json)
     else:
         _write_captions(workspace, records or [], mapping, templates, seed, workers, as_json)

@@ -126,8 +126,8 @@ def test_a_wrong_key_or_value_in_the_configuration_is_named(
 
 def test_a_section_that_nothing_reads_is_refused(workspace: Workspace) -> None:
     with (workspace.path / "sono.toml").open("a") as file:
-        file.write("[caption]\nmax_tokens = 77\n")
-    with pytest.raises(UserError, match=r"unknown section \[caption\]"):
+        file.write("[publish]\nprivate = true\n")
+    with pytest.raises(UserError, match=r"unknown section \[publish\]"):
         qc(Workspace(workspace.path), engine=in_process)
 
 
