@@ -59,7 +59,7 @@ class Curation:
         ingest(self.workspace, [self.archive], engine=in_process, metadata=self.metadata)
         qc(self.workspace, engine=in_process)
         import_masks(self.workspace, self.drawn, structure="head", mask_format="png", engine=in_process)
-        caption_workspace(self.workspace, [self.records], engine=in_process)
+        caption_workspace(self.workspace, [self.records], templates="paper", engine=in_process)
 
     def build(
         self, out: Path, plan: SplitPlan = PLAN, max_side_px: int | None = None, unchecked: bool = True
