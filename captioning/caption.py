@@ -67,7 +67,8 @@ def caption_workspace(
         seed: in place of the configuration's.
 
     Raises:
-        UserError: there are no frames, or records, mapping or templates cannot be used; nothing has been written then.
+        UserError: there are no frames, or records, mapping or templates cannot be used, and nothing has been written;
+            or the records say nothing about any examination with images, and the captions of an earlier run stay.
     """
     store = workspace.store
     section = load_section(workspace)
@@ -83,12 +84,26 @@ def caption_workspace(
         engine=engine,
         progress=progress,
     )
+    earlier = any(info.rows for info in store.parts(CAPTIONS).values())
+    if earlier and not said.rows:
+        raise UserError(
+            f"no fact could be read from the records ({_counted(said)}); the captions of the last run stay",
+            where=str(workspace.path),
+            fix="sono-curate exclusions says what is wrong with each",
+        )
     with captions_database(store) as database:
         with handoff_file(store.folder(RECORDS)) as path:
             parts = settled_parts(database, store, workspace.keys, path)
             settled = run_stage(RecordsStage(), parts, store, engine=engine, progress=progress)
         with handoff_file(store.folder(CAPTIONS)) as path:
             parts, matches = joined_parts(database, store, path)
+            if earlier and not matches.studies_with_record:
+                raise UserError(
+                    f"no record is about an examination with images ({_counted(settled)}); "
+                    "the captions of the last run stay",
+                    where=str(workspace.path),
+                    fix="compare how records and images name patients and studies",
+                )
             written = run_stage(stage, parts, store, engine=engine, progress=progress)
     regions = _count_regions(store)
     return CaptionReport(said, settled, written, matches, written.rows - regions, regions, section.context_length)
@@ -118,6 +133,11 @@ def _decisive(section: CaptionSection) -> Mapping[str, object]:
     """What of the section decides the statements."""
     model = section.language_model if section.text == "model" else None
     return {"text": section.text, "model": model.model_dump(mode="json") if model else None}
+
+
+def _counted(report: RunReport) -> str:
+    """What was left out, for a message."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in report.exclusions.items()) or "nothing left out"
 
 
 def _count_regions(store: TableStore) -> int:

@@ -246,8 +246,10 @@ def _write_captions(
         f"{report.global_captions:,} captions of frames, {report.region_captions:,} of regions.", _work(report.captions)
     )
     _print_exclusions(report.captions.exclusions)
-    if page is not None:
-        print(f"Look at {page}")
+    if page is None:
+        print(f"No caption was written. sono-curate exclusions {workspace} says why for each frame and record.")
+        return
+    print(f"Look at {page}")
     print(f"Next: sono-curate build {workspace} OUT")
 
 

@@ -369,6 +369,20 @@ def test_the_seed_decides_which_sentence_a_frame_gets(clinic):
     assert max(counts) < 25
 
 
+def test_two_seeds_part_the_frames_otherwise_also_between_two_sentences(clinic, tmp_path):
+    clinic.frames("one", *[clinic.frame(f"frame {number}") for number in range(60)])
+    records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
+    pack = own_pack(tmp_path / "pack", "{{ plane }}")
+    (tmp_path / "pack" / "global" / "other.jinja").write_text("{{ plane }} plane")
+    parted = set()
+    for seed in range(6):
+        clinic.caption(records, templates=pack, seed=seed)
+        one = [row["template"] == "global/own" for row in clinic.rows(CAPTIONS)]
+        assert 15 < sum(one) < 45
+        parted.add(tuple(one if one[0] else [not chosen for chosen in one]))
+    assert len(parted) == 6
+
+
 def test_a_caption_with_a_word_of_the_patients_name_is_refused(clinic, tmp_path):
     clinic.frames("one", clinic.frame("a"), clinic.frame("b", study="2.2", patient="PAT-2"))
     lines = ['PAT-1,1.2.840.1,150,"Mustermann, Zaphodine"', "PAT-2,2.2,150,Else Anders"]
@@ -416,3 +430,20 @@ def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     assert "from column ga_days" in text.plain
     week = text.plain.index("21")
     assert any(span.start <= week < span.end and "yellow" in str(span.style) for span in text.spans)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (",1.2.840.1,,150,,", r"no fact could be read from the records \(1 patient_missing\)"),
+        ("PAT-9,9.9.9,,150,,", r"no record is about an examination with images \(nothing left out\)"),
+    ],
+)
+def test_records_that_say_nothing_about_any_image_cost_no_captions(clinic, line, error):
+    clinic.frames("one", clinic.frame("a"))
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
+    before = clinic.written([CAPTIONS])
+    with pytest.raises(UserError, match=rf"{error}; the captions of the last run stay"):
+        clinic.caption(clinic.csv(HEADER, line))
+    assert clinic.written([CAPTIONS]) == before
+    assert before
