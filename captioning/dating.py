@@ -97,7 +97,8 @@ def date_examination(evidence: Evidence) -> Dating | None:
     - Where nothing but the last menstrual period stands against ultrasound, ultrasound that differs by more than the
       ACOG threshold takes its place.
     - Any ultrasound age further than ``IMPLAUSIBLE_DAYS`` from the chosen age is a conflict; so is biometry that far
-      from a last menstrual period that stands alone.
+      from a last menstrual period that stands alone, and are measurements that far from each other where they would
+      date.
 
     Returns:
         None where nothing gives an age.
@@ -116,12 +117,15 @@ def date_examination(evidence: Evidence) -> Dating | None:
             return _conflict(chosen, contrary[0])
         redated = True
     elif chosen.source == "lmp" and ultrasound and not _agree(chosen, ultrasound[0]):
-        if ultrasound[0].source == "biometry" and abs(ultrasound[0].ga_days - chosen.ga_days) > IMPLAUSIBLE_DAYS:
+        far = abs(ultrasound[0].ga_days - chosen.ga_days) > IMPLAUSIBLE_DAYS
+        if ultrasound[0].source == "biometry" and (far or ultrasound[0].is_doubtful):
             return _conflict(chosen, ultrasound[0])  # rather a typing error in a measurement than a pregnancy redated
         chosen, redated = ultrasound[0], True
     for age in ultrasound:
         if abs(age.ga_days - chosen.ga_days) > IMPLAUSIBLE_DAYS:
             return _conflict(chosen, age)
+    if chosen.is_doubtful:
+        return _conflict(chosen, chosen)
     return Dating(chosen.ga_days, chosen.source, chosen.formula, None, chosen.field, redated)
 
 
@@ -174,15 +178,20 @@ def hadlock_1984_weeks(biometry: Mapping[str, float]) -> float | None:
     Returns:
         None where none of the four is given, or the age lies outside ``HADLOCK_WEEKS``.
     """
+    weeks = _hadlock_weeks(biometry)
+    low, high = HADLOCK_WEEKS
+    return weeks if weeks is not None and low <= weeks <= high else None
+
+
+def _hadlock_weeks(biometry: Mapping[str, float]) -> float | None:
+    """Outside the weeks as well that the regressions were fitted over."""
     given = {name: biometry[f"{name}_mm"] / 10 for name in _HADLOCK_PARAMETERS if f"{name}_mm" in biometry}
     if not given:
         return None
     constant, terms = _HADLOCK_1984["_".join(given)]
-    weeks = constant + sum(
+    return constant + sum(
         coefficient * math.prod(given[name] for name in factors.split()) for factors, coefficient in terms.items()
     )
-    low, high = HADLOCK_WEEKS
-    return weeks if low <= weeks <= high else None
 
 
 def hadlock_1984_hc(hc_mm: float) -> float | None:
@@ -214,13 +223,17 @@ _HADLOCK_1984: Mapping[str, tuple[float, Mapping[str, float]]] = {
 
 @dataclass(frozen=True)
 class _Age:
-    """An age at the examination, as one source gives it; an ultrasound may have been ``days_before``."""
+    """An age at the examination, as one source gives it; an ultrasound may have been ``days_before``.
+
+    ``is_doubtful``: it stands between measurements of ages that are further than ``IMPLAUSIBLE_DAYS`` apart.
+    """
 
     ga_days: int
     source: str
     field: str
     formula: str | None = None
     days_before: int = 0
+    is_doubtful: bool = False
 
 
 def _stated_ages(evidence: Evidence) -> Iterator[_Age]:
@@ -257,7 +270,9 @@ def _ultrasound_ages(evidence: Evidence, known_days: int | None) -> Iterator[_Ag
         names = [name for name in _HADLOCK_PARAMETERS if f"{name}_mm" in evidence.biometry]
         formula = f"hadlock_1984_{'_'.join(names)}"
         where = ", ".join(_field(evidence, f"{name}_mm") for name in names)
-        yield _Age(round(weeks * 7), "biometry", f"{where} via {formula}", formula)
+        apart = [age for name in names if (age := _hadlock_weeks({f"{name}_mm": evidence.biometry[f"{name}_mm"]}))]
+        is_doubtful = 7 * (max(apart) - min(apart)) > IMPLAUSIBLE_DAYS
+        yield _Age(round(weeks * 7), "biometry", f"{where} via {formula}", formula, is_doubtful=is_doubtful)
 
 
 def _field(evidence: Evidence, fact: str) -> str:

@@ -20,31 +20,33 @@ from sono.manifests.pseudonyms import Pseudonymizer
 
 from .fhir_json import (
     FINAL,
-    LOINC,
+    REPORTED,
     STUDY_HOLDS,
     Json,
-    as_date,
     as_object,
     as_objects,
     as_text,
-    codings_of,
     effective_date,
     identifier_values,
     is_typed,
     names_of,
+    past_date,
 )
-from .fhir_observations import FETUSES, count_of, is_obstetric
+from .fhir_observations import SECOND_FETUS, fetus_of, is_obstetric, is_several
 from .statements import FaultError, Reading, identity_statements
 
 KINDS = ("Patient", "ImagingStudy", "DiagnosticReport", "Observation")
 """Types of resources that are noted."""
 
 ANY = ""
-"""Stands for every examination, where more than one fetus is noted."""
+"""Stands for every examination, where fetuses are noted."""
 
 _UNCLEAR = ""  # two resources claim one reference
+SEVERAL = _UNCLEAR
+"""Noted of fetuses where there may be more than one: also where two of them are named."""
+
 _NONE = "-"
-_PATIENT, _STUDY, _UP, _SEVERAL = "P", "S", "U", "F"  # first words of the store's values
+_PATIENT, _STUDY, _UP, _FETUS = "P", "S", "U", "F"  # first words of the store's values
 _TARGET = re.compile(r"(?:.*/)?([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -174,7 +176,7 @@ class Notes:
         elif kind == "ImagingStudy" and as_text(resource.get("status")) in STUDY_HOLDS:
             for key in names:
                 self._store.put(key, _study_value(resource, key, self._keys))
-        elif kind == "DiagnosticReport" and as_text(resource.get("status")) in FINAL:
+        elif kind == "DiagnosticReport" and as_text(resource.get("status")) in REPORTED:
             self._results(resource)
         elif kind == "Observation" and as_text(resource.get("status")) in FINAL:
             self._members(resource, names)
@@ -198,11 +200,16 @@ class Notes:
 
     def _fetuses(self, observation: Json) -> None:
         for part in (observation, *as_objects(observation.get("component"))):
-            if (LOINC, FETUSES) in codings_of(part.get("code")) and count_of(part) > 1:
-                for key in (ANY, *self._studies(observation, "derivedFrom", "partOf")):
-                    self._store.put(several_key(key, None, self._keys), _SEVERAL)
-                for key in subject_references(observation, self._keys):
-                    self._store.put(several_key(key, effective_date(observation), self._keys), _SEVERAL)
+            name = fetus_of(part)
+            if not name and not is_several(part):
+                continue
+            several = not name or SECOND_FETUS.fullmatch(name)
+            note = SEVERAL if several else f"{_FETUS} {self._keys.content(f'fetus {name}')}"
+            self._store.put(fetus_key(ANY, None, self._keys), _FETUS)
+            for key in self._studies(observation, "derivedFrom", "partOf"):
+                self._store.put(fetus_key(key, None, self._keys), note)
+            for key in subject_references(observation, self._keys):
+                self._store.put(fetus_key(key, effective_date(observation), self._keys), note)
 
     def _studies(self, resource: Json, *fields: str) -> list[str]:
         """Keys of the studies that it refers to; those that the references themselves identify are noted."""
@@ -262,7 +269,7 @@ def patient_key_of(identifiers: Sequence[Json], reading: Reading) -> str | None:
 
 def _study_value(study: Json, key: str, keys: Pseudonymizer) -> str:
     found = identified_study(as_objects(study.get("identifier")), keys)
-    date = as_date(study.get("started"))
+    date = past_date(study.get("started"))
     parts = (found and found.study_key, found and found.accession_key, keys.day(key, date) if date else None)
     return " ".join((_STUDY, *(_NONE if part is None else str(part) for part in parts)))
 
@@ -330,6 +337,6 @@ def _identifier_references(identifiers: Sequence[Json], keys: Pseudonymizer) -> 
     return [keys.content(f"identifier {system} {value}") for system, value in pairs if system and value]
 
 
-def several_key(key: str, date: datetime.date | None, keys: Pseudonymizer) -> str:
-    """The key under which more than one fetus is noted, of a study or of a subject and a date."""
+def fetus_key(key: str, date: datetime.date | None, keys: Pseudonymizer) -> str:
+    """The key under which fetuses are noted, of a study or of a subject and a date."""
     return keys.content(f"fetuses {key} {date}")

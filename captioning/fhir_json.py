@@ -17,7 +17,10 @@ LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unit
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 
 FINAL = ("final", "amended", "corrected")
-"""Statuses of a report or observation that holds."""
+"""Statuses of an observation that holds."""
+
+REPORTED = (*FINAL, "appended")
+"""Statuses of a report that holds."""
 
 STUDY_HOLDS = ("registered", "available", "unknown")
 """Statuses of an ImagingStudy that holds."""
@@ -66,11 +69,22 @@ def as_date(value: object) -> datetime.date | None:
         return None
 
 
+def past_date(value: object) -> datetime.date | None:
+    """None for one in the future, too; a day is left for clocks in other time zones."""
+    date = as_date(value)
+    return date if date and date <= datetime.date.today() + datetime.timedelta(days=1) else None
+
+
 def effective_date(resource: Json) -> datetime.date | None:
     """Of an observation or report; of a period the start."""
     period = as_object(resource.get("effectivePeriod")).get("start")
     values = (resource.get("effectiveDateTime"), period, resource.get("effectiveInstant"))
-    return next((date for value in values if (date := as_date(value)) is not None), None)
+    return next((date for value in values if (date := past_date(value)) is not None), None)
+
+
+def has_effective(resource: Json) -> bool:
+    """Whether it says when it was, be it clear or not."""
+    return any(value and name.startswith("effective") for name, value in resource.items())
 
 
 def codings_of(concept: object) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -58,6 +58,12 @@ PRESENTATIONS: Mapping[str, str] = {  # SNOMED CT, as in IHE PCC mAPS, value set
     "63750008": "oblique",
 }
 FETUSES = "11878-6"  # Number of fetuses by US
+FETUS_ID = "11951-1"
+SECOND_FETUS = re.compile(
+    r"(?:f(?:o?etus)?|baby|#|[\s_.:-])*(?:[2-9]|[b-h]|ii|iii|iv|[1-9a-h]\s*(?:/|of)\s*[2-9])|.*(?:twin|triplet).*",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Names of a fetus that say that it is not the only one."""
 IMAGE_VIEW = "111031"  # DCM
 SIDES: Mapping[str, str] = {"7771000": "left", "24028007": "right", "51440002": "bilateral"}
 
@@ -90,9 +96,19 @@ def is_obstetric(report: Json) -> bool:
     )
 
 
-def knows(part: Json) -> bool:
-    """Whether an observation, or a component of one, has a code whose value is read."""
-    return any(system == LOINC and code in _FACTS for system, code in codings_of(part.get("code")))
+def parts_of(observation: Json) -> list[Json]:
+    """It and its components, those that have a code whose value is read.
+
+    An age in a measurement is the age by that alone, as in DICOM's TID 5008, and not the examination's.
+    """
+    components = [part for part in as_objects(observation.get("component")) if _has_code(part, _FACTS)]
+    if _has_code(observation, LENGTHS):
+        components = [part for part in components if not _has_code(part, AGES)]
+    return [observation, *components] if _has_code(observation, _FACTS) else components
+
+
+def _has_code(part: Json, known: Container[str]) -> bool:
+    return any(system == LOINC and code in known for system, code in codings_of(part.get("code")))
 
 
 def facts_of(
@@ -101,7 +117,7 @@ def facts_of(
     """At most one statement of a fact: where one of several values cannot be taken, the others are in doubt too.
 
     Args:
-        parts: an observation and its components, those that ``knows``.
+        parts: ``parts_of`` an observation.
         own_day: of the observation itself, on the patient's calendar.
         faults: gets what could not be taken.
 
@@ -137,7 +153,7 @@ def _value(code: str, part: Json, exam: Exam, own_day: int | None, keys: Pseudon
     values = [name for name in part if name.startswith("value")]
     if not values:
         return None
-    if len(values) > 1:
+    if len(values) > 1 or part.get("dataAbsentReason"):
         raise _malformed()
     if code in LENGTHS:
         return millimetres(LENGTHS[code], *_quantity(part))
@@ -260,10 +276,25 @@ def plain_forms(report: Json, faults: list[Fault]) -> Iterator[str]:
                 faults.append(Fault("text_unreadable", "its text is no UTF-8"))
 
 
-def count_of(part: Json) -> float:
-    """The value of ``FETUSES``; 0 where it is no number."""
-    value = part.get("valueInteger", as_object(part.get("valueQuantity")).get("value"))
-    return value if isinstance(value, int | float) else 0
+def is_several(part: Json) -> bool:
+    """Whether more than one fetus may have been examined: the value of ``FETUSES`` is another than one, or unclear."""
+    values = [value for name, value in part.items() if name.startswith("value")]
+    if not values or not _has_code(part, (FETUSES,)):
+        return False
+    quantity = as_object(part.get("valueQuantity"))
+    number = part.get("valueInteger", quantity.get("value"))
+    is_one = number == 1 and not isinstance(number, bool) and not quantity.get("comparator")
+    return not (is_one or as_text(part.get("valueString")) == "1")
+
+
+def fetus_of(part: Json) -> str:
+    """What the fetus is called that ``FETUS_ID`` names; empty where it names none."""
+    if not _has_code(part, (FETUS_ID,)):
+        return ""
+    number = part.get("valueInteger", as_object(part.get("valueQuantity")).get("value"))
+    texts = [as_text(part.get("valueString")), "" if number is None else str(number)]
+    found = next((text for text in (*texts, *words_of(part.get("valueCodeableConcept"))) if text), "")
+    return re.sub(r"\.0*$", "", found).casefold()
 
 
 def modified() -> FaultError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -115,10 +115,14 @@ class ColumnMapping:
         self._check(columns, names, where)
         return columns
 
+    def column(self, name: str) -> Column:
+        """The column that is called as ``COLUMNS`` says."""
+        return Column(name, name, date_format=self.date_format)
+
     def _column(self, original: str, name: str) -> Column | None:
         if name in self.columns:
             return self.columns[name]
-        return Column(original, name, date_format=self.date_format) if name in COLUMNS else None
+        return replace(self.column(name), name=original) if name in COLUMNS else None
 
     def _unknown(self, name: str, where: str) -> None:
         known = [*COLUMNS, *(column.name.lower() for column in self.columns.values())]

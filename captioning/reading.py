@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import decimal
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,9 +20,8 @@ from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageO
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 
-from . import records_files
 from .handoff import handoff_file
-from .mapping import Column, ColumnMapping
+from .mapping import COLUMNS, Column, ColumnMapping
 from .records_fhir import Index, index_ndjson, read_json, read_ndjson
 from .records_files import (
     CSV,
@@ -31,7 +31,9 @@ from .records_files import (
     JSON_LINES,
     PARQUET,
     RecordsFile,
+    fhir_context,
     lines_of,
+    pieces_of,
     record_parts,
 )
 from .records_sr import read_document
@@ -60,7 +62,7 @@ def read_statements(
         UserError: a table has an unknown column, or a file is damaged as a whole; nothing has been written then.
     """
     columns = {str(file.path): _columns(file, mapping) for file in files if file.kind in (CSV, JSON_LINES, PARQUET)}
-    parts = record_parts(files, reading.keys, records_files.fhir_context(files))
+    parts = record_parts(files, reading.keys, _contexts(files, columns))
     with handoff_file(store.folder(STATEMENTS)) as path:
         stage = StatementsStage(reading, columns, path, {**config, "mapping": mapping.as_json})
         # References between the files of a bulk export are looked up while reading, so they are gathered first.
@@ -79,7 +81,7 @@ class StatementsStage:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     name = "statements"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
@@ -174,6 +176,13 @@ class _Rows:
         return pa.Table.from_pydict(self._columns, schema=STATEMENTS.schema)
 
 
+def _contexts(files: Sequence[RecordsFile], columns: Mapping[str, Sequence[Column]]) -> dict[str, str]:
+    """What the first line of a table, and the other files of a bulk export, decide elsewhere."""
+    exports = fhir_context(files)
+    tables = {path: json.dumps([[column.name, column.holds] for column in found]) for path, found in columns.items()}
+    return {str(file.path): exports for file in files if file.kind in (FHIR_LINES, FHIR_JSON)} | tables
+
+
 def _index(files: Iterable[RecordsFile], reading: Reading, path: Path) -> None:
     index = Index(path)
     for file in files:
@@ -187,7 +196,7 @@ def _index(files: Iterable[RecordsFile], reading: Reading, path: Path) -> None:
 def _columns(file: RecordsFile, mapping: ColumnMapping) -> list[Column]:
     where = str(file.path)
     if file.kind == CSV:
-        return mapping.resolve(_csv_header(file.path), where)
+        return mapping.resolve(_csv_header(file), where)
     if file.kind == PARQUET:
         import pyarrow.parquet as pq
 
@@ -197,14 +206,17 @@ def _columns(file: RecordsFile, mapping: ColumnMapping) -> list[Column]:
         if number == _HEADER_LINES:
             break
         names.update(dict.fromkeys(_json_object(line) or ()))
-    return mapping.resolve(list(names), where)
+    found = mapping.resolve(list(names), where)
+    # What is null is often left out of a line, so that columns may come late.
+    known = {column.holds for column in found} | {name.strip().lower() for name in names}
+    return [*found, *(mapping.column(name) for name in COLUMNS if name not in known)]
 
 
-def _csv_header(path: Path) -> list[str]:
-    where = str(path)
+def _csv_header(file: RecordsFile) -> list[str]:
+    where = str(file.path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file, strict=True), None)
+        first = next(pieces_of(file), b"").decode("utf-8-sig")
+        header = next(csv.reader(io.StringIO(first, newline=""), strict=True), None)
     except UnicodeDecodeError:
         raise UserError("not UTF-8 text", where=where, fix="save it as CSV with UTF-8 encoding") from None
     except csv.Error:
@@ -234,9 +246,7 @@ def _json_rows(slice_: Mapping[str, Any], columns: Sequence[Column]) -> Iterator
     lines = lines_of(Path(slice_["path"]), slice_["start"], slice_["stop"])
     for number, line in enumerate(lines, slice_["first_line"]):
         if line.strip():
-            row = _json_object(line)
-            cells = None if row is None else _cells({name.strip().lower(): value for name, value in row.items()}, names)
-            yield f"line {number} of {slice_['file']}", cells
+            yield f"line {number} of {slice_['file']}", _cells(_json_object(line), names)
 
 
 def _parquet_rows(slice_: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[tuple[str, Sequence[str] | None]]:
@@ -244,23 +254,29 @@ def _parquet_rows(slice_: Mapping[str, Any], columns: Sequence[Column]) -> Itera
 
     rows = pyarrow.dataset.dataset(slice_["path"]).scanner(batch_size=4096)
     table = rows.take(pa.array(range(slice_["start"], slice_["stop"]), pa.int64()))
-    names = [column.name for column in columns]
+    names = [column.name.strip().lower() for column in columns]
     for offset, row in enumerate(table.to_pylist()):
-        by_name = {name.strip(): value for name, value in row.items()}
-        yield f"row {slice_['first_line'] + offset} of {slice_['file']}", _cells(by_name, names)
+        yield f"row {slice_['first_line'] + offset} of {slice_['file']}", _cells(row, names)
 
 
-def _cells(row: Mapping[str, object], names: Sequence[str]) -> list[str] | None:
-    """A row's values as a CSV would hold them; None where it has another column, or a value that no cell can hold."""
-    if not set(row) <= set(names):
+def _cells(row: Mapping[str, object] | None, names: Sequence[str]) -> list[str] | None:
+    """A row's values as a CSV would hold them; None where it has another column, or a value that no cell can hold.
+
+    Args:
+        names: of the columns, in lower case.
+    """
+    by_name = {name.strip().lower(): value for name, value in (row or {}).items()}
+    if row is None or len(by_name) < len(row) or not set(by_name) <= set(names):
         return None
-    cells = [_cell(row.get(name)) for name in names]
+    cells = [_cell(by_name.get(name)) for name in names]
     return None if None in cells else [cell for cell in cells if cell is not None]
 
 
 def _cell(value: object) -> str | None:
-    if value is None:
+    if value is None or value != value:  # NaN, which stands for a missing number
         return ""
+    if isinstance(value, decimal.Decimal):
+        return format(value, "f")
     if isinstance(value, list | tuple):
         items = [_cell(item) for item in value]
         return None if None in items else ";".join(item for item in items if item)
@@ -273,7 +289,14 @@ def _cell(value: object) -> str | None:
 
 def _json_object(line: bytes) -> dict[str, object] | None:
     try:
-        found = json.loads(line)
+        found = json.loads(line, object_pairs_hook=_named_once)
     except (UnicodeDecodeError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _named_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found

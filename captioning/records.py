@@ -30,7 +30,7 @@ class RecordsStage:
     """Dates every examination (``settle.SETTLED``) and writes it as a row, and one for each of its planes."""
 
     name: str = "records"
-    version: int = 2
+    version: int = 3
 
     @property
     def output(self) -> TableSpec:
@@ -117,12 +117,17 @@ class _SettledExam:
             return own, self.facts[fact].field, True
         if self.day is None:
             return None, "", True
-        others = {
-            day: other.facts[fact].field
-            for other in exams
-            if other is not self and (day := other.whole(fact)) is not None and self._of_this_pregnancy(fact, day)
-        }
-        if len(others) != 1:
+        others: dict[int, str] = {}
+        clear = True
+        for other in exams:
+            said = other.facts.get(fact)
+            if other is self or said is None or said.number is None:
+                continue
+            day = round(said.number)
+            if self._of_this_pregnancy(fact, day):
+                others[day] = said.field
+                clear = clear and not said.conflict
+        if len(others) != 1 or not clear:
             return None, "", not others
         day, where = next(iter(others.items()))
         return day, f"{where} of another examination", True

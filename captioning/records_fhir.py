@@ -21,17 +21,18 @@ from sono.manifests.errors import UserError
 from .fhir_index import (
     ANY,
     KINDS,
+    SEVERAL,
     Index,
     Local,
     Notes,
     Store,
     Study,
+    fetus_key,
     identified_study,
     link_of,
     own_references,
     patient_key_of,
     patient_of,
-    several_key,
     study_of,
     study_references,
     subject_references,
@@ -40,32 +41,36 @@ from .fhir_index import (
 from .fhir_json import (
     DCM,
     FINAL,
+    REPORTED,
     STUDY_HOLDS,
     Json,
-    as_date,
     as_object,
     as_objects,
     as_text,
     codings_of,
     displays_of,
     effective_date,
+    has_effective,
     identifier_values,
     is_typed,
     names_of,
     parsed,
+    past_date,
 )
 from .fhir_observations import (
     AGES,
     DATES,
+    FETUS_ID,
     FETUSES,
     IMAGE_VIEW,
     LENGTHS,
+    SECOND_FETUS,
     SIDES,
     facts_of,
     findings_of,
     is_obstetric,
-    knows,
     modified,
+    parts_of,
     plain_forms,
     view_of,
 )
@@ -75,9 +80,11 @@ __all__ = [  # the codes are also those of DICOM SR
     "AGES",
     "DATES",
     "FETUSES",
+    "FETUS_ID",
     "IMAGE_VIEW",
     "KINDS",
     "LENGTHS",
+    "SECOND_FETUS",
     "SIDES",
     "Index",
     "index_ndjson",
@@ -90,7 +97,10 @@ _PANELS_DEEP = 8  # panels within panels; against circles
 _ANY_DAY = datetime.date(2000, 1, 1)
 _NOT_JSON = Fault("not_json", "it is no JSON object")
 _NO_TYPE = Fault("not_fhir", "it is no FHIR resource: resourceType is missing")
-_SEVERAL_FETUSES = Fault("several_fetuses", "more than one fetus was examined, and images do not say which they show")
+_SEVERAL_FETUSES = Fault(
+    "several_fetuses", "more than one fetus may have been examined, and images do not say which they show"
+)
+_NOTED_OBSERVATIONS = (b"hasMember", FETUSES.encode(), FETUS_ID.encode())
 
 
 def index_ndjson(lines: Iterable[bytes], reading: Reading, index: Index, kinds: Collection[str] = KINDS) -> None:
@@ -101,13 +111,13 @@ def index_ndjson(lines: Iterable[bytes], reading: Reading, index: Index, kinds: 
 
     Args:
         kinds: which of ``KINDS`` are noted. Of reports, the results they list; of observations, panels' members and
-            numbers of fetuses alone.
+            fetuses' number and names alone.
     """
     notes = Notes(reading, index)
     wanted = {kind.encode() for kind in kinds}
     for line in lines:
         types = set(_RESOURCE_TYPE.findall(line))
-        if types & wanted and (types != {b"Observation"} or b"hasMember" in line or FETUSES.encode() in line):
+        if types & wanted and (types != {b"Observation"} or any(word in line for word in _NOTED_OBSERVATIONS)):
             resource = parsed(line)
             if resource is not None and resource.get("resourceType") in kinds:
                 notes.note(resource)
@@ -178,7 +188,8 @@ class _Subject(NamedTuple):
 class _About(NamedTuple):
     """Whom and what a resource is about.
 
-    ``own_day`` is its own date, ``several``: there is more than one fetus, ``identified``: the study it names is known.
+    ``own_day`` is its own date, ``several``: there is more than one fetus, ``identified``: the study it names is known,
+    ``listed``: that is so by an ImagingStudy of the records.
     """
 
     exam: Exam
@@ -186,6 +197,7 @@ class _About(NamedTuple):
     own_day: int | None
     several: bool
     identified: bool
+    listed: bool
 
 
 class _Reader:
@@ -194,7 +206,7 @@ class _Reader:
     def __init__(self, reading: Reading, store: Store, names: Sequence[str] = ()) -> None:
         self._reading, self._keys, self._names = reading, reading.keys, names
         self._get = lru_cache(maxsize=10_000)(store.get)
-        self._several_anywhere = store.get(several_key(ANY, None, reading.keys)) is not None
+        self._fetuses_anywhere = store.get(fetus_key(ANY, None, reading.keys)) is not None
         self._said: dict[Exam, None] = {}
 
     def entry(self, resource: Json, place: str, full_url: str = "") -> Entry | None:
@@ -217,7 +229,7 @@ class _Reader:
         _check_holds(resource, STUDY_HOLDS)
         subject = self._subject(resource)
         found = identified_study(as_objects(resource.get("identifier")), self._keys)
-        date = as_date(resource.get("started"))
+        date = past_date(resource.get("started"))
         exam = self._exam(subject, found, self._keys.day(subject.patient_key, date) if date else None)
         several = self._is_several(resource, own_references(resource, "", self._keys))
         statements = self._identity(subject, [*displays_of(resource), *identifier_values(resource)])
@@ -226,11 +238,10 @@ class _Reader:
     def _report(self, resource: Json, place: str) -> Entry | None:
         if not (is_obstetric(resource) or as_objects(resource.get("imagingStudy"))):
             return None
-        _check_holds(resource, FINAL)
+        _check_holds(resource, REPORTED)
         about = self._about(resource, ("imagingStudy",))
         if not (about.identified or is_obstetric(resource)):
-            # by its date alone, a report about a chest would be taken for one about a fetus
-            raise FaultError("study_missing", "the imaging study it is about is not in the records")
+            raise _study_missing()  # by its date alone, a report about a chest would be taken for one about a fetus
         statements = self._identity(about.subject, [*displays_of(resource), *identifier_values(resource)])
         faults: list[Fault] = []
         if about.several:
@@ -248,7 +259,7 @@ class _Reader:
 
     def _observation(self, resource: Json, place: str, full_url: str) -> Entry | None:
         view = (DCM, IMAGE_VIEW) in codings_of(resource.get("code"))
-        parts = [part for part in (resource, *as_objects(resource.get("component"))) if knows(part)]
+        parts = parts_of(resource)
         notes = [as_text(note.get("text")) for note in as_objects(resource.get("note"))]
         imaging = view or parts or _in_category(resource, "imaging")
         if not (view or parts or (self._reading.prose is not None and imaging and any(notes))):
@@ -265,7 +276,7 @@ class _Reader:
             texts = [("Observation.note", text) for text in notes]
             statements += self._prose(resource, texts, about.subject, faults)
         # An examination that no ImagingStudy stands for gets its patient's names here, once in a while.
-        if about.exam.study_key is None and about.exam not in self._said:
+        if not about.listed and about.exam not in self._said:
             if len(self._said) >= 10_000:
                 self._said.clear()
             self._said[about.exam] = None
@@ -307,9 +318,16 @@ class _Reader:
         if len(studies) > 1:
             raise unclear_study()
         study = next(iter(studies.values()), None)
+        if study is None and day is None:
+            # nothing would keep it from the patient's only examination that has images
+            if references:
+                raise _study_missing()
+            if has_effective(resource):
+                raise FaultError("date_malformed", "its date is no full one, or lies in the future")
         exam = self._exam(subject, study, day)
         identified = exam.study_key is not None or exam.accession_key is not None
-        return _About(exam, subject, own_day, self._is_several(resource, keys), identified)
+        listed = identified and not any(references.values())
+        return _About(exam, subject, own_day, self._is_several(resource, keys), identified, listed)
 
     def _known(self, key: str) -> Study | None:
         value = self._get(key)
@@ -344,11 +362,12 @@ class _Reader:
         return day - self._keys.day(calendar, _ANY_DAY) + self._keys.day(subject.patient_key, _ANY_DAY)
 
     def _is_several(self, resource: Json, studies: Sequence[str]) -> bool:
-        if not self._several_anywhere:
+        if not self._fetuses_anywhere:
             return False
-        date = effective_date(resource) or as_date(resource.get("started"))
-        pairs = [*((key, date) for key in subject_references(resource, self._keys)), *((key, None) for key in studies)]
-        return any(self._get(several_key(key, day, self._keys)) is not None for key, day in pairs)
+        date = effective_date(resource) or past_date(resource.get("started"))
+        subjects = subject_references(resource, self._keys)
+        pairs = [*((key, date) for key in subjects), *((key, None) for key in (*subjects, *studies))]
+        return any(self._get(fetus_key(key, day, self._keys)) == SEVERAL for key, day in pairs)
 
     def _identity(self, subject: _Subject, texts: Sequence[str]) -> list[Statement]:
         found = [Statement("identity", word, "Patient.name") for word in subject.words]
@@ -378,6 +397,10 @@ def _check_holds(resource: Json, statuses: Collection[str]) -> None:
         raise FaultError("not_final", "its status is not one of a finished, valid record")
     if resource.get("modifierExtension") or resource.get("implicitRules"):
         raise modified()
+
+
+def _study_missing() -> FaultError:
+    return FaultError("study_missing", "the imaging study it is about is not in the records")
 
 
 def _in_category(resource: Json, code: str) -> bool:

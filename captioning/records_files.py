@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,11 +92,12 @@ def find_records(paths: Sequence[Path], keys: Pseudonymizer) -> list[RecordsFile
     return list(files.values())
 
 
-def record_parts(files: Sequence[RecordsFile], keys: Pseudonymizer, fhir_context: str) -> list[Part]:
+def record_parts(files: Sequence[RecordsFile], keys: Pseudonymizer, contexts: Mapping[str, str]) -> list[Part]:
     """The statements stage's parts.
 
     Args:
-        fhir_context: goes into the digests of FHIR lines, whose references other files resolve.
+        contexts: by path, what besides a slice's own bytes decides what it says: the columns of a table, or the files
+            that resolve references.
     """
     parts = []
     documents: list[dict[str, object]] = []
@@ -104,32 +105,38 @@ def record_parts(files: Sequence[RecordsFile], keys: Pseudonymizer, fhir_context
         if file.kind in _DOCUMENTS:
             documents.append(_document(file, keys))
             if _full(documents) or _ends_part(file):
-                parts.append(_part(documents, keys))
+                parts.append(_part(documents, keys, contexts))
                 documents = []
         else:
-            context = fhir_context if file.kind == FHIR_LINES else ""
-            parts.extend(_part([row], keys, context) for row in _slices(file, keys))
+            parts.extend(_part([row], keys, contexts) for row in _slices(file, keys))
     if documents:
-        parts.append(_part(documents, keys))
+        parts.append(_part(documents, keys, contexts))
     return parts
 
 
 def lines_of(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    """The lines of a slice, without their line ends."""
+    """The lines of a slice, without their line ends.
+
+    Raises:
+        UserError: one is longer than a record may be; it is not held.
+    """
+    most = _LINE_BYTES_MOST + _SLICE_BYTES
     with path.open("rb") as file:
         file.seek(start)
-        while file.tell() < stop and (line := file.readline()):
+        while file.tell() < stop and (line := file.readline(most + 1)):
+            if len(line) > most:
+                raise _too_long(path, JSON_LINES)
             yield line.rstrip(b"\r\n")
 
 
 def fhir_context(files: Iterable[RecordsFile]) -> str:
-    """Changes when any file of FHIR lines does: what one line means depends on all of them."""
+    """Changes when any file of FHIR lines does: what one line means, or a document, depends on all of them."""
     facts = [
         [file.source_key, file.path.stat().st_size, file.path.stat().st_mtime_ns]
         for file in files
         if file.kind == FHIR_LINES
     ]
-    return hashlib.sha256(json.dumps(sorted(facts)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sorted(facts)).encode()).hexdigest() if facts else ""
 
 
 def _files(named: Path) -> list[Path]:
@@ -192,7 +199,7 @@ def _slices(file: RecordsFile, keys: Pseudonymizer) -> Iterator[dict[str, object
         yield from _parquet_slices(file, keys)
         return
     start, line = 0, 1
-    for content in _records(file):
+    for content in pieces_of(file):
         _check_csv(content, line, file)
         digest = keys.content(hashlib.sha256(content).hexdigest())
         row = _row(file, start, start + len(content), line, digest)
@@ -218,24 +225,29 @@ def _check_csv(content: bytes, first_line: int, file: RecordsFile) -> None:
         raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="mend it") from None
 
 
-def _records(file: RecordsFile) -> Iterator[bytes]:
-    """Pieces of about ``_SLICE_BYTES`` that end where a record ends: in CSV, outside quotes."""
+def pieces_of(file: RecordsFile) -> Iterator[bytes]:
+    """Pieces of about ``_SLICE_BYTES`` that end where a record ends: in CSV, outside quotes.
+
+    Raises:
+        UserError: a record is so long that it is none.
+    """
     rest = b""
     with file.path.open("rb") as source:
         while block := source.read(_SLICE_BYTES):
             block = rest + block
             end = _record_end(block) if file.kind == CSV else block.rfind(b"\n") + 1
             if not end and len(block) > _LINE_BYTES_MOST:
-                raise UserError(
-                    f"a record is longer than {_LINE_BYTES_MOST >> 20} MiB",
-                    where=str(file.path),
-                    fix="mend the quotes" if file.kind == CSV else "it should hold one JSON object a line",
-                )
+                raise _too_long(file.path, file.kind)
             if end:
                 yield block[:end]
             rest = block[end:]
     if rest:
         yield rest
+
+
+def _too_long(path: Path, kind: str) -> UserError:
+    fix = "mend the quotes" if kind == CSV else "it should hold one JSON object a line"
+    return UserError(f"a record is longer than {_LINE_BYTES_MOST >> 20} MiB", where=str(path), fix=fix)
 
 
 def _record_end(block: bytes) -> int:
@@ -275,8 +287,9 @@ def _row(file: RecordsFile, start: int, stop: int, first_line: int, digest: str)
     }
 
 
-def _part(rows: list[dict[str, object]], keys: Pseudonymizer, context: str = "") -> Part:
+def _part(rows: list[dict[str, object]], keys: Pseudonymizer, contexts: Mapping[str, str]) -> Part:
     decisive = [{name: value for name, value in row.items() if name not in ("path", "start", "stop")} for row in rows]
+    context = sorted({contexts.get(str(row["path"]), "") for row in rows})
     return Part(
         name=keys.content("\n".join(f"{row['path']} {row['first_line']}" for row in rows)),
         digest=keys.content(json.dumps([decisive, context], sort_keys=True)),

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sono.manifests.vocabulary import normalise
 
 from .quantities import gestational_age_days, millimetres
-from .records_fhir import AGES, DATES, FETUSES, IMAGE_VIEW, LENGTHS, SIDES
+from .records_fhir import AGES, DATES, FETUS_ID, FETUSES, IMAGE_VIEW, LENGTHS, SECOND_FETUS, SIDES
 from .statements import Entry, Exam, Fault, FaultError, Reading, Statement, finding, identity_statements
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _EXAM_SECTIONS = frozenset({"121111", "121118", "125008", "125015"})  # Summary,
 _MEASUREMENT_SECTIONS = frozenset({"125002", "125003", "125004", "125005", "125007", "125009", "125016", "126010"})
 _FINDING_SECTIONS = frozenset({"121070", "121072", "121076", "121111", "125008", "125015"})  # not what is the mother's
 _ADDENDUM = "121078"
+_EARLIER = frozenset({"121060", "121068"})  # History, Previous Findings
 _SECTIONS = _EXAM_SECTIONS | _MEASUREMENT_SECTIONS | _FINDING_SECTIONS | {_ADDENDUM}
 _PROSE = frozenset(
     {"121071", "121073", "121077", "121106", "121111"}
@@ -69,10 +70,9 @@ _MEASURED = frozenset(
 _SELECTED_VALUE, _MEAN_VALUE, _SINGLE_VALUE, _OTHER_VALUE = range(4)
 """Ranks among the values of one kind: TID 5008 row 3 derives the age from the one selected, else from the mean."""
 
-_FETUS_IDS = frozenset({("LN", "11951-1"), ("DCM", "121037")})
+_FETUS_IDS = frozenset({("LN", FETUS_ID), ("DCM", "121037")})
 _SUBJECT_IDS = frozenset({("DCM", "121028"), ("DCM", "121029"), ("DCM", "121030")})  # UID, Name, ID
 _SUBJECT_CLASS, _FETUS = ("DCM", "121024"), ("DCM", "121026")
-_SECOND = re.compile(r"(?:fetus\s*|#\s*)*(?:[2-9]|[b-h])|.*(?:twin|triplet).*", re.IGNORECASE | re.DOTALL)
 _SEEN = frozenset({"structure seen", "structures seen"})
 
 # Of every scheme, what its codes look like: a name in the place of a code goes no further.
@@ -285,7 +285,8 @@ class _Reader:
     def _coded(self, item: _Item) -> list[Statement]:
         try:
             if item.kind == "CODE" and item.name.key == ("DCM", IMAGE_VIEW):
-                return self._view(item)
+                earlier = any(_section(above) in _EARLIER for above in item.sections)
+                return [] if earlier else self._view(item)
             if item.kind == "CODE" and item.name.key == _FINDING and self._is_counted(item, _FINDING_SECTIONS):
                 return [Statement("findings", _finding(item), _field(item))]
         except FaultError as error:
@@ -358,7 +359,7 @@ def _fetuses(items: Sequence[_Item]) -> Fault | None:
         elif item.text and _names_fetus(item):
             named.setdefault(item.name.key, set()).add(re.sub(r"\.0*$", "", item.text).casefold())
     summaries = sum(item.kind == "CONTAINER" and _section(item) == "125008" for item in items)
-    several = any(len(texts) > 1 or any(_SECOND.fullmatch(text) for text in texts) for texts in named.values())
+    several = any(len(texts) > 1 or any(SECOND_FETUS.fullmatch(text) for text in texts) for texts in named.values())
     return _SEVERAL_FETUSES if several or (summaries > 1 and not named) else None
 
 

@@ -33,7 +33,7 @@ from .statements import (
 
 _CellReader = Callable[[Column, str, Exam, str | None], list[Statement]]
 
-_NUMBER = re.compile(r"(\d{1,7}(?:\.\d{1,15})?)\s*([a-z]{0,2})", re.IGNORECASE)
+_NUMBER = re.compile(r"(\d{1,7}(?:\.\d{1,20})?)\s*([a-z]{0,2})", re.IGNORECASE)
 _WEEKS_AND_DAYS = re.compile(r"(\d{1,2})\s*(?:\+|w\s?)\s*([0-6])\s*d?", re.IGNORECASE)
 _SAME_WORDS = {
     "right": "right",
@@ -44,6 +44,7 @@ _SAME_WORDS = {
     "l": "left",
 }
 _PRESENTATION_WORDS = {"vertex": "cephalic", "head": "cephalic", **{word: word for word in PRESENTATIONS}}
+_MALFORMED = Fault("row_malformed", "it has another number of cells than the header")
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,26 @@ class TableReader:
         Args:
             rows: the place of a row, and its cells as text, as many as columns; None where their number is wrong.
         """
-        said: tuple[str, str] | None = None
+        said: tuple[Exam, Sequence[str]] | None = None
         for place, cells in rows:
-            entry = self._entry(place, cells, said)
+            entry, names = self._entry(place, cells, said)
             if entry.exam is not None:
-                said = entry.exam.patient_key, entry.exam.study_key or entry.exam.accession_key or ""
+                said = entry.exam, names
             yield entry
 
-    def _entry(self, place: str, cells: Sequence[str] | None, said: tuple[str, str] | None) -> Entry:
+    def _entry(
+        self, place: str, cells: Sequence[str] | None, said: tuple[Exam, Sequence[str]] | None
+    ) -> tuple[Entry, Sequence[str]]:
+        """The entry, and the names in the row; ``said`` are those of the row before."""
         if cells is None:
-            return Entry(
-                place, None, faults=(Fault("row_malformed", "it has another number of cells than the header"),)
-            )
+            return Entry(place, None, faults=(_MALFORMED,)), ()
         values = [cell.strip() for cell in cells]
         faults: list[Fault] = []
         try:
             exam = self._exam(values, faults)
             plane = self._plane(values)
         except FaultError as error:
-            return Entry(place, None, faults=(error.fault,))
+            return Entry(place, None, faults=(error.fault,)), ()
         statements: list[Statement] = []
         for column, value in zip(self.columns, values, strict=True):
             if value and column.holds in self._readers:
@@ -86,10 +88,11 @@ class TableReader:
                 except FaultError as error:
                     faults.append(error.fault)
         statements.extend(self._prose(values, faults))
-        # Neighbouring rows are often about one examination: its names need not be said again.
-        if said != (exam.patient_key, exam.study_key or exam.accession_key or ""):
-            statements.extend(identity_statements(self.reading.keys, self._names(values), "identifying columns"))
-        return Entry(place, exam, statements, faults)
+        # Neighbouring rows are often about one examination: the same names need not be said again.
+        names = self._names(values)
+        if said != (exam, names):
+            statements.extend(identity_statements(self.reading.keys, names, "identifying columns"))
+        return Entry(place, exam, statements, faults), names
 
     def _cell(self, holds: str, values: Sequence[str]) -> str:
         at = self._at.get(holds)
@@ -143,8 +146,12 @@ class TableReader:
         return plane
 
     def _names(self, values: Sequence[str]) -> list[str]:
+        return [values[at] for at in self._named if values[at]]
+
+    @cached_property
+    def _named(self) -> Sequence[int]:
         named = ("patient_id", "study_id", "accession", NAME)
-        return [value for column, value in zip(self.columns, values, strict=True) if value and column.holds in named]
+        return [at for at, column in enumerate(self.columns) if column.holds in named]
 
     def _prose(self, values: Sequence[str], faults: list[Fault]) -> list[Statement]:
         statements: list[Statement] = []

@@ -140,10 +140,12 @@ def _note_unnamed_studies(connection: duckdb.DuckDBPyConnection, keys: Pseudonym
 
 
 # Which examination a statement is about: the study it names, else the one with its accession number, else the patient's
-# only one on its day, else the one of the patient's images that named none, else the patient's only one.
+# only one on its day, else the one of the patient's images that named none, else the patient's only one, unless its
+# accession number is another. Days are compared on one patient's calendar only: images in the study may be of another
+# patient, or of one who is not named.
 _RESOLVE = """
 CREATE OR REPLACE TEMP TABLE exams AS
-SELECT study_key, patient_key, max(accession_key) AS accession_key, min(study_day) AS study_day
+SELECT study_key, patient_key, count(accession_key) AS numbered, min(study_day) AS study_day, max(study_day) AS last_day
 FROM frames GROUP BY study_key, patient_key;
 
 CREATE OR REPLACE TEMP TABLE resolved AS
@@ -151,13 +153,14 @@ WITH subjects AS (
     SELECT patient_key, study_key, accession_key, study_day, min(source_key) AS source_key, min(place) AS place
     FROM statements GROUP BY ALL
 ), by_accession AS (
-    SELECT accession_key, min(study_key) AS study_key, count(DISTINCT study_key) AS n
-    FROM exams WHERE accession_key IS NOT NULL GROUP BY accession_key
+    SELECT accession_key, min(study_key) AS study_key, count(*) AS n
+    FROM (SELECT DISTINCT accession_key, study_key FROM frames WHERE accession_key IS NOT NULL) GROUP BY accession_key
 ), by_day AS (
     SELECT patient_key, study_day, min(study_key) AS study_key, count(DISTINCT study_key) AS n
     FROM exams WHERE study_day IS NOT NULL GROUP BY ALL
 ), by_patient AS (
-    SELECT patient_key, min(study_key) AS study_key, count(DISTINCT study_key) AS n, count(study_day) AS dated
+    SELECT patient_key, min(study_key) AS study_key, count(DISTINCT study_key) AS n, count(study_day) AS dated,
+        sum(numbered) AS numbered
     FROM exams GROUP BY patient_key
 ), matched AS (
     SELECT s.*,
@@ -165,21 +168,28 @@ WITH subjects AS (
              WHEN a.n IS NOT NULL THEN CASE WHEN a.n = 1 THEN a.study_key END
              WHEN s.study_day IS NOT NULL AND d.n IS NOT NULL THEN CASE WHEN d.n = 1 THEN d.study_key END
              WHEN u.study_key IS NOT NULL THEN u.study_key
-             WHEN p.n = 1 AND (s.study_day IS NULL OR p.dated = 0) THEN p.study_key END AS exam_key,
+             WHEN p.n = 1 AND (s.study_day IS NULL OR p.dated = 0) AND (s.accession_key IS NULL OR p.numbered = 0)
+             THEN p.study_key END AS exam_key,
         a.n > 1 OR (a.n IS NULL AND (d.n > 1 OR (s.study_day IS NULL AND p.n > 1))) AS several
     FROM subjects s
     LEFT JOIN by_accession a ON a.accession_key = s.accession_key
     LEFT JOIN by_day d ON d.patient_key = s.patient_key AND d.study_day = s.study_day
     LEFT JOIN by_patient p ON p.patient_key = s.patient_key
     LEFT JOIN unnamed u ON u.patient_key = s.patient_key AND s.accession_key IS NULL AND s.study_day IS NULL
-), days AS (SELECT study_key, min(study_day) AS study_day FROM exams GROUP BY study_key
-), claimed AS (SELECT exam_key, count(DISTINCT patient_key) AS patients FROM matched GROUP BY exam_key)
-SELECT m.* EXCLUDE (several), coalesce(days.study_day, m.study_day) AS exam_day,
+), claimed AS (
+    SELECT exam_key, count(DISTINCT patient_key) AS patients, max(study_day) - min(study_day) AS apart
+    FROM matched GROUP BY exam_key
+)
+SELECT m.* EXCLUDE (several), coalesce(e.study_day, m.study_day) AS exam_day,
     CASE WHEN m.exam_key IS NULL AND m.several THEN 'matched_twice'
          WHEN m.exam_key IS NULL THEN 'unmatched'
          WHEN claimed.patients > 1 THEN 'two_patients'
-         WHEN abs(days.study_day - m.study_day) > 1 THEN 'another_day' END AS reason
-FROM matched m LEFT JOIN days ON days.study_key = m.exam_key LEFT JOIN claimed ON claimed.exam_key = m.exam_key
+         WHEN e.last_day - e.study_day > 1 THEN 'several_days'
+         WHEN abs(e.study_day - m.study_day) > 1 THEN 'another_day'
+         WHEN e.study_day IS NULL AND claimed.apart > 1 THEN 'two_days' END AS reason
+FROM matched m
+LEFT JOIN exams e ON e.study_key = m.exam_key AND e.patient_key = m.patient_key
+LEFT JOIN claimed ON claimed.exam_key = m.exam_key
 """
 
 
@@ -204,7 +214,7 @@ WITH attributed AS (
     FROM attributed GROUP BY exam_key, plane, fact, rank
 ), agreed AS (
     SELECT *, CASE WHEN fact IN ('laterality', 'presentation') THEN len(codes) > 1
-                   WHEN fact LIKE '%_mm' THEN most - number > 0.1  -- two documents may round a length differently
+                   WHEN fact LIKE '%_mm' THEN round(most - number, 3) > 0.1  -- two documents may round differently
                    ELSE coalesce(most > number, false) END AS conflict
     FROM said QUALIFY rank = min(rank) OVER (PARTITION BY exam_key, plane, fact)
 ), settled AS (
@@ -220,7 +230,9 @@ WITH attributed AS (
             WHEN 'matched_twice' THEN 'several examinations of the patient fit it'
             WHEN 'unmatched' THEN 'no image is of its patient and examination'
             WHEN 'two_patients' THEN 'another record names another patient for the same examination'
-            WHEN 'another_day' THEN 'its date is not that of the images of its examination' END AS message
+            WHEN 'several_days' THEN 'the images of its examination are of several days'
+            WHEN 'another_day' THEN 'its date is not that of the images of its examination'
+            WHEN 'two_days' THEN 'another record gives another day of the same examination' END AS message
     FROM resolved
     WHERE reason IS NOT NULL AND left(patient_key, {digits}) BETWEEN '{first}' AND '{last}'
 )

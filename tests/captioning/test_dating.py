@@ -397,6 +397,20 @@ def test_ultrasound_alone_contradicts_itself_beyond_35_days():
     assert dated(ga_days_by_lmp=200, early_crl=[crl(112, crl_of(84))], biometry=WEEKS_20).conflict is not None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"fl_mm": 60.0}, {"fl_mm": 3.27}, {"bpd_mm": 90.0}, {"hc_mm": 330.0}],  # typing errors, and cm for mm
+)
+def test_measurements_that_contradict_each_other_give_no_age_between_them(changes):
+    assert dated(biometry=WEEKS_20).ga_days == 139
+    found = dated(biometry=WEEKS_20 | changes)
+    assert (found.ga_days, found.source, found.conflict) == (None, "biometry", "two ages by biometry disagree")
+    assert dated(ga_days=139, biometry=WEEKS_20 | changes).ga_days == 139
+    # nor do they take the place of a last menstrual period
+    redated = dated(ga_days_by_lmp=100, biometry=WEEKS_20 | changes)
+    assert (redated.ga_days, redated.conflict) == (None, "lmp and biometry disagree")
+
+
 def test_a_crl_from_before_the_pregnancy_began_is_of_another_one():
     found = dated(ga_days_by_lmp=84, early_crl=[crl(85, crl_of(80))])
     assert (found.ga_days, found.source, found.redated) == (84, "lmp", False)

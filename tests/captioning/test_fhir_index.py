@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import multiprocessing
 import pickle
 import tracemalloc
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +22,12 @@ from .fhir_resources import (
     KEYS,
     MR,
     READING,
+    SNOMED,
     UNLINKED,
+    Json,
     about,
+    coded,
+    component,
     exam_of,
     exported,
     identifiers_of,
@@ -143,7 +149,9 @@ def test_a_patient_that_a_bundle_holds_comes_before_the_exports(index):
         ([], {"derivedFrom": []}, UNLINKED),
         ([], {"derivedFrom": [{"reference": "ImagingStudy/s9"}]}, UNLINKED),
         ([], {"derivedFrom": [{"reference": "Media/s1"}]}, UNLINKED),
-        ([], {"derivedFrom": [], "effectiveDateTime": "2023-05"}, dataclasses.replace(UNLINKED, study_day=None)),
+        ([], {"derivedFrom": [], "effectiveDateTime": None}, dataclasses.replace(UNLINKED, study_day=None)),
+        ([report(result=[{"reference": "Observation/o1"}], imagingStudy=[], effectiveDateTime="2023-05-06")],
+         {"derivedFrom": [], "effectiveDateTime": "2023-05"}, UNLINKED),
         ([], {"derivedFrom": [], "effectiveDateTime": None, "effectivePeriod": {"start": "2023-05-06"}}, UNLINKED),
         ([], {"derivedFrom": [], "effectiveDateTime": None, "effectiveInstant": "2023-05-06T01:00:00Z"}, UNLINKED),
     ],
@@ -173,6 +181,31 @@ def test_an_observation_of_one_of_two_studies_is_not_taken(index, others, change
         assert "study_unclear" in reasons(entries)
 
 
+FUTURE = (datetime.date.today() + datetime.timedelta(days=3)).isoformat()
+UNCLEAR_DAYS = [
+    ({"effectiveDateTime": "2019"}, "date_malformed"),
+    ({"effectiveDateTime": "2019-05"}, "date_malformed"),
+    ({"effectiveDateTime": FUTURE}, "date_malformed"),
+    ({"effectiveDateTime": None, "effectivePeriod": {"end": "2019-05-06"}}, "date_malformed"),
+    ({"effectiveDateTime": None, "imagingStudy": [{"reference": "ImagingStudy/s9"}]}, "study_missing"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), UNCLEAR_DAYS)
+def test_what_was_on_a_day_that_is_not_clear_is_not_taken_for_the_patients_only_examination(index, changes, reason):
+    about_study = {"derivedFrom": changes.get("imagingStudy", []), **changes}
+    made = report(imagingStudy=[], conclusionCode=[coded(SNOMED, "17190001")]) | changes
+    for resource in (observation(**about_study), made):
+        for entries in (read(index, resource, study(), patient()), exported(index, resource, study(), patient())):
+            assert not said(entries)
+            assert reasons(entries) == [reason]
+
+
+def test_an_imaging_study_of_the_future_has_no_day(index):
+    entries = read(index, patient(), study(started=FUTURE), observation(effectiveDateTime=None))
+    assert {entry.exam for entry in entries} == {exam_of(study_day=None)}
+
+
 @pytest.mark.parametrize("how", [{"valueInteger": 2}, {"valueQuantity": quantity(2, "1")}])
 @pytest.mark.parametrize("link", [{}, {"derivedFrom": []}])
 def test_of_twins_nothing_is_attributed(index, how, link):
@@ -185,9 +218,63 @@ def test_of_twins_nothing_is_attributed(index, how, link):
     assert said(read(Index(Path("none")), *single))
 
 
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ({"valueQuantity": quantity(1, "1", comparator=">")}, False),
+        ({"valueQuantity": quantity(0, "1")}, False),
+        ({"valueString": "2"}, False),
+        ({"valueCodeableConcept": coded(SNOMED, "65147003")}, False),  # twin pregnancy
+        ({"valueInteger": 1}, True),
+        ({"valueString": " 1 "}, True),
+        ({"valueInteger": None, "dataAbsentReason": {"text": "unknown"}}, True),
+    ],
+)
+def test_a_number_of_fetuses_that_may_be_another_than_one_counts_as_several(index, value, taken):
+    count = observation("11878-6", **value)
+    for name in [name for name in count if count[name] is None]:
+        del count[name]
+    for entries in (read(index, count, observation(id="o2"), study(), patient()),
+                    exported(index, count, observation(id="o2"), study(), patient())):  # fmt: skip
+        assert bool(said(entries)) == taken
+
+
+def test_an_undated_number_of_fetuses_counts_for_all_of_its_patients_examinations(index):
+    count = observation("11878-6", valueInteger=2, derivedFrom=[], effectiveDateTime=None)
+    for entries in (read(index, count, observation(id="o2"), study(), patient()),
+                    exported(index, count, observation(id="o2"), study(), patient())):  # fmt: skip
+        assert not said(entries)
+
+
+def of_fetus(name: str, number: int, **changes: Any) -> Json:
+    part = component("11951-1", valueString=name)
+    return observation(id=f"o{number}", component=[part], **changes)
+
+
+@pytest.mark.parametrize("link", [{}, {"derivedFrom": []}])
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [(("A", "B"), 0), (("left", "right"), 0), (("Fetus 2",), 0), (("A", "A"), 2), (("1",), 1), (("2.0",), 0)],
+)
+def test_fetuses_that_are_named_apart_are_several(index, names, taken, link):
+    resources = [of_fetus(name, number, **link) for number, name in enumerate(names)]
+    for entries in (read(index, *resources, study(), patient()), exported(index, *resources, study(), patient())):
+        assert len(said(entries)) == taken
+        assert set(reasons(entries)) == (set() if taken else {"several_fetuses"})
+
+
+def test_a_fetus_may_be_named_by_an_observation_of_its_own(index):
+    second = observation("11951-1", valueCodeableConcept={"text": "B"})
+    for entries in (read(index, second, observation(id="o2"), study(), patient()),
+                    exported(index, second, observation(id="o2"), study(), patient())):  # fmt: skip
+        assert not said(entries)
+
+
 def test_an_examination_without_a_study_still_has_the_names_to_avoid(index):
-    entries = about(index, observation(derivedFrom=[]))
-    assert KEYS.word("Quixworth") in {statement.value for statement in entries[0].statements}
+    by_number = [{"identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}}]
+    for references in ([], by_number):
+        (entry,) = about(index, observation(derivedFrom=references))
+        assert KEYS.word("Quixworth") in {statement.value for statement in entry.statements}
 
 
 # ------------------------------------------------------------------------------------------------- the index, size

@@ -75,6 +75,7 @@ def test_a_value_becomes_the_fact_of_its_code(index, code, value, expected):
         ("11984-2", {"valueQuantity": quantity(True, "mm")}, "value_malformed"),
         ("11984-2", {"valueString": "190 mm"}, "value_malformed"),
         ("11984-2", {"valueQuantity": quantity(190, "mm"), "valueString": "190"}, "value_malformed"),
+        ("11984-2", {"valueQuantity": quantity(190, "mm"), "dataAbsentReason": {"text": "error"}}, "value_malformed"),
         ("18185-9", {"valueInteger": 150}, "value_malformed"),
         ("18185-9", {"valueQuantity": quantity(150, "wk")}, "gestational_age_impossible"),
         ("18185-9", {"valueQuantity": quantity(150, "d"), "effectiveDateTime": "2023-05-01"}, "another_day"),
@@ -105,6 +106,13 @@ def test_what_was_amended_or_corrected_is_taken(index, status):
     assert said(about(index, observation(status=status)))
 
 
+def test_a_report_that_was_appended_to_is_still_one(index):
+    finding = {"conclusionCode": [coded(SNOMED, "17190001")]}
+    for status in ("appended", "amended"):
+        assert said(about(index, report(status=status, **finding)))
+    assert not said(about(index, observation(status="appended")))
+
+
 def test_what_a_modifier_may_turn_round_is_not_taken(index):
     modifier = [{"url": "http://a.example/not", "valueBoolean": True}]
     part = component("11820-8", valueQuantity=quantity(51, "mm")) | {"modifierExtension": modifier}
@@ -132,6 +140,15 @@ def test_weeks_and_days_apart_are_not_taken_for_whole_weeks(index):
     entries = about(index, observation("growth", system="http://example.org", component=parts, valueString=""))
     assert said(entries) == []
     assert reasons(entries) == ["gestational_age_impossible"]
+
+
+def test_the_age_in_a_measurement_is_not_the_examinations(index):
+    """As in a Biometry Group of DICOM's TID 5008: it is the age by that measurement alone."""
+    part = component("18185-9", valueQuantity=quantity(150, "d"))
+    length = component("11820-8", valueQuantity=quantity(51, "mm"))
+    entries = about(index, observation("11984-2", component=[part, length]))
+    assert {(fact, value) for fact, value, *_ in said(entries)} == {("hc_mm", 190.2), ("bpd_mm", 51)}
+    assert said(about(index, observation("growth", system="http://example.org", component=[part])))
 
 
 def test_of_several_values_none_is_chosen(index):

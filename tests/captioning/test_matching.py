@@ -153,3 +153,86 @@ def test_the_age_is_that_of_the_images_day(clinic):
     lmp = DAY - datetime.timedelta(days=150)
     clinic.caption(clinic.csv("patient_id,study_id,lmp", f"PAT-1,1.2.840.1,{lmp}"))
     assert list(ages(clinic).values()) == [150]
+
+
+def test_an_accession_number_that_the_images_do_not_have_is_of_another_examination(clinic):
+    clinic.frames("one", clinic.frame("a", accession="A1"), clinic.frame("b", study="2.2", patient="PAT-2"))
+    clinic.caption(clinic.csv("patient_id,accession,ga_days", "PAT-1,A9,150", "PAT-2,A9,150"))
+    assert ages(clinic) == {clinic.workspace.keys.study("2.2"): 150}  # these images have none at all
+    assert clinic.reasons("records") == ["unmatched"]
+
+
+def test_every_accession_number_of_a_study_counts(clinic):
+    clinic.frames("one", clinic.frame("a", accession="A1"), clinic.frame("b", accession="A2"))
+    clinic.caption(clinic.csv("patient_id,accession,ga_days", "PAT-1,A1,150"))
+    assert list(ages(clinic).values()) == [150]
+
+
+def test_an_accession_number_of_two_studies_tells_neither(clinic):
+    frames = [("a", "1.1", "A1"), ("b", "2.2", "A1"), ("c", "2.2", "A3")]
+    clinic.frames("one", *[clinic.frame(name, study=study, accession=number) for name, study, number in frames])
+    clinic.caption(clinic.csv("patient_id,accession,ga_days", "PAT-1,A1,150"))
+    assert clinic.reasons("records") == ["matched_twice"]
+
+
+@pytest.mark.parametrize("record", [f"PAT-1,,{DAY},150", "PAT-1,,,150"])
+def test_a_record_is_not_spread_over_images_of_several_days(clinic, record):
+    """Images that were ingested without a study are all in one; their days say that they are not of one examination."""
+    clinic.frames("one", clinic.frame("a", study=None, date=DAY), clinic.frame("b", study=None, date=OTHER_DAY))
+    report = clinic.caption(clinic.csv("patient_id,study_id,exam_date,ga_days", record))
+    assert report.records.exclusions == {"several_days": 1}
+    assert clinic.texts() == []
+
+
+@pytest.mark.parametrize("study", ["1.2.840.1", ""])
+def test_records_of_two_days_are_not_of_one_examination(clinic, study):
+    clinic.frames("one", clinic.frame("a"))
+    lines = [f"PAT-1,{study},{DAY},150,", f"PAT-1,{study},{OTHER_DAY},,33.5"]
+    report = clinic.caption(clinic.csv("patient_id,study_id,exam_date,ga_days,fl_mm", *lines))
+    assert report.records.exclusions == {"two_days": 2}
+    assert clinic.records() == []
+
+
+def frame_without_patient(clinic, name, date):
+    """As ingest makes it with ``missing_patient = "study"``: its day stands on the study's calendar."""
+    keys = clinic.workspace.keys
+    frame = clinic.frame(name)
+    frame["patient_key"] = keys.patient_of_study(str(frame["study_key"]))
+    frame["study_day"] = keys.day(str(frame["patient_key"]), date)
+    return frame
+
+
+def test_days_of_two_calendars_are_not_compared(clinic):
+    clinic.frames("one", frame_without_patient(clinic, "a", DAY))
+    lmp = DAY - datetime.timedelta(days=150)
+    clinic.caption(clinic.csv("patient_id,study_id,exam_date,lmp", f"PAT-1,1.2.840.1,{DAY},{lmp}"))
+    assert list(ages(clinic).values()) == [150]
+    clinic.caption(clinic.csv("patient_id,study_id,lmp", f"PAT-1,1.2.840.1,{lmp}"))
+    assert clinic.reasons("records") == ["no_gestational_age"]
+
+
+@pytest.mark.parametrize("other", [f"PAT-{number}" for number in range(2, 8)])
+def test_images_of_another_patient_in_the_study_do_not_move_its_day(clinic, other):
+    clinic.frames("one", clinic.frame("a", date=DAY), clinic.frame("b", patient=other, date=DAY))
+    report = clinic.caption(clinic.csv("patient_id,study_id,exam_date,ga_days", f"PAT-1,1.2.840.1,{DAY},150"))
+    assert list(ages(clinic).values()) == [150]
+    assert report.captions.exclusions == {"another_patient": 1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "agree"), [("33.5", "33.6", True), ("35.5", "35.6", True), ("3", "3.2", False)]
+)
+def test_a_tenth_of_a_millimetre_is_rounding_in_any_bits(clinic, one, other, agree):
+    clinic.frames("one", clinic.frame("a"))
+    lines = [f"PAT-1,1.2.840.1,150,{value}" for value in (one, other)]
+    report = clinic.caption(clinic.csv("patient_id,study_id,ga_days,fl_mm", *lines))
+    assert report.records.exclusions == ({} if agree else {"conflict": 1})
+
+
+def test_a_due_date_in_conflict_leaves_the_other_examinations_without(clinic):
+    days = [DAY + datetime.timedelta(days=30 * number) for number in range(3)]
+    clinic.frames("one", *[clinic.frame(f"{n}", study=f"{n}", date=day) for n, day in enumerate(days)])
+    edds = [(0, "2024-09-22"), (1, "2024-09-22"), (1, "2024-11-30"), (2, "")]
+    lines = [f"PAT-1,{n},{days[n]},{edd},head" for n, edd in edds]
+    clinic.caption(clinic.csv("patient_id,study_id,exam_date,edd,structures_seen", *lines))
+    assert ages(clinic) == {clinic.workspace.keys.study("0"): 150}

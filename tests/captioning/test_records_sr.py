@@ -510,6 +510,16 @@ def test_nothing_is_attributed_where_there_are_several_fetuses(content):
     assert statements(entry, "identity")
 
 
+@pytest.mark.parametrize("name", ["Foetus B", "F2", "baby-b", "Fetus #2", "fetus II", "1/2", "A of 2", "fetus: c"])
+def test_a_fetus_that_is_not_the_only_one_may_be_called_in_many_ways(name):
+    assert reasons(read(biometry(fetus(FETUS_ID, name), number(HC, 190)))) == ["several_fetuses"]
+
+
+@pytest.mark.parametrize("name", ["A", "1", "Fetus A", "F1", "Fetus 1", "singleton", "Baby A", "1/1"])
+def test_a_fetus_that_may_be_the_only_one_is_read(name):
+    assert facts(read(biometry(fetus(FETUS_ID, name), number(HC, 190)))) == {"hc_mm": 190.0}
+
+
 def test_prose_about_several_fetuses_is_not_read():
     def prose(*_: object) -> tuple[list[Statement], list[Fault]]:
         raise AssertionError
@@ -609,6 +619,12 @@ def view(name: str, *children: Dataset) -> Dataset:
 
 def side(value: Code, name: Code = codes.SCT.Laterality) -> Dataset:
     return code(name, value, by="HAS CONCEPT MOD")
+
+
+@pytest.mark.parametrize("title", [codes.DCM.History, codes.DCM.PreviousFindings])
+def test_a_view_of_an_earlier_day_is_not_of_this_examination(title):
+    entry = read(section(title, findings(view("transthalamic", *seen("thalami")))))
+    assert (facts(entry), reasons(entry)) == ({}, [])
 
 
 @pytest.mark.parametrize("title", [codes.DCM.ImageLibrary, Code("Okafor", "99LOCAL", "views"), codes.DCM.Findings])

@@ -11,7 +11,7 @@ import pytest
 
 from sono.captioning.mapping import COLUMNS
 from sono.manifests.errors import UserError
-from sono.manifests.schemas import TABLES
+from sono.manifests.schemas import STATEMENTS, TABLES
 
 STUDY = "patient_id,study_id"
 PATIENT, STUDY_ID = "PAT-1", "1.2.840.1"
@@ -260,6 +260,24 @@ def test_a_name_in_any_cell_never_gets_out(one_frame, column):
     lines = [",".join(canary if name == column else row.get(name, "") for name in COLUMNS) for row in (sound, {})]
     one_frame.caption(one_frame.csv(",".join(COLUMNS), *lines))
     _assert_hidden(canary, one_frame)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("patient_id,exam_date,name,ga_days", ["P,2024-05-15,Zaphodine,150", "P,2024-05-29,Zaphodine,164"]),
+        ("patient_id,study_id,name,ga_days", ["P,1,Zaphodine,150", "P,1,Canary,150"]),
+        ("patient_id,study_id,accession,name", ["P,1,A1,Zaphodine", "P,1,A2,Canary"]),
+    ],
+)
+def test_every_examination_has_all_names_of_its_rows(one_frame, header, rows):
+    one_frame.caption(one_frame.csv(header, *rows))
+    keys = one_frame.workspace.keys
+    found = {
+        (row["study_key"], row["accession_key"], row["study_day"], row["code"]) for row in one_frame.rows(STATEMENTS)
+    }
+    names = {keys.word("zaphodine"), keys.word("canary")}
+    assert len([row for row in found if row[-1] in names]) == 2
 
 
 def test_a_file_without_a_header_shows_nothing_of_its_first_patient(one_frame):
