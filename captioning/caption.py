@@ -23,7 +23,7 @@ from .reading import read_statements
 from .records import RecordsStage
 from .records_files import find_records
 from .sentences import check_pack
-from .settle import captions_database, settled_parts
+from .settle import captions_database, reach_images, settled_parts
 
 
 @dataclass(frozen=True)
@@ -84,26 +84,18 @@ def caption_workspace(
         engine=engine,
         progress=progress,
     )
-    earlier = any(info.rows for info in store.parts(CAPTIONS).values())
-    if earlier and not said.rows:
-        raise UserError(
-            f"no fact could be read from the records ({_counted(said)}); the captions of the last run stay",
-            where=str(workspace.path),
-            fix="sono-curate exclusions says what is wrong with each",
-        )
     with captions_database(store) as database:
         with handoff_file(store.folder(RECORDS)) as path:
             parts = settled_parts(database, store, workspace.keys, path)
+            if any(info.rows for info in store.parts(CAPTIONS).values()) and not reach_images(database):
+                raise UserError(
+                    "no record is about an examination with images; records and captions of the last run stay",
+                    where=str(workspace.path),
+                    fix=_what_to_do(said),
+                )
             settled = run_stage(RecordsStage(), parts, store, engine=engine, progress=progress)
         with handoff_file(store.folder(CAPTIONS)) as path:
             parts, matches = joined_parts(database, store, path)
-            if earlier and not matches.studies_with_record:
-                raise UserError(
-                    f"no record is about an examination with images ({_counted(settled)}); "
-                    "the captions of the last run stay",
-                    where=str(workspace.path),
-                    fix="compare how records and images name patients and studies",
-                )
             written = run_stage(stage, parts, store, engine=engine, progress=progress)
     regions = _count_regions(store)
     return CaptionReport(said, settled, written, matches, written.rows - regions, regions, section.context_length)
@@ -135,9 +127,11 @@ def _decisive(section: CaptionSection) -> Mapping[str, object]:
     return {"text": section.text, "model": model.model_dump(mode="json") if model else None}
 
 
-def _counted(report: RunReport) -> str:
-    """What was left out, for a message."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in report.exclusions.items()) or "nothing left out"
+def _what_to_do(said: RunReport) -> str:
+    if not said.exclusions:
+        return "compare how records and images name patients and studies"
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in said.exclusions.items())
+    return f"sono-curate exclusions says what is wrong with each of {left_out}"
 
 
 def _count_regions(store: TableStore) -> int:

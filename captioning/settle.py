@@ -102,6 +102,14 @@ def settled_parts(
     return hand_off(connection, (_settled(digits, first, last) for first, last in slices), SETTLED, path)
 
 
+def reach_images(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any statement is about an examination with images; call it after ``settled_parts``."""
+    found = connection.execute(
+        "SELECT count(*) FROM resolved WHERE reason IS NULL AND exam_key IN (SELECT study_key FROM frames)"
+    ).fetchall()
+    return bool(found[0][0])
+
+
 def _view(connection: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec) -> None:
     """A table's parts under its name: what a query does not name is not read, and nothing is kept."""
     paths = [str(path).replace("'", "''") for path in store.paths(table)]
