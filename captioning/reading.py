@@ -101,7 +101,7 @@ class StatementsStage:
         for slice_ in part.to_pylist():
             for entry in self._entries(slice_):
                 # A document's own key finds its name again; within a file of lines it is the line that matters.
-                lines = slice_["kind"] not in (FHIR_JSON, DICOM_SR)
+                lines = slice_["kind"] in (CSV, JSON_LINES, FHIR_LINES, PARQUET)
                 key = self._key(slice_, entry) if lines else slice_["source_key"]
                 table.add(entry, key)
                 exclusions += [

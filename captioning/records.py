@@ -88,7 +88,9 @@ class _SettledExam:
         """From this examination's record, and from what the patient's others say of the same pregnancy."""
         for fact in (*STATED_AGES, *PREGNANCY_DAYS):
             if (found := self.facts.get(fact)) is not None and found.conflict:
-                return Dating(None, "explicit", None, f"two records give another {_WORDS[fact]}", found.field, False)
+                return Dating(
+                    None, _SOURCES[fact], None, f"two records disagree about the {_WORDS[fact]}", found.field, False
+                )
         days = {fact: self._pregnancy_day(fact, exams) for fact in PREGNANCY_DAYS}
         unclear = [fact for fact, (day, _, clear) in days.items() if not clear and self.number("ga_days") is None]
         if unclear:
@@ -194,6 +196,14 @@ def _as_json(provenance: tuple[tuple[str, str], ...]) -> str:
     return json.dumps(dict(provenance))
 
 
+_SOURCES = {
+    "ga_days": "explicit",
+    "ga_days_by_edd": "edd",
+    "ga_days_by_lmp": "lmp",
+    "ga_days_by_ultrasound": "biometry",
+    "edd_day": "edd",
+    "lmp_day": "lmp",
+}
 _WORDS = {
     "ga_days": "gestational age",
     "ga_days_by_edd": "gestational age by due date",

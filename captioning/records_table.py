@@ -44,7 +44,7 @@ _SAME_WORDS = {
     "l": "left",
 }
 _PRESENTATION_WORDS = {"vertex": "cephalic", "head": "cephalic", **{word: word for word in PRESENTATIONS}}
-_MALFORMED = Fault("row_malformed", "it has another number of cells than the header")
+_MALFORMED = Fault("row_malformed", "its cells do not fit the table's columns")
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _date(column: Column, value: str) -> datetime.date:
         return datetime.datetime.strptime(value, column.date_format).date()
     except ValueError:
         expected = column.date_format or "2024-05-31"
-        raise FaultError("date_malformed", f"its {column.holds} is not written as {expected}") from None
+        raise FaultError("date_malformed", f"its {column.holds} is not written like {expected}") from None
 
 
 def _past(date: datetime.date) -> datetime.date:

@@ -235,7 +235,7 @@ WITH attributed AS (
     UNION ALL BY NAME
     SELECT source_key, exam_key AS study_key, patient_key, exam_day AS study_day, NULL AS plane, NULL AS facts, reason,
         place || ': ' || CASE reason
-            WHEN 'matched_twice' THEN 'several examinations of the patient fit it'
+            WHEN 'matched_twice' THEN 'several examinations fit it'
             WHEN 'unmatched' THEN 'no image is of its patient and examination'
             WHEN 'two_patients' THEN 'another record names another patient for the same examination'
             WHEN 'several_days' THEN 'the images of its examination are of several days'

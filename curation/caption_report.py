@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 BATCH_SIZES = tuple(2**power for power in range(5, 16))
 
 _MOST_BARS = 80  # of a histogram
+_SOURCE_WORDS = {
+    "explicit": "the stated age",
+    "edd": "the due date",
+    "lmp": "the last menstrual period",
+    "crl": "the crown-rump length",
+    "biometry": "the measurements",
+}
+"""What a reader calls the sources of ``records.ga_source``, in conflicts."""
 _RANKS = {0: "coded", 1: "found in prose by rules", 2: "found in prose by a language model"}
 
 
@@ -166,9 +174,9 @@ SELECT ga_conflict AS name, count(DISTINCT study_key) AS n
 FROM records WHERE ga_conflict IS NOT NULL GROUP BY ALL ORDER BY n DESC, name
 """
 _GAPS = """
-SELECT stage, reason, min(message) AS message, count(*) AS n FROM exclusions
-WHERE stage IN ('caption', 'records') GROUP BY stage, reason ORDER BY stage, n DESC, reason
-"""
+SELECT stage, reason, min(regexp_replace(message, '^[^:]*: ', '')) AS message, count(*) AS n FROM exclusions
+WHERE stage IN ('caption', 'records', 'statements') GROUP BY stage, reason ORDER BY stage, n DESC, reason
+"""  # a message about a record begins with its place, of which there are many
 _READ = "SELECT rank, count(*) AS n FROM statements WHERE fact <> 'identity' GROUP BY rank ORDER BY rank"
 _TEMPLATES = """
 SELECT region_id IS NOT NULL AS region, template AS name, count(*) AS n
@@ -223,7 +231,7 @@ def _page(
         sources=_sources(connection),
         ages=_bars([(_age(row), row["n"]) for row in query_rows(connection, _AGES)]),
         read=_bars([(_RANKS.get(row["rank"], "otherwise"), row["n"]) for row in query_rows(connection, _READ)]),
-        conflicts=_bars([(row["name"], row["n"]) for row in query_rows(connection, _CONFLICTS)]),
+        conflicts=_bars([(_in_words(row["name"]), row["n"]) for row in query_rows(connection, _CONFLICTS)]),
         gaps=query_rows(connection, _GAPS),
         templates=_templates(connection),
         examples=list(examples(connection, vocabulary)),
@@ -343,6 +351,12 @@ def _sources(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, list
 
 def _age(row: Mapping[str, str | None]) -> str:
     return " via ".join(part for part in (row["source"] or "not said", row["formula"]) if part)
+
+
+def _in_words(conflict: str) -> str:
+    for source, words in _SOURCE_WORDS.items():
+        conflict = conflict.replace(source, words)
+    return conflict
 
 
 def _templates(connection: duckdb.DuckDBPyConnection) -> dict[bool, list[Bar]]:

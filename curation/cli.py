@@ -240,7 +240,7 @@ def _write_captions(
     _print_exclusions(report.records.exclusions)
     print(
         f"{matches.studies_with_record:,} of {matches.studies:,} examinations with images have a record; "
-        f"{matches.records_without_images:,} records have no images."
+        f"{matches.records_without_images:,} examinations in the records have no images here."
     )
     print(
         f"{report.global_captions:,} captions of frames, {report.region_captions:,} of regions.", _work(report.captions)

@@ -172,4 +172,5 @@ center = "center"
 [caption]
 # templates = "en"        # or "paper", or a folder with templates of your own
 # context_length = 77     # of the text tower that will be trained; FetalCLIP's is 117
+# text = "ignore"         # or "rules": facts from prose in the records, too
 """

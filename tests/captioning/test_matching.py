@@ -51,7 +51,7 @@ def test_what_fits_two_studies_is_attributed_to_neither(clinic, header, line):
     assert ages(clinic) == {}
     (row,) = clinic.exclusions("records")
     assert row["reason"] == "matched_twice"
-    assert row["message"] == "line 2 of records file 1: several examinations of the patient fit it"
+    assert row["message"] == "line 2 of records file 1: several examinations fit it"
 
 
 def test_a_record_of_another_day_than_its_studys_images_is_left_out(clinic):

@@ -157,7 +157,9 @@ def filled(workspace: Workspace, draw: Callable[..., Image]) -> Workspace:
         ],
     )
     gaps = [("caption", "no_record", "no record belongs to the frame's study")] * 2 + [
-        ("records", "number_impossible", "its hc is impossible"),
+        ("statements", "number_impossible", "line 7 of records file 1: its hc is impossible"),
+        ("statements", "number_impossible", "line 9 of records file 1: its hc is impossible"),
+        ("records", "unmatched", "row 3 of records file 2: no image is of its patient and examination"),
         ("ingest", "truncated", "the file ends early"),
     ]
     write(
@@ -232,13 +234,14 @@ def test_ages_and_conflicts_are_counted_by_examination_not_by_row(filled: Worksp
     page = page_of(filled)
     ages = section(page, "Gestational age")
     assert "biometry via hadlock_1984_fl 1 50.0 % explicit 1 50.0 %" in ages
-    assert "explicit and edd disagree 1 100.0 %" in section(page, "Conflicts and gaps")
+    assert "the stated age and the due date disagree 1 100.0 %" in section(page, "Conflicts and gaps")
 
 
-def test_gaps_are_those_of_captions_and_records_alone(filled: Workspace) -> None:
+def test_gaps_are_those_of_records_and_captions_without_their_places(filled: Workspace) -> None:
     gaps = section(page_of(filled), "Left out")
     assert "caption no_record no record belongs to the frame's study 2" in gaps
-    assert "records number_impossible its hc is impossible 1" in gaps
+    assert "statements number_impossible its hc is impossible 2" in gaps
+    assert "records unmatched no image is of its patient and examination 1" in gaps
     assert "truncated" not in gaps
 
 
