@@ -124,7 +124,8 @@ def frames_to_caption(workspace: Workspace) -> Iterator[list[Part]]:
 def _decisive(section: CaptionSection) -> Mapping[str, object]:
     """What of the section decides the statements."""
     model = section.language_model if section.text == "model" else None
-    return {"text": section.text, "model": model.model_dump(mode="json") if model else None}
+    asked = model.model_dump(mode="json", include={"base_url", "model"}) if model else None  # the rest is how, not what
+    return {"text": section.text, "model": asked}
 
 
 def _what_to_do(said: RunReport) -> str:

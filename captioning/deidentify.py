@@ -21,19 +21,27 @@ _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)\b"
 )
+_MORE_NAMES = r"(?:[ \t]+[A-Z][\w.'’-]*){0,3}"
+_NAME = rf"[A-Z][\w.'’-]*{_MORE_NAMES}"
 _PRIVATE = {  # in the order in which they are looked for
     "[EMAIL]": re.compile(r"\S{1,80}@\S{1,80}"),
     "[URL]": re.compile(r"\b(?:https?://|www\.)\S+", re.I),
     "[DATE]": re.compile(
-        rf"\b(?:{_DAY_PATTERN})\b|\b[0-9]{{1,2}}(?:st|nd|rd|th)?[\s./-]*(?:of\s+)?{_MONTH}\b[\s,./-]*[0-9]{{0,4}}"
+        rf"\b(?:of|in|since|until|before|after|early|mid|late|last|next)[ -]+{_MONTH}(?:[\s,./-]*[0-9]{{1,4}}\b)?"
+        rf"|\b{_MONTH}[\s,./-]*[0-9]{{4}}\b|\b(?:{_DAY_PATTERN})\b|\b[0-9]{{1,2}}(?:st|nd|rd|th)?[\s./-]*(?:of\s+)?{_MONTH}(?:[\s,./-]*[0-9]{{1,4}}\b)?"
         rf"|\b{_MONTH}[\s.]*[0-9]{{1,2}}(?:st|nd|rd|th)?\b[\s,]*(?:[0-9]{{4}}\b)?|\b[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9]{{2}})?\b",
         re.I,
     ),
-    "[PHONE]": re.compile(r"\+?\(?[0-9][0-9()]*(?:[ ./-]+\(?[0-9]{2,}\)?){2,}(?!\s*(?:mm|cm))|\+[0-9]{6,}"),
+    "[PHONE]": re.compile(r"(?<![0-9()])\+?\(?[0-9][0-9()]*(?:[ ./-]+\(?[0-9]{2,}\)?){2,}(?!\s*(?:mm|cm))|\+[0-9]{6,}"),
     "[ID]": re.compile(r"\b[\w-]{0,60}[0-9]{4,}[\w-]{0,60}|[0-9]{4,}"),
     "[NAME]": re.compile(
-        r"\b(?i:dr|mr|mrs|ms|miss|prof|professor|doctor|sir|nurse|sister|midwife|sonographer|technician|radiologist)\b\.?:?"
-        r"[ \t]+[A-Z][\w.'’-]*(?:[ \t]+[A-Z][\w.'’-]*){0,3}|[^\s,;:]{0,80}\^[^\s,;:]{0,80}"
+        rf"\b(?i:dr|mrs)\b(?:[.:]\s*|\s+)(?:(?i:dr|med|phd)\b\.?\s*)*[^\W\d_][\w.'’-]*{_MORE_NAMES}"
+        rf"|\b(?i:mr|ms|miss|prof|professor|doctor|sir|nurse|sister|midwife|sonographer|technician|radiologist)\b"
+        rf"(?:[.:]\s*|[ \t]*-[ \t]*|[ \t]+){_NAME}"
+        rf"|\b(?i:mr|ms|prof)\s+{_NAME}"
+        rf"|\b(?i:by|signed|author|reporter|operator|patient|name|mother|mum|pt)\s*:\s*{_NAME}"
+        rf"|\b(?i:signed|reported|dictated|performed|scanned|examined|seen|verified|checked)\s+(?i:by)\s+{_NAME}"
+        r"|[^\s,;:]{0,80}\^[^\s,;:]{0,80}"
     ),
 }
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|[0-9]+(?:[.,][0-9]+)*|\s|.", re.DOTALL)
@@ -46,8 +54,8 @@ def deidentify(text: str, names: Sequence[str], vocabulary: Vocabulary) -> str:
     Args:
         names: names and identifiers, replaced whole and by parts, whatever their case and diacritics.
     """
-    held = _Held()
-    folded = _folded(text)
+    held = _Held(len(text))
+    folded, plain = _folded(text), normalised(text)
     for name in names:
         parts = re.findall(r"[^\W_]+", _folded(name))
         tag = "[ID]" if any(letter.isdigit() for letter in name) else "[NAME]"
@@ -57,13 +65,10 @@ def deidentify(text: str, names: Sequence[str], vocabulary: Vocabulary) -> str:
             held.take(re.finditer(rf"(?<![^\W_]){pattern}(?![^\W_])", folded), tag)
     for tag, private in _PRIVATE.items():
         if tag == "[PHONE]":
-            held.keep(numbers(normalised(text)), normalised(text))
+            held.keep(numbers(plain), plain)
         held.take(private.finditer(text), tag)
-    named = RuleBasedProse(vocabulary).mentions(normalised(text), "structures_seen")
-    held.keep(
-        [(span.start, span.end) for span in named if re.search("[0-9]", normalised(text)[span.start : span.end])],
-        normalised(text),
-    )
+    named = RuleBasedProse(vocabulary).mentions(plain, "structures_seen")
+    held.keep([(each.start, each.end) for each in named if re.search("[0-9]", plain[each.start : each.end])], plain)
     words, lower_only = _allowed_words(vocabulary)
     written: list[str] = []
     position = 0
@@ -77,8 +82,9 @@ def deidentify(text: str, names: Sequence[str], vocabulary: Vocabulary) -> str:
 class _Held:
     """Places of a text that are decided, first come first served."""
 
-    def __init__(self) -> None:
+    def __init__(self, length: int) -> None:
         self._places: list[tuple[int, int, str]] = []
+        self._decided = bytearray(length)
 
     def take(self, matches: Iterator[re.Match[str]], tag: str) -> None:
         for match in matches:
@@ -92,8 +98,9 @@ class _Held:
         return sorted(self._places)
 
     def _add(self, start: int, end: int, instead: str) -> None:
-        if start < end and all(end <= first or last <= start for first, last, _ in self._places):
+        if start < end and not any(self._decided[start:end]):
             self._places.append((start, end, instead))
+            self._decided[start:end] = b"\1" * (end - start)
 
 
 def _allowed(token: str, words: frozenset[str], lower_only: frozenset[str]) -> str:

@@ -126,6 +126,13 @@ def identifier_values(resource: Json) -> list[str]:
     return [text for item in as_objects(resource.get("identifier")) if (text := as_text(item.get("value")))]
 
 
+def _is_group(reference: Json) -> bool:
+    """Whether it is to an organisation: "Fetal Medicine Unit" names nobody, and would forbid "fetal"."""
+    kinds = ("Organization", "CareTeam")
+    target = as_text(reference.get("reference")).rsplit("/", 2)
+    return as_text(reference.get("type")) in kinds or (len(target) > 1 and target[-2] in kinds)
+
+
 def displays_of(resource: Json) -> list[str]:
     """The names of people that stand beside references to them."""
     names = ("subject", "performer", "referrer", "interpreter", "resultsInterpreter")
@@ -133,8 +140,7 @@ def displays_of(resource: Json) -> list[str]:
     for name in names:
         value = resource.get(name)
         for item in (value, *(value if isinstance(value, list) else ())):
-            actor = as_object(as_object(item).get("actor"))
-            texts = (as_object(item).get("display"), actor.get("display"))
-            found += [text for part in texts if (text := as_text(part))]
+            people = (as_object(item), as_object(as_object(item).get("actor")))
+            found += [text for part in people if not _is_group(part) and (text := as_text(part.get("display")))]
     authors = [as_text(note.get("authorString")) for note in as_objects(resource.get("note"))]
     return [*found, *(author for author in authors if author)]

@@ -15,12 +15,14 @@ from sono.manifests.vocabulary import Vocabulary
 
 from .prose_clauses import (
     AGE,
+    OWN_AGE,
     Clause,
     Sentence,
     Sentences,
     Span,
     ages_in,
     blanked,
+    lists_abnormalities,
     normalised,
     several_fetuses,
     words_of,
@@ -64,7 +66,7 @@ _PREDICATES = words_of(
     "unremarkable"
 )
 _HARMLESS = _PREDICATES | words_of(
-    "the a an fetal foetal fetus single live living viable singleton both each all four chamber chambers 4 and of "
+    "the a an fetal foetal fetus live living viable singleton both each all four chamber chambers 4 and of "
     "on in at with for is are was were be been has have appear appears appeared well clearly adequately also "
     "appearance appearances view views image images anatomy structures left right bilateral bilaterally side "
     "sides scan today this now examination within limits cardiac intracranial brain face facial size shape "
@@ -82,7 +84,7 @@ _ASSERTING = re.compile(
 )
 _VERB = re.compile(r"\b(?:is|are|was|were|seen|noted|identified|demonstrated|present|confirmed)\b")
 _BESIDE_PRESENTATION = _HARMLESS | words_of(
-    "presentation presenting part to lie longitudinal extended flexed frank complete footling intrauterine "
+    "single presentation presenting part to lie longitudinal extended flexed frank complete footling intrauterine "
     "pregnancy alive active currently current anterior posterior placenta back spine"
 )
 _BESIDE_MEASUREMENT = _BESIDE_PRESENTATION | words_of(
@@ -132,21 +134,29 @@ class RuleBasedProse:
 
     def doubted(self, text: str, span: Span) -> bool:
         """Whether the normalised ``text`` denies, doubts, remembers or plans what stands at ``span``."""
-        start, end = span.start, span.end
         for sentence in self._sentences(text):
-            if sentence.start < end and start < sentence.start + len(sentence.text):
-                clauses = [clause for group in sentence.clauses for clause in group]
-                dated = sentence.dated and span.fact != "ga_days"
-                if (
-                    sentence.blocked
-                    or dated
-                    or any(
-                        clause.doubted and clause.start < end and start < clause.start + len(clause.text)
-                        for clause in clauses
-                    )
-                ):
-                    return True
+            if _overlap(span, sentence) and (
+                sentence.blocked
+                or (sentence.dated and span.fact != "ga_days")
+                or (span.fact == "ga_days" and _is_of_a_length(span, sentence))
+                or any(
+                    _overlap(span, clause)
+                    and (clause.doubted or (span.fact == "findings" and lists_abnormalities(group[:number], clause)))
+                    for group in sentence.clauses
+                    for number, clause in enumerate(group)
+                )
+            ):
+                return True
         return several_fetuses(text)
+
+    def upholds(self, text: str, names: Sequence[str], claim: Span) -> bool:
+        """Whether the record's ``text`` names the claim's value somewhere undoubted, and denies it nowhere."""
+        plain = _without(normalised(text), names)
+        present = (sentence for sentence in self._sentences(plain) if not (sentence.blocked or sentence.dated))
+        if any((claim.fact, claim.value) in self._denied(sentence) for sentence in present):
+            return False
+        named = (span for span in self.mentions(plain, claim.fact) if span.value == claim.value)
+        return any(not self.doubted(plain, span) for span in named)
 
     @cached_property
     def _structures(self) -> re.Pattern[str]:
@@ -177,7 +187,8 @@ class RuleBasedProse:
             for number, clause in enumerate(group):
                 if not clause.doubted:
                     # "A, B and C not seen" denies A as well
-                    if _VERB.search(clause.text) or not any(later.doubted for later in group[number + 1 :]):
+                    alone = _VERB.search(clause.text) or not any(later.doubted for later in group[number + 1 :])
+                    if alone and not lists_abnormalities(group[:number], clause):
                         yield from self._beside(clause, "findings", _BESIDE_FINDING)
                     yield from self._beside(clause, "presentation", _BESIDE_PRESENTATION)
                     if self._harmless(clause.text, _BESIDE_MEASUREMENT, "|".join(_MEASUREMENTS.values())):
@@ -226,6 +237,16 @@ class RuleBasedProse:
         rest = re.sub(rf"\b(?:{phrases})\b", " ", text) if phrases else text
         rest = re.sub(rf"\b{_NUMBER}\s*(?:mm|cm|st|nd|rd|th)\b|\bat present\b", " ", self._structures.sub(" ", rest))
         return set(re.findall(r"[^\s,:()&/.=-]+", rest)) <= known
+
+
+def _overlap(span: Span, part: Sentence | Clause) -> bool:
+    return part.start < span.end and span.start < part.start + len(part.text)
+
+
+def _is_of_a_length(span: Span, sentence: Sentence) -> bool:
+    """Whether the age is the one that a length would have: "BPD 52 mm, GA 21w6d"."""
+    at = span.start - sentence.start
+    return any(own.start() <= at < own.end() for own in OWN_AGE.finditer(sentence.text))
 
 
 def agreed(

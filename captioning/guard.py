@@ -22,7 +22,13 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+")
 _ADDRESS = re.compile(r"\w\.\w")
 _IDENTITY_WORDS = (re.compile(r"\w+"), re.compile(r"[^\W_]+"), _WORD)
-_LONGEST_UNSPACED_NAME = 6
+_COMPOUND = re.compile(r"[^\W_]+(?:['’‐‑–-][^\W_]+)+")  # O'Brien, Smith-Jones: in a header often one word
+_LONGEST_UNSPACED_NAME = 24
+_LONGEST_UNSPACED_PART = 6  # where it may lie across spaces and marks
+_TRANSLITERATED = (  # what a header in ASCII makes of letters that have no accent to be taken off, or an umlaut
+    str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}),
+    str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae"}),
+)
 
 _MONTHS = (  # they make dates of what stands beside them
     "january february march april may june july august september october november december "
@@ -146,22 +152,34 @@ def _states(number: str, value: int | float) -> bool:
 def _identity_words(text: str) -> set[str]:
     """Everything of the text that a name or identifier in a record may have been hashed as."""
     if text.isascii():  # millions of captions are
-        folded = text.casefold()
-        spelled = {folded.strip(), *(word for pattern in _IDENTITY_WORDS for word in pattern.findall(folded))}
-        return {word for word in spelled if len(word) > 1 and not word.isdigit()}
-    found: set[str] = set()
-    for form in _forms(text):
-        for word in (form.strip(), *(word for pattern in _IDENTITY_WORDS for word in pattern.findall(form))):
-            found.update(_parts(word) if _unspaced(word) else (word,))
-            found.add(word)
+        found = _spellings(text.casefold())
+    else:
+        found = set()
+        for form in _forms(text):
+            for word in _spellings(form):
+                found.update(_parts(word, _LONGEST_UNSPACED_PART) if _unspaced(word) else ())
+                found.add(word)
+            for run in _runs(form):
+                found.update(_parts(run, _LONGEST_UNSPACED_NAME) if _unspaced(run) else ())
     return {word for word in found if len(word) > 1 and any(character.isalpha() for character in word)}
 
 
+def _spellings(text: str) -> set[str]:
+    words = (word for pattern in _IDENTITY_WORDS for word in pattern.findall(text))
+    return {text.strip(), *words, *(re.sub(r"[\W_]", "", word) for word in _COMPOUND.findall(text))}
+
+
 def _forms(text: str) -> set[str]:
-    """As ``statements.identity_statements`` writes it, also with plain letters for wide ones, and for accented ones."""
+    """As ``statements.identity_statements`` writes it, also with plain letters for wide, accented and other ones."""
     folded = unicodedata.normalize("NFC", text).casefold()
-    plain = "".join(letter for letter in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(letter))
-    return {plain, *(unicodedata.normalize(form, folded) for form in ("NFC", "NFKC"))}
+    others = (unicodedata.normalize("NFKD", each) for each in (folded, *map(folded.translate, _TRANSLITERATED)))
+    plain = ("".join(letter for letter in each if not unicodedata.combining(letter)) for each in others)
+    return {*plain, *(unicodedata.normalize(form, folded) for form in ("NFC", "NFKC"))}
+
+
+def _runs(text: str) -> list[str]:
+    """Letters and what is written above, below and between them, as long as nothing else parts them."""
+    return "".join(letter if unicodedata.category(letter)[0] in "LM" else " " for letter in text).split()
 
 
 def _unspaced(word: str) -> bool:
@@ -169,7 +187,7 @@ def _unspaced(word: str) -> bool:
     return any(unicodedata.category(character) == "Lo" for character in word)
 
 
-def _parts(word: str) -> Iterator[str]:
+def _parts(word: str, longest: int) -> Iterator[str]:
     for start in range(len(word)):
-        for end in range(start + 2, min(start + _LONGEST_UNSPACED_NAME, len(word)) + 1):
+        for end in range(start + 2, min(start + longest, len(word)) + 1):
             yield word[start:end]

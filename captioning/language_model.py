@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import BIOMETRY
-from sono.manifests.vocabulary import Vocabulary
+from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
 
 from .deidentify import deidentify
 from .free_text import SEVERAL_FETUSES, RuleBasedProse, agreed
@@ -35,7 +35,7 @@ from .prose_clauses import Span, normalised, several_fetuses
 from .quantities import gestational_age_days
 from .statements import BY_MODEL, PRESENTATIONS, Fault, FaultError, Statement
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 _FACTS = ("ga_days", "presentation", "structures_seen", "findings", *BIOMETRY)
 _PROMPT = """\
 You read one obstetric ultrasound report and list the facts that it states about the present examination of the fetus.
@@ -50,6 +50,7 @@ _FINDING_NAMES = {
     "SCT:62067003": "hypoplastic left heart syndrome",
     "SCT:443168008": "scalp edema",
 }
+_LONGEST_QUOTE = 400
 _PRESENT = re.compile(r"\b(?:e?ga|gestation\w*|pregnan\w*|today|now|currently)\b")
 
 
@@ -61,7 +62,7 @@ class LanguageModelSection(BaseModel):
     base_url: str  # ends before /chat/completions: http://127.0.0.1:8000/v1
     model: Annotated[str, Field(min_length=1, pattern=r"^[\w./:@+-]+$")]
     api_key_env: str = ""  # the environment variable that holds the key; none: no key is sent
-    timeout_s: Annotated[float, Field(gt=0)] = 60
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60
     max_retries: Annotated[int, Field(ge=0, le=20)] = 4
     allow_remote: bool = False  # text may leave this machine
 
@@ -69,18 +70,25 @@ class LanguageModelSection(BaseModel):
     @classmethod
     def _plain(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # may raise, too
             raise ValueError("give http://host:port/v1")
+        if not re.fullmatch(r"[!-~]+", url):
+            raise ValueError("an address has plain characters and no spaces")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("a key does not belong into the address; name its environment variable in api_key_env")
         return url.rstrip("/")
 
     @model_validator(mode="after")
     def _at_home(self) -> LanguageModelSection:
-        if not self.allow_remote and not _is_loopback(urlsplit(self.base_url).hostname or ""):
+        address = urlsplit(self.base_url)
+        if _is_loopback(address.hostname or ""):
+            return self
+        if not self.allow_remote:
             raise ValueError(
                 "base_url is another machine, to which de-identified text would go: set allow_remote = true to agree"
             )
+        if address.scheme != "https" and self.api_key_env:
+            raise ValueError("base_url is another machine, and http would send the key readable on the way: use https")
         return self
 
 
@@ -116,13 +124,13 @@ class ModelProse:
     pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __call__(self, text: str, field: str, names: Sequence[str]) -> tuple[list[Statement], list[Fault]]:
-        """Statements of rank ``BY_MODEL``, each found at the quoted place by our own rules.
+        """Statements of rank ``BY_MODEL``, each found by our own rules where it is quoted and upheld by the text.
 
         Raises:
             UserError: the endpoint stays away or refuses, or the cache cannot be used.
         """
         sent = deidentify(text, names, self.vocabulary)
-        if several_fetuses(normalised(sent)):
+        if several_fetuses(normalised(text)) or several_fetuses(normalised(sent)):
             return [], [SEVERAL_FETUSES]
         if not re.search(r"[a-z]", re.sub(r"\[[A-Z]+\]", "", sent)):
             return [], []
@@ -137,7 +145,10 @@ class ModelProse:
             with closing(_open_cache(self.cache_path)) as cache:
                 _remember(cache, key, known, str(self.cache_path))
         spans, refused = known
-        statements, faults = agreed(spans, (), lambda _: f"{field}, model {self.settings.model}", BY_MODEL)
+        # The words that were removed may deny what is left, and texts that differ in them share an answer.
+        upheld = [span for span in spans if self._rules.upholds(text, names, span)]
+        refused += len(spans) - len(upheld)
+        statements, faults = agreed(upheld, (), lambda _: f"{field}, model {self.settings.model}", BY_MODEL)
         if refused:
             faults.append(Fault("not_in_text", f"{refused} facts by the language model are not said in its text"))
         return statements, faults
@@ -171,7 +182,8 @@ class ModelProse:
         }
 
     def _key(self, sent: str) -> str:
-        decides = [PROMPT_VERSION, self.settings.base_url, self._body(sent)]
+        words = vocabulary_sha256(self.vocabulary)  # it decides what is found in the text
+        decides = [PROMPT_VERSION, self.settings.base_url, words, self._body(sent)]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _ask(self, sent: str) -> _Answer | None:
@@ -181,7 +193,7 @@ class ModelProse:
             try:
                 content = json.loads(reply)["choices"][0]["message"]["content"]
                 return _Answer.model_validate_json(content)
-            except (ValueError, LookupError, TypeError, ValidationError):
+            except (ValueError, LookupError, TypeError, RecursionError, ValidationError):
                 continue
         return None
 
@@ -237,9 +249,11 @@ class ModelProse:
         return [span for span in found if span is not None], found.count(None)
 
     def _found(self, claim: _Claim, text: str) -> Span | None:
+        if len(claim.quote) > 2 * _LONGEST_QUOTE:
+            return None
         words = normalised(claim.quote).split()
         quoted = list(re.finditer(r"\s+".join(map(re.escape, words)), text)) if words else []
-        if len(quoted) != 1 or len(quoted[0][0]) > 400:
+        if len(quoted) != 1 or len(quoted[0][0]) > _LONGEST_QUOTE:
             return None  # absent, or at several places of which one may be denied
         start, end = quoted[0].span()
         spans = [span for span in self._rules.mentions(text, claim.fact) if start <= span.start and span.end <= end]

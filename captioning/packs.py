@@ -157,11 +157,15 @@ def _check_entries(folder: Path, shown: str) -> None:
 
 
 def _read(path: Path, where: str) -> str:
+    most = _MAX_BYTES * (1 if path.suffix == ".jinja" else 50)
     try:
-        content = path.read_bytes()
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError
+        with path.open("rb") as file:
+            content = file.read(most + 1)
     except OSError:
         raise UserError("the file is missing or cannot be read", where=where, fix="see the packaged pack") from None
-    if len(content) > _MAX_BYTES * (1 if path.suffix == ".jinja" else 50):
+    if len(content) > most:
         raise UserError("the file is too large", where=where, fix="split it")
     try:
         return content.decode("utf-8").removeprefix("\ufeff")

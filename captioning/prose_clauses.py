@@ -40,7 +40,7 @@ _DATE = re.compile(
     r"|\b(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|tember|ober|ember)?\b"
 )
 _DUE = re.compile(rf"\(?\b(?:edd|edc|lmp)\b[ :=]*(?:is |was )?(?:{_DATE.pattern})\)?")
-_OWN_AGE = re.compile(
+OWN_AGE = re.compile(
     rf"(?<=mm|cm)[\s,=(]*(?:corresponding to|corresponds to|equivalent to|e?ga)?[ :=]*{AGE.pattern}\s*\)?"
 )
 _MOTHERS_SIDE = re.compile(r"\bmaternal (?:left|right)(?: side)?\b")
@@ -78,7 +78,8 @@ _DENIED = re.compile(
     r"difficult\w*|nonvisuali[sz]\w*|hardly|barely)\b"
 )
 _UNSURE = re.compile(
-    r"\?|\b(?:possibl\w*|poss|probabl\w*|prob|suspect\w*|susp|suspicio\w*|suggest\w*|likely|unlikely|may|might|could|quer\w*|"
+    r"\?|\bimpression of\b"
+    r"|\b(?:possibl\w*|poss|probabl\w*|prob|suspect\w*|susp|suspicio\w*|suggest\w*|likely|unlikely|may|might|could|quer\w*|"
     r"versus|vs|differential|equivocal|uncertain\w*|unclear|unsure|doubt\w*|apparent\w*|presum\w*|questionabl\w*|concern\w*|"
     r"either|or|approx\w*|about|around|variable|unstable|artefact|artifact)\b|[~≈\[\]#/]\s*not\b|[~≈\[\]#]|\bnb\s*[:-]"
 )
@@ -99,7 +100,9 @@ _NOTHING_ELSE = re.compile(
     r"(?: (?:is |was |were )?(?:seen|detected|noted|identified))?\W*"
 )
 _QUESTION = re.compile(r"\W*(?:is|are|was|were|has|have|do|does|did|can)\b")
-_RETRACTED = re.compile(r"\b(?:artefact|artifact|correct\w*|disregard\w*|error|amend\w*|addendum|retract\w*|ignore)\b")
+_RETRACTED = re.compile(
+    r"\b(?:artefact|artifact|(?:in)?correct\w*|wrong\w*|mistake\w*|disregard\w*|error|amend\w*|addendum|retract\w*|ignore)\b"
+)
 _BACKWARD = re.compile(r"\W*(?:this|it|they|these|that|which|not|but|however|although|both|none|neither)\b")
 _LABEL = re.compile(r"\W*(?P<label>[a-z][a-z0-9 /&()-]{0,40}?)\s*:(?P<rest>.*)", re.DOTALL)
 _OPENING = words_of(
@@ -174,9 +177,9 @@ class Sentences:
             yield self._sentence(start, piece, blocked or taken_back, first=number == 0)
 
     def _sentence(self, start: int, text: str, blocked: bool, *, first: bool) -> Sentence:
-        clean = blanked(blanked(blanked(text, _DUE), _OWN_AGE), _MOTHERS_SIDE)
+        clean = blanked(blanked(blanked(text, _DUE), OWN_AGE), _MOTHERS_SIDE)
         remembered = blocked or _REMEMBERED.search(clean) is not None or _DATE.search(clean) is not None
-        remembered = remembered or _QUESTION.match(clean) is not None
+        remembered = remembered or _QUESTION.match(clean) is not None or _RETRACTED.search(clean) is not None
         ages = [] if remembered else _present_ages(clean, self.others, first=first)
         for span in ages:
             clean = _blank(clean, span.start, span.end)
@@ -221,6 +224,11 @@ def normalised(text: str) -> str:
     """Lower case, with plain spaces, hyphens and apostrophes; as long as ``text``."""
     plain = text.translate(str.maketrans("\u00a0\u2009\u202f\t\r‐‑‒–—−’‘", "     ------''"))
     return "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in plain)
+
+
+def lists_abnormalities(before: Sequence[Clause], clause: Clause) -> bool:
+    """Whether an abnormality in the clause is denied by the one before: "no hydrops, scalp edema seen"."""
+    return any(_no_abnormality(each.text) for each in before) and not _FRESH.match(clause.text)
 
 
 def several_fetuses(text: str) -> bool:

@@ -65,7 +65,7 @@ def check_pack(pack: Pack, vocabulary: Vocabulary, budget: Budget) -> None:
     writer = Writer(pack, vocabulary, budget)
     for template in pack.templates:
         for plane in vocabulary.planes.values():
-            for values in _cases(template, pack, plane, every_age=plane.id == next(iter(vocabulary.planes))):
+            for values in _cases(template, pack, plane):
                 try:
                     writer.render(template, values)
                 except RefusedError as refused:
@@ -304,7 +304,7 @@ def _line(error: Exception) -> int | None:
     return lines[-1] if lines else None
 
 
-def _cases(template: Template, pack: Pack, plane: Plane, *, every_age: bool) -> Iterator[Values]:
+def _cases(template: Template, pack: Pack, plane: Plane) -> Iterator[Values]:
     """Values that between them show everything a template can meet in a plane.
 
     Each structure of the vocabulary stands alone, because a frame may show any, and the plane's own stand together;
@@ -313,7 +313,7 @@ def _cases(template: Template, pack: Pack, plane: Plane, *, every_age: bool) -> 
     first, last = GA_DAYS[0] // 7, GA_DAYS[1] // 7
     middle = sum(plane.ga_weeks) // 2
     optional = sorted({FACT_OF[name] for name in template.uses} - template.needs)
-    for weeks in range(first, last + 1) if every_age else (middle,):
+    for weeks in range(first, last + 1):
         yield _case(template, pack, plane, weeks, optional, plane.structures)
     for structure in pack.structures:
         yield _case(template, pack, plane, middle, optional, (structure,))

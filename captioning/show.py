@@ -70,7 +70,8 @@ def _append_fact(text: Text, fact: TracedFact) -> None:
 
 def _sentence(said: Said) -> str:
     value = "a date, which is not stored" if said.value is None else _value(said.value)
-    return f"{said.place}, {said.field}: {said.fact} {value}"
+    other = ", of another examination" if said.elsewhere else ""
+    return f"{said.place}, {said.field}: {said.fact} {value}{other}"
 
 
 def _style(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -49,6 +49,14 @@ _FINDINGS: Mapping[str, re.Pattern[str]] = {
     "ORPHA": re.compile(r"[0-9]{1,6}"),
     "SCT": re.compile(r"[0-9]{6,18}"),
 }
+
+
+_WORDS = re.compile(r"\w+")
+_COMPOUND = re.compile(r"[^\W_]+(?:['’‐‑–-][^\W_]+)+")
+_PARTICLES = (  # of names, and of what a ward's list calls a newborn: words that captions cannot do without
+    "a al an and baby bin boy da das de del della den der des di do dos du e el girl i ibn il in la las le les lo los "
+    "mother of van von y zu zum zur"
+)
 
 
 class Statement(NamedTuple):
@@ -142,13 +150,42 @@ class Reading:
 def identity_statements(keys: Pseudonymizer, texts: Iterable[str], field: str) -> list[Statement]:
     """Keyed hashes of names and identifiers, whole and word by word, which the exam's captions must not contain.
 
-    Single letters are left out, because initials would forbid every text. So are numbers: a caption with a number that
-    is no fact of its own is refused anyway. Accented letters are one character each, however the record writes them.
+    Words are hashed in the spellings that a caption may have: with and without accents, compounds (O'Brien) in one and
+    in parts. Single letters are left out, because initials would forbid every text. So are numbers: a caption with a
+    number that is no fact of its own is refused anyway. A particle (de la Cruz) counts where it is all there is.
     """
-    folded = [unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()) for text in texts]
-    found = {word for text in folded for word in (text.strip(), *re.findall(r"\w+", text))}
-    words = sorted(word for word in found if len(word) > 1 and any(letter.isalpha() for letter in word))
-    return [Statement("identity", keys.word(word), field) for word in words]
+    words = {word for text in texts for word in _name_words(text)}
+    return [Statement("identity", keys.word(word), field) for word in sorted(words)]
+
+
+def _name_words(text: str) -> set[str]:
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    forms = {folded}
+    if not folded.isascii():
+        decomposed = unicodedata.normalize("NFKD", folded)
+        forms.add("".join(letter for letter in decomposed if not unicodedata.combining(letter)))
+    found = {word for form in forms for word in _spellings(form) if len(word) > 1 and _has_letter(word)}
+    particles = found.intersection(_PARTICLES.split())
+    return found - particles if any(word.isalpha() for word in found - particles) else found
+
+
+def _spellings(text: str) -> Iterator[str]:
+    yield text.strip()
+    words = _WORDS.findall(text)
+    yield from words
+    for word in words:
+        yield from re.split(r"[\d_]+", word)
+        yield from word.split("_")
+    yield from (re.sub(r"[\W_]", "", word) for word in _COMPOUND.findall(text))
+    if not text.isascii():
+        # Vowel signs are no letters to a pattern: without them a word of such a script is single letters.
+        yield from "".join(letter if unicodedata.category(letter)[0] in "LM" else " " for letter in text).split()
+        if len(words) > 1 and all(len(word) == 1 for word in words):
+            yield "".join(words)  # family and given name of one character each
+
+
+def _has_letter(word: str) -> bool:
+    return any(letter.isalpha() for letter in word)
 
 
 def finding(code: str) -> str:

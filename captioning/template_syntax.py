@@ -31,9 +31,11 @@ FILTERS: Mapping[str, int] = {
     **dict.fromkeys(("first", "last", "length", "lower", "upper", "capitalize", "int"), 0),
     **{"join": 1, "round": 1, "replace": 2},
 }
-"""The filters that templates may use, and how many arguments each takes: none can make much out of little."""
+"""The filters that templates may use, and how many arguments each takes. Only ``join`` makes much out of little."""
 
 TESTS = ("defined", "undefined")
+
+_DEEPEST = 40  # nested nodes; Python compiles what comes of 90
 
 _NODES = frozenset(
     ("Template", "Output", "TemplateData", "Name", "Const", "Filter", "Test", "If", "CondExpr", "Not", "And", "Or")
@@ -73,11 +75,15 @@ def checked(text: str, where: str, names: Collection[str]) -> Content:
         raise UserError(
             f"line {error.lineno} is no valid template: {error.message}", where=where, fix="mend that line"
         ) from error
+    except ValueError:
+        raise UserError("a number in the template is too large", where=where, fix="write no numbers") from None
     except RecursionError:
-        raise UserError("the template is nested too deeply", where=where, fix="write it more plainly") from None
+        raise _too_deep(where) from None
     read: dict[str, bool] = {}
     own: list[str] = []
     for node, parents in _walk(tree):
+        if len(parents) > _DEEPEST:
+            raise _too_deep(where)
         fault = _fault(node, parents, names)
         if fault:
             raise UserError(f"line {node.lineno}: {fault[0]}", where=where, fix=fault[1])
@@ -118,6 +124,10 @@ def one_of(kind: str, names: Collection[str]) -> str:
     return f"the {kind} are {', '.join(sorted(names))}"
 
 
+def _too_deep(where: str) -> UserError:
+    return UserError("the template is nested too deeply", where=where, fix="write it more plainly")
+
+
 def _walk(
     node: nodes.Node, parents: tuple[nodes.Node, ...] = ()
 ) -> Iterator[tuple[nodes.Node, tuple[nodes.Node, ...]]]:
@@ -149,6 +159,8 @@ def _fault(node: nodes.Node, parents: tuple[nodes.Node, ...], names: Collection[
             return "tests something else than whether a name is known", "write NAME is defined"
         case nodes.For() if node.recursive or any(isinstance(parent, nodes.For) for parent in parents):
             return "has a loop in a loop", "write one loop"
+        case nodes.For() if not _is_list(node.iter):
+            return "loops over something else than a list", "loop over structures, findings or a slice of them"
         case nodes.TemplateData(data=str(text)) | nodes.Const(value=str(text)):
             fault = wording_fault(text.replace("\n", " "))
             return (f"its own text cannot be used: it {fault}", "mend that line") if fault else None
@@ -182,4 +194,21 @@ def _filter_fault(node: nodes.Filter) -> tuple[str, str] | None:
         for argument in node.args
     ):
         return "replaces more than single characters", 'write replace(".", ",")'
+    # one join of a join, or with a join, is short; forty of them fill any memory
+    if node.name == "join" and not (
+        node.node is not None and _is_list(node.node) and all(isinstance(each, nodes.Const) for each in node.args)
+    ):
+        return "joins something else than a list", 'write structures | join(", ")'
     return None
+
+
+def _is_list(node: nodes.Node) -> bool:
+    """Whether the node is a name, or a slice of one: of a length that the facts decide."""
+    from jinja2 import nodes
+
+    match node:
+        case nodes.Name():
+            return True
+        case nodes.Getitem(node=nodes.Name(), arg=nodes.Slice()):
+            return True
+    return False

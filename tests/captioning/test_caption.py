@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pickle
 import shutil
@@ -415,6 +416,60 @@ def test_a_caption_leads_back_to_the_lines_of_the_records(clinic):
         trace(clinic.workspace, "abc")
 
 
+def traced(clinic, frame, fact):
+    """Where the statements stand that bear on a fact of the caption about a frame."""
+    from sono.captioning.trace import trace
+
+    found = trace(clinic.workspace, frame["frame_id"])
+    return [
+        (said.place.split(" of ")[0], said.fact)
+        for each in found.facts
+        if each.name == fact
+        for said in each.statements
+    ]
+
+
+def test_an_age_computed_from_a_measurement_leads_back_to_it_also_in_other_planes(clinic):
+    femur = clinic.frame("b", plane="femur")
+    clinic.frames("one", clinic.frame("a"), femur)
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,TT,,175,thalami"))
+    assert traced(clinic, femur, "ga_days") == [("line 2", "hc_mm")]
+    assert traced(clinic, femur, "structures") == []
+
+
+def test_a_trace_shows_the_records_that_were_matched_and_no_others(clinic):
+    first, second, only = (
+        clinic.frame("a", study="1.1"),
+        clinic.frame("b", study="2.2"),
+        clinic.frame("c", study="3.3", patient="PAT-2"),
+    )
+    clinic.frames("one", first, second, only)
+    lines = ["PAT-1,1.1,150,", "PAT-1,2.2,157,", "PAT-1,,164,", "PAT-2,,171,2024-05-31"]
+    clinic.caption(clinic.csv("patient_id,study_id,ga_days,exam_date", *lines))
+    assert traced(clinic, first, "ga_days") == [("line 2", "ga_days")]
+    assert traced(clinic, second, "ga_days") == [("line 3", "ga_days")]
+    assert traced(clinic, only, "ga_days") == [("line 5", "ga_days")]
+
+
+def test_an_age_by_another_examinations_due_date_leads_back_to_it(clinic):
+    day = datetime.date(2024, 5, 31)
+    first = clinic.frame("a", study="1.1", date=day)
+    second = clinic.frame("b", study="2.2", date=day + datetime.timedelta(days=14))
+    clinic.frames("one", first, second)
+    clinic.caption(clinic.csv("patient_id,study_id,edd", "PAT-1,1.1,2024-10-04", "PAT-1,2.2,"))
+    assert traced(clinic, first, "ga_days") == traced(clinic, second, "ga_days") == [("line 2", "edd_day")]
+
+
+def test_a_trace_does_not_need_the_pack_that_the_configuration_names(clinic):
+    from sono.captioning.trace import trace
+
+    frame = clinic.frame("a")
+    clinic.frames("one", frame)
+    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
+    clinic.configure('[workspace]\ncenter = "Center"\n[caption]\ntemplates = "gone"\n')
+    assert trace(clinic.workspace, frame["frame_id"]).template_text.startswith("{{ article }}")
+
+
 def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     from sono.captioning.preview import preview
     from sono.captioning.show import example_text
@@ -433,17 +488,17 @@ def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
 
 
 @pytest.mark.parametrize(
-    ("line", "error"),
+    ("line", "remedy"),
     [
-        (",1.2.840.1,,150,,", r"no fact could be read from the records \(1 patient_missing\)"),
-        ("PAT-9,9.9.9,,150,,", r"no record is about an examination with images \(nothing left out\)"),
+        (",1.2.840.1,,150,,", "sono-curate exclusions says what is wrong with each of 1 patient_missing"),
+        ("PAT-9,9.9.9,,150,,", "compare how records and images name patients and studies"),
     ],
 )
-def test_records_that_say_nothing_about_any_image_cost_no_captions(clinic, line, error):
+def test_records_that_say_nothing_about_any_image_cost_no_captions(clinic, line, remedy):
     clinic.frames("one", clinic.frame("a"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
-    before = clinic.written([CAPTIONS])
-    with pytest.raises(UserError, match=rf"{error}; the captions of the last run stay"):
+    before = clinic.written([RECORDS, CAPTIONS])
+    with pytest.raises(UserError, match=f"no record is about an examination with images.* stay; {remedy}"):
         clinic.caption(clinic.csv(HEADER, line))
-    assert clinic.written([CAPTIONS]) == before
+    assert clinic.written([RECORDS, CAPTIONS]) == before
     assert before

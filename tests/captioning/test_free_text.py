@@ -120,11 +120,24 @@ def test_what_is_doubted_or_remembered_before_it_is_said_gives_nothing(prose, do
         "No thalami, stomach, and spine were seen.",
         "US GA: 20w5d",
         "Not visualised:\nKidneys normal",
+        "No hydrops, scalp edema seen.",
+        "HC 194 mm, corrected to 184 mm",
+        "VSD confirmed, wrong",
+        "Impression of VSD seen.",
+        "Single umbilical artery seen.",
         "The\N{NO-BREAK SPACE}heart wasn’t normal.",
     ],
 )
 def test_texts_that_look_like_facts_but_are_none(prose, text):
     assert found(prose, text)[0] == set()
+
+
+def test_what_follows_a_denied_abnormality_may_be_said_anew(prose):
+    assert found(prose, "No hydrops, a VSD is seen, breech presentation.")[0] == {
+        ("findings", "SCT:30288003"),
+        ("presentation", "breech"),
+    }
+    assert found(prose, "No hydronephrosis, the kidneys are normal.")[0] == {("structures_seen", "kidneys")}
 
 
 def test_a_contradiction_is_a_fault_without_a_value(prose):

@@ -142,6 +142,66 @@ def test_a_name_is_found_in_scripts_without_spaces() -> None:
     assert not GUARD.says("四腔心切面", identity("王小明"))
 
 
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ("สมชายวงศ์ประเสริฐ", "ภาพของสมชายวงศ์ประเสริฐที่ศีรษะ"),
+        ("アレクサンダー", "画像アレクサンダーの頭部"),
+        ("عبدالرحمن", "صورة لعبدالرحمن هنا"),
+        ("लक्ष्मीनारायण", "चित्र लक्ष्मीनारायण का"),
+    ],
+)
+def test_a_long_name_is_found_in_scripts_without_spaces(recorded: str, said: str) -> None:
+    assert GUARD.says(said, identity(recorded))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ("OBRIEN^MARY", "Head of O'Brien."),
+        ("OBRIEN^MARY", "Head of O’Brien."),
+        ("SMITHJONES", "Head of Smith-Jones."),
+        ("JORGENSEN", "Head of Jørgensen."),
+        ("MUELLER", "Head of Müller."),
+        ("LUKASZ", "Head of Łukasz."),
+        ("YILDIZ", "Head of Yıldız."),
+    ],
+)
+def test_a_name_is_found_however_a_header_in_ascii_writes_it(recorded: str, said: str) -> None:
+    assert GUARD.says(said, identity(recorded))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ("Núñez, Zoë", "Head of Nunez."),
+        ("Núñez, Zoë", "Head of zoe."),
+        ("O'Brien^Mary", "Head of Obrien."),
+        ("Smith-Jones", "Head of Smithjones."),
+        ("ROE_JANE", "Head of Jane."),
+        ("ROE2", "Head of Roe."),
+        ("मीरा शर्मा", "चित्र मीरा का"),
+        ("王^芳", "王芳的四腔心切面"),
+    ],
+)
+def test_a_name_in_the_record_is_found_in_other_spellings(recorded: str, said: str) -> None:
+    assert GUARD.says(said, identity(recorded))
+
+
+def test_particles_of_a_name_forbid_no_sentence_unless_they_are_all_of_it() -> None:
+    spanish = "Imagen de la cabeza y del fémur."
+    assert not GUARD.says(spanish, identity("María de la Cruz"))
+    assert GUARD.says("Head of Cruz.", identity("María de la Cruz"))
+    assert not GUARD.says("Head of a fetus.", identity("BABY OF ROE"))
+    assert GUARD.says("Head of Le.", identity("Le"))
+
+
+def test_a_name_that_is_a_word_of_the_sentence_is_found_too() -> None:
+    """Nobody can tell whether it names the patient: such captions are counted as refused."""
+    assert GUARD.says("A 20-week image showing head.", identity("HEAD^JANE"))
+    assert GUARD.says("Femur at 21 weeks of gestation.", identity("Weeks, Jane"))
+
+
 def test_others_names_parts_of_words_and_single_letters_do_not_count() -> None:
     assert not GUARD.says("Head of a fetus", identity("Roe, Jane"))
     assert not GUARD.says("Heroes", identity("Roe"))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sono.captioning import packs
+from sono.captioning.facts import Fact, Facts
 from sono.captioning.packs import GLOBAL, REGION, Pack, load_pack
+from sono.captioning.sentences import Budget, Writer
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 
@@ -149,6 +153,11 @@ def test_a_packs_fingerprint_follows_everything_that_decides_its_sentences(tmp_p
         ("{{ plane | center(ga) }}", "line 1: unknown filter 'center'"),
         ("{{ structures | random }}", "line 1: unknown filter 'random'"),
         ("{{ plane | replace('a', 'aaaaaaaaaaa') }}", "line 1: replaces more than single characters"),
+        ("{{ plane | join('ab') | join('ab') }}", "line 1: joins something else than a list"),
+        ("{{ 'ab' | join('ab') }}", "line 1: joins something else than a list"),
+        ("{{ structures | join(structures | join('ab')) }}", "line 1: joins something else than a list"),
+        ("{% for a in structures | join('ab') %}x{% endfor %}", "line 1: loops over something else than a list"),
+        ("{% for a in plane ~ plane %}x{% endfor %}", "line 1: loops over something else than a list"),
         ("{{ plane is sameas plane }}", "line 1: tests something else"),
         ("{{ plane }}, seen in 2021", "its own text cannot be used: it holds a number"),
         ("{{ plane }}, grade Ⅳ", "its own text cannot be used: it holds a number"),
@@ -183,7 +192,44 @@ def test_a_template_cannot_keep_anyone_waiting(tmp_path: Path) -> None:
         loaded(a_pack(tmp_path / "b", global_a="{{ " + "(" * 8_000 + "plane" + ")" * 8_000 + " }}"))
     with pytest.raises(UserError, match="too large"):
         loaded(a_pack(tmp_path / "c", global_a="x" * 30_000))
+    os.mkfifo(a_pack(tmp_path / "d") / "global" / "pipe.jinja")
+    with pytest.raises(UserError, match=r"pipe\.jinja: the file is missing or cannot be read"):
+        loaded(tmp_path / "d")
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{{ plane" + " | lower" * 200 + " }}", "nested too deeply"),
+        ("{{ plane" + " | lower" * 2_000 + " }}", "nested too deeply"),
+        ("{{ " + " or ".join(["plane"] * 1_000) + " }}", "nested too deeply"),
+        ("{{ " + "-" * 300 + "ga }}", "nested too deeply"),
+        ("{% if ga %}" * 99 + "x" + "{% endif %}" * 99, "nested too deeply"),
+        ("{{ " + "1" * 5_000 + " }}", "a number in the template is too large"),
+    ],
+)
+def test_a_template_that_python_cannot_compile_is_refused_before(tmp_path: Path, template: str, fault: str) -> None:
+    with pytest.raises(UserError, match=rf"global/a\.jinja: .*{fault}"):
+        loaded(a_pack(tmp_path, global_a=template))
+
+
+def test_a_template_may_be_as_deep_as_it_needs(tmp_path: Path) -> None:
+    """What is not refused for its depth compiles and renders."""
+    facts = Facts(Fact("femur", "column of a test"), Fact(147, "column of a test"))
+    for number, template in enumerate(
+        [
+            "{% if ga %}" * 35 + "{{ plane }}" + "{% endif %}" * 35,
+            "{{ plane" + " | lower" * 35 + " }}",
+            "{{ " + "(" * 15 + "plane" + ")" * 15 + " }}",
+            "{% if ga < 9 %}x" + "{% elif ga < 9 %}x" * 90 + "{% endif %}{{ plane }}",
+            '{% for name in structures[:2] %}{{ structures[1:] | join(", ") }}, {% endfor %}',
+        ]
+    ):
+        pack = loaded(a_pack(tmp_path / str(number), global_plain=template))
+        writer = Writer(pack, VOCABULARY, Budget())
+        sentence = writer.about(replace(facts, structures=Fact(("head", "femur"), "column of a test")), 0)
+        assert sentence is not None
 
 
 @pytest.mark.parametrize(

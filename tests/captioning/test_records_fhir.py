@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
+from sono.captioning.fhir_json import displays_of
 from sono.captioning.records_fhir import Index, index_ndjson, read_json, read_ndjson
 from sono.captioning.statements import BY_RULE, Exam, Fault, Statement
 from sono.curation import phantom_fhir
@@ -293,3 +294,14 @@ def test_no_name_identifier_or_date_leaves_the_reader_or_stands_in_the_index(tmp
     for text in secret:
         assert text.casefold() not in shown.casefold()
         assert text.casefold().encode() not in stored.lower()
+
+
+def test_an_organisation_beside_a_reference_is_nobodys_name():
+    people = [
+        {"reference": "Practitioner/7", "display": "Olga Quixworth"},
+        {"reference": "https://a.example/fhir/Organization/3", "display": "Fetal Medicine Unit"},
+        {"type": "CareTeam", "display": "Heart Team"},
+        {"display": "Zelmira Roe"},
+    ]
+    assert displays_of({"performer": people}) == ["Olga Quixworth", "Zelmira Roe"]
+    assert displays_of({"performer": [{"actor": person} for person in people]}) == ["Olga Quixworth", "Zelmira Roe"]

@@ -225,6 +225,12 @@ def test_the_check_names_file_and_plane_of_what_would_say_something_wrong(
     assert re.search(fault, str(error.value))
 
 
+def test_the_check_looks_at_every_plane_in_every_week(writer_of: MakeWriter) -> None:
+    writer = writer_of(global_a='{% if plane == "femur" and ga == 44 %}{{ structures[9] }}{% endif %}{{ plane }}.')
+    with pytest.raises(UserError, match=r"global/a\.jinja: .*about plane 'femur' cannot be written"):
+        check_pack(writer.pack, VOCABULARY, writer.budget)
+
+
 def test_a_rounded_measurement_passes(writer_of: MakeWriter) -> None:
     writer = writer_of(global_a='{{ hc_mm | round(1) | replace(".", ",") }} mm, {{ ac_mm | round | int }} mm.')
     check_pack(writer.pack, VOCABULARY, writer.budget)
