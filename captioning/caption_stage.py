@@ -232,11 +232,11 @@ class _Work:
             return
         subject = self._subject(frame)
         shown, member = self._shown(frame, subject.study)
-        self._caption(frame, None, subject, shown, f"{subject.head}, {member}{subject.tail}")
+        said = self._caption(frame, None, subject, shown, f"{subject.head}, {member}{subject.tail}")
         for region_id, structure in zip(frame.region_ids, frame.structures, strict=True):
             if structure in self._vocabulary.structures:
                 text = f'{subject.head}, "structure": {{"value": "{structure}", "source": "regions"}}{subject.tail}'
-                self._caption(frame, region_id, subject, structure, text)
+                self._caption(frame, region_id, subject, structure, text, said)
             else:
                 self._exclude(frame, "structure_unknown")
 
@@ -322,8 +322,19 @@ class _Work:
         return found
 
     def _caption(
-        self, frame: _Frame, region_id: str | None, subject: _Subject, about: Fact | str, facts_json: str
-    ) -> None:
+        self,
+        frame: _Frame,
+        region_id: str | None,
+        subject: _Subject,
+        about: Fact | str,
+        facts_json: str,
+        said: str | None = None,
+    ) -> str | None:
+        """Write a caption or exclude; what is ``said`` of the whole frame is not said again of each region.
+
+        Returns:
+            Why there is no caption.
+        """
         memory, identity = self._memory, subject.study.identity
         # A seed that only starts the checksum would give the same frames the same sentence under every seed.
         draw = zlib.crc32((region_id or frame.frame_id).encode()) * self._factor >> 32
@@ -332,13 +343,16 @@ class _Work:
         if not isinstance(found, str) and not memory.never_says(identity) and memory.says(found, identity):
             found = "identity_in_caption"
         if isinstance(found, str):
-            self._exclude(frame, _without_age(frame) if found == "no_template" else found)
-            return
+            reason = _without_age(frame) if found == "no_template" else found
+            if reason != said:
+                self._exclude(frame, reason)
+            return reason
         frame_ids, region_ids, numbers, facts = self._rows
         frame_ids.append(frame.frame_id)
         region_ids.append(region_id)
         numbers.append(found)
         facts.append(self._facts.setdefault(facts_json, len(self._facts)))
+        return None
 
     def _exclude(self, frame: _Frame, reason: str) -> None:
         self.exclusions.append(Exclusion(frame.source_key, reason, MESSAGES[reason], frame.frame_index))
@@ -346,13 +360,13 @@ class _Work:
 
 MESSAGES: Mapping[str, str] = {
     "plane_unknown": "the frame's plane is not known",
-    "another_patient": "the record of the frame's study names another patient than the frame does",
-    "no_record": "no record belongs to the frame's study",
-    "no_gestational_age": "the record of the frame's study gives no gestational age",
-    "gestational_age_conflict": "the record of the frame's study gives gestational ages that contradict each other",
+    "another_patient": "the record of the frame's examination names another patient than the frame does",
+    "no_record": "no record belongs to the frame's examination",
+    "no_gestational_age": "the record of the frame's examination gives no gestational age",
+    "gestational_age_conflict": "the record of the frame's examination gives ages that contradict each other",
     "structure_unknown": "a region of the frame is of a structure that the vocabulary does not have",
     "no_template": "no template can do with the facts that are known",
-    "caption_refused": "the sentence did not pass the check: not all of its words or numbers are facts', or it is long",
+    "caption_refused": "the sentence is too long, or not all of its words and numbers are those of facts",
     "identity_in_caption": "the sentence holds a word of a name or identifier in the examination's own record",
 }
 

@@ -49,7 +49,8 @@ def trace_text(caption: TracedCaption) -> Text:
     text.append(f"caption   {caption.caption_id}\nframe     {caption.frame_id}\n")
     if caption.region_id is not None:
         text.append(f"region    {caption.region_id}\n")
-    text.append(f"template  {caption.template}: {caption.template_text or 'changed since this caption was written'}\n")
+    written = (caption.template_text or "changed since this caption was written").strip()
+    text.append(f"template  {caption.template}: {written}\n")
     text.append(f"tokens    {caption.tokens}\n")
     if caption.dropped:
         text.append(f"left out  {', '.join(caption.dropped)} (too long otherwise)\n")

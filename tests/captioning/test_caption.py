@@ -273,6 +273,8 @@ def test_frames_without_a_caption_stand_among_the_exclusions(clinic):
     lines = ["PAT-1,1.2.840.1,,150,,", "PAT-1,8.8,,,,head", "PAT-1,7.7,,150,,", "PAT-1,6.6,,150,,", "PAT-1,6.6,,180,,"]
     report = clinic.caption(clinic.csv(HEADER, *lines))
     keys = clinic.workspace.keys
+    clinic.regions("one", clinic.region(clinic.frame("c", study="9.9"), "head"))
+    assert clinic.caption(clinic.csv(HEADER, *lines)).captions.exclusions == report.captions.exclusions
     found = {(row["source_key"], row["reason"], row["frame_index"]) for row in clinic.exclusions("caption")}
     assert found == {
         (keys.source("a"), "plane_unknown", 0),
