@@ -182,7 +182,7 @@ class BuildStage:
     huggingface: bytes = field(repr=False)  # the features, as ``datasets`` keeps them in a schema's metadata
 
     name = "build"
-    version = 2
+    version = 3
 
     @property
     def output(self) -> TableSpec:
@@ -338,7 +338,7 @@ def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
 
 _FRAME_COLUMNS = [
     *("frame_id", "image", "height", "width", "patient_key", "study_key", "source_key", "frame_index"),
-    *("center", "sector", "pixel_mm_x", "pixel_mm_y", "pixel_sha256"),
+    *("center", "manufacturer", "model", "sector", "pixel_mm_x", "pixel_mm_y", "pixel_sha256"),
 ]
 
 
@@ -379,11 +379,14 @@ def _regions_of(
     store: TableStore, region_parts: Sequence[str], frames: Mapping[str, object]
 ) -> dict[tuple[str, str], list[tuple[str, dict[str, object]]]]:
     """By frame and the pixels a mask was drawn on: a mask of other pixels than the frame's is not one of it."""
-    columns = ["region_id", "frame_id", "pixel_sha256", "structure", "mask", "bbox", "area_px", "status"]
+    columns = ["region_id", "frame_id", "pixel_sha256", "structure", "mask", "bbox", "area_px", "source", "status"]
     found: dict[tuple[str, str], list[tuple[str, dict[str, object]]]] = {}
     for name in region_parts:
         for region in store.read(REGIONS, name, columns).to_pylist():
-            if region["frame_id"] in frames and region.pop("status") in ("accepted", "edited"):
+            status = region.pop("status")
+            if region["frame_id"] in frames and status in ("accepted", "edited"):
+                if status == "edited":
+                    region["source"] = "manual"  # a hand drew what is there now, whoever proposed it
                 key = region.pop("frame_id"), region.pop("pixel_sha256")
                 found.setdefault(key, []).append((region.pop("region_id"), region))
     for regions in found.values():

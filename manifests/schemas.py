@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 VERDICTS = ("accept", "review", "reject")
 
@@ -146,6 +146,9 @@ QC = TableSpec(
     ),
 )
 
+PREDICTED_SOURCES = ("sam", "onnx", "grabcut", "model")
+"""Sources of masks that a program made, of the ``source`` of a region; the others are import and manual."""
+
 REGIONS = TableSpec(
     "regions",
     "region_id",
@@ -233,7 +236,7 @@ CAPTIONS = TableSpec(
             "template_sha256": pa.string(),
             "facts": pa.string(),  # JSON: fact -> {value, source}
             "tokens": pa.int32(),  # with start and end, by the tokenizer of the model that will be trained
-            "dropped": pa.list_(pa.string()),  # structures left out for length, the least important last
+            "dropped": pa.list_(pa.string()),  # structures left out for length, the least important first
         },
         required=("caption_id", "frame_id", "text", "template", "template_sha256", "facts"),
     ),
@@ -251,6 +254,7 @@ DATASET_REGION = pa.struct(
         pa.field("mask", RLE),
         pa.field("bbox", pa.list_(pa.int32())),
         pa.field("area_px", pa.int64()),
+        pa.field("source", pa.string()),  # as in ``regions``; manual where a person edited the mask
     ]
 )
 
@@ -264,6 +268,8 @@ DATASET = TableSpec(
             "patient_key": pa.string(),
             "study_key": pa.string(),
             "center": pa.string(),
+            "manufacturer": pa.string(),  # of the scanner, as is the model: a model that fails on one is found by them
+            "model": pa.string(),
             "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
             "ga_days": pa.int32(),
             "caption": pa.string(),

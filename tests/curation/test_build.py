@@ -21,6 +21,7 @@ from sono.curation.pixels import decode_png
 from sono.curation.qc import qc
 from sono.manifests import masks
 from sono.manifests.errors import UserError
+from sono.manifests.schemas import REGIONS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
@@ -239,6 +240,27 @@ def test_verdicts_captions_and_masks_of_other_pixels_are_not_used(
     ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata)
     qc(curation.workspace, engine=in_process)
     assert curation.build(tmp_path / "out").left_out == {"caption_outdated": 1}
+
+
+def test_a_region_says_where_its_mask_comes_from_and_an_edited_one_is_drawn_by_hand(
+    curation: Curation, tmp_path: Path
+) -> None:
+    store = curation.workspace.store
+    wanted: dict[str, str] = {}
+    for number, (name, info) in enumerate(store.parts(REGIONS).items()):
+        rows = store.read(REGIONS, name).to_pylist()
+        for row in rows:
+            number += 1
+            row |= {"source": ("sam", "sam", "import")[number % 3], "status": ("accepted", "edited")[number % 2]}
+            drawn = row["status"] == "edited"
+            wanted[row["frame_id"]] = "manual" if drawn else row["source"]
+        store.write(REGIONS, info, REGIONS.from_rows(rows))
+    assert set(wanted.values()) == {"sam", "import", "manual"}
+    curation.build(tmp_path / "out")
+    found = {row["frame_id"]: [region["source"] for region in row["regions"]] for row in rows_of(tmp_path / "out")}
+    assert {frame: sources for frame, sources in found.items() if sources} == {
+        frame: [source] for frame, source in wanted.items()
+    }
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(curation: Curation, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_what_the_dataset_tells_of_a_frame_and_a_region_keeps_its_type() -> None
         assert DATASET.schema.field(name).type == schemas.FRAMES.schema.field(name).type
     assert DATASET.schema.field("ga_days").type == schemas.RECORDS.schema.field("ga_days").type
     assert DATASET.schema.field("regions").type == pa.list_(DATASET_REGION)
-    for name in ("structure", "mask", "area_px"):
+    for name in ("structure", "mask", "area_px", "source"):
         assert DATASET_REGION.field(name).type == REGIONS.schema.field(name).type
 
 
