@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sono.manifests import console
-from sono.manifests.errors import import_extra
 
-from . import recipes
+from . import cli_evaluation, cli_use, recipes
+from .terminal import import_extras, say
 
 if TYPE_CHECKING:
-    from sono.manifests.stages import Progress as StageProgress
-
-    from .loop import Progress
+    from .loop import Outcome
+    from .trainer import Progress
 
 app = typer.Typer(
     help="Pretrain a mask-guided CLIP on a dataset that sono-curate built, and evaluate it.",
@@ -30,15 +27,6 @@ app = typer.Typer(
 )
 
 DatasetArgument = Annotated[str, typer.Argument(help="A folder that sono-curate build wrote, or a Hub id.")]
-
-
-class Mask(StrEnum):
-    none = "none"
-    region = "region"
-    shuffled = "shuffled"
-    blank = "blank"
-    both = "both"
-    all = "all"
 
 
 @app.command()
@@ -54,59 +42,26 @@ def pretrain(
         bool, typer.Option("--resume", help="Go on from the last checkpoint; start where there is none.")
     ] = False,
 ) -> None:
-    """Pretrain a mask-guided CLIP.
+    """Pretrain a mask-guided CLIP, on one device, or on many under torchrun.
 
     Example: sono-train pretrain dataset --out runs/first --recipe tiny --set train.steps=200 --resume
     """
     settings = [*(set_ or []), *([f"model.weights={weights}"] if weights else [])]
     chosen = recipes.override(recipes.find(recipe), settings)
-    _import_extras()
+    import_extras()
     from .loop import pretrain as train
 
     with _progress_bar() as (notice, progress):
         outcome = train(dataset, out, chosen, resume=resume, notice=notice, progress=progress)
+    if outcome.rank == 0:
+        for line in _ending(outcome, out):
+            print(line)
     if outcome.stopped_by:
-        print(f"stopped by {outcome.stopped_by} after step {outcome.step} of {outcome.total_steps}, saved in {out}")
-        print("run the same command with --resume to go on")
         raise typer.Exit(console.EXIT_INTERRUPTED)
-    print(f"trained {outcome.total_steps} steps: {outcome.checkpoint}")
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
-    dataset: DatasetArgument,
-    mask: Annotated[
-        Mask,
-        typer.Option(
-            help="What the model sees: none (a mask of all one), region (the true masks), shuffled (another patient's "
-            "masks), blank (the true masks, a black image), both (none, region), or all."
-        ),
-    ] = Mask.none,
-    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
-    json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
-) -> None:
-    """Score the newest checkpoint: zero-shot recognition of the plane.
-
-    Example: sono-train evaluate runs/first dataset --mask both
-    """
-    _import_extras()
-    from .evaluate import MASK_SETS, result_file
-    from .evaluate import evaluate as score
-
-    if json:
-        import datasets
-
-        datasets.disable_progress_bars()  # it has one of its own, when it reads a split for the first time
-    masks = MASK_SETS.get(mask.value, (mask.value,))
-    with _bar_once_needed(enabled=not json) as progress:
-        result = score(run, dataset, masks=masks, split=split, notice=_say, progress=progress)
-    if json:
-        console.print_json(result)
-        return
-    for line in _table(result):
-        print(line)
-    print(f"written to {result_file(run, split, masks)}")
+cli_evaluation.register(app)
+cli_use.register(app)
 
 
 @app.command("recipes")
@@ -126,20 +81,85 @@ def list_recipes(
         print(f"{key}={'none' if value is None else str(value).lower() if isinstance(value, bool) else value}")
 
 
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Option(help="Name of a recipe; `sono-train recipes` lists them.")],
+    dataset: Annotated[str | None, typer.Argument(help="A folder that sono-curate build wrote, or a Hub id.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Training frames, in place of a dataset.")] = None,
+    captions: Annotated[int | None, typer.Option(min=1, help="Distinct captions, with --samples.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="A GPU whose data sheet is known, such as H100 or L40S.")] = None,
+    ranks: Annotated[int, typer.Option(min=1, help="Number of such devices.")] = 1,
+    mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the peak rate that is assumed.")] = 0.35,
+    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Say what a run will need before it starts: parameters, memory, operations, time and disk.
+
+    Example: sono-train plan dataset --recipe vit-l-14-336 --device H100 --ranks 8
+    """
+    chosen = recipes.override(recipes.find(recipe), set_ or [])
+    if (dataset is None) == (samples is None):
+        raise typer.BadParameter("give either a dataset or --samples")
+    import_extras()
+    from . import plan as planning
+
+    machine = planning.Machine(device=planning.named_device(device) if device else None, ranks=ranks, utilisation=mfu)
+    if dataset is None:
+        assert samples is not None
+        known = planning.Data(samples=samples, captions=captions)
+    else:
+        known = planning.read_data(dataset)
+    made = planning.make_plan(chosen, known, machine)
+    if json:
+        console.print_json(planning.to_json(made))
+        return
+    for line in planning.lines(made):
+        print(line)
+
+
+@app.command()
+def ablation(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the runs, the tables, the figure and the page.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs for each combination.")] = 3,
+    recipe: Annotated[str, typer.Option(help="Name of a recipe; `sono-train recipes` lists them.")] = "tiny",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of all runs.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the dataset to score.")] = "test",
+    json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
+) -> None:
+    """Train with and without masks, with each loss, and with each choice of positives, and compare.
+
+    Six combinations, each with several seeds, one run after the other. The same command goes on where it stopped.
+
+    Example: sono-train ablation dataset --out ablation --seeds 3
+    """
+    import_extras()
+    from .ablation import ablation as run_all
+
+    content = run_all(str(dataset), out, recipe, set_ or [], seeds=seeds, split=split, notice=say)
+    if json:
+        console.print_json(content)
+        return
+    for one in content["differences"]:
+        points = " to ".join(f"{100 * one[name]:+.1f}" for name in ("least", "greatest"))
+        print(f"{one['of']:<20} {one['what']}: {100 * one['mean']:+.1f} points ({points})")
+    print(f"written to {out / 'ablation.html'}")
+
+
 def main() -> None:
     console.run(app, "sono-train")
 
 
-def _import_extras() -> None:
-    # Read when torch loads OpenMP. Threads that spin while they wait for one another fall from 200 to 20 samples/s as
-    # soon as another process wants the processor; threads that sleep stay at 180 (tiny, two threads on two cores).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for module in ("torch", "open_clip"):
-        import_extra(module, "train")
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+def _ending(outcome: Outcome, out: Path) -> Iterator[str]:
+    if outcome.stopped_by:
+        yield f"stopped by {outcome.stopped_by} after step {outcome.step} of {outcome.total_steps}, saved in {out}"
+        yield "run the same command with --resume to go on"
+    else:
+        yield f"trained {outcome.total_steps} steps: {outcome.checkpoint}"
 
 
 @contextlib.contextmanager
@@ -173,46 +193,6 @@ def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress]
     finally:
         if started:
             bar.stop()
-
-
-@contextlib.contextmanager
-def _bar_once_needed(enabled: bool) -> Iterator[Callable[[StageProgress], None]]:
-    """The bar of ``sono-curate``, started when there is something to show: an error before that is one line."""
-    with contextlib.ExitStack() as opened:
-        show: Callable[[StageProgress], None] | None = None
-
-        def tell(progress: StageProgress) -> None:
-            nonlocal show
-            if show is None:
-                show = opened.enter_context(console.progress_bar(enabled))
-            show(progress)
-
-        yield tell
-
-
-def _table(result: dict[str, Any]) -> Iterator[str]:
-    left_out = f"{result['frames_without_plane']} without a plane"
-    if result["frames"] == "with regions":
-        left_out += f", {result['frames_without_regions']} without regions"
-    yield (
-        f"{result['checkpoint']['file']} (sha256 {result['checkpoint']['sha256'][:12]}) on {result['split']}: "
-        f"{result['n_frames']} frames of {result['n_patients']} patients, "
-        f"{result['planes_present']} of {result['planes']} planes; left out: {left_out}"
-    )
-    yield f"{'mask':<9}{'top-1':>7}{'95 % interval':>18}{'top-5':>9}{'95 % interval':>18}"
-    for mask, figures in result["masks"].items():
-        cells = [f"{mask:<9}"]
-        for name, width in (("top1", 7), ("top5", 9)):
-            share = figures[name]
-            cells.append(f"{share['value']:>{width}.1%}{share['low']:>10.1%} -{share['high']:>6.1%}")
-        yield "".join(cells)
-    if region := result["minus_none"].get("region"):
-        yield f"region - none, in points: top-1 {_points(region['top1'])}, top-5 {_points(region['top5'])}"
-
-
-def _points(difference: dict[str, float]) -> str:
-    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 if __name__ == "__main__":

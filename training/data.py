@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -149,60 +147,6 @@ def decode_mask(row: Row, region: Mapping[str, Any], image: Image.Image) -> Mask
         return masks.decode(region["mask"], expected_size=(image.height, image.width))
     except UserError as error:
         raise UserError(error.what, where=f"frame {row['frame_id']}", fix=error.fix) from None
-
-
-def captioned_regions(row: Row) -> list[Mapping[str, Any]]:
-    return [region for region in row["regions"] or () if region["caption"]]
-
-
-def has_caption(frames: Frames) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """For every frame, whether it has a caption for the whole image."""
-    lengths = pc.fill_null(pc.utf8_length(frames.column("caption")), 0)
-    return np.asarray(lengths.to_numpy()) > 0
-
-
-def region_counts(frames: Frames) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For every frame the number of its regions that have a caption."""
-    counts = []
-    for lists, captions in _region_captions(frames):
-        filled = pc.greater(pc.fill_null(pc.utf8_length(captions), 0), 0).to_numpy(zero_copy_only=False)
-        parents = pc.list_parent_indices(lists).to_numpy()
-        counts.append(np.bincount(parents[filled], minlength=len(lists)))
-    return np.concatenate(counts)
-
-
-def find_caption(frames: Frames, is_wanted: Callable[[str], bool]) -> tuple[str, str] | None:
-    """The first caption, of a frame or of a region, for which ``is_wanted`` holds, and its frame's id.
-
-    Each distinct caption is asked about once: templated captions are few.
-    """
-    unwanted: set[str | None] = {None}
-    for offset, captions, parents in _all_captions(frames):
-        for caption in set(pc.unique(captions).to_pylist()) - unwanted:
-            if is_wanted(caption):
-                row = offset + parents(pc.index(captions, caption).as_py())
-                return caption, frames.row(row)["frame_id"]
-            unwanted.add(caption)
-    return None
-
-
-def _all_captions(frames: Frames) -> Iterator[tuple[int, pa.Array, Callable[[int], int]]]:
-    """Chunk by chunk: the chunk's first row, captions, and what row of the chunk a caption belongs to."""
-    offset = 0
-    for captions in frames.column("caption").chunks:
-        yield offset, captions, int
-        offset += len(captions)
-    offset = 0
-    for lists, captions in _region_captions(frames):
-        parents = pc.list_parent_indices(lists)
-        yield offset, captions, lambda position, parents=parents: int(parents[position].as_py())  # type: ignore[misc]
-        offset += len(lists)
-
-
-def _region_captions(frames: Frames) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """Chunk by chunk: the lists of regions, and the captions of all their members."""
-    for lists in frames.column("regions").chunks:
-        yield lists, pc.struct_field(pc.list_flatten(lists), "caption")
 
 
 def _parse(text: bytes | None, source: str, revision: str | None) -> Description:

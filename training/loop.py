@@ -3,56 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
 
 from sono.manifests.errors import UserError
-from sono.manifests.store import exclusive, write_atomically
+from sono.manifests.store import exclusive
 
-from . import checkpoints, data, recipes, schedule, step_log
-from .captions import CaptionTokenizer
-from .losses import pair_ids, sigmoid_loss, softmax_loss
-from .model import MaskClip, build_model, center_features, restore_model
-from .optimizer import build_optimizer, set_learning_rates
-from .samples import Batch, Pool, batches_from, make_pool
-from .transforms import PadToSquare
+from . import checkpoints, data, faults, recipes
+from .distributed import Ranks, joined
+from .stop_requests import stop_requests
+from .trackers import TENSORBOARD, check_installed
+from .trainer import LOG, RECIPE, Progress, Trainer
 
-LOG = "log.csv"
-RECIPE = "recipe.json"
-_OURS = {".lock", LOG, RECIPE, checkpoints.FOLDER, "evaluation"}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where the run is: ``step`` of ``total_steps`` are done; ``loss`` is that of the last one."""
-
-    step: int
-    total_steps: int
-    loss: float
-    samples_per_s: float
+_OURS = {".lock", LOG, RECIPE, faults.NAN_BATCH, checkpoints.FOLDER, TENSORBOARD, "evaluation", "wandb"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: at ``step`` of ``total_steps``, stopped by a signal or not."""
+    """How a run ended: at ``step`` of ``total_steps``, stopped by a signal or not; of the ranks, ``rank`` says so."""
 
     step: int
     total_steps: int
     checkpoint: Path
     stopped_by: str | None = None
+    rank: int = 0
 
 
 def pretrain(
@@ -67,176 +46,54 @@ def pretrain(
     """Train a mask-guided CLIP on the train split of ``dataset`` and write everything into the folder ``run``.
 
     With ``resume`` it goes on from the last checkpoint, or starts where there is none. A run that was killed at any
-    moment and resumed ends with the weights of one that was not (to the bit on the CPU). SIGINT and SIGTERM save a
-    checkpoint and end it in order.
+    moment and resumed ends with the weights of one that was not (to the bit on the CPU, by as many ranks). SIGINT and
+    SIGTERM save a checkpoint and end it in order. Under ``torchrun`` every rank calls this.
 
     Args:
         dataset: a folder that ``sono-curate build`` wrote, or a Hub id.
-        notice: is told what a person should know: what the data holds, what was fallen back to.
-        progress: is called after every step.
+        notice: is told what a person should know: what the data holds, what was fallen back to. By the first rank.
+        progress: is called after every step. By the first rank.
 
     Raises:
-        UserError: folder, dataset, recipe or weights are at fault; the resumed run differs from the one asked for; or
-            the loss is no number any more. Checkpoints written before stay.
+        UserError: folder, dataset, recipe or weights are at fault; the resumed run differs from the one asked for; the
+            loss is no number any more; disk or memory do not suffice. Checkpoints written before stay.
+        SystemExit: with 1, where another rank raises the UserError.
     """
-    description = data.describe(dataset)
-    _check_folder(run, resume)
-    run.mkdir(parents=True, exist_ok=True)
-    with exclusive(run, str(run)), _reproducible(recipe.train):
-        checkpoints.clear_leftovers(run)
-        last = checkpoints.latest(run, notice)
-        if last:
-            _check_same(run, last.content, recipe, description)
-        torch.manual_seed(recipe.train.seed)
-        if last:
-            model = restore_model(recipe.model.backbone, last.content["model"])
-        else:
-            model = build_model(recipe.model, recipe.loss)
-        trainer = _Trainer(run, recipe, model, description, notice)
-        trainer.start(last)
-        del last  # its weights would take up memory to the end
-        return trainer.train(notice, progress)
+    with joined() as ranks, _reproducible(recipe.train):
+        if not ranks.is_first:
+            notice, progress = _nobody, _nobody
+        _check_shares(recipe.train, ranks)
+        check_installed(recipe)
+        description = data.describe(dataset)
+        with _held(run, resume, ranks, notice) as last:
+            if last:
+                _check_same(run, last.meta, recipe, description)
+            trainer = Trainer(run, recipe, description, last, ranks, notice)
+            if last:
+                notice(f"going on from {last.folder.name}, step {trainer.step} of {trainer.total_steps}")
+            with stop_requests(insist=ranks.size == 1) as requests:
+                trainer.steps(lambda: bool(requests), progress)
+                named = next((name for names in ranks.collect(requests) for name in names), None)
+            assert trainer.writer.last_good is not None
+            finished = trainer.step == trainer.total_steps
+            stopped_by = None if finished else named
+            return Outcome(trainer.step, trainer.total_steps, trainer.writer.last_good, stopped_by, ranks.rank)
 
 
-class _Trainer:
-    """A run in memory: model, optimizer, data and the number of steps done."""
-
-    def __init__(
-        self,
-        run: Path,
-        recipe: recipes.Recipe,
-        model: MaskClip,
-        description: data.Description,
-        notice: Callable[[str], None],
-    ) -> None:
-        self.run, self.recipe = run, recipe
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.to(self.device)
-        self.optimizer = build_optimizer(model.clip, recipe.optimizer)
-        self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self.forward: nn.Module = torch.compile(model) if recipe.train.compile else model  # type: ignore[assignment]
-        self.transform = PadToSquare(size=model.image_size)
-        self.tokenizer = CaptionTokenizer(model.context_length)
-        self.pool = make_pool(data.open_split(description, "train"), self.tokenizer)
-        self.total_steps = recipe.train.total_steps(len(self.pool))
-        self.step = 0
-        _describe_pool(self.pool, self.total_steps, self.device, notice)
-
-    def start(self, last: checkpoints.Loaded | None) -> None:
-        """Take up the checkpoint's place, or write the first one: a full disk then shows before hours of work."""
-        if last:
-            self.step = int(last.content["step"])
-            self.optimizer.load_state_dict(last.content["optimizer"])
-            self.checkpoint = last.file
-            return
-        if self.recipe.model.from_scratch:
-            first = next(batches_from(0, 1, self.pool, self.transform, self.tokenizer, self.recipe))
-            center_features(self.model, *self.inputs(first))
-        text = json.dumps(recipes.flatten(self.recipe), indent=2).encode()
-        write_atomically(self.run / RECIPE, lambda file: file.write(text))
-        self.save()
-
-    def train(self, notice: Callable[[str], None], progress: Callable[[Progress], None]) -> Outcome:
-        if self.step:
-            notice(f"going on from {self.checkpoint.name}, step {self.step} of {self.total_steps}")
-        batches = batches_from(self.step, self.total_steps, self.pool, self.transform, self.tokenizer, self.recipe)
-        stop = None
-        with step_log.open_log(self.run / LOG, self.step) as log, _stop_requests() as requests:
-            clock = _Clock(self.recipe.train.batch_size)
-            for batch in batches:
-                values = self.take_step(batch)
-                clock.tick()
-                if self.step % self.recipe.log.every == 0 or self.step == self.total_steps:
-                    step_log.append(log, {**values, step_log.TIMING: clock.lap()})
-                progress(Progress(self.step, self.total_steps, values["loss"], clock.rate))
-                stop = requests[0] if requests else None
-                if stop or self.step % self.recipe.checkpoint.every == 0 or self.step == self.total_steps:
-                    step_log.sync(log)
-                    self.save()
-                if stop:
-                    break
-        finished = self.step == self.total_steps
-        return Outcome(self.step, self.total_steps, self.checkpoint, None if finished else stop)
-
-    def take_step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimizer; the values of its line in the log.
-
-        Raises:
-            UserError: loss or gradient is no finite number; the parameters are still those of the step before.
-        """
-        # A function of the step, so that a model that draws random numbers resumes exactly, too.
-        torch.manual_seed(self.recipe.train.seed * 1_000_003 + self.step)
-        factor = schedule.factor(self.step, warmup_steps=self.recipe.train.warmup_steps, total_steps=self.total_steps)
-        rates = set_learning_rates(self.optimizer, factor)
-        clip = self.model.clip
-        t, b = clip.logit_scale.exp().item(), clip.logit_bias.item()
-        loss = self.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        limit = self.recipe.optimizer.clip_norm or math.inf
-        norm = float(nn.utils.clip_grad_norm_(self.trained, limit))
-        if not (math.isfinite(norm) and math.isfinite(loss.item())):
-            raise UserError(
-                f"the loss is {loss.item()} and its gradient's norm {norm} at step {self.step + 1}",
-                where=str(self.run),
-                fix=f"start a new run with lower learning rates; {self.checkpoint.name} is the last good checkpoint",
-            )
-        self.optimizer.step()
-        self.step += 1
-        epoch = self.step * self.recipe.train.batch_size / len(self.pool)
-        learned = {"loss": loss.item(), "t": t, "b": b, "grad_norm": norm}
-        return {"step": self.step, "epoch": epoch, **learned, **{f"lr_{name}": rate for name, rate in rates.items()}}
-
-    def loss(self, batch: Batch) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16"):
-            image_BD, text_UD = self.forward(*self.inputs(batch))
-        captions_B = batch.captions.to(self.device)
-        ids_B = pair_ids(captions_B, self.recipe.loss.positives)
-        image_BD, text_BD = image_BD.float(), text_UD.float()[captions_B]  # every distinct caption is encoded once
-        clip = self.model.clip
-        if self.recipe.loss.kind == "softmax":
-            return softmax_loss(image_BD, text_BD, ids_B, clip.logit_scale)
-        chunk = self.recipe.loss.chunk
-        return sigmoid_loss(image_BD, text_BD, ids_B, ids_B, clip.logit_scale, clip.logit_bias, chunk=chunk)
-
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the model takes: normalised images with masks, and the tokens of every distinct caption."""
-        image_B3HW = batch.images.to(self.device, non_blocking=True)
-        mask_BHW = batch.masks.to(self.device, non_blocking=True)
-        return self.transform.normalise(image_B3HW, mask_BHW), batch.tokens.to(self.device)
-
-    def save(self) -> None:
-        frames, description = self.pool.frames, self.pool.frames.description
-        epoch, position = divmod(self.step * self.recipe.train.batch_size, len(self.pool))
-        content: dict[str, Any] = {
-            "step": self.step,
-            "epoch": epoch,
-            "position": position,  # samples of this epoch that were seen
-            "model": self.model.clip.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "recipe": recipes.flatten(self.recipe),
-            "transform": self.transform.to_dict(),
-            "planes": {plane: description.planes[plane] for plane in frames.planes},
-            "dataset": {"source": description.source, "fingerprint": description.fingerprint, "frames": len(self.pool)},
-            "created_by": f"sono-train {version('sono-curate')}",
-        }
-        self.checkpoint = checkpoints.save(self.run, content, self.recipe.checkpoint.keep)
-
-
-class _Clock:
-    """Samples per second since the last line of the log."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size, self.steps, self.since = batch_size, 0, time.perf_counter()
-        self.rate = math.nan
-
-    def tick(self) -> None:
-        self.steps += 1
-        self.rate = self.steps * self.batch_size / (time.perf_counter() - self.since)
-
-    def lap(self) -> float:
-        self.steps, self.since = 0, time.perf_counter()
-        return round(self.rate, 1)
+@contextlib.contextmanager
+def _held(
+    run: Path, resume: bool, ranks: Ranks, notice: Callable[[str], None]
+) -> Iterator[checkpoints.Checkpoint | None]:
+    """The run's folder, locked by the first rank for all, and the checkpoint to go on from."""
+    with contextlib.ExitStack() as held:
+        last = None
+        if ranks.is_first:
+            _check_folder(run, resume)
+            run.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(run, str(run)))
+            checkpoints.clear_leftovers(run)
+            last = checkpoints.latest(run, notice)
+        yield ranks.from_first(last)
 
 
 def _check_folder(run: Path, resume: bool) -> None:
@@ -254,8 +111,22 @@ def _check_folder(run: Path, resume: bool) -> None:
         )
 
 
-def _check_same(run: Path, content: dict[str, Any], recipe: recipes.Recipe, description: data.Description) -> None:
-    before = recipes.from_flat(content["recipe"])
+def _check_shares(train: recipes.Train, ranks: Ranks) -> None:
+    if train.batch_size % ranks.size:
+        raise UserError(
+            f"train.batch_size is {train.batch_size} and cannot be shared evenly by {ranks.size} ranks",
+            fix=f"set it to a multiple of {ranks.size}, or start another number of ranks",
+        )
+    share = train.batch_size // ranks.size
+    if train.accumulate > share:
+        raise UserError(
+            f"train.accumulate is {train.accumulate} and a rank's share of a batch has only {share} samples",
+            fix=f"set it to {share} at most",
+        )
+
+
+def _check_same(run: Path, meta: dict[str, Any], recipe: recipes.Recipe, description: data.Description) -> None:
+    before = recipes.from_flat(meta["recipe"])
     key = recipes.first_difference(before, recipe)
     if key:
         old, new = recipes.flatten(before)[key], recipes.flatten(recipe)[key]
@@ -264,19 +135,12 @@ def _check_same(run: Path, content: dict[str, Any], recipe: recipes.Recipe, desc
             where=str(run),
             fix="give the same settings, or start a new run",
         )
-    if content["dataset"]["fingerprint"] != description.fingerprint:
+    if meta["dataset"]["fingerprint"] != description.fingerprint:
         raise UserError(
-            f"this run began with another dataset ({content['dataset']['source']})",
+            f"this run began with another dataset ({meta['dataset']['source']})",
             where=str(run),
             fix="give the same dataset as it was then, or start a new run",
         )
-
-
-def _describe_pool(pool: Pool, total_steps: int, device: torch.device, notice: Callable[[str], None]) -> None:
-    notice(
-        f"{len(pool):,} frames ({pool.without_regions:,} of them without regions make whole-image pairs only; "
-        f"{pool.without_caption:,} without a caption are left out), {total_steps:,} steps on {device.type}"
-    )
 
 
 @contextlib.contextmanager
@@ -293,23 +157,5 @@ def _reproducible(train: recipes.Train) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[list[str]]:
-    """The names of the signals that asked to stop. A second one of the same kind acts as it would without us."""
-    requests: list[str] = []
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield requests
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, frame: FrameType | None) -> None:
-        requests.append(signal.Signals(number).name)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, request)
-    try:
-        yield requests
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _nobody(_: object) -> None:
+    pass

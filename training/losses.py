@@ -1,122 +1,201 @@
-"""The losses: sigmoid (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", algorithm 1) and softmax."""
+"""The losses over the global batch: sigmoid (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training") and
+softmax (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision").
+
+Captions made from templates repeat within a batch. A text that is there k times is one column of weight k: N images
+against U distinct texts, with the same value and gradients as N against N. Each rank computes the rows of its own
+images, ``chunk`` of them at a time, and keeps their gradients instead of anything of the size images x texts.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from .distributed import ALONE, Ranks
 
-def sigmoid_loss(
+
+@dataclass(frozen=True)
+class Captions:
+    """Which of the batch's U distinct texts belongs to each of this rank's N images, and how often each is there.
+
+    ``own_N`` holds rows of the text features, ``counts_U`` numbers of pairs in the whole batch, over all ranks.
+    """
+
+    own_N: torch.Tensor
+    counts_U: torch.Tensor
+
+    @classmethod
+    def of(cls, ids_N: torch.Tensor, texts: int) -> Captions:
+        """For one rank alone: ``ids_N`` are rows of the ``texts`` text features."""
+        return cls(ids_N, torch.bincount(ids_N, minlength=texts))
+
+
+class Settings(NamedTuple):
+    """``kind`` and ``positives`` as in ``recipes.Loss``; ``chunk`` images are computed at a time."""
+
+    kind: Literal["sigmoid", "softmax"] = "sigmoid"
+    positives: Literal["caption", "diagonal"] = "caption"
+    chunk: int = 1024
+
+
+def contrastive_loss(
     image_ND: torch.Tensor,
-    text_MD: torch.Tensor,
-    image_ids_N: torch.Tensor,
-    text_ids_M: torch.Tensor,
+    text_UD: torch.Tensor,
+    captions: Captions,
     log_t: torch.Tensor,
     b: torch.Tensor,
-    *,
-    chunk: int = 1024,
+    settings: Settings,
+    ranks: Ranks = ALONE,
 ) -> torch.Tensor:
-    """Every image against every text, as independent yes-or-no questions.
+    """The loss of the global batch of B pairs, equal on all ranks, with l = exp(log_t) image . text.
 
-    ``-1/N sum_ij log sigmoid(z_ij (exp(log_t) image_i . text_j + b))``, z = 1 where the ids agree and -1 elsewhere.
-    Ids say what is positive: those of the captions make equal captions positive, a running number only the diagonal.
-    ``chunk`` images are computed at a time and again in the backward pass, so what is kept for it grows with N + M,
-    not with N x M. The images may be one rank's share of a batch whose texts are all here: the mean of the ranks'
-    losses is then the loss of the batch.
+    *sigmoid*: ``-1/B sum_ij log sigmoid(z_ij (l_ij + b))`` over images i and pairs' texts j. ``positives`` says where
+    z = 1: ``caption`` wherever the captions are equal, ``diagonal`` only for a pair's own text; -1 elsewhere.
+
+    *softmax*: ``-1/2B sum_i mean_p(i) [log softmax_j(l_ij)[p] + log softmax_j(l_ji)[p]]`` over the pairs p(i) of equal
+    captions (Yang et al. 2022, "Unified Contrastive Learning in Image-Text-Label Space"). Equal captions have equal
+    features, so this has the same value as CLIP's own loss with the diagonal alone: ``positives`` changes nothing. It
+    has no bias.
 
     Args:
-        image_ND: L2-normalised features of N images.
-        text_MD: L2-normalised features of M texts.
-        image_ids_N: integers.
-        text_ids_M: integers.
+        image_ND: L2-normalised features of this rank's images.
+        text_UD: those of the distinct texts of the global batch, the same on all ranks.
+        captions: which belong together.
         log_t: logarithm of the temperature, a scalar that is learned.
         b: bias, a scalar that is learned.
-        chunk: number of images computed at a time.
+        ranks: all of them call this together.
 
     Returns:
-        A scalar; gradients flow to both features, ``log_t`` and ``b``.
+        A scalar. Its gradients: for ``image_ND`` those of the global loss; for ``log_t`` and ``b`` likewise, already
+        summed over ranks; for ``text_UD`` this rank's part, to be summed over ranks.
     """
-    assert image_ND.shape[1] == text_MD.shape[1]
-    assert len(image_ids_N) == len(image_ND)
-    assert len(text_ids_M) == len(text_MD)
-    loss: torch.Tensor = _SigmoidLoss.apply(image_ND, text_MD, image_ids_N, text_ids_M, log_t, b, chunk)
+    assert image_ND.shape[1] == text_UD.shape[1]
+    assert len(captions.own_N) == len(image_ND)
+    assert len(captions.counts_U) == len(text_UD)
+    loss: torch.Tensor = _ContrastiveLoss.apply(image_ND, text_UD, captions, log_t, b, settings, ranks)
     return loss
 
 
-def softmax_loss(
-    image_ND: torch.Tensor,
-    text_ND: torch.Tensor,
-    ids_N: torch.Tensor,
-    log_t: torch.Tensor,
-) -> torch.Tensor:
-    """Which text of the batch belongs to an image, and which image to a text: CLIP's loss, with several right answers.
+class _Gradients(NamedTuple):
+    """The loss, not yet divided by the batch, and its gradients; ``text_UD`` is None where nobody asks for it."""
 
-    ``-1/2N sum_i mean_p(i) [log softmax_j(l_ij)[p] + log softmax_j(l_ji)[p]]``, l = exp(log_t) image . text, over the
-    pairs p(i) of the same id. Where all ids differ it is CLIP's own (Radford et al. 2021); with positives by label that
-    of Yang et al. 2022, "Unified Contrastive Learning in Image-Text-Label Space".
-
-    Args:
-        image_ND: L2-normalised features of N images.
-        text_ND: those of the text of each.
-        ids_N: integers; pairs of the same id are positive.
-        log_t: logarithm of the temperature, a scalar that is learned.
-    """
-    assert image_ND.shape == text_ND.shape
-    assert len(ids_N) == len(image_ND)
-    logits_NN = log_t.exp() * (image_ND @ text_ND.T)
-    positive_NN = (ids_N[:, None] == ids_N[None, :]).to(logits_NN.dtype)
-    target_NN = positive_NN / positive_NN.sum(dim=1, keepdim=True)
-    return (F.cross_entropy(logits_NN, target_NN) + F.cross_entropy(logits_NN.T, target_NN)) / 2
+    loss: torch.Tensor
+    image_ND: torch.Tensor
+    text_UD: torch.Tensor | None
+    log_t: torch.Tensor
+    b: torch.Tensor
 
 
-def pair_ids(captions_B: torch.Tensor, positives: str) -> torch.Tensor:
-    """Ids of a batch's pairs, of shape [batch]: ``caption`` keeps the captions' own, ``diagonal`` numbers the pairs."""
-    return captions_B if positives == "caption" else torch.arange(len(captions_B), device=captions_B.device)
+class _ContrastiveLoss(torch.autograd.Function):
+    """Gradients are made together with the value, so that every matrix of logits lives for one chunk only."""
 
-
-class _SigmoidLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
         image_ND: torch.Tensor,
-        text_MD: torch.Tensor,
-        image_ids_N: torch.Tensor,
-        text_ids_M: torch.Tensor,
+        text_UD: torch.Tensor,
+        captions: Captions,
         log_t: torch.Tensor,
         b: torch.Tensor,
-        chunk: int,
+        settings: Settings,
+        ranks: Ranks,
     ) -> torch.Tensor:
-        ctx.save_for_backward(image_ND, text_MD, image_ids_N, text_ids_M, log_t, b)
-        ctx.chunk = chunk
-        total = image_ND.new_zeros(())
-        for start in range(0, len(image_ND), chunk):
-            rows = slice(start, start + chunk)
-            sign_CM = _signs(image_ids_N[rows], text_ids_M, image_ND)
-            total -= F.logsigmoid(sign_CM * (log_t.exp() * (image_ND[rows] @ text_MD.T) + b)).sum()
-        return total / len(image_ND)
+        rows = _sigmoid if settings.kind == "sigmoid" else _softmax
+        texts_learn = ctx.needs_input_grad[1]
+        found = rows(image_ND, text_UD, captions, log_t, b, settings, ranks, texts_learn)
+        scale = captions.counts_U.sum().to(image_ND.dtype).reciprocal()
+        loss, grad_log_t, grad_b = (ranks.sum(torch.stack([found.loss, found.log_t, found.b])) * scale).unbind()
+        ctx.save_for_backward(*(None if grad is None else grad.mul_(scale) for grad in (found.image_ND, found.text_UD)))
+        ctx.of_scalars = grad_log_t, grad_b
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        image_ND, text_MD, image_ids_N, text_ids_M, log_t, b = ctx.saved_tensors
-        t = log_t.exp()
-        scale = grads[0] / len(image_ND)
-        grad_image_ND, grad_text_MD = torch.empty_like(image_ND), torch.zeros_like(text_MD)
-        grad_log_t, grad_b = torch.zeros_like(log_t), torch.zeros_like(b)
-        for start in range(0, len(image_ND), ctx.chunk):
-            rows = slice(start, start + ctx.chunk)
-            sign_CM = _signs(image_ids_N[rows], text_ids_M, image_ND)
-            cosine_CM = image_ND[rows] @ text_MD.T
-            # d(-log sigmoid(z l))/dl = -z sigmoid(-z l)
-            grad_logit_CM = -scale * sign_CM * torch.sigmoid(-sign_CM * (t * cosine_CM + b))
-            grad_image_ND[rows] = t * (grad_logit_CM @ text_MD)
-            grad_text_MD += t * (grad_logit_CM.T @ image_ND[rows])
-            grad_log_t += t * (grad_logit_CM * cosine_CM).sum()
-            grad_b += grad_logit_CM.sum()
-        return grad_image_ND, grad_text_MD, None, None, grad_log_t, grad_b, None
+        image_ND, text_UD = ctx.saved_tensors
+        grad_log_t, grad_b = ctx.of_scalars
+        (grad,) = grads
+        grad_text_UD = None if text_UD is None else grad * text_UD
+        return grad * image_ND, grad_text_UD, None, grad * grad_log_t, grad * grad_b, None, None
 
 
-def _signs(image_ids_C: torch.Tensor, text_ids_M: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """1 for positive pairs and -1 for the others, of shape [images, texts]."""
-    return (image_ids_C[:, None] == text_ids_M[None, :]).to(like.dtype) * 2 - 1
+def _sigmoid(
+    image_ND: torch.Tensor,
+    text_UD: torch.Tensor,
+    captions: Captions,
+    log_t: torch.Tensor,
+    b: torch.Tensor,
+    settings: Settings,
+    ranks: Ranks,
+    texts_learn: bool,
+) -> _Gradients:
+    t, counts_U = log_t.exp(), captions.counts_U.to(image_ND.dtype)
+    loss, grad_log_t, grad_b = (image_ND.new_zeros(()) for _ in range(3))
+    grad_image_ND = torch.empty_like(image_ND)
+    grad_text_UD = torch.zeros_like(text_UD) if texts_learn else None
+    for start in range(0, len(image_ND), settings.chunk):
+        chunk = slice(start, start + settings.chunk)
+        own_C1 = captions.own_N[chunk, None]
+        cosine_CU = image_ND[chunk] @ text_UD.T
+        logit_CU = t * cosine_CU + b
+        own_logit_C1 = logit_CU.gather(1, own_C1)
+        positives_C1 = counts_U[own_C1] if settings.positives == "caption" else torch.ones_like(own_logit_C1)
+        negatives_CU = counts_U.repeat(len(own_C1), 1).scatter_(1, own_C1, counts_U[own_C1] - positives_C1)
+        loss -= (positives_C1 * F.logsigmoid(own_logit_C1)).sum() + (negatives_CU * F.logsigmoid(-logit_CU)).sum()
+        # d(-log sigmoid(l))/dl = -sigmoid(-l); d(-log sigmoid(-l))/dl = sigmoid(l)
+        grad_logit_CU = negatives_CU.mul_(torch.sigmoid(logit_CU))
+        own_grad_C1 = grad_logit_CU.gather(1, own_C1) - positives_C1 * torch.sigmoid(-own_logit_C1)
+        grad_logit_CU.scatter_(1, own_C1, own_grad_C1)
+        grad_image_ND[chunk] = t * (grad_logit_CU @ text_UD)
+        if grad_text_UD is not None:
+            grad_text_UD += t * (grad_logit_CU.T @ image_ND[chunk])
+        grad_log_t += t * (grad_logit_CU * cosine_CU).sum()
+        grad_b += grad_logit_CU.sum()
+    return _Gradients(loss, grad_image_ND, grad_text_UD, grad_log_t, grad_b)
+
+
+def _softmax(
+    image_ND: torch.Tensor,
+    text_UD: torch.Tensor,
+    captions: Captions,
+    log_t: torch.Tensor,
+    b: torch.Tensor,
+    settings: Settings,
+    ranks: Ranks,
+    texts_learn: bool,
+) -> _Gradients:
+    t, counts_U = log_t.exp(), captions.counts_U.to(image_ND.dtype)
+    by_image_N, by_text_U = _partitions(image_ND, text_UD, counts_U, t, settings.chunk, ranks)
+    loss, grad_log_t = (by_image_N + by_text_U[captions.own_N]).sum() / 2, image_ND.new_zeros(())
+    grad_image_ND = torch.empty_like(image_ND)
+    grad_text_UD = torch.zeros_like(text_UD) if texts_learn else None
+    for start in range(0, len(image_ND), settings.chunk):
+        chunk = slice(start, start + settings.chunk)
+        own_C1 = captions.own_N[chunk, None]
+        cosine_CU = image_ND[chunk] @ text_UD.T
+        logit_CU = t * cosine_CU
+        loss -= logit_CU.gather(1, own_C1).sum()
+        shares_CU = (logit_CU - by_image_N[chunk, None]).exp() + (logit_CU - by_text_U).exp()
+        grad_logit_CU = shares_CU.mul_(counts_U / 2)
+        grad_logit_CU.scatter_(1, own_C1, grad_logit_CU.gather(1, own_C1) - 1)
+        grad_image_ND[chunk] = t * (grad_logit_CU @ text_UD)
+        if grad_text_UD is not None:
+            grad_text_UD += t * (grad_logit_CU.T @ image_ND[chunk])
+        grad_log_t += t * (grad_logit_CU * cosine_CU).sum()
+    return _Gradients(loss, grad_image_ND, grad_text_UD, grad_log_t, torch.zeros_like(b))
+
+
+def _partitions(
+    image_ND: torch.Tensor, text_UD: torch.Tensor, counts_U: torch.Tensor, t: torch.Tensor, chunk: int, ranks: Ranks
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithms of both softmaxes' denominators: of each image over all texts, of each text over all ranks' images."""
+    by_image = []
+    by_text_U = image_ND.new_full((len(text_UD),), -torch.inf)
+    for part_CD in torch.split(image_ND, chunk):
+        logit_CU = t * (part_CD @ text_UD.T)
+        by_image.append((logit_CU + counts_U.log()).logsumexp(dim=1))
+        by_text_U = torch.logaddexp(by_text_U, logit_CU.logsumexp(dim=0))
+    largest_U = ranks.max(by_text_U)
+    return torch.cat(by_image), largest_U + ranks.sum((by_text_U - largest_U).exp()).log()

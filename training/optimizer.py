@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from . import recipes
+from .model import GROUPS, group_of
 
-GROUPS = ("stem", "vision", "text", "logit")
-
-_STEM = ("visual.conv1.conv_mask.", "visual.conv1.dwconv.")
-_LOGIT = ("logit_scale", "logit_bias")
-
-
-def group_of(name: str) -> str:
-    """The group of the parameter called ``name`` in a mask-guided CLIP.
-
-    ``stem`` holds what the mask stem adds. Its RGB convolution is the backbone's own, pretrained like the rest of the
-    visual tower, and belongs to ``vision``.
-    """
-    if name.startswith(_STEM):
-        return "stem"
-    if name in _LOGIT:
-        return "logit"
-    return "vision" if name.startswith("visual.") else "text"
+_PREFIX = "optimizer."
 
 
 def build_optimizer(model: nn.Module, settings: recipes.Optimizer) -> torch.optim.AdamW:
@@ -34,18 +20,23 @@ def build_optimizer(model: nn.Module, settings: recipes.Optimizer) -> torch.opti
     Every group carries ``name`` and ``base_lr``. Biases, norms, the temperature and the loss's bias (everything of
     fewer than two dimensions) do not decay.
     """
+    freeze(model, settings)
     groups: list[dict[str, Any]] = []
     for group in GROUPS:
         rate = getattr(settings, f"lr_{group}")
         members = [parameter for name, parameter in model.named_parameters() if group_of(name) == group]
-        for parameter in members:
-            parameter.requires_grad_(rate > 0)
         for decays in (True, False):
             chosen = [parameter for parameter in members if (parameter.ndim >= 2) == decays]
             if chosen and rate > 0:
                 decay = settings.weight_decay if decays else 0.0
                 groups.append({"name": group, "params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay})
     return torch.optim.AdamW(groups, betas=(settings.beta1, settings.beta2), eps=settings.eps)
+
+
+def freeze(model: nn.Module, settings: recipes.Optimizer) -> None:
+    """Let only those parameters learn whose group has a rate. DDP and FSDP want to know before they take a model."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(getattr(settings, f"lr_{group_of(name)}") > 0)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:
@@ -55,3 +46,28 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[
         group["lr"] = group["base_lr"] * factor
         rates[group["name"]] = group["lr"]
     return rates
+
+
+def state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
+    """The optimizer's tensors by the name of their parameter in ``model``, whole or in this rank's shards.
+
+    Its other values are the recipe's, or follow from the step.
+    """
+    return {
+        f"{_PREFIX}{name}.{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def make_state(
+    optimizer: torch.optim.Optimizer, model: nn.Module, saved: Mapping[str, torch.Size]
+) -> dict[str, torch.Tensor]:
+    """Give ``optimizer`` tensors for what was ``saved`` by ``state_tensors``, to be filled; those tensors."""
+    parameters = dict(model.named_parameters())
+    for full_name in saved:
+        name, _, key = full_name.removeprefix(_PREFIX).rpartition(".")
+        # AdamW counts steps on the CPU, whatever the parameter's device.
+        value = torch.tensor(0.0) if key == "step" else torch.zeros_like(parameters[name])
+        optimizer.state[parameters[name]][key] = value
+    return state_tensors(optimizer, model)

@@ -19,33 +19,94 @@ from sono.manifests.errors import UserError
 
 SEE_KEYS = "see `sono-train recipes --recipe NAME` for all keys"
 
-CANNOT_CHANGE_RESULT = ("log.every", "checkpoint.every", "checkpoint.keep", "data.workers")
-"""Keys that a resumed run may change: the weights it ends with do not depend on them."""
+CANNOT_CHANGE_RESULT = (
+    "log.every",
+    "log.tensorboard",
+    "log.tracker",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "data.workers",
+    "data.cache",
+    "model.grad_checkpointing",
+    "train.accumulate",
+    "train.strategy",
+)
+"""Keys that a resumed run may change: the weights it ends with do not depend on them.
+
+With the last two, and with the number of ranks, sums are taken in another order: the weights agree, up to rounding.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """``backbone`` is ``sono-tiny`` or one of open_clip's ViTs; ``weights`` one of its pretrained tags, or a file."""
+    """``backbone`` is ``sono-tiny``, ``FetalCLIP``, one of open_clip's ViTs, or ``hf-hub:owner/name``.
+
+    ``weights`` is a file, one of the backbone's pretrained tags, or ``hf-hub:owner/name``; ``text_weights`` likewise,
+    needed where ``weights`` hold an image tower only.
+    """
 
     backbone: str
     weights: str | None = None
+    text_weights: str | None = None
     from_scratch: bool = False  # random weights are never an accident: this must say so
+    grad_checkpointing: bool = False  # less memory, a quarter more time, the same gradients
 
     def __post_init__(self) -> None:
         _require(bool(self.backbone), "model.backbone", self.backbone, "the name of a backbone")
         _require(not (self.from_scratch and self.weights), "model.from_scratch", True, "false where weights are given")
+        _require(
+            self.weights is not None or self.text_weights is None,
+            "model.text_weights",
+            self.text_weights,
+            "none where model.weights is none",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """``global_fraction`` of the samples are whole-image pairs, the rest region pairs; ``workers`` load them."""
+    """``global_fraction`` of the samples are whole-image pairs, the rest region pairs; ``workers`` load them.
+
+    ``region_sampling`` says how a frame's region is drawn; ``cache`` is the folder for frames at the training size.
+    """
 
     global_fraction: float = 0.1
+    masks: Literal["on", "off"] = "on"  # off: "one everywhere" for region pairs too, to see what masks are good for
+    region_sampling: Literal["uniform", "structure", "inverse_frequency"] = "uniform"
     workers: int = 0
+    cache: str | None = "auto"  # below the user's cache folder; none decodes every image anew
 
     def __post_init__(self) -> None:
         _require(0 <= self.global_fraction <= 1, "data.global_fraction", self.global_fraction, "from 0 to 1")
         _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        _require(self.cache != "", "data.cache", self.cache, "a folder, auto, or none")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augment:
+    """Random changes of training pairs, all off at 0: each value is the largest change, or a probability.
+
+    Never upside down; ``flip`` is left-right, and only where the side cannot matter.
+    """
+
+    flip: bool = False  # half of the pairs that may be
+    rotate_deg: float = 0.0
+    scale: float = 0.0  # 0.1: from 1/1.1 to 1.1
+    translate: float = 0.0  # share of the square's side
+    gain_db: float = 0.0  # on a display of 60 dB
+    gamma: float = 0.0  # 0.2: exponents from exp(-0.2) to exp(0.2)
+    speckle: float = 0.0  # standard deviation of a factor around 1
+    mask_edge: float = 0.0  # grown or shrunk by up to this share of the region's radius
+    mask_box: float = 0.0  # probability of the bounding box in place of the mask
+    mask_drop: float = 0.0  # probability of "one everywhere" in place of the mask, with the region's caption
+
+    def __post_init__(self) -> None:
+        limits = {"rotate_deg": 45, "scale": 0.5, "translate": 0.5, "gain_db": 30, "gamma": 1, "speckle": 1}
+        limits |= {"mask_edge": 0.5, "mask_box": 1, "mask_drop": 1}
+        for name, limit in limits.items():
+            _require(0 <= getattr(self, name) <= limit, f"augment.{name}", getattr(self, name), f"from 0 to {limit}")
+        _require(
+            self.mask_box + self.mask_drop <= 1, "augment.mask_drop", self.mask_drop, "1 - augment.mask_box at most"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,13 +155,18 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Train:
-    """How long and how: training ends after ``steps`` or ``epochs``, whichever comes first."""
+    """How long and how: training ends after ``steps`` or ``epochs``, whichever comes first.
+
+    ``batch_size`` is that of all ranks together. Each computes its share in ``accumulate`` micro-batches.
+    """
 
     batch_size: int
     warmup_steps: int
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
+    accumulate: int = 1  # less memory, a third more time, the same gradients
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # of several ranks: a copy of the model on each, or a part of it
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     threads: int = 0  # of torch on the CPU; 0 leaves torch's choice. Sums depend on it in the last bit
@@ -115,6 +181,8 @@ class Train:
         _require(not both, "train.steps", None, "a number where train.epochs is none: training must end")
         _require(self.seed >= 0, "train.seed", self.seed, "0 or more")
         _require(self.threads >= 0, "train.threads", self.threads, "0 or more")
+        wanted = "from 1 to train.batch_size"
+        _require(1 <= self.accumulate <= self.batch_size, "train.accumulate", self.accumulate, wanted)
 
     def total_steps(self, samples: int) -> int:
         """Optimizer steps over a training split of ``samples`` frames.
@@ -146,9 +214,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Log:
-    """Write a line of ``log.csv`` every so many steps."""
+    """Write a line of ``log.csv`` every so many steps, and tell TensorBoard and a tracker of experiments the same."""
 
     every: int = 10
+    tensorboard: bool = False
+    tracker: Literal["none", "trackio", "wandb"] = "none"
 
     def __post_init__(self) -> None:
         _require(self.every > 0, "log.every", self.every, "1 or more")
@@ -162,6 +232,7 @@ class Recipe:
     optimizer: Optimizer
     train: Train
     data: Data = field(default_factory=Data)
+    augment: Augment = field(default_factory=Augment)
     loss: Loss = field(default_factory=Loss)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     log: Log = field(default_factory=Log)
@@ -187,7 +258,7 @@ def vit_l_14_336() -> Recipe:
         model=Model(backbone="ViT-L-14-336-quickgelu"),  # OpenAI's weights were trained with QuickGELU
         data=Data(global_fraction=0.1, workers=8),
         optimizer=Optimizer(lr_stem=1e-4, lr_vision=1e-6, lr_text=0.0, lr_logit=1e-3, weight_decay=0.02),
-        train=Train(batch_size=128, warmup_steps=800, epochs=10, precision="bf16", deterministic=False),
+        train=Train(batch_size=128, warmup_steps=800, epochs=10, precision="bf16", compile=True, deterministic=False),
         checkpoint=Checkpoint(every=2000),
     )
 
@@ -257,6 +328,7 @@ def first_difference(before: Recipe, after: Recipe) -> str | None:
 _SECTIONS: Mapping[str, type] = {
     "model": Model,
     "data": Data,
+    "augment": Augment,
     "loss": Loss,
     "optimizer": Optimizer,
     "train": Train,

@@ -21,7 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 class PadToSquare:
     """Pad to a centred square with black, then resize to ``size`` px: images bicubic, masks by area.
 
-    Geometry (``image``, ``mask``) yields 8-bit arrays, cheap to keep and to send to a device; ``normalise`` turns a
+    Geometry (``compact``, ``mask``) yields 8-bit arrays, cheap to keep and to send to a device; ``normalise`` turns a
     batch of them into the tower's input there. Saved inside every checkpoint.
 
     Args:
@@ -40,9 +40,17 @@ class PadToSquare:
 
     def image(self, image: Image.Image) -> Pixels:
         """An image of any size and mode as an array of shape [3, size, size]."""
+        return np.broadcast_to(self.compact(image), (3, self.size, self.size))
+
+    def compact(self, image: Image.Image) -> Pixels:
+        """As ``image``, but [1, size, size] where the image is grey, also when it is stored in colours."""
         plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
         square = self._square(plain, Image.Resampling.BICUBIC)
-        return np.broadcast_to(square, (3, *square.shape)) if square.ndim == 2 else np.moveaxis(square, 2, 0)
+        if square.ndim == 2:
+            return square[None]
+        if (square == square[..., :1]).all():
+            return np.ascontiguousarray(square[None, ..., 0])
+        return np.ascontiguousarray(np.moveaxis(square, 2, 0))
 
     def mask(self, mask: Mask) -> Pixels:
         """A boolean mask, [height, width], as covered area from 0 to 255, [size, size]; the padding is outside."""
@@ -52,13 +60,20 @@ class PadToSquare:
         """The mask of a whole image, of shape [size, size]: 255 everywhere, in the padding too."""
         return np.full((self.size, self.size), 255, dtype=np.uint8)
 
-    def normalise(self, image_B3HW: torch.Tensor, mask_BHW: torch.Tensor) -> torch.Tensor:
-        """8-bit images and masks of a batch as the tower's input, float32 of shape [batch, 4, size, size]."""
-        mean = image_B3HW.new_tensor(self.mean, dtype=torch.float32).view(1, 3, 1, 1)
-        std = image_B3HW.new_tensor(self.std, dtype=torch.float32).view(1, 3, 1, 1)
-        x_B3HW = (image_B3HW.float() / 255 - mean) / std
+    def normalise(self, image_BCHW: torch.Tensor, mask_BHW: torch.Tensor) -> torch.Tensor:
+        """8-bit images and masks of a batch as the tower's input, float32 of shape [batch, 4, size, size].
+
+        Grey images may come as [batch, 1, size, size]: they become three channels here, on the device.
+        """
+        mean = image_BCHW.new_tensor(self.mean, dtype=torch.float32).view(1, 3, 1, 1)
+        std = image_BCHW.new_tensor(self.std, dtype=torch.float32).view(1, 3, 1, 1)
+        x_B3HW = (image_BCHW.float() / 255 - mean) / std
         m_B1HW = (mask_BHW.unsqueeze(1).float() / 255 - self.mask_mean) / self.mask_std
         return torch.cat([x_B3HW, m_B1HW], dim=1)
+
+    def geometry(self) -> dict[str, Any]:
+        """What decides the 8-bit pixels: two transforms that agree here yield the same."""
+        return {"shape": "pad to a centred square", "size": self.size, "image": "bicubic", "mask": "area"}
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "mean": list(self.mean), "std": list(self.std)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,9 +14,9 @@ from sono.manifests.errors import UserError
 
 from . import data
 from .metrics import Integers
+from .predicted import PredictedMasks
+from .prompts import Kind
 from .transforms import PadToSquare, Pixels
-
-Kind = Literal["whole", "region"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +26,20 @@ class Mode:
     Args:
         kind: through the mask of a whole image, or through those of regions, one view each.
         of_donor: the regions are those of a frame of another patient.
+        predicted: the regions are those whose masks a program made.
         image_blank: the image is black, as padding is.
     """
 
     kind: Kind
     of_donor: bool = False
+    predicted: bool = False
     image_blank: bool = False
 
 
 MODES: Mapping[str, Mode] = {
     "none": Mode(kind="whole"),
     "region": Mode(kind="region"),
+    "predicted": Mode(kind="region", predicted=True),
     "shuffled": Mode(kind="region", of_donor=True),
     "blank": Mode(kind="region", image_blank=True),
 }
@@ -49,10 +52,14 @@ _SWEEPS = 10  # two suffice where each patient has a tenth of the frames; with f
 
 @dataclass(frozen=True)
 class Views:
-    """A frame's image, of shape [3, size, size], and by mode the masks to see it through, [views, size, size]."""
+    """A frame's image, of shape [3, size, size], and by mode the masks to see it through, [views, size, size].
+
+    ``captions`` are the dataset's for each view; None where it has none.
+    """
 
     image: Pixels
     masks: Mapping[str, Pixels]
+    captions: Mapping[str, tuple[str | None, ...]]
 
 
 class FrameViews(Dataset[Views | UserError]):
@@ -65,35 +72,47 @@ class FrameViews(Dataset[Views | UserError]):
         self,
         frames: data.Frames,
         indices_N: Integers,
-        donors_N: Integers | None,
         modes: Sequence[str],
         transform: PadToSquare,
+        *,
+        donors_N: Integers | None = None,
+        predicted: PredictedMasks | None = None,
     ) -> None:
-        self.frames, self.indices_N, self.donors_N = frames, indices_N, donors_N
-        self.modes, self.transform = modes, transform
+        self.frames, self.indices_N, self.modes, self.transform = frames, indices_N, modes, transform
+        self.donors_N, self.predicted = donors_N, predicted
 
     def __len__(self) -> int:
         return len(self.indices_N)
 
     def __getitem__(self, position: int) -> Views | UserError:
+        masks, captions = {}, {}
         try:
             row, image = self._decode(position)
-            masks = {name: self._masks(MODES[name], position, row, image) for name in self.modes}
+            for name in self.modes:
+                masks[name], captions[name] = self._views(MODES[name], position, row, image)
         except UserError as error:
             return error
-        return Views(self.transform.image(image), masks)
+        pixels = self.transform.image(image)
+        return Views(np.broadcast_to(pixels, (3, *pixels.shape[1:])), masks, captions)
 
     def _decode(self, position: int) -> tuple[data.Row, Image.Image]:
         row = self.frames.row(int(self.indices_N[position]))
         return row, data.decode_image(row)
 
-    def _masks(self, mode: Mode, position: int, row: data.Row, image: Image.Image) -> Pixels:
+    def _views(
+        self, mode: Mode, position: int, row: data.Row, image: Image.Image
+    ) -> tuple[Pixels, tuple[str | None, ...]]:
         if mode.kind == "whole":
-            return self.transform.all_one()[None]
+            return self.transform.all_one()[None], (row["caption"],)
         if mode.of_donor:
             assert self.donors_N is not None
             row, image = self._decode(int(self.donors_N[position]))  # its image, to check its masks' size against
-        return np.stack([self.transform.mask(data.decode_mask(row, region, image)) for region in row["regions"]])
+        regions: Sequence[Mapping[str, Any]] = row["regions"]
+        if mode.predicted:
+            assert self.predicted is not None
+            regions = self.predicted.regions(row)
+        masks = np.stack([self.transform.mask(data.decode_mask(row, region, image)) for region in regions])
+        return masks, tuple(region["caption"] for region in regions)
 
 
 def choose_donors(patients_N: Integers, seed: int) -> Integers:

@@ -15,7 +15,7 @@ from typing import Any
 import datasets
 import pytest
 
-from sono.curation.phantom_exams import plan_exam
+from sono.curation.phantom_exams import CENTERS, plan_exam
 from sono.curation.phantom_truth import TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, RECORDS
@@ -211,6 +211,8 @@ def test_a_caption_of_the_dataset_leads_back_to_the_record(archive: Archive, for
         for row in split.remove_columns("image")
     ]
     row = next(row for row in rows if row["regions"])
+    scanner = CENTERS[row["center"]]
+    assert (row["manufacturer"], row["model"]) == (scanner.manufacturer, scanner.model)
     field = {"csv": "column ga_days", "fhir": "Observation 18185-9", "sr": "SR 121111/125008/18185-9"}[form]
     for caption_id, text in (
         (row["caption_id"], row["caption"]),

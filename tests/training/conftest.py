@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import multiprocessing
 import os
+import runpy
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import numpy as np
+import open_clip
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +28,9 @@ from PIL import Image, ImageDraw
 
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET
+from sono.training import checkpoints, recipes
+from sono.training.model import build_model, make_transform
+from sono.training.transforms import PadToSquare
 
 PLANES = {
     "transthalamic": "transthalamic",
@@ -49,6 +57,87 @@ def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         yield
     torch.set_num_threads(threads)
+
+
+SMALL_TEXT = {"context_length": 24, "vocab_size": 49408, "layers": 1, "width": 64, "heads": 1}
+SMALL_BACKBONES: dict[str, dict[str, Any]] = {
+    "test-vit": {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 48, "patch_size": 16, "layers": 2, "width": 64, "head_width": 32},
+        "text_cfg": SMALL_TEXT,
+    },
+    "test-vit-quickgelu": {  # the only kind that SonoCLIP's own code can run: heads of 64
+        "embed_dim": 32,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 48, "patch_size": 16, "layers": 2, "width": 128, "head_width": 64},
+        "text_cfg": SMALL_TEXT,
+    },
+    "test-vit-average": {  # no class token in the features, fixed positions, a text tower of its own
+        "embed_dim": 32,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 48, "patch_size": 16, "layers": 1, "width": 64, "head_width": 32, "pool_type": "avg",
+            "no_ln_pre": True, "final_ln_after_pool": True, "pos_embed_type": "sin_cos_2d", "ls_init_value": 0.1,
+        },
+        "text_cfg": SMALL_TEXT,
+    },
+    "test-siglip": {  # as ViT-B-16-SigLIP, with CLIP's tokens
+        "embed_dim": 96,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 160, "timm_model_name": "test_vit3", "timm_model_pretrained": False,
+            "timm_pool": "map", "timm_proj": "none",
+        },
+        "text_cfg": {
+            **SMALL_TEXT, "width": 96, "heads": 2, "no_causal_mask": True, "proj_bias": True, "pool_type": "last",
+            "norm_kwargs": {"eps": 1e-06},
+        },
+    },
+    "test-timm": {
+        "embed_dim": 32,
+        "vision_cfg": {
+            "image_size": 160, "timm_model_name": "test_vit_relpos", "timm_pool": "", "timm_proj": "linear",
+        },
+        "text_cfg": SMALL_TEXT,
+    },
+    "test-eva": {  # rotary positions
+        "embed_dim": 32,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 224, "timm_model_name": "eva02_tiny_patch14_224", "timm_pool": "token", "timm_proj": None,
+        },
+        "text_cfg": SMALL_TEXT,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Small architectures of many kinds, which open_clip knows by name like its own."""
+    folder = tmp_path_factory.mktemp("configs")
+    write_tokenizer(folder / "words")
+    text = {**SMALL_TEXT, "hf_tokenizer_name": str(folder / "words"), "pool_type": "last", "no_causal_mask": True}
+    backbones = {**SMALL_BACKBONES, "test-words": {**SMALL_BACKBONES["test-vit"], "text_cfg": text}}
+    for name, settings in backbones.items():
+        (folder / f"{name}.json").write_text(json.dumps(settings))
+    open_clip.add_model_config(folder)
+    return backbones
+
+
+@pytest.fixture(scope="session")
+def small_run(
+    small_backbones: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Makes a run of a backbone with a checkpoint, as if trained: random weights, in the mask stem too."""
+    made: dict[str, Path] = {}
+
+    def make(backbone: str) -> Path:
+        if backbone not in made:
+            made[backbone] = write_run(tmp_path_factory.mktemp("runs") / backbone, backbone)
+        return made[backbone]
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +177,138 @@ def learned(
     )
     assert done.returncode == 0, done.stderr
     assert "240 frames" in done.stderr
-    assert f"trained 110 steps: {run}/checkpoints/step-00000110.pt" in done.stdout
+    assert f"trained 110 steps: {run}/checkpoints/step-00000110" in done.stdout
     return run
+
+
+@pytest.fixture(scope="session")
+def three_splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 frames to train on, 32 to validate and 32 to test with."""
+    splits = {
+        name: rows(count, seed=seed, patients=name)
+        for seed, (name, count) in enumerate({"train": 48, "validation": 32, "test": 32}.items(), start=21)
+    }
+    return write(tmp_path_factory.mktemp("dataset") / "three", splits)
+
+
+@pytest.fixture(scope="session")
+def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a run whose only checkpoint holds random weights, the mask's too; ``change`` is given the model before."""
+
+    def make(seed: int = 0, change: Callable[[Any], object] = lambda _: None) -> Path:
+        run = tmp_path_factory.mktemp("runs") / "random"
+        recipe = recipes.tiny()
+        torch.manual_seed(seed)
+        model = build_model(recipe.model, recipe.loss)
+        with torch.no_grad():
+            model.clip.visual.conv1.conv_mask.weight.normal_(std=0.1)
+            change(model)
+        writer = checkpoints.Writer(run, keep=1)
+        transform = PadToSquare(size=model.image_size).to_dict()
+        meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform}
+        writer.save({f"model.{name}": value for name, value in model.clip.state_dict().items()}, meta)
+        writer.wait()
+        return run
+
+    return make
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A tokenizer of transformers that knows a few words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "A", "fetal", "ultrasound", "femur", "of", "image", "plane", "."]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+
+
+def write_run(run: Path, backbone: str) -> Path:
+    torch.manual_seed(len(backbone))
+    settings = recipes.Model(backbone=backbone, from_scratch=True)
+    model = build_model(settings, recipes.Loss())
+    stem = model.clip.visual.get_submodule(model.stem_name)
+    with torch.no_grad():
+        stem.conv_mask.weight.normal_(std=0.5)
+        stem.dwconv.weight.add_(0.1 * torch.randn_like(stem.dwconv.weight))
+    recipe = {
+        **recipes.flatten(recipes.tiny()),
+        "model.backbone": backbone,
+        "model.from_scratch": False,
+        "model.weights": "/secret/hospital/ViT.pt",
+    }
+    meta = {
+        "step": 1234,
+        "recipe": recipe,
+        "transform": make_transform(model, settings).to_dict(),
+        "planes": PLANES,
+        "dataset": {"source": "/secret/hospital/dataset", "fingerprint": "f" * 64, "frames": 5678},
+        "created_by": "sono-train test",
+    }
+    writer = checkpoints.Writer(run, keep=1)
+    writer.save({f"model.{name}": tensor for name, tensor in model.clip.state_dict().items()}, meta)
+    writer.wait()
+    return run
+
+
+class Ranks:
+    """The processes of a run's ranks."""
+
+    def __init__(self, size: int, program: str, arguments: Sequence[object], output: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.output = output
+        self.processes = []
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["sono.training.loop", "torch.distributed.tensor"])
+        file = str(Path(__file__).with_name("one_rank.py"))
+        address = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for rank in range(size):
+            settings = {
+                "environment": {**address, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                "output": f"{output}-{rank}",
+                "program": program,
+                "arguments": [str(argument) for argument in arguments],
+            }
+            arguments_of_run = (file, {"SETTINGS": settings}, "__main__")
+            self.processes.append(context.Process(target=runpy.run_path, args=arguments_of_run))
+        for process in self.processes:
+            process.start()
+
+    def alive(self) -> bool:
+        return all(process.is_alive() for process in self.processes)
+
+    def end(self, timeout: float = 120) -> list[int | None]:
+        """Wait for all; their exit codes, None for one that had to be killed."""
+        deadline = time.monotonic() + timeout
+        codes = []
+        for process in self.processes:
+            process.join(max(0, deadline - time.monotonic()))
+            codes.append(process.exitcode)
+            process.kill()
+            process.join()
+        return codes
+
+    def said(self, suffix: str = "err") -> str:
+        """What all ranks printed."""
+        return "".join(Path(f"{self.output}-{rank}.{suffix}").read_text() for rank in range(len(self.processes)))
+
+
+@pytest.fixture
+def start_ranks(tmp_path: Path) -> Callable[..., Ranks]:
+    """Start ranks of a program, or of ``sono-train``, as torchrun would."""
+    numbers = itertools.count()
+
+    def start(size: int, program: str, *arguments: object) -> Ranks:
+        return Ranks(size, program, arguments, tmp_path / f"output{next(numbers)}")
+
+    return start
 
 
 def command(*arguments: object) -> list[str]:
@@ -124,6 +343,7 @@ def rows(count: int, *, seed: int, patients: str = "train") -> Rows:
                         "mask": masks.encode(part),
                         "bbox": list(masks.bbox(part)),
                         "area_px": masks.area_px(part),
+                        "source": "import",
                     }
                     for structure, part in zip(STRUCTURES, parts, strict=True)
                 ],

@@ -1,17 +1,32 @@
 from __future__ import annotations
 
+import json
+import pickle
+import resource
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from sono.manifests.errors import UserError
 from sono.training import checkpoints
+from sono.training.checkpoints import Writer
 
 
-def content(step: int) -> dict[str, Any]:
-    return {"step": step, "model": {"weight": torch.full((1000,), float(step))}}
+def save(run: Path, *steps: int, keep: int = 2) -> None:
+    writer = Writer(run, keep)
+    for step in steps:
+        writer.save({"model.weight": torch.full((1000,), float(step))}, {"step": step, "note": "né"})
+    writer.wait()
+    writer.close()
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
 def damage(path: Path, how: str) -> None:
@@ -28,76 +43,124 @@ def damage(path: Path, how: str) -> None:
 
 
 def test_what_was_saved_is_read_back_and_the_last_are_kept(tmp_path: Path) -> None:
-    for step in (0, 10, 20, 30):
-        checkpoints.save(tmp_path, content(step), keep=2)
-    loaded = checkpoints.latest(tmp_path, pytest.fail)
-    assert loaded is not None
-    assert loaded.content["step"] == 30
-    assert torch.equal(loaded.content["model"]["weight"], torch.full((1000,), 30.0))
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
-        "step-00000020.json", "step-00000020.pt", "step-00000030.json", "step-00000030.pt",
-    ]  # fmt: skip
+    save(tmp_path, 0, 10, 20, 30)
+    found = checkpoints.latest(tmp_path, pytest.fail)
+    assert found is not None
+    assert (found.meta["step"], found.meta["note"], found.meta["file"]) == (30, "né", "step-00000030")
+    assert torch.equal(found.read("model.")["weight"], torch.full((1000,), 30.0))
+    assert names(tmp_path) == ["step-00000020", "step-00000030"]
 
 
+def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
+    writer, weight = Writer(tmp_path, 1), torch.zeros(3_000_000)
+    writer.save({"model.weight": weight}, {"step": 1})
+    assert writer.last_good is None
+    for value in range(1, 20):
+        weight.fill_(value)
+    writer.wait()
+    assert writer.last_good is not None
+    found = checkpoints.latest(tmp_path, pytest.fail)
+    assert found is not None
+    assert not found.read("model.")["weight"].any()
+
+
+@pytest.mark.parametrize("file", ["__0_0.distcp", ".metadata", "meta.json"])
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit", "missing"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_notice(how: str, tmp_path: Path) -> None:
-    for step in (10, 20):
-        checkpoints.save(tmp_path, content(step), keep=2)
-    damage(tmp_path / "checkpoints/step-00000020.pt", how)
+def test_a_damaged_checkpoint_is_passed_over_with_a_notice(how: str, file: str, tmp_path: Path) -> None:
+    save(tmp_path, 10, 20)
+    damage(tmp_path / "checkpoints/step-00000020" / file, how)
     notices: list[str] = []
-    loaded = checkpoints.latest(tmp_path, notices.append)
-    assert loaded is not None
-    assert loaded.content["step"] == 10
+    found = checkpoints.latest(tmp_path, notices.append)
+    assert found is not None
+    assert found.meta["step"] == 10
     assert len(notices) == 1
-    assert "step-00000020.pt: damaged" in notices[0]
+    assert "step-00000020: damaged" in notices[0]
 
 
 def test_when_all_are_damaged_it_says_so_and_does_not_begin_again(tmp_path: Path) -> None:
+    save(tmp_path, 10, 20)
     for step in (10, 20):
-        damage(checkpoints.save(tmp_path, content(step), keep=2), "truncated")
+        damage(tmp_path / f"checkpoints/step-{step:08d}/__0_0.distcp", "truncated")
     with pytest.raises(UserError, match="every checkpoint is damaged"):
         checkpoints.latest(tmp_path, lambda _: None)
 
 
-def test_one_without_its_digest_was_never_finished(tmp_path: Path) -> None:
-    checkpoints.save(tmp_path, content(10), keep=2)
-    checkpoints.save(tmp_path, content(20), keep=2).with_suffix(".json").unlink()
-    loaded = checkpoints.latest(tmp_path, pytest.fail)
-    assert loaded is not None
-    assert loaded.content["step"] == 10
+def test_one_without_its_digests_was_never_finished(tmp_path: Path) -> None:
+    save(tmp_path, 10, 20)
+    (tmp_path / "checkpoints/step-00000020/sono.json").unlink()
+    found = checkpoints.latest(tmp_path, pytest.fail)
+    assert found is not None
+    assert found.meta["step"] == 10
     assert checkpoints.latest(tmp_path / "elsewhere", pytest.fail) is None
 
 
-def test_a_damaged_later_one_does_not_push_out_the_good_ones(tmp_path: Path) -> None:
-    for step in (10, 20):
-        checkpoints.save(tmp_path, content(step), keep=1)
-    damage(tmp_path / "checkpoints/step-00000020.pt", "truncated")
-    checkpoints.save(tmp_path, content(15), keep=1)
-    loaded = checkpoints.latest(tmp_path, lambda _: None)
-    assert loaded is not None
-    assert loaded.content["step"] == 15
+def test_a_damaged_later_one_neither_pushes_out_the_good_ones_nor_is_in_the_way(tmp_path: Path) -> None:
+    save(tmp_path, 10, 20, keep=2)
+    damage(tmp_path / "checkpoints/step-00000020/__0_0.distcp", "truncated")
+    save(tmp_path, 15, 20, keep=2)
+    found = checkpoints.latest(tmp_path, pytest.fail)
+    assert found is not None
+    assert found.meta["step"] == 20
+    assert names(tmp_path) == ["step-00000015", "step-00000020"]
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    save(tmp_path, 10)
+    shutil.copytree(tmp_path / "checkpoints/step-00000010", tmp_path / "checkpoints/.tmp-step-00000020")
+    (tmp_path / ".tmp-1").touch()
+    checkpoints.clear_leftovers(tmp_path)
+    assert [*names(tmp_path), *(path.name for path in tmp_path.iterdir())] == ["step-00000010", "checkpoints"]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A file system without room, as far as a process can tell: writing more is an error of the system."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [100_000, 10])
+def test_a_full_disk_is_one_line_and_the_last_good_one_stays(room: int, tmp_path: Path) -> None:
+    writer = Writer(tmp_path, keep=1)
+    writer.save({"model.weight": torch.ones(100_000)}, {"step": 1})
+    writer.wait()
+    with files_of_at_most(room):
+        writer.save({"model.weight": torch.ones(100_000)}, {"step": 2})
+        with pytest.raises(UserError, match="cannot be written: File too large") as error:
+            writer.wait()
+    assert "\n" not in str(error.value)
+    assert "step-00000001 is the last good checkpoint" in str(error.value)
+    found = checkpoints.latest(tmp_path, pytest.fail)
+    assert found is not None
+    assert found.meta["step"] == 1
 
 
 def test_nothing_but_tensors_and_plain_values_is_ever_unpickled(tmp_path: Path) -> None:
-    path = checkpoints.save(tmp_path, {"step": 1, "trap": Trap()}, keep=1)
-    with pytest.raises(Exception, match="weights_only"):
-        checkpoints.latest(tmp_path, lambda _: None)
-    assert path.exists()
-    assert not Trap.sprung
+    save(tmp_path, 1)
+    folder = tmp_path / "checkpoints/step-00000001"
+    (folder / ".metadata").write_bytes(pickle.dumps(Trap()))
+    found = checkpoints.Checkpoint(folder, {})
+    with pytest.raises(pickle.UnpicklingError, match="has no place in a checkpoint"):
+        found.read("model.")
+    assert "antigravity" not in sys.modules
 
 
 class Trap:
-    sprung = False
-
-    def __setstate__(self, state: object) -> None:
-        Trap.sprung = True
-
-    def __getstate__(self) -> object:
-        return {"a": 1}
+    def __reduce__(self) -> tuple[object, ...]:
+        return __import__, ("antigravity",)
 
 
-def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoints.save(tmp_path, content(1), keep=1)
-    monkeypatch.setattr(checkpoints, "FORMAT", 2)
-    with pytest.raises(UserError, match="has format 1 and this version reads 2"):
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    marker = tmp_path / "checkpoints/step-00000001/sono.json"
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "format": 3}))
+    with pytest.raises(UserError, match="has format 3 and this version reads 2"):
         checkpoints.latest(tmp_path, pytest.fail)
+    (tmp_path / "old/checkpoints").mkdir(parents=True)
+    (tmp_path / "old/checkpoints/step-00000001.pt").touch()  # what the first format looked like
+    with pytest.raises(UserError, match="another version wrote its checkpoints"):
+        checkpoints.latest(tmp_path / "old", pytest.fail)

@@ -2,24 +2,28 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import pytest
 from PIL import Image
 
+from sono import captioning
 from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
 from sono.manifests.stages import Progress
 from sono.training import checkpoints, data
-from sono.training.evaluate import MASK_SETS, PROMPTS, WEEKS, evaluate
+from sono.training.evaluate import MASK_SETS, evaluate
+from sono.training.prompts import WEEKS, WORDINGS, prompts, wordings_of
 from sono.training.transforms import PadToSquare
-from sono.training.views import MODES, FrameViews, Kind, Views, choose_donors
+from sono.training.views import FrameViews, Views, choose_donors
 
 ALL = MASK_SETS["all"]
-FIGURES = ("top1", "top5", "per_plane", "confusion")
+FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
 
 
 @pytest.fixture
@@ -52,27 +56,32 @@ def with_image(row: dict[str, Any], pixels: Callable[[tuple[int, int]], np.ndarr
 
 
 def test_the_result_names_the_checkpoint_that_was_scored(learned: Path, shapes: Path) -> None:
-    loaded = checkpoints.latest(learned, pytest.fail)
-    assert loaded is not None
+    meta = checkpoints.load_model(learned, pytest.fail)[2]
     result = evaluate(learned, str(shapes), split="train", resamples=10)
-    assert result["checkpoint"] == {"file": "step-00000110.pt", "sha256": loaded.sha256, "step": 110}
+    assert result["checkpoint"] == {"file": "step-00000110", "sha256": meta["sha256"], "step": 110}
     assert result["n_frames"] == 240
-    assert result["minus_none"] == {}
+    assert result["minus_none"] == result["minus_region"] == {}
     assert result == json.loads((learned / "evaluation/train-none.json").read_text())
 
 
-def test_figures_are_those_of_the_checkpoint_and_not_of_the_architecture(
-    learned: Path, shapes: Path, tmp_path: Path
+def test_other_weights_in_the_checkpoint_give_other_figures_and_none_give_an_error(
+    three_splits: Path, random_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    loaded = checkpoints.latest(learned, pytest.fail)
-    assert loaded is not None
-    wiped = {name: value * 0 for name, value in loaded.content["model"].items()}
-    checkpoints.save(tmp_path, {**loaded.content, "model": wiped}, keep=1)
-    before, after = (
-        evaluate(run, str(shapes), resamples=10)["masks"]["none"]["top1"]["value"] for run in (learned, tmp_path)
+    """A score of stored features would be the same for any checkpoint."""
+    first, again, other = (
+        evaluate(random_run(seed), str(three_splits), resamples=10)["masks"]["none"] for seed in (0, 0, 1)
     )
-    assert before > 0.4
-    assert after <= 0.25 + 1e-9
+    assert first == again
+    assert first["calibration"] != other["calibration"]
+
+    def silence(model: Any) -> None:
+        for value in model.clip.parameters():
+            value.zero_()
+
+    nothing = evaluate(random_run(0, silence), str(three_splits), resamples=10)["masks"]["none"]["top1"]
+    assert nothing["value"] == 0.25
+    with pytest.raises(UserError, match=r"there is no checkpoint; name the folder of a run"):
+        evaluate(tmp_path, str(three_splits))
 
 
 @pytest.mark.parametrize("other", ["region", "shuffled", "blank"])
@@ -147,7 +156,7 @@ def test_shuffled_sees_the_true_image_through_the_masks_of_another_patients_fram
 def test_a_view_has_the_image_of_its_frame_and_the_masks_of_its_mode(shapes: Path) -> None:
     frames = data.open_split(data.describe(str(shapes)), "test")
     transform = PadToSquare(size=32)
-    views = FrameViews(frames, np.array([7, 2, 11]), np.array([2, 0, 1]), ALL, transform)[0]
+    views = FrameViews(frames, np.array([7, 2, 11]), ALL, transform, donors_N=np.array([2, 0, 1]))[0]
     assert isinstance(views, Views)
     own, other = (frames.row(index) for index in (7, 11))
     assert np.array_equal(views.image, transform.image(data.decode_image(own)))
@@ -184,16 +193,6 @@ def test_donors_are_a_function_of_the_seed_and_reach_every_other_patient() -> No
     assert max(donors_of_one) >= 3  # not one other patient for all frames of a patient
 
 
-def test_shuffled_needs_another_patient_and_says_what_to_do_instead(
-    score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
-) -> None:
-    rows = make_rows(8, seed=15)
-    for row in rows[4:]:
-        row["regions"] = []
-    with pytest.raises(UserError, match=r"are of one patient.*; score another split, or --mask none, region"):
-        score("dataset", rows, "none", "shuffled")
-
-
 def test_the_share_of_donors_of_the_same_plane_is_told(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
@@ -203,40 +202,149 @@ def test_the_share_of_donors_of_the_same_plane_is_told(
     assert score("one plane", rows, "shuffled")["masks"]["shuffled"]["donors"] == {"seed": 0, "same_plane": 1.0}
 
 
-def test_prompts_begin_as_captions_of_their_kind_do(
+def test_sentences_are_worded_as_the_datasets_captions_are(
     learned: Path, shapes: Path, make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     row = make_rows(1, seed=17)[0]
     weeks = str(row["ga_days"] // 7)
     captions = {"whole": row["caption"], "region": row["regions"][0]["caption"]}
-    for kind, caption in captions.items():
-        prompt = PROMPTS[kind][0].replace(str(WEEKS[0]), weeks).format(plane="transthalamic")  # type: ignore[index]
-        assert caption.startswith(prompt.removesuffix(".")), kind
     result = evaluate(learned, str(shapes), masks=ALL, resamples=10)
-    for name, mode in MODES.items():
-        assert result["masks"][name]["prompts"] == list(PROMPTS[mode.kind])
+    for mode, kind in (("none", "whole"), ("region", "region"), ("shuffled", "region"), ("blank", "region")):
+        said = result["masks"][mode]["prompts"]
+        assert len(said) == len(WEEKS)
+        begun = said[0].replace(str(WEEKS[0]), weeks).format(plane="transthalamic").removesuffix(".")
+        assert captions[kind].startswith(begun), mode
 
 
-@pytest.mark.parametrize("kind", ["whole", "region"])
-def test_sentences_of_a_kind_decide_the_figures_of_that_kind_only(
-    kind: Kind, learned: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_packaged_template_is_known_by_its_captions_and_own_templates_get_all_wordings() -> None:
+    said: dict[str, set[str]] = {"whole": set(), "region": set()}
+    for folder, kind in (("global", "whole"), ("region", "region")):
+        for file in sorted((Path(captioning.__file__).parent / "templates/en" / folder).glob("*.jinja")):
+            template = jinja2.Template(file.read_text().strip())
+            words = {"ga": 22, "article": "A", "plane": "femur", "structures": ["femur"], "structure": "femur"}
+            said[kind] |= set(wordings_of(kind, [template.render(words)]))  # type: ignore[arg-type]
+    for kind, wordings in WORDINGS.items():
+        assert said[kind] == {wording.sentence for wording in wordings}, kind
+        alone = [wording.sentence.format(weeks=22, plane="femur") for wording in wordings]
+        assert wordings_of(kind, ["Femur, seen at 22 weeks."]) == tuple(wording.sentence for wording in wordings)
+        if kind == "whole":
+            assert [wordings_of(kind, [one]) for one in alone] == [(wording.sentence,) for wording in wordings]
+
+
+def test_wordings_are_averaged(
+    three_splits: Path, random_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = evaluate(learned, str(shapes), masks=MASK_SETS["both"], resamples=10)
-    monkeypatch.setitem(PROMPTS, kind, ("A sentence without the name.",))  # type: ignore[arg-type]
-    after = evaluate(learned, str(shapes), masks=MASK_SETS["both"], resamples=10)
-    changed = [MODES[mask].kind for mask in ("none", "region") if figures(before, mask) != figures(after, mask)]
-    assert changed == [kind]
+    run = random_run(3)
+    both = WORDINGS["whole"][:2]
+    answers = []
+    for chosen in (both[:1], both[1:], both):
+        monkeypatch.setitem(WORDINGS, "whole", chosen)  # type: ignore[arg-type]
+        answers.append(evaluate(run, str(three_splits), resamples=10)["masks"]["none"])
+    assert [len(answer["prompts"]) for answer in answers] == [8, 8, 8]  # captions have the first of both
+    monkeypatch.setattr("sono.training.evaluate.wordings_of", lambda *_: [one.sentence for one in both])
+    mixed = evaluate(run, str(three_splits), resamples=10)["masks"]["none"]
+    assert len(mixed["prompts"]) == 16
+    assert answers[0]["calibration"] == answers[2]["calibration"] != answers[1]["calibration"]
+    assert mixed["calibration"] not in (answers[0]["calibration"], answers[1]["calibration"])
 
 
 def test_no_prompt_names_a_structure_and_every_age_is_named_once() -> None:
     structures = [name for entry in vocabulary.load().structures.values() for name in (entry.name, *entry.synonyms)]
-    for prompts in PROMPTS.values():
-        for prompt in prompts:
-            assert prompt.count("{plane}") == 1
-            words = f" {prompt.lower().replace(',', '').rstrip('.')} "
-            assert not [name for name in structures if f" {name.lower()} " in words]
-        assert [weeks for weeks in range(50) if any(f" {weeks}-week" in prompt for prompt in prompts)] == list(WEEKS)
-        assert len(set(prompts)) == len(prompts) == len(WEEKS)
+    for wordings in WORDINGS.values():
+        for wording in wordings:
+            said = prompts([wording.sentence])
+            for sentence in said:
+                assert sentence.count("{plane}") == 1
+                words = f" {sentence.lower().replace(',', '').rstrip('.')} "
+                assert not [name for name in structures if f" {name.lower()} " in words]
+            ages = [weeks for weeks in range(50) if any(re.search(rf"\b{weeks}\b", sentence) for sentence in said)]
+            assert ages == list(WEEKS)
+            assert len(set(said)) == len(said) == len(WEEKS)
+
+
+def test_a_plane_with_a_long_name_is_named_in_one_line(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    planes = {"femur": "femur", "long": "very " * 80 + "long"}
+    rows = [{**row, "plane": 0} for row in make_rows(8, seed=19)]
+    dataset = write_dataset(tmp_path / "dataset", {"test": rows}, planes=planes)
+    with pytest.raises(UserError, match=r"a sentence has \d+ tokens and the text tower reads 77: .*; give the plane"):
+        evaluate(random_run(), str(dataset))
+
+
+def test_frames_of_one_patient_give_no_interval_and_that_is_said(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(8, seed=20)
+    for row in rows[4:]:
+        row["regions"] = []
+    dataset = write_dataset(tmp_path / "dataset", {"test": rows})
+    assert evaluate(random_run(), str(dataset), resamples=10)["n_patients"] == 2
+    with pytest.raises(UserError, match=r"all frames of the test split that could be scored are of one patient"):
+        evaluate(random_run(), str(dataset), masks=("region",))
+
+
+def test_figures_are_given_by_center_scanner_and_trimester(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(24, seed=23)
+    for number, row in enumerate(rows):
+        row |= {"center": "AB"[number // 16], "ga_days": (97, 98, 195, 196, None)[number % 5]}
+    dataset = write_dataset(tmp_path / "dataset", {"test": rows})
+    result = evaluate(random_run(), str(dataset), resamples=20)
+    found = result["masks"]["none"]["by"]
+    counts = {by: {name: group["n_frames"] for name, group in groups.items()} for by, groups in found.items()}
+    assert counts == {
+        "center": {"A": 16, "B": 8},
+        "scanner": {"unknown": 24},
+        "trimester": {"first": 5, "second": 10, "third": 5, "unknown": 4},
+    }
+    assert (found["center"]["A"]["n_patients"], found["center"]["B"]["n_patients"]) == (4, 2)
+    weighted = sum(group["top1"]["value"] * group["n_frames"] for group in found["center"].values()) / 24
+    assert weighted == pytest.approx(result["masks"]["none"]["top1"]["value"])  # as many of each plane in both
+    assert set(found["trimester"]["first"]["top1"]) == {"value", "low", "high"}
+
+
+def test_scanners_are_told_apart_where_the_dataset_knows_them(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(16, seed=24)
+    for number, row in enumerate(rows):
+        row |= {"manufacturer": "GE" if number < 8 else "Philips", "model": "V8" if number < 12 else None}
+    folder = write_dataset(tmp_path / "dataset", {"test": rows})
+    found = evaluate(random_run(), str(folder), resamples=20)
+    by = found["masks"]["none"]["by"]["scanner"]
+    assert {name: group["n_patients"] for name, group in by.items()} == {"GE V8": 2, "Philips": 1, "Philips V8": 1}
+    assert by["Philips"]["top1"]["low"] is None
+
+
+def test_calibration_is_of_a_softmax_with_the_learned_temperature(
+    three_splits: Path, random_run: Callable[..., Path]
+) -> None:
+    def hot(model: Any) -> None:
+        model.clip.logit_scale.fill_(8.0)
+
+    def cold(model: Any) -> None:
+        model.clip.logit_scale.fill_(-8.0)
+
+    for change, logarithm, bounds in ((hot, 8.0, (0.6, 1.0)), (cold, -8.0, (0.2, 0.3))):
+        figures = evaluate(random_run(0, change), str(three_splits), resamples=10)["masks"]["none"]["calibration"]
+        assert figures["temperature"] == pytest.approx(np.exp(logarithm), rel=1e-5)
+        frames = sum(one["n"] for one in figures["bins"])
+        said = sum(one["n"] * one["confidence"] for one in figures["bins"]) / frames
+        assert frames == 32
+        assert bounds[0] <= said <= bounds[1]
+
+
+def test_planes_can_count_as_one_class(three_splits: Path, random_run: Callable[..., Path]) -> None:
+    classes = {"limb": ("femur", "humerus"), "rest": ("four_chamber", "transthalamic")}
+    result = evaluate(random_run(), str(three_splits), classes=classes, resamples=10)
+    assert (result["n_frames"], result["frames_without_plane"]) == (24, 8)
+    figures = result["masks"]["none"]
+    assert figures["confusion"]["true_by_predicted"] == ["limb", "rest"]
+    assert [sum(row) for row in figures["confusion"]["counts"]] == [8, 16]
+    with pytest.raises(UserError, match=r"the class 'arm' has no plane in the dataset's vocabulary.*humerus"):
+        evaluate(random_run(), str(three_splits), classes={**classes, "arm": ("humerus",)})
 
 
 def test_progress_counts_batches_and_frames_to_the_end(learned: Path, shapes: Path) -> None:

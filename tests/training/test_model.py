@@ -1,53 +1,141 @@
 from __future__ import annotations
 
+import json
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.captions import CaptionTokenizer
-from sono.training.losses import sigmoid_loss
-from sono.training.model import BACKBONES, MaskClip, build_model, center_features, restore_model
+from sono.training.mask_stem import MaskStem, build_clip, find_patch_embedding
+from sono.training.model import (
+    BACKBONES,
+    GROUPS,
+    MaskClip,
+    build_model,
+    center_features,
+    group_of,
+    make_transform,
+    restore_model,
+)
 from sono.training.optimizer import build_optimizer
 
-SMALL = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 48, "patch_size": 16, "layers": 2, "width": 64, "head_width": 32},
-    "text_cfg": {"context_length": 16, "vocab_size": 100, "layers": 1, "width": 32, "heads": 2},
-}
+KINDS = ["test-vit", "test-vit-quickgelu", "test-vit-average", "test-siglip", "test-timm", "test-eva"]
+BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 40}
+
+pytestmark = pytest.mark.usefixtures("small_backbones")
 
 
-@pytest.fixture
-def clip() -> open_clip.CLIP:
+def plain(backbone: str) -> Any:
     torch.manual_seed(3)
-    return open_clip.CLIP(**SMALL, init_logit_bias=-10.0)
+    return build_clip(open_clip.get_model_config(backbone)).eval()
 
 
-def test_at_the_start_the_model_equals_its_clip_exactly_for_any_mask(clip: open_clip.CLIP) -> None:
-    image = torch.randn(4, 3, 48, 48)
-    before = clip.encode_image(image, normalize=True)
-    model = MaskClip(clip)
-    for mask in (torch.zeros(4, 1, 48, 48), torch.ones(4, 1, 48, 48), 100 * torch.randn(4, 1, 48, 48)):
+def made(backbone: str) -> MaskClip:
+    return MaskClip(plain(backbone), backbone).eval()
+
+
+def inputs(model: MaskClip, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(7)
+    side = model.image_size
+    tokens = torch.zeros(count, model.context_length, dtype=torch.long)
+    tokens[:, :4] = torch.randint(1, 49000, (count, 4))
+    tokens[:, 4] = 49407
+    return torch.randn(count, 4, side, side), tokens
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+def test_at_the_start_the_model_equals_its_clip_exactly_for_any_mask(backbone: str) -> None:
+    clip = plain(backbone)
+    side = clip.visual.image_size[0]
+    image = torch.randn(2, 3, side, side)
+    before = F.normalize(clip.encode_image(image), dim=-1)
+    model = MaskClip(clip, backbone)
+    for mask in (torch.zeros(2, 1, side, side), torch.ones(2, 1, side, side), 100 * torch.randn(2, 1, side, side)):
         assert torch.equal(model.encode_image(torch.cat([image, mask], dim=1)), before)
 
 
-def test_after_one_step_the_mask_changes_the_features(clip: open_clip.CLIP) -> None:
-    model = MaskClip(clip)
-    image, mask = torch.randn(4, 3, 48, 48), (torch.rand(4, 1, 48, 48) > 0.5).float()
-    tokens, ids = torch.randint(1, 100, (4, 16)), torch.arange(4)
-    optimizer = build_optimizer(clip, recipes.tiny().optimizer)
-    image_features, text_features = model(torch.cat([image, mask], dim=1), tokens)
-    sigmoid_loss(image_features, text_features, ids, ids, clip.logit_scale, clip.logit_bias).backward()
-    optimizer.step()
-    seen = [model.encode_image(torch.cat([image, part], dim=1)) for part in (mask, torch.zeros_like(mask))]
-    assert not torch.allclose(*seen, atol=1e-4)
+@pytest.mark.parametrize(
+    ("backbone", "name", "has_bias"),
+    [
+        ("test-vit", "conv1", False),
+        ("test-siglip", "trunk.patch_embed.proj", True),
+        ("test-eva", "trunk.patch_embed.proj", True),
+    ],
+)
+def test_the_patch_embedding_is_found_and_a_bias_stays(backbone: str, name: str, has_bias: bool) -> None:
+    model = made(backbone)
+    assert model.stem_name == name
+    stem = model.clip.visual.get_submodule(name)
+    assert isinstance(stem, MaskStem)
+    assert (stem.conv_rgb.bias is not None) == has_bias
 
 
-def test_the_stem_mixes_neighbouring_patches_once_its_depthwise_convolution_is_trained(clip: open_clip.CLIP) -> None:
-    stem = MaskClip(clip).clip.visual.conv1
+def test_the_patch_embedding_is_the_convolution_that_the_image_passes_first_whatever_it_is_called() -> None:
+    class Tower(nn.Module):
+        image_size = (32, 32)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 8, 4, 4)  # registered first, called last
+            self.patches = nn.Conv2d(3, 3, 2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = self.conv1(self.patches(x)).mean((2, 3))
+            return features
+
+    assert find_patch_embedding(Tower()) == "patches"
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+def test_every_parameter_is_in_the_group_it_belongs_to(backbone: str) -> None:
+    before = {name for name, _ in plain(backbone).named_parameters()}
+    clip = made(backbone).clip
+    groups: dict[str, set[str]] = {group: set() for group in GROUPS}
+    for name, _ in clip.named_parameters():
+        groups[group_of(name)].add(name)
+    assert {name.rpartition("visual.")[2].removesuffix(".weight").rpartition(".")[2] for name in groups["stem"]} == {
+        "conv_mask",
+        "dwconv",
+    }
+    assert len(groups["stem"]) == 2
+    assert groups["logit"] == {"logit_scale", "logit_bias"}
+    assert len(groups["vision"]) == len([name for name in before if name.startswith("visual.")])
+    assert groups["text"] == {name for name in before if not name.startswith("visual.")} - groups["logit"]
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_can_be_trained_alone(group: str, backbone: str) -> None:
+    clip = made(backbone).clip
+    rates = {f"lr_{name}": 1e-3 if name == group else 0.0 for name in GROUPS}
+    build_optimizer(clip, recipes.Optimizer(**rates, weight_decay=0.0))
+    trained = {group_of(name) for name, parameter in clip.named_parameters() if parameter.requires_grad}
+    assert trained == {group}
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+def test_once_its_weights_differ_from_zero_the_mask_changes_the_features(backbone: str) -> None:
+    model = made(backbone)
+    x, _ = inputs(model)
+    other = x.clone()
+    other[:, 3] = -other[:, 3]
+    with torch.no_grad():
+        model.clip.visual.get_submodule(model.stem_name).conv_mask.weight.normal_(std=0.5)
+    assert not torch.allclose(model.encode_image(x), model.encode_image(other), atol=1e-3)
+
+
+def test_the_stem_mixes_neighbouring_patches_once_its_depthwise_convolution_is_trained() -> None:
+    stem = made("test-vit").clip.visual.conv1
     x = torch.randn(1, 4, 48, 48)
     patches = stem(x)
     with torch.no_grad():
@@ -55,10 +143,103 @@ def test_the_stem_mixes_neighbouring_patches_once_its_depthwise_convolution_is_t
     assert torch.allclose(stem(x)[:, :, 1:], patches[:, :, 1:] + patches[:, :, :-1], atol=1e-5)
 
 
-def test_temperature_and_bias_start_where_the_recipe_says() -> None:
-    clip = build_model(recipes.tiny().model, recipes.Loss(temperature=10.0, bias=-7.0)).clip
-    assert clip.logit_scale.exp().item() == pytest.approx(10.0)
-    assert clip.logit_bias.item() == -7.0
+def test_a_timm_tower_set_to_another_size_keeps_its_stem() -> None:
+    model = made("test-siglip")
+    with torch.no_grad():
+        model.clip.visual.get_submodule(model.stem_name).conv_mask.weight.normal_()
+    model.clip.visual.set_input_size(96)
+    assert model.image_size == 96
+    assert model.encode_image(torch.randn(2, 4, 96, 96)).shape == (2, 96)
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+def test_gradient_checkpointing_saves_activations_and_changes_no_gradient(backbone: str) -> None:
+    model = made(backbone).train()
+    x, tokens = inputs(model)
+
+    def gradients() -> tuple[int, dict[str, torch.Tensor]]:
+        kept: list[int] = []
+        torch.manual_seed(5)  # the relative positions are dropped at random
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
+            image, text = model(x, tokens)
+        model.zero_grad()
+        (image @ text.T * torch.tensor([[1.0, -2.0], [3.0, 4.0]])).sum().backward()
+        return sum(kept), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    without, expected = gradients()
+    model.set_grad_checkpointing()
+    with_, found = gradients()
+    assert with_ < 0.8 * without
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    model.set_grad_checkpointing(False)
+    assert gradients()[0] == without
+
+
+@pytest.mark.parametrize("backbone", ["test-vit", "test-siglip"])
+def test_the_model_compiles_without_a_graph_break(backbone: str) -> None:
+    model = made(backbone)
+    x, tokens = inputs(model)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    for found, expected in zip(compiled(x, tokens), model(x, tokens), strict=True):
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+def test_under_autocast_features_are_those_of_full_precision_up_to_rounding(backbone: str) -> None:
+    model = made(backbone)
+    x, tokens = inputs(model)
+    expected = model(x, tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(x, tokens)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.allclose(one.norm(dim=-1), torch.ones(2), atol=1e-5)
+        assert ((one * other).sum(dim=-1) > 0.99).all()
+
+
+@pytest.mark.parametrize("backbone", ["test-vit", "test-vit-average", "test-siglip", "test-eva"])
+def test_both_towers_attend_by_torch_s_fused_operation(backbone: str) -> None:
+    model = made(backbone).train()
+    x, tokens = inputs(model)
+    blocks = len([m for m in model.modules() if type(m).__name__ in ("ResidualAttentionBlock", "Block", "EvaBlock")])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        model(x, tokens)
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert blocks >= 2
+    assert counts["aten::scaled_dot_product_attention"] >= blocks
+    with sdpa_kernel(SDPBackend.MATH):  # and gives what the plain computation gives
+        expected = model(x, tokens)
+    for one, other in zip(model(x, tokens), expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_backbone_without_a_bias_of_the_logits_gets_one() -> None:
+    assert "init_logit_bias" not in open_clip.get_model_config("test-vit")
+    settings = recipes.Model(backbone="test-vit", from_scratch=True)
+    model = build_model(settings, recipes.Loss(temperature=10.0, bias=-7.0))
+    assert model.clip.logit_scale.exp().item() == pytest.approx(10.0)
+    assert model.clip.logit_bias.item() == -7.0
+    assert model.clip.logit_bias.requires_grad
+
+
+def test_the_recipe_turns_gradient_checkpointing_on() -> None:
+    settings = recipes.Model(backbone="test-vit", from_scratch=True, grad_checkpointing=True)
+    clip = build_model(settings, recipes.Loss()).clip
+    assert clip.visual.transformer.grad_checkpointing
+    assert clip.transformer.grad_checkpointing
+    state = made("test-vit").clip.state_dict()
+    assert restore_model("test-vit", state, grad_checkpointing=True).clip.transformer.grad_checkpointing
+    assert not restore_model("test-vit", state).clip.transformer.grad_checkpointing
+
+
+def test_fetalclip_s_configuration_has_a_name() -> None:
+    with torch.device("meta"):
+        clip = build_clip(BACKBONES["FetalCLIP"])
+    assert clip.context_length == 117
+    assert clip.positional_embedding.shape == (117, 768)
+    assert clip.visual.conv1.weight.shape == (1024, 3, 14, 14)
+    assert len(clip.visual.transformer.resblocks) == 24
 
 
 def test_the_paper_s_recipe_refuses_to_start_without_weights() -> None:
@@ -67,53 +248,40 @@ def test_the_paper_s_recipe_refuses_to_start_without_weights() -> None:
         build_model(recipe.model, recipe.loss)
 
 
-def test_weights_of_a_file_are_in_the_model(tmp_path: Path) -> None:
-    torch.manual_seed(5)
-    saved = open_clip.CLIP(**BACKBONES["sono-tiny"])
-    torch.save(saved.state_dict(), tmp_path / "weights.pt")
-    model = build_model(recipes.Model(backbone="sono-tiny", weights=str(tmp_path / "weights.pt")), recipes.Loss())
-    image = torch.randn(2, 3, 64, 64)
-    x = torch.cat([image, torch.ones(2, 1, 64, 64)], dim=1)
-    assert torch.equal(model.encode_image(x), saved.encode_image(image, normalize=True))
-    assert torch.equal(model.clip.token_embedding.weight, saved.token_embedding.weight)
-
-
 @pytest.mark.parametrize(
     ("backbone", "weights", "message"),
     [
-        ("ViT-B-32", "missing.pt", "neither a file nor a tag"),
+        ("test-vit", "missing.pt", "neither a file nor a tag"),
         ("ViT-B-32", "openai", "another activation than ViT-B-32; use --set model.backbone=ViT-B-32-quickgelu"),
-        ("ViT-B-32-quickgelu", "openai", "cannot be downloaded"),
-        ("ViT-B-33", "openai", "open_clip knows no 'ViT-B-33'"),
-        ("RN50", "openai", "no plain CLIP with a ViT"),
-        ("ViT-B-16-SigLIP", "webli", "no plain CLIP with a ViT"),
+        ("test-vit", "hf-hub:sono/none", "cannot be downloaded"),
+        ("hf-hub:sono/none", "openai", "the configuration of hf-hub:sono/none cannot be read"),
+        ("ViT-B-16-SigLlP", "webli", "open_clip knows no 'ViT-B-16-SigLlP'; did you mean ViT-B-16-SigLIP?"),
+        ("sono-tini", "x", "did you mean sono-tiny?"),
+        ("RN50", "openai", "its image tower begins with conv1 (Conv2d), which cuts no patches"),
+        ("coca_ViT-B-32", "laion2b_s13b_b90k", "it is a CoCa"),
     ],
 )
-def test_weights_that_cannot_be_had_are_one_clear_line(backbone: str, weights: str, message: str) -> None:
+def test_what_cannot_be_had_is_one_clear_line(backbone: str, weights: str, message: str) -> None:
     with pytest.raises(UserError) as raised:
         build_model(recipes.Model(backbone=backbone, weights=weights), recipes.Loss())
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", ["another model", "no state dict", "no torch file"])
-def test_a_file_that_is_not_this_backbone_s_weights_is_refused(content: str, tmp_path: Path) -> None:
-    file = tmp_path / "weights.pt"
-    if content == "another model":
-        torch.save(open_clip.CLIP(**SMALL).state_dict(), file)
-    elif content == "no state dict":
-        torch.save({"step": 3}, file)
-    else:
-        file.write_bytes(b"weights")
-    with pytest.raises(UserError, match="not weights of sono-tiny") as raised:
-        build_model(recipes.Model(backbone="sono-tiny", weights=str(file)), recipes.Loss())
-    assert "\n" not in str(raised.value)
-
-
-def test_a_checkpoint_of_another_backbone_is_refused() -> None:
-    state = MaskClip(open_clip.CLIP(**SMALL, init_logit_bias=0.0)).clip.state_dict()
-    with pytest.raises(UserError, match="does not fit sono-tiny"):
-        restore_model("sono-tiny", state)
+@pytest.mark.parametrize(
+    ("backbone", "weights", "mean"),
+    [
+        ("ViT-B-16-SigLIP", "webli", 0.5),
+        ("ViT-B-16-SigLIP", "siglip.pt", 0.5),
+        ("ViT-L-14", "laion2b_s32b_b82k", 0.5),
+        ("ViT-L-14", "weights.pt", 0.48145466),
+        ("sono-tiny", None, 0.48145466),
+    ],
+)
+def test_images_are_normalised_as_the_weights_expect(backbone: str, weights: str | None, mean: float) -> None:
+    settings = recipes.Model(backbone=backbone, weights=weights, from_scratch=weights is None)
+    transform = make_transform(made("test-vit"), settings)
+    assert (transform.size, transform.mean[0]) == (48, mean)
 
 
 def test_centred_features_differ_where_random_weights_made_them_all_alike() -> None:
@@ -129,3 +297,65 @@ def test_centred_features_differ_where_random_weights_made_them_all_alike() -> N
         assert abs((other @ other.T).mean()) < 0.1
     for raw in (model.clip.encode_image(x), model.clip.encode_text(tokens)):
         assert raw.mean(dim=0).abs().max() < 1e-4 * raw.abs().max()
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+def test_features_are_centred_or_left_as_they_are_for_every_kind_of_tower(backbone: str) -> None:
+    model = made(backbone)
+    x, tokens = inputs(model, 4)
+    center_features(model, x, tokens)
+    assert all(torch.isfinite(features).all() for features in model(x, tokens))
+
+
+def bert_backbone(folder: Path, words: str) -> str:
+    """A backbone whose text tower and tokenizer are transformers', all in files."""
+    from transformers import BertConfig
+
+    shutil.copytree(words, folder / "text", dirs_exist_ok=True)
+    BertConfig(**BERT).save_pretrained(folder / "text")
+    settings = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit", "timm_proj": "linear", "timm_pool": ""},
+        "text_cfg": {
+            "hf_model_name": str(folder / "text"), "hf_tokenizer_name": str(folder / "text"), "context_length": 12,
+            "hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler",
+        },
+    }  # fmt: skip
+    name = f"test-bert-{folder.name}"
+    (folder / f"{name}.json").write_text(json.dumps(settings))
+    open_clip.add_model_config(folder / f"{name}.json")
+    return name
+
+
+def test_a_text_tower_of_transformers_reads_captions_with_its_own_tokenizer(
+    tmp_path: Path, small_backbones: dict[str, dict[str, Any]]
+) -> None:
+    backbone = bert_backbone(tmp_path, small_backbones["test-words"]["text_cfg"]["hf_tokenizer_name"])
+    model = build_model(recipes.Model(backbone=backbone, from_scratch=True), recipes.Loss())
+    assert model.context_length == 12
+    tokens = model.tokenizer(["A fetal femur plane ."])
+    assert tokens.tolist() == [[1, 4, 5, 7, 10, 11, 2, 0, 0, 0, 0, 0]]
+    assert model.encode_text(tokens).shape == (1, 32)
+    with pytest.raises(UserError, match="a caption has 14 tokens and the text tower reads 12"):
+        model.tokenizer(["fetal " * 12])
+    assert {group_of(name) for name, _ in model.clip.text.named_parameters(prefix="text")} == {"text"}
+    model.train().set_grad_checkpointing()
+    assert model.clip.text.transformer.encoder.layer[0].gradient_checkpointing
+    model.set_grad_checkpointing(False)
+    assert not model.clip.text.transformer.encoder.layer[0].gradient_checkpointing
+
+
+def test_without_transformers_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"needs transformers, which is not installed; run: pip install transformers"):
+        CaptionTokenizer(64, open_clip.get_model_config("ViT-B-16-SigLIP")["text_cfg"])
+    monkeypatch.setattr(open_clip.hf_model, "transformers", None)
+    settings = recipes.Model(backbone="roberta-ViT-B-32", from_scratch=True)
+    with pytest.raises(UserError, match=r"text tower of roberta-ViT-B-32 needs transformers.*pip install transformers"):
+        build_model(settings, recipes.Loss())
+
+
+def test_files_of_a_tokenizer_that_cannot_be_had_are_one_line() -> None:
+    with pytest.raises(UserError, match="the tokenizer timm/ViT-B-16-SigLIP cannot be had") as raised:
+        CaptionTokenizer(64, open_clip.get_model_config("ViT-B-16-SigLIP")["text_cfg"])
+    assert "\n" not in str(raised.value)

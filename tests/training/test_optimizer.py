@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 
 from sono.training import recipes
-from sono.training.model import MaskClip, build_model
-from sono.training.optimizer import GROUPS, build_optimizer, group_of, set_learning_rates
+from sono.training.model import GROUPS, MaskClip, build_model, group_of
+from sono.training.optimizer import build_optimizer, make_state, set_learning_rates, state_tensors
 
 SETTINGS = recipes.Optimizer(lr_stem=1e-4, lr_vision=1e-6, lr_text=1e-5, lr_logit=1e-2, weight_decay=0.1)
 
@@ -56,3 +57,37 @@ def test_a_rate_of_zero_freezes_its_group() -> None:
     assert not model.encode_text(torch.ones(1, 77, dtype=torch.long)).requires_grad
     assert all(p.requires_grad for group in optimizer.param_groups for p in group["params"])
     assert {group["name"] for group in optimizer.param_groups} == {"stem", "vision", "logit"}
+
+
+def test_temperature_and_bias_move_at_their_own_rate_in_the_paper_s_recipe() -> None:
+    """At the visual tower's 1e-6 they would stay where they began for the whole of training."""
+    model = tiny()
+    optimizer = build_optimizer(model.clip, recipes.vit_l_14_336().optimizer)
+    scalars = [model.clip.logit_scale, model.clip.logit_bias]
+    before = [one.item() for one in scalars]
+    for one in scalars:
+        one.grad = torch.tensor(0.1)
+    optimizer.step()
+    assert [old - one.item() for old, one in zip(before, scalars, strict=True)] == pytest.approx([1e-3, 1e-3], rel=0.01)
+
+
+def test_its_state_is_found_again_under_the_parameters_names() -> None:
+    model, other = tiny(), tiny()
+    optimizer, second = build_optimizer(model.clip, SETTINGS), build_optimizer(other.clip, SETTINGS)
+    assert state_tensors(optimizer, model.clip) == {}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    saved = state_tensors(optimizer, model.clip)
+    assert "optimizer.visual.conv1.conv_mask.weight.exp_avg" in saved
+    made = make_state(second, other.clip, {name: tensor.shape for name, tensor in saved.items()})
+    assert made.keys() == saved.keys()
+    for name, tensor in made.items():
+        tensor.copy_(saved[name])
+    other.load_state_dict(model.state_dict())
+    for one in (model, other):
+        for parameter in one.parameters():
+            parameter.grad = torch.full_like(parameter, 0.5)
+    optimizer.step()
+    second.step()
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), other.parameters(), strict=True))

@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sono.manifests import masks
+from sono.manifests.errors import UserError
+from sono.training import cache, data, recipes
+from sono.training.cache import Cache, Decoded, layout_of, open_cache
+from sono.training.captions import CaptionTokenizer
+from sono.training.samples import batches_from, make_pool, with_cache
+from sono.training.transforms import PadToSquare
+
+TRANSFORM = PadToSquare(size=32)
+BUILD = """
+import resource, sys
+from pathlib import Path
+import pyarrow as pa
+from sono.manifests.errors import UserError
+from sono.training import cache, data
+from sono.training.transforms import PadToSquare
+
+source, root, size, limit = sys.argv[1:]
+cache.PART_ROWS, cache.BATCH_ROWS = 16, 4
+frames = data.open_split(data.describe(source), "train")
+if limit != "0":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+try:
+    opened = cache.open_cache(frames, PadToSquare(size=int(size)), Path(root), notice=print)
+    print("peak", pa.default_memory_pool().max_memory())
+    print("sum", sum(int(opened.pair(row, 0)[0].sum()) for row in range(len(frames))))
+except UserError as error:
+    print("error", error)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many parts out of few frames."""
+    monkeypatch.setattr(cache, "PART_ROWS", 16)
+    monkeypatch.setattr(cache, "BATCH_ROWS", 4)
+
+
+def build(source: Path, root: Path, size: int, limit: int = 0) -> subprocess.Popen[str]:
+    """The whole cache, by another process; ``limit`` bytes is the largest file that the system lets it write."""
+    arguments = [sys.executable, "-c", BUILD, str(source), str(root), str(size), str(limit)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> list[str]:
+    lines = process.communicate(timeout=120)[0].splitlines()
+    assert process.returncode == 0
+    return lines
+
+
+@pytest.fixture(scope="module")
+def frames(shapes: Path) -> data.Frames:
+    return data.open_split(data.describe(str(shapes)), "train")
+
+
+def same(one: cache.Source, other: cache.Source, frames: data.Frames, rows: range | None = None) -> int:
+    """Compare every image, and every mask, to the bit; how many there were."""
+    compared = 0
+    for row in rows or range(len(frames)):
+        for region in [None, *range(len(frames.row(row)["regions"] or ()))]:
+            for left, right in zip(one.pair(row, region), other.pair(row, region), strict=True):
+                assert left.shape == right.shape
+                assert left.tobytes() == right.tobytes()
+            compared += 1
+    return compared
+
+
+def encoded(pixels: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def part_files(root: Path) -> dict[Path, tuple[int, int]]:
+    """The files of the one cache below ``root``; rewriting one would change its inode."""
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(root.glob("*/part-*.arrow"))}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_cache_gives_the_same_bytes_as_the_dataset(workers: int, frames: data.Frames, tmp_path: Path) -> None:
+    told: list[str] = []
+    opened = open_cache(frames, TRANSFORM, tmp_path, workers=workers, notice=told.append)
+    assert same(opened, Decoded(frames, TRANSFORM), frames) == 3 * 240
+    assert len(part_files(tmp_path)) == 15
+    assert told[0].startswith("writing 240 frames at 32 px into the cache, once: ")
+    assert told[1].startswith("the cache is whole: 240 frames written")
+
+
+def test_grey_colour_black_and_odd_frames_come_out_as_they_went_in(
+    make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(7, seed=3)
+    colour = np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8)
+    grey = np.repeat(colour[..., :1], 3, axis=2)
+    whole = masks.encode(np.ones((40, 90), dtype=np.bool_))
+    empty = masks.encode(np.zeros((40, 90), dtype=np.bool_))
+    for row, pixels in zip(rows, (colour, grey, np.zeros_like(grey), np.zeros_like(colour[..., 0])), strict=False):
+        row["image"]["bytes"] = encoded(pixels)
+        row["regions"] = [{**row["regions"][0], "mask": mask} for mask in (whole, empty)]
+    rows[4]["regions"], rows[5]["regions"], rows[6]["caption"] = [], None, None
+    folder = write_dataset(tmp_path / "dataset", {"train": rows})
+    odd = data.open_split(data.describe(str(folder)), "train")
+    opened = open_cache(odd, TRANSFORM, tmp_path / "cache", notice=lambda _: None)
+    assert same(opened, Decoded(odd, TRANSFORM), odd) == 4 * 3 + 2 * 1 + 3
+    assert [len(opened.pair(row, None)[0]) for row in range(4)] == [3, 1, 1, 1]
+    assert not opened.pair(0, 1)[1].any()
+
+
+def test_batches_are_the_same_with_and_without_it(frames: data.Frames, tmp_path: Path) -> None:
+    tokenizer = CaptionTokenizer(77)
+    settings = ["train.batch_size=24", "data.workers=1", f"data.cache={tmp_path}", "augment.rotate_deg=10"]
+    recipe = recipes.override(recipes.tiny(), settings)
+    plain = make_pool(frames, tokenizer)
+    cached = with_cache(plain, TRANSFORM, recipe.data, lambda _: None)
+    assert isinstance(cached.cache, Cache)
+    assert len(part_files(tmp_path)) == 15
+    without = batches_from(0, 8, plain, TRANSFORM, tokenizer, recipe)
+    with_ = batches_from(0, 8, cached, TRANSFORM, tokenizer, recipe)
+    for one, other in zip(without, with_, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+        assert one.samples == other.samples
+
+
+def test_none_writes_nothing_and_auto_lies_below_the_user_s_cache_folder(
+    frames: data.Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pool = make_pool(frames, CaptionTokenizer(77))
+    assert with_cache(pool, TRANSFORM, recipes.Data(cache=None)).cache is None
+    assert list(tmp_path.iterdir()) == []
+    with_cache(pool, TRANSFORM, recipes.Data(), lambda _: None)
+    assert len(part_files(tmp_path / "sono-curate" / "frames")) == 15
+
+
+def test_another_dataset_split_or_size_has_another_folder_and_another_mean_has_not(
+    shapes: Path, make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = write_dataset(tmp_path / "other", {"train": make_rows(4, seed=1), "test": make_rows(4, seed=2)})
+    splits = [
+        data.open_split(data.describe(str(path)), split) for path in (shapes, folder) for split in ("train", "test")
+    ]
+    found = {layout_of(split, PadToSquare(size=size), tmp_path).folder for split in splits for size in (32, 64)}
+    assert len(found) == 8
+    one, other = (layout_of(splits[0], PadToSquare(size=32, mean=(mean, 0.5, 0.5)), tmp_path) for mean in (0.4, 0.5))
+    assert one == other
+
+
+def test_a_whole_cache_is_only_read(frames: data.Frames, tmp_path: Path) -> None:
+    open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
+    before = part_files(tmp_path)
+    next(tmp_path.glob("*/.lock")).unlink()
+    told: list[str] = []
+    open_cache(frames, TRANSFORM, tmp_path, notice=told.append)
+    assert told == []
+    assert part_files(tmp_path) == before
+    assert not list(tmp_path.glob("*/.lock"))
+
+
+def test_a_build_that_is_killed_goes_on_where_it_stopped(shapes: Path, frames: data.Frames, tmp_path: Path) -> None:
+    process = build(shapes, tmp_path, 224)
+    deadline = time.monotonic() + 60
+    while len(part_files(tmp_path)) < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.communicate(timeout=30)
+    before = part_files(tmp_path)
+    assert 3 <= len(before) < 15
+    folder = next(iter(before)).parent
+    (folder / ".tmp-left-behind").write_bytes(b"half")
+    transform, told = PadToSquare(size=224), list[str]()
+    opened = open_cache(frames, transform, tmp_path, notice=told.append)
+    after = part_files(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert f"the cache is whole: {240 - 16 * len(before)} frames written" in told[-1]
+    assert not list(folder.glob(".tmp-*"))
+    assert same(opened, Decoded(frames, transform), frames, range(0, 240, 7)) == 3 * 35
+
+
+def test_processes_that_start_together_build_it_once_and_hold_no_more_than_a_few_batches(
+    shapes: Path, tmp_path: Path
+) -> None:
+    lines = [said(process) for process in [build(shapes, tmp_path, 224) for _ in range(2)]]
+    flat = [line for told in lines for line in told]
+    assert sum(line.startswith("writing") for line in flat) == 1
+    assert all(line.startswith(("writing", "the cache is whole", "another process", "peak", "sum")) for line in flat)
+    peaks = [int(line.split()[1]) for line in flat if line.startswith("peak")]
+    assert 0 < max(peaks) < sum(path.stat().st_size for path in part_files(tmp_path)) / 10
+    assert len({told[-1] for told in lines}) == 1  # all read the same
+    assert len(part_files(tmp_path)) == 15
+
+
+def test_a_process_waits_for_the_one_that_writes(frames: data.Frames, shapes: Path, tmp_path: Path) -> None:
+    folder = layout_of(frames, TRANSFORM, tmp_path).folder
+    folder.mkdir()
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(  # notices must come at once
+            [sys.executable, "-u", "-c", BUILD, str(shapes), str(tmp_path), "32", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"another process writes the cache; waiting for it: {folder}\n"
+        assert not part_files(tmp_path)
+    assert said(process)[-1].startswith("sum ")
+    assert len(part_files(tmp_path)) == 15
+
+
+def test_a_part_that_is_cut_short_is_written_anew_with_a_notice_and_no_other_is(
+    frames: data.Frames, tmp_path: Path
+) -> None:
+    open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
+    before = part_files(tmp_path)
+    short, other = list(before)[2], list(before)[4]
+    short.write_bytes(short.read_bytes()[:-100])
+    other.unlink()
+    told: list[str] = []
+    opened = open_cache(frames, TRANSFORM, tmp_path, notice=told.append)
+    assert told[0] == f"damaged, so written anew: 1 of 15 files of the cache, the first {short}"
+    assert "32 frames written" in told[-1]
+    changed = {path for path, facts in part_files(tmp_path).items() if facts != before[path]}
+    assert changed == {short, other}
+    assert same(opened, Decoded(frames, TRANSFORM), frames, range(32, 96)) == 3 * 64
+
+
+def test_a_part_of_another_cache_is_not_taken_for_ours(frames: data.Frames, tmp_path: Path) -> None:
+    for size in (32, 64):
+        open_cache(frames, PadToSquare(size=size), tmp_path / str(size), notice=lambda _: None)
+    ours, foreign = (next(iter(part_files(tmp_path / size))) for size in ("32", "64"))
+    shutil.copy(foreign, ours)
+    told: list[str] = []
+    opened = open_cache(frames, TRANSFORM, tmp_path / "32", notice=told.append)
+    assert "damaged, so written anew: 1 of 15 files" in told[0]
+    assert same(opened, Decoded(frames, TRANSFORM), frames, range(16)) == 3 * 16
+
+
+def test_no_flipped_bit_passes_for_pixels(frames: data.Frames, tmp_path: Path) -> None:
+    """Wherever a byte changes, what is read is either right or an error that names the file."""
+    open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
+    path = next(iter(part_files(tmp_path)))
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    layout, plain = layout_of(frames, TRANSFORM, tmp_path), Decoded(frames, TRANSFORM)
+    expected = {row: plain.pair(row, 1) for row in range(16)}
+    caught = 0
+    for place in random.integers(0, len(content), 300):
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ 1 << int(random.integers(8))]) + content[place + 1 :]
+        )
+        try:
+            damaged = Cache(layout, TRANSFORM)
+            for row, wanted in expected.items():
+                for left, right in zip(damaged.pair(row, 1), wanted, strict=True):
+                    assert left.tobytes() == right.tobytes()
+        except UserError as error:
+            caught += 1
+            message = str(error)
+            assert message == (
+                f"{path}: this file of the cache is damaged; delete it and run again with --resume: it is written anew"
+            )
+    assert caught > 200  # most of a file is pixels
+
+
+def test_a_fault_of_the_dataset_names_its_frame_before_training_begins(
+    make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(24, seed=9)
+    rows[21]["regions"][0]["mask"] = masks.encode(np.ones((9, 12), dtype=np.bool_))
+    folder = write_dataset(tmp_path / "dataset", {"train": rows})
+    faulty = data.open_split(data.describe(str(folder)), "train")
+    for workers in (0, 1):
+        with pytest.raises(UserError) as raised:
+            open_cache(faulty, TRANSFORM, tmp_path / "cache", workers=workers, notice=lambda _: None)
+        assert f"frame {rows[21]['frame_id']}: the mask is 12x9 px but its image is" in str(raised.value)
+        assert len(part_files(tmp_path / "cache")) == 1  # what was whole stays
+        assert not list((tmp_path / "cache").glob("*/.tmp-*"))
+
+
+def test_a_full_disk_is_one_line_and_the_build_goes_on_after(frames: data.Frames, shapes: Path, tmp_path: Path) -> None:
+    last = said(build(shapes, tmp_path, 128, limit=150_000))[-1]
+    assert last.startswith(f"error {tmp_path}")
+    assert "the disk is full; free space, or choose another disk with --set data.cache=FOLDER" in last
+    assert not list(tmp_path.glob("*/.tmp-*"))
+    transform = PadToSquare(size=128)
+    opened = open_cache(frames, transform, tmp_path, notice=lambda _: None)
+    assert same(opened, Decoded(frames, transform), frames, range(0, 240, 20)) == 3 * 12
+
+
+def test_a_disk_that_will_be_full_is_an_error_after_the_first_part(
+    frames: data.Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10_000))
+    with pytest.raises(UserError, match=r"the rest of the cache takes about .* GiB are free; free space, or choose"):
+        open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
+    assert len(part_files(tmp_path)) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(frames: data.Frames, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"the cache cannot be written \(Not a directory\)"):
+        open_cache(frames, TRANSFORM, tmp_path / "file", notice=lambda _: None)
+
+
+def own_memory() -> int:
+    """Bytes of this process that are no mapped file's: those the system may drop."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("RssAnon:")).split()[1])
+
+
+def test_reading_takes_neither_memory_nor_file_descriptors(frames: data.Frames, tmp_path: Path) -> None:
+    transform = PadToSquare(size=336)
+    opened = open_cache(frames, transform, tmp_path, notice=lambda _: None)
+    size = sum(path.stat().st_size for path in part_files(tmp_path))
+    opened.pair(0, 0)
+    memory, descriptors = own_memory(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for row in range(len(frames)):
+        opened.pair(row, 0)
+    assert size > 12_000_000
+    assert own_memory() - memory < size / 3
+    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208

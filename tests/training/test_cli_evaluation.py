@@ -1,0 +1,180 @@
+"""The commands of ``sono-train`` that measure, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sono.training import data, evaluate
+from sono.training.cli import main
+from sono.training.suites import SUITES
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[Any, str, str]]]:
+    """Exit code, output and errors of a command, in this process."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def run(*arguments: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sono-train", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output, errors = capfd.readouterr()
+        return ended.value.code, output, errors
+
+    yield run
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_what_was_trained_tells_the_planes_apart_better_than_chance(
+    learned: Path, sono_train: Run, shapes: Path
+) -> None:
+    done = sono_train("evaluate", learned, shapes, "--mask", "both", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert result == json.loads((learned / "evaluation/test-both.json").read_text())
+    assert (result["split"], result["n_frames"], result["n_patients"]) == ("test", 80, 20)
+    assert (result["planes_present"], result["planes"]) == (4, 4)
+    assert list(result["masks"]) == ["none", "region"]
+    for figures in result["masks"].values():
+        assert figures["top1"]["low"] <= figures["top1"]["value"] <= figures["top1"]["high"]
+        assert sum(map(sum, figures["confusion"]["counts"])) == 80
+        assert figures["top1"]["low"] > 0.4  # chance is 0.25
+
+
+def test_the_table_names_mask_checkpoint_split_and_numbers(learned: Path, sono_train: Run, shapes: Path) -> None:
+    done = sono_train("evaluate", learned, shapes, "--mask", "all")
+    assert done.returncode == 0, done.stderr
+    head, columns, *lines, difference, where = done.stdout.splitlines()
+    assert head.startswith("step-00000110 (sha256 ")
+    assert "on test: 80 frames of 20 patients, 4 of 4 planes; left out: 0 without a plane, 0 without regions" in head
+    assert columns.split()[:2] == ["mask", "top-1"]
+    assert [line.split()[0] for line in lines] == ["none", "region", "shuffled", "blank"]
+    assert {len(line) for line in lines} == {len(columns)}
+    assert where == f"written to {learned}/evaluation/test-all.json and {learned}/evaluation/test-all.html"
+    gain = json.loads((learned / "evaluation/test-all.json").read_text())["minus_none"]["region"]["top1"]
+    points = [f"{100 * gain[name]:+.1f}" for name in ("value", "low", "high")]
+    assert difference.startswith("region - none, in points: top-1 {} ({} to {}), top-5 ".format(*points))
+    assert "evaluate" in done.stderr
+    assert "80 rows" in done.stderr  # of the bar
+
+
+def test_with_json_nothing_is_said_beside_it_even_when_a_split_is_read_for_the_first_time(
+    random_run: Callable[..., Path], sono_train: Run, make_rows: Callable, write_dataset: Callable, tmp_path: Path
+) -> None:
+    dataset = write_dataset(tmp_path / "dataset", {"test": make_rows(8, seed=18)})
+    done = sono_train("evaluate", random_run(), dataset, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(json.loads(done.stdout)["masks"]) == ["none"]
+
+
+def test_the_difference_is_told_in_points_with_its_sign(
+    random_run: Callable[..., Path], three_splits: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
+) -> None:
+    run = random_run()
+    result = evaluate.evaluate(run, str(three_splits), masks=("none", "region"), resamples=10)
+    result["minus_none"]["region"]["top1"] = {"value": 0.0312, "low": -0.01, "high": 0.072}
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: result)
+    assert (
+        "region - none, in points: top-1 +3.1 (-1.0 to +7.2), top-5 +0.0 ("
+        in call("evaluate", run, three_splits, "--mask", "both")[1]
+    )
+
+
+def test_one_mask_is_one_line_without_a_difference(
+    random_run: Callable[..., Path], three_splits: Path, call: Callable[..., Any]
+) -> None:
+    run = random_run()
+    code, output, _ = call("evaluate", run, three_splits, "--mask", "blank")
+    _, _, line, where = output.splitlines()
+    assert code == 0
+    assert line.startswith("blank ")
+    assert where.startswith(f"written to {run}/evaluation/test-blank.json and ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file", "said"),
+    [
+        (("retrieve",), "test-retrieve", ["image_to_text: 32 queries", "mask region recall at 1 "]),
+        (("probe", "--mask", "region"), "test-probe-region", ["chosen on the validation split", "mean_per_class"]),
+        (("segment", "--epochs", "1"), "test-segment", ["after epoch 1, chosen on the validation split", "dice "]),
+        (("segment", "--epochs", "1", "--foreground"), "test-segment", ["dice "]),
+        (("ga",), "test-ga-weeks", ["mean absolute error ", "always the median: "]),
+        (("sensitivity",), "test-sensitivity", ["none - region", "of that between frames"]),
+    ],
+)
+def test_every_command_says_its_figures_and_where_they_are(
+    arguments: tuple[str, ...],
+    file: str,
+    said: list[str],
+    random_run: Callable[..., Path],
+    three_splits: Path,
+    call: Callable[..., Any],
+) -> None:
+    run = random_run()
+    command, *options = arguments
+    code, output, _ = call(command, run, three_splits, *options)
+    assert code == 0
+    head, *lines, where = output.splitlines()
+    assert head.startswith("step-00000007 (sha256 ")
+    assert where == f"written to {run}/evaluation/{file}.json"
+    for text in said:
+        assert any(text in line for line in lines), (text, lines)
+    code, output, errors = call(command, run, three_splits, *options, "--json")
+    assert (code, errors) == (0, "")
+    assert json.loads(output) == json.loads((run / f"evaluation/{file}.json").read_text())
+
+
+def test_suites_are_listed_with_their_data_and_run_by_name(
+    random_run: Callable[..., Path], three_splits: Path, call: Callable[..., Any]
+) -> None:
+    code, output, _ = call("suite", "--list")
+    assert code == 0
+    for name, suite in SUITES.items():
+        assert f"\n{name} " in f"\n{output}"
+        assert suite.about in output
+    run = random_run()
+    code, output, _ = call("suite", "fetalp24", run, three_splits)
+    assert code == 0
+    assert "masks.region.top5" in output
+    assert f"written to {run}/evaluation/suite-fetalp24.json" in output
+    assert call("suite", "fetalp24")[0] == 2
+
+
+def test_wrong_input_is_one_line_and_exit_code_1(
+    random_run: Callable[..., Path], shapes: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    for split in ("train", "test"):
+        data.open_split(data.describe(str(shapes)), split)  # the first time there is a bar of another library
+    run = random_run()
+    wrong = {
+        "there is no suite 'small'; choose one of: fetalp24,": ["suite", "small", run, shapes],
+        f"{shapes}: the validation split is empty; splits with frames: train, test": [
+            "evaluate", run, shapes, "--split", "validation",
+        ],
+        "there is no split 'tset'": ["retrieve", run, shapes, "--split", "tset"],
+        "the probe is made with the train split": ["probe", run, shapes, "--split", "train"],
+        "--predicted gives masks that are not asked for": ["evaluate", run, shapes, "--predicted", shapes],
+        "no frame of the test split has a predicted mask": ["evaluate", run, shapes, "--mask", "predicted"],
+        "there is no such dataset folder": ["evaluate", run, shapes, "--mask", "all", "--predicted", tmp_path / "no"],
+    }  # fmt: skip
+    for command in ("evaluate", "retrieve", "probe", "segment", "ga", "sensitivity"):
+        wrong[f"empty{command}: there is no checkpoint"] = [command, tmp_path / f"empty{command}", shapes]
+    for message, arguments in wrong.items():
+        code, output, errors = call(*arguments)
+        assert (code, output) == (1, ""), errors
+        assert errors.startswith("sono-train: ")
+        assert errors.count("\n") == 1, errors
+        assert message in errors

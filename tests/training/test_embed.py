@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from sono.manifests.errors import UserError
+from sono.training import checkpoints, data
+from sono.training import embed as embedding
+from sono.training.cli import app
+from sono.training.embed import embed, search
+from sono.training.model import MaskClip
+from sono.training.transforms import PadToSquare
+
+pytestmark = pytest.mark.usefixtures("small_backbones")
+
+
+@pytest.fixture(scope="module")
+def run(small_run: Callable[[str], Path]) -> Path:
+    return small_run("test-vit")
+
+
+@pytest.fixture(scope="module")
+def dataset(
+    tmp_path_factory: pytest.TempPathFactory, make_rows: Callable[..., Any], write_dataset: Callable[..., Path]
+) -> Path:
+    """Twelve frames; one without regions, one without a plane, one without a caption."""
+    rows = make_rows(12, seed=4)
+    rows[3]["regions"], rows[4]["plane"], rows[5]["caption"] = [], None, None
+    return write_dataset(tmp_path_factory.mktemp("data") / "few", {"test": rows})
+
+
+def expected(model: MaskClip, transform: PadToSquare, row: data.Row, region: int | None) -> np.ndarray[Any, Any]:
+    """One frame's features, computed by itself."""
+    image = data.decode_image(row)
+    mask = transform.all_one()
+    if region is not None:
+        mask = transform.mask(data.decode_mask(row, row["regions"][region], image))
+    x_1CHW, m_1HW = torch.from_numpy(transform.image(image).copy())[None], torch.from_numpy(mask.copy())[None]
+    with torch.inference_mode():
+        return model.eval().encode_image(transform.normalise(x_1CHW, m_1HW))[0].numpy()
+
+
+@pytest.mark.parametrize("mask", ["none", "region"])
+def test_every_frame_or_region_has_a_row_with_its_features(mask: str, run: Path, dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.parquet"
+    result = embed(run, str(dataset), out, mask=mask, frames_a_part=5)
+    model, transform, _ = checkpoints.load_model(run, pytest.fail)
+    frames = data.open_split(data.describe(str(dataset)), "test")
+    rows = [frames.row(index) for index in range(12)]
+    wanted = [
+        (row["frame_id"], number, region["structure"], region["caption"], row["plane"], index)
+        for index, row in enumerate(rows)
+        for number, region in (
+            enumerate(row["regions"]) if mask == "region" else [(None, {"structure": None, "caption": row["caption"]})]
+        )
+    ]
+    assert (result["rows"], result["frames"]) == ((22, 11) if mask == "region" else (12, 12))
+    assert result["frames_without_rows"] == 12 - result["frames"]
+    table = pq.read_table(out)
+    assert table.schema.field("features").type == pa.list_(pa.float32(), 32)
+    assert len(table) == len(wanted)
+    for found, (frame_id, number, structure, caption, plane, index) in zip(table.to_pylist(), wanted, strict=True):
+        features = np.array(found.pop("features"), dtype=np.float32)
+        name = None if plane is None else frames.planes[plane]
+        assert found == {
+            "frame_id": frame_id, "region": number, "structure": structure, "caption": caption, "plane": name,
+        }  # fmt: skip
+        assert np.linalg.norm(features) == pytest.approx(1, abs=1e-5)
+        assert np.abs(features - expected(model, transform, rows[index], number)).max() < 1e-5
+    assert pq.read_metadata(out).num_row_groups == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["features.parquet"]
+
+
+class KilledError(BaseException):
+    pass
+
+
+def test_a_run_that_was_killed_goes_on_with_the_parts_that_are_whole(
+    run: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, computed, features = tmp_path / "features.parquet", [], embedding._features
+
+    def compute(encoder: Any, frames: Any, indices: Any, mask: str) -> Any:
+        if len(computed) == 2:
+            raise KilledError
+        computed.append(int(indices[0]))
+        return features(encoder, frames, indices, mask)
+
+    monkeypatch.setattr(embedding, "_features", compute)
+    with pytest.raises(KilledError):
+        embed(run, str(dataset), out, frames_a_part=5)
+    assert (computed, out.exists()) == ([0, 5], False)
+    computed.clear()
+    with pytest.raises(KilledError):  # other masks are other features: nothing of them is there
+        embed(run, str(dataset), out, frames_a_part=5, mask="region")
+    assert computed == [0, 6]  # the fourth frame has no region
+    computed.clear()
+    embed(run, str(dataset), out, frames_a_part=5)
+    assert computed == [10]
+    monkeypatch.undo()
+    whole = tmp_path / "whole.parquet"
+    embed(run, str(dataset), whole, frames_a_part=5)
+    assert pq.read_table(out).equals(pq.read_table(whole))
+
+
+def test_duckdb_finds_what_a_search_finds(run: Path, dataset: Path, tmp_path: Path) -> None:
+    out, query = tmp_path / "features.parquet", "A 20-week fetal ultrasound femur plane."
+    embed(run, str(dataset), out, mask="region")
+    found = search(out, query, run, count=3)
+    model = checkpoints.load_model(run, pytest.fail)[0].eval()
+    with torch.inference_mode():
+        text = model.encode_text(model.tokenizer([query]))[0].numpy()
+    table = pq.read_table(out)
+    scores = np.array(table["features"].to_pylist()) @ text
+    best = np.argsort(-scores)[:3]
+    assert [row["score"] for row in found] == pytest.approx(scores[best].tolist(), abs=1e-5)
+    assert [(row["frame_id"], row["region"]) for row in found] == [
+        (table["frame_id"][int(row)].as_py(), table["region"][int(row)].as_py()) for row in best
+    ]
+    by_hand = duckdb.execute(  # as docs/training.md has it
+        "select frame_id, structure, array_cosine_similarity(features::float[32], $text::float[32]) as score "
+        "from read_parquet($file) order by score desc limit 3",
+        {"text": text.tolist(), "file": str(out)},
+    ).fetchall()
+    assert [row[0] for row in by_hand] == [row["frame_id"] for row in found]
+
+
+def test_features_of_another_checkpoint_are_not_compared(
+    run: Path, small_run: Callable[[str], Path], dataset: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "features.parquet"
+    embed(run, str(dataset), out)
+    with pytest.raises(UserError, match=r"its features are of the checkpoint step-00001234, .* cannot be compared"):
+        search(out, "femur", small_run("test-vit-quickgelu"))
+    with pytest.raises(UserError, match="has 32 tokens and the text tower reads 24"):
+        search(out, "fetal " * 30, run)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    (tmp_path / "text.parquet").write_text("no")
+    for name in ("other.parquet", "text.parquet", "missing.parquet"):
+        with pytest.raises(UserError, match="no file that sono-train embed wrote"):
+            search(tmp_path / name, "femur", run)
+
+
+def test_what_cannot_be_done_is_one_line(
+    run: Path, dataset: Path, tmp_path: Path, make_rows: Callable[..., Any], write_dataset: Callable[..., Path]
+) -> None:
+    with pytest.raises(UserError, match="this is a folder"):
+        embed(run, str(dataset), tmp_path)
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        embed(tmp_path, str(dataset), tmp_path / "out.parquet")
+    rows = [{**row, "regions": []} for row in make_rows(3, seed=8)]
+    bare = write_dataset(tmp_path / "bare", {"test": rows})
+    with pytest.raises(UserError, match="no frame of the test split has a region"):
+        embed(run, str(bare), tmp_path / "out.parquet", mask="region")
+    assert [path.name for path in tmp_path.iterdir()] == ["bare"]
+
+
+def test_the_commands_find_the_frames_that_a_trained_model_is_asked_for(
+    learned: Path, shapes: Path, sono_train: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "features.parquet"
+    done = sono_train("embed", learned, shapes, "--out", out, "--mask", "region", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["rows"] == 160
+    query = "A 21-week fetal ultrasound femur plane. The segmentation highlights the spine."
+    found = CliRunner().invoke(app, ["search", str(out), query, "--run", str(learned), "--count", "20"])
+    assert found.exit_code == 0
+    lines = found.stdout.splitlines()
+    assert len(lines) == 20
+    assert sum("  femur  " in line for line in lines) > 10  # a quarter of the rows is of that plane
+    exported = CliRunner().invoke(app, ["export", str(learned), str(tmp_path / "out"), "--format", "transformers"])
+    assert exported.exit_code == 0
+    assert "model.safetensors" in exported.stdout

@@ -1,0 +1,335 @@
+"""Exports, loaded by processes that have never heard of this project, give the features that the run's model gives."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sono.manifests.errors import UserError
+from sono.training import checkpoints
+from sono.training.export import FORMATS, export
+from sono.training.mask_input import prepare
+from sono.training.model import MaskClip
+from sono.training.transforms import PadToSquare
+
+TEXTS = ["A 20-week fetal ultrasound image of femur plane.", "Fetal head."]
+SIZES = ((120, 80), (40, 70), (48, 48))  # width, height in px
+
+ALONE = """
+import json, sys
+from pathlib import Path
+sys.path += json.loads(sys.argv[1])
+try:
+    import sono
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("this process can import sono")
+import numpy as np, torch
+from PIL import Image
+given = Path(sys.argv[2])
+images = [Image.open(path) for path in sorted(given.glob("*.png"))]
+masks = [np.load(path) for path in sorted(given.glob("*.npy"))]
+texts = json.loads((given / "texts.json").read_text())
+def give(number, image, whole, text):
+    names = {"image": image, "whole": whole, "text": text}
+    np.savez(given / f"features-{number}.npz", **{name: value.detach().numpy() for name, value in names.items()})
+for number, folder in enumerate(sys.argv[3:]):
+    {use}
+assert not any(name.partition(".")[0] == "sono" for name in sys.modules)
+"""
+
+USE_OPEN_CLIP = """
+    sys.path.insert(0, folder)
+    import open_clip
+    from mask_input import prepare
+    from mask_stem import load
+    clip, rules = load(folder), json.loads((Path(folder) / "mask_input.json").read_text())
+    x = torch.stack([prepare(image, mask, **rules) for image, mask in zip(images, masks)])
+    whole = torch.stack([prepare(image, **rules) for image in images])
+    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
+    encode = lambda x: clip.encode_image(x, normalize=True)
+    give(number, encode(x), encode(whole), clip.encode_text(tokens, normalize=True))
+"""
+
+USE_TRANSFORMERS = """
+    from transformers import AutoModel, AutoProcessor
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    output = model(**processor(images=images, masks=masks, text=texts))
+    assert torch.allclose(output.logits_per_image, model.clip.logit_scale.exp() * output.image_embeds
+                          @ output.text_embeds.T + model.clip.logit_bias)
+    whole = processor(images=images)
+    assert torch.equal(model.get_image_features(whole["pixel_values"]), model.get_image_features(**whole))
+    give(number, output.image_embeds, model.get_image_features(**whole), output.text_embeds)
+    for wrong in ({"images": images, "masks": masks[:1]}, {"images": images[0], "masks": masks[1]},
+                  {"text": "fetal " * 80}, {"masks": masks}):
+        try:
+            processor(**wrong)
+        except ValueError:
+            continue
+        raise SystemExit(f"the processor takes {wrong}")
+    again = Path(given) / "again"
+    model.save_pretrained(again); processor.save_pretrained(again)
+    copy = AutoModel.from_pretrained(again, trust_remote_code=True)
+    assert torch.equal(copy.get_image_features(**whole), model.get_image_features(**whole))
+"""
+
+# What the paper's released code computes with its files, in other words.
+USE_SONOCLIP = """
+    import open_clip
+    from collections import OrderedDict
+    from torch import nn
+    class Attention(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.in_proj, self.out_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        def forward(self, x):
+            heads = x.shape[2] // 64
+            q, k, v = (part.unflatten(2, (heads, 64)).transpose(1, 2) for part in self.in_proj(x).chunk(3, dim=2))
+            mixed = (q @ k.transpose(2, 3) / 8).softmax(dim=3) @ v
+            return self.out_proj(mixed.transpose(1, 2).flatten(2))
+    class QuickGELU(nn.Module):
+        def forward(self, x):
+            return x * torch.sigmoid(1.702 * x)
+    class Block(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.ln_1, self.attn, self.ln_2 = nn.LayerNorm(width), Attention(width), nn.LayerNorm(width)
+            wide, narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+            self.mlp = nn.Sequential(OrderedDict([("c_fc", wide), ("gelu", QuickGELU()), ("c_proj", narrow)]))
+        def forward(self, x):
+            x = x + self.attn(self.ln_1(x))
+            return x + self.mlp(self.ln_2(x))
+    class Blocks(nn.Module):
+        def __init__(self, width, layers):
+            super().__init__()
+            self.resblocks = nn.Sequential(*[Block(width) for _ in range(layers)])
+    class Tower(nn.Module):
+        def __init__(self, width, patch, tokens, layers, dim):
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
+            self.conv1_alpha = nn.Conv2d(1, width, patch, patch, bias=False)
+            self.dwconv = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+            self.class_embedding = nn.Parameter(torch.zeros(width))
+            self.positional_embedding = nn.Parameter(torch.zeros(tokens, width))
+            self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.transformer = Blocks(width, layers)
+            self.proj = nn.Parameter(torch.zeros(width, dim))
+        def forward(self, image, alpha):
+            patches = self.dwconv(self.conv1(image) + self.conv1_alpha(alpha)).flatten(2).transpose(1, 2)
+            first = self.class_embedding.expand(len(image), 1, -1)
+            x = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
+            return self.ln_post(self.transformer.resblocks(x)[:, 0]) @ self.proj
+    tower = Tower(128, 16, 10, 2, 32)
+    tower.load_state_dict(torch.load(Path(folder) / "sonoclip_vision.pth", weights_only=True), strict=True)
+    base = torch.load(Path(folder) / "clip_base.pt", weights_only=True)
+    text = {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    vision = {"image_size": 48, "patch_size": 16, "width": 128, "layers": 2}
+    clip = open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text, quick_gelu=True).eval()
+    clip.load_state_dict(base, strict=True)
+    x, whole = (torch.from_numpy(np.load(given / f"{name}.tensor")) for name in ("masked", "whole"))
+    normal = nn.functional.normalize
+    tokens = open_clip.SimpleTokenizer(context_length=24)(texts)
+    give(number, normal(tower(x[:, :3], x[:, 3:])), normal(tower(whole[:, :3], whole[:, 3:])),
+         clip.encode_text(tokens, normalize=True))
+"""
+
+pytestmark = pytest.mark.usefixtures("small_backbones")
+
+
+@pytest.fixture(scope="module")
+def make_run(small_run: Callable[..., Path]) -> Callable[[str], Path]:
+    return small_run
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images in grey and in colour, a mask for each, and texts."""
+    folder = tmp_path_factory.mktemp("given")
+    random = np.random.default_rng(3)
+    for number, (width, height) in enumerate(SIZES):
+        channels = (3,) if number else ()
+        pixels = random.integers(0, 256, (height, width, *channels), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        mask = np.zeros((height, width), dtype=bool)
+        mask[height // 4 : height // 2, width // 3 :] = True
+        np.save(folder / f"{number}.npy", mask)
+    (folder / "texts.json").write_text(json.dumps(TEXTS))
+    return folder
+
+
+def inputs(given: Path, transform: PadToSquare) -> tuple[torch.Tensor, torch.Tensor]:
+    """As evaluation prepares them: through the masks, and whole."""
+    images = [Image.open(path) for path in sorted(given.glob("*.png"))]
+    masks = [transform.mask(np.load(path)) for path in sorted(given.glob("*.npy"))]
+    image_B3HW = torch.from_numpy(np.stack([transform.image(image) for image in images]))
+    whole = [transform.all_one() for _ in images]
+    masked_B4HW, whole_B4HW = (
+        transform.normalise(image_B3HW, torch.from_numpy(np.stack(chosen))) for chosen in (masks, whole)
+    )
+    return masked_B4HW, whole_B4HW
+
+
+def use_alone(use: str, given: Path, *folders: Path) -> None:
+    """A process without this project: no site folder's .pth file is read, so no editable install is found."""
+    script = ALONE.replace("{use}", use.strip())
+    paths = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HF_HOME": str(given / "hub"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, json.dumps(paths), str(given), *map(str, folders)],
+        capture_output=True, text=True, timeout=240, check=False, cwd=given, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def check(run: Path, given: Path, number: int) -> None:
+    model, transform, _ = checkpoints.load_model(run, pytest.fail)
+    masked_B4HW, whole_B4HW = inputs(given, transform)
+    with torch.no_grad():
+        expected = {
+            "image": model.eval().encode_image(masked_B4HW),
+            "whole": model.encode_image(whole_B4HW),
+            "text": model.encode_text(model.tokenizer(TEXTS)),
+        }
+    assert not torch.allclose(expected["image"], expected["whole"], atol=1e-2)
+    with np.load(given / f"features-{number}.npz") as found:
+        for name, features in expected.items():
+            assert np.abs(found[name] - features.numpy()).max() < 1e-5, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "use", "backbones"),
+    [
+        ("open_clip", USE_OPEN_CLIP, ["test-vit", "test-siglip", "test-words"]),
+        ("transformers", USE_TRANSFORMERS, ["test-vit", "test-siglip", "test-eva", "test-words"]),
+        ("sonoclip", USE_SONOCLIP, ["test-vit-quickgelu"]),
+    ],
+)
+def test_an_export_gives_the_same_features_where_this_project_is_not(
+    kind: str, use: str, backbones: list[str], make_run: Callable[[str], Path], given: Path, tmp_path: Path
+) -> None:
+    runs = [make_run(backbone) for backbone in backbones]
+    folders = [tmp_path / backbone for backbone in backbones]
+    for run, folder in zip(runs, folders, strict=True):
+        names = export(run, folder, kind)
+        assert sorted(path.name for path in folder.iterdir()) == names
+    if kind == "sonoclip":
+        for name, tensor in zip(("masked", "whole"), inputs(given, PadToSquare(size=48)), strict=True):
+            with (given / f"{name}.tensor").open("wb") as file:
+                np.save(file, tensor.numpy())
+    use_alone(use, given, *folders)
+    for number, run in enumerate(runs):
+        check(run, given, number)
+
+
+def test_an_export_names_no_folder_of_this_machine(make_run: Callable[[str], Path], tmp_path: Path) -> None:
+    for kind in ("open_clip", "transformers"):
+        export(make_run("test-words"), tmp_path / kind, kind)
+        texts = [path.read_text() for path in (tmp_path / kind).iterdir() if path.suffix in (".json", ".md")]
+        assert len(texts) >= 4
+        assert not any("/tmp/" in text or str(tmp_path) in text for text in texts)
+
+
+def test_what_prepares_images_elsewhere_is_what_training_does_to_the_bit(given: Path) -> None:
+    transform = PadToSquare(size=40, mean=(0.4, 0.5, 0.6), mask_std=0.3)
+    masked_B4HW, whole_B4HW = inputs(given, transform)
+    for number, (masked, whole) in enumerate(zip(masked_B4HW, whole_B4HW, strict=True)):
+        image, mask = Image.open(given / f"{number}.png"), np.load(given / f"{number}.npy")
+        rules = transform.to_dict()
+        assert torch.equal(prepare(image, mask, **rules), masked)
+        assert torch.equal(prepare(image, None, **rules), whole)
+
+
+def test_the_paper_s_format_is_refused_where_its_code_would_compute_something_else(
+    make_run: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for backbone, why in (
+        ("test-vit", "its activation is GELU"),
+        ("test-siglip", r"it is no plain CLIP \(timm_model_name\)"),
+        ("test-vit-average", r"it is no plain CLIP \(final_ln_after_pool\)"),
+    ):
+        with pytest.raises(UserError, match=f"the paper's code cannot run {backbone}: {why}"):
+            export(make_run(backbone), tmp_path / "out", "sonoclip")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_model_card_says_what_the_run_was_and_no_path(
+    kind: str, make_run: Callable[[str], Path], tmp_path: Path
+) -> None:
+    run = make_run("test-vit-quickgelu")
+    meta = checkpoints.load_model(run, pytest.fail)[2]
+    figure = {"value": 0.4321, "low": 0.4, "high": 0.5}
+    result = {"checkpoint": {"sha256": meta["sha256"]}, "n_frames": 80, "masks": {"none": {"top1": figure}}}
+    (run / "evaluation").mkdir(exist_ok=True)
+    (run / "evaluation" / "test-none.json").write_text(json.dumps(result))
+    (run / "evaluation" / "old.json").write_text(json.dumps({**result, "checkpoint": {"sha256": "0" * 64}}))
+    export(run, tmp_path / "out", kind)
+    card = (tmp_path / "out/README.md").read_text()
+    for said in (
+        meta["dataset"]["fingerprint"],
+        f"step {meta['step']:,}",
+        meta["sha256"],
+        "| optimizer.lr_stem | 0.001 |",
+        "| model.weights | ViT.pt |",
+        "| test-none | masks.none.top1 | 0.432 | 0.400 | 0.500 | 80 |",
+        "1 results of other checkpoints",
+        "no medical device",
+        "four-chamber",
+        "resized to 48 px",
+    ):
+        assert said in card
+    assert "/secret/hospital" not in card
+    assert "old" not in card.partition("## Evaluation")[2].partition("## Intended")[0]
+
+
+def test_an_export_never_writes_into_what_is_there_and_leaves_nothing_half_done(
+    make_run: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = make_run("test-vit"), tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="the folder is not empty; name a new folder for the export"):
+        export(run, out, "open_clip")
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    monkeypatch.setattr(MaskClip, "tokenizer", property(lambda self: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        export(run, tmp_path / "new", "open_clip")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        export(tmp_path, tmp_path / "new", "open_clip")
+
+
+def test_the_files_can_be_trained_on_again(make_run: Callable[[str], Path], tmp_path: Path) -> None:
+    """What we write is what we read: each export is a source of weights."""
+    from sono.training import recipes
+    from sono.training.model import build_model
+
+    run = make_run("test-vit-quickgelu")
+    expected = checkpoints.load_model(run, pytest.fail)[0].clip.state_dict()
+    sources: dict[str, dict[str, Any]] = {
+        "open_clip": {"weights": "open_clip_model.safetensors"},
+        "sonoclip": {"weights": "sonoclip_vision.pth", "text_weights": "clip_base.pt"},
+    }
+    for kind, files in sources.items():
+        export(run, tmp_path / kind, kind)
+        paths = {key: str(tmp_path / kind / name) for key, name in files.items()}
+        made = build_model(recipes.Model(backbone="test-vit-quickgelu", **paths), recipes.Loss())
+        for name, tensor in made.clip.state_dict().items():
+            assert name in ("logit_scale", "logit_bias") or torch.equal(tensor, expected[name]), name

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sono.manifests.errors import UserError
+from sono.training import data
+from sono.training.encoder import Encoder
+from sono.training.metrics import Integers
+from sono.training.probe import Embedded, LinearProbe, choose_probe, probe
+from sono.training.selection import Chosen, each_plane
+from sono.training.views import FrameViews
+
+Rows = list[dict[str, Any]]
+
+
+def embedded(features_ND: np.ndarray[Any, np.dtype[np.float64]], truth_N: Integers) -> Embedded:
+    nobody = np.zeros(len(truth_N), dtype=np.int64)
+    chosen = Chosen(("a", "b", "c"), nobody, truth_N, nobody, None, None, 0, {}, False, 0)
+    return Embedded(features_ND, chosen)
+
+
+def test_it_learns_planes_and_writes_what_it_says(random_run: Callable[..., Path], three_splits: Path) -> None:
+    run = random_run()
+    result = probe(run, str(three_splits), resamples=50, notice=pytest.fail)
+    assert result == json.loads((run / "evaluation/test-probe-none.json").read_text())
+    assert (result["n_frames"], result["n_patients"], result["fitted_on"]["n_frames"]) == (32, 8, 48)
+    assert result["mean_per_class"]["value"] > 0.5  # of four planes, on random features
+    assert sum(map(sum, result["confusion"]["counts"])) == 32
+    for name in ("mean_per_class", "accuracy", "f1"):
+        assert result[name]["low"] <= result[name]["value"] <= result[name]["high"]
+
+
+def test_one_layer_learns_what_a_line_divides_and_cannot_learn_exclusive_or() -> None:
+    """A hidden layer would: it is no linear probe then."""
+    random = np.random.default_rng(0)
+    points = random.uniform(-1, 1, (400, 2))
+    line = (points @ [1.0, -2.0] > 0).astype(np.int64)
+    either = ((points[:, 0] > 0) != (points[:, 1] > 0)).astype(np.int64)
+    for truth, low, high in ((line, 0.95, 1.0), (either, 0.3, 0.75)):
+        fitted, _ = choose_probe(embedded(points[:200], truth[:200]), embedded(points[200:], truth[200:]), pytest.fail)
+        assert low <= (fitted.answer(points[200:]) == truth[200:]).mean() <= high
+        assert fitted.weight_KD.shape == (2, 2)
+        assert fitted.bias_K.shape == (2,)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_its_answers_are_those_of_the_regression_that_was_fitted(classes: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(classes)
+    features, truth = random.normal(3, 2, (120, 5)), random.integers(0, classes, 120)
+    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+    expected = LogisticRegression(C=0.3, max_iter=1000).fit(scaled, truth).predict(scaled)
+    assert np.array_equal(LinearProbe.fit(features, truth, 0.3)[0].answer(features), expected)
+
+
+def test_the_strength_is_the_validation_splits_choice_and_of_equals_the_strongest_penalty() -> None:
+    random = np.random.default_rng(1)
+    truth = np.arange(60) % 2
+    features = np.concatenate([truth[:, None] * 0.4 + random.normal(0, 0.3, (60, 1)), random.normal(0, 1, (60, 80))], 1)
+    train = embedded(features[:30], truth[:30])
+    for validation in (embedded(features[30:], truth[30:]), embedded(features[30:], 1 - truth[30:])):
+        fitted, trials = choose_probe(train, validation, pytest.fail, strengths=(1e-4, 1e-2, 1.0, 100.0))
+        best = max(trial["accuracy"] for trial in trials)
+        assert fitted.strength == next(trial["C"] for trial in trials if trial["accuracy"] == best)
+    assert trials[0]["C"] == 1e-4
+
+
+def test_labels_of_the_test_split_decide_nothing_but_the_score(
+    random_run: Callable[..., Path], make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    splits = {"train": make_rows(32, seed=51), "validation": make_rows(24, seed=52), "test": make_rows(24, seed=53)}
+    wrong = [{**row, "plane": (row["plane"] + 1) % 4} for row in splits["test"]]
+    other = [{**row, "plane": (row["plane"] + 1) % 4} for row in splits["validation"]]
+    run, results = random_run(), []
+    for name, changed in (("true", {}), ("wrong", {"test": wrong}), ("other", {"validation": other})):
+        dataset = write_dataset(tmp_path / name, {**splits, **changed})
+        results.append(probe(run, str(dataset), resamples=10, notice=pytest.fail))
+    assert results[0]["chosen"] == results[1]["chosen"] != results[2]["chosen"]
+    assert results[0]["mean_per_class"] != results[1]["mean_per_class"]
+
+
+def test_a_frame_has_the_same_features_in_every_split_and_they_know_its_edges(
+    random_run: Callable[..., Path], make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Padding in training and a centre crop in testing would lose the sides of a wide image in one of them."""
+    wide = [row for row in make_rows(24, seed=54) if row["regions"][0]["mask"]["size"] == [80, 120]]
+    edged = []
+    for row in wide:
+        import io
+
+        pixels = np.array(Image.open(io.BytesIO(row["image"]["bytes"])))
+        pixels[:, :10] = 255  # of 120 columns a centre crop keeps 80
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        edged.append({**row, "image": {"bytes": buffer.getvalue(), "path": None}})
+    splits = {"train": wide, "validation": edged, "test": wide}
+    description = data.describe(str(write_dataset(tmp_path / "dataset", splits)))
+    encoder = Encoder.load(random_run(), pytest.fail)
+    features = {}
+    for split in splits:
+        frames = data.open_split(description, split)
+        views = FrameViews(frames, np.arange(len(wide)), ("none",), encoder.transform)
+        features[split] = np.concatenate(
+            [encoder.frame_features(batch, "none").numpy() for batch in encoder.batches("x", views, 0, lambda _: None)]
+        )
+        assert set(each_plane(frames)) == set(frames.planes)
+    assert np.array_equal(features["train"], features["test"])
+    assert np.abs(features["train"] - features["validation"]).max(axis=1).min() > 1e-4
+
+
+def test_wrong_input_is_told(
+    random_run: Callable[..., Path],
+    make_rows: Callable[..., Rows],
+    write_dataset: Callable[..., Path],
+    shapes: Path,
+    tmp_path: Path,
+) -> None:
+    run = random_run()
+    with pytest.raises(UserError, match="the validation split is empty; splits with frames: train, test"):
+        probe(run, str(shapes))
+    with pytest.raises(UserError, match="the probe is made with the validation split; score the test split"):
+        probe(run, str(shapes), split="validation")
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        probe(tmp_path, str(shapes))
+    rows = [{**row, "plane": 0} for row in make_rows(8, seed=55)]
+    dataset = write_dataset(tmp_path / "one", {"train": rows, "validation": rows, "test": rows})
+    with pytest.raises(UserError, match="the train split has frames of one class only"):
+        probe(run, str(dataset))

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sono.manifests import masks, vocabulary
+from sono.manifests.errors import UserError
+from sono.training.evaluate import evaluate
+from sono.training.suites import SUITES, run_suite
+
+Rows = list[dict[str, Any]]
+
+ADDED = ("fetal_brain", "fetal_thorax", "maternal_cervix", "other")
+
+
+@pytest.fixture(scope="module")
+def public(
+    make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A dataset with all the planes that suites name: heads outlined, pixel sizes known."""
+    named = {plane: entry.name for plane, entry in vocabulary.load().planes.items()}
+    planes = {**named, **{plane: plane.replace("_", " ") for plane in ADDED}}
+    shown = sorted({plane for suite in SUITES.values() for of in suite.classes.values() for plane in of})
+    assert set(shown) <= set(planes)
+    splits = {}
+    for seed, split in enumerate(("train", "validation", "test"), start=81):
+        rows = make_rows(2 * len(shown), seed=seed, patients=split)
+        for number, row in enumerate(rows):
+            row["plane"] = list(planes).index(shown[number % len(shown)])
+            height, width = row["regions"][0]["mask"]["size"]
+            y, x = np.ogrid[:height, :width]
+            head = (x - width // 2) ** 2 + (y - height // 2) ** 2 < 900
+            row["regions"][0] |= {"structure": "head", "mask": masks.encode(head)}
+            row["pixel_mm"] = [1.0, 1.0]
+        splits[split] = rows
+    return write_dataset(tmp_path_factory.mktemp("public") / "dataset", splits, planes=planes)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_one_command_runs_a_protocol_and_says_its_figures(
+    name: str, random_run: Callable[..., Path], public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = SUITES[name]
+    if suite.command == "segment":
+        monkeypatch.setitem(suite.options, "epochs", 1)  # type: ignore[arg-type]
+    run = random_run()
+    result = run_suite(name, run, str(public), resamples=10, notice=lambda _: None)
+    assert result == json.loads((run / f"evaluation/suite-{name}.json").read_text())
+    assert list(result["suite"]["figures"]) == list(suite.figures)
+    for share in result["suite"]["figures"].values():
+        assert 0 <= share["low"] <= share["value"] + 1e-12 <= share["high"] + 1e-12 <= 1 + 1e-12
+        assert math.isfinite(share["value"])
+    assert result["split"] == suite.split
+    for scored in (result, *result.get("masks", {}).values()):
+        if "confusion" in scored and suite.classes:
+            assert scored["confusion"]["true_by_predicted"] == list(suite.classes)
+
+
+def test_a_suite_is_the_command_with_its_classes(random_run: Callable[..., Path], public: Path) -> None:
+    run = random_run()
+    suite = run_suite("fetalclip-brain", run, str(public), resamples=10)
+    by_hand = evaluate(run, str(public), classes=SUITES["fetalclip-brain"].classes, resamples=10)
+    assert suite["masks"] == by_hand["masks"]
+    assert suite["suite"]["figures"]["masks.none.f1"] == by_hand["masks"]["none"]["f1"]
+
+
+def test_a_class_that_the_dataset_cannot_have_is_named_and_so_is_an_unknown_suite(
+    random_run: Callable[..., Path], three_splits: Path
+) -> None:
+    with pytest.raises(UserError, match=r"the class 'heart' has no plane|the class 'cervix' has no plane"):
+        run_suite("fetalclip-planes", random_run(), str(three_splits))
+    with pytest.raises(UserError, match="there is no suite 'imagenet'; choose one of: fetalp24, fetalp6"):
+        run_suite("imagenet", random_run(), str(three_splits))

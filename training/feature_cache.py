@@ -1,0 +1,121 @@
+"""The exact gradient of a large batch in little memory (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
+under Memory Limited Setup"): first the features of all micro-batches, then the loss's gradient for the features, then
+for each micro-batch once more the forward pass, with that gradient sent back through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from .parallel import Towers
+
+_Features = tuple[torch.Tensor, torch.Tensor | None]
+
+
+def loss_and_gradients(
+    towers: Towers,
+    x_N4HW: torch.Tensor,
+    tokens_VL: torch.Tensor | None,
+    loss: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
+    *,
+    accumulate: int = 1,
+    seed: Callable[[int], object] = lambda part: None,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> torch.Tensor:
+    """The loss of the global batch; its gradients are added to those of the parameters.
+
+    Args:
+        x_N4HW: this rank's images with their masks.
+        tokens_VL: its texts, or None where the text tower is not asked.
+        loss: of the features of both, in the parameters' precision.
+        accumulate: number of micro-batches, no more than there are images.
+        seed: called with the micro-batch's number before each of its forward passes, so that both draw the same.
+        autocast: a context for forward passes.
+    """
+    assert 1 <= accumulate <= len(x_N4HW)
+    parts = [_Part.of(part, accumulate, x_N4HW, tokens_VL) for part in range(accumulate)]
+
+    def forward(number: int) -> _Features:
+        seed(number)
+        with autocast():
+            features: _Features = towers(parts[number].x_B4HW, parts[number].tokens_WL)
+        return features
+
+    if accumulate == 1:
+        with towers.pass_of(last=True):
+            features = forward(0)
+            value, gradients = _at_features(features, loss)
+            _backward(features, gradients)
+        return value
+    with torch.no_grad():
+        features = _joined([part.kept(forward(number)) for number, part in enumerate(parts)])
+    value, gradients = _at_features(features, loss)
+    for number, part in enumerate(parts):
+        with towers.pass_of(last=number == accumulate - 1):
+            _backward(part.kept(forward(number)), part.share_of(gradients))
+    return value
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A micro-batch. Under FSDP a pass through a tower is a meeting of all ranks, so each has a text for every pass.
+
+    Where a rank has fewer texts than micro-batches it encodes its first one again, and keeps nothing of it.
+    """
+
+    x_B4HW: torch.Tensor
+    tokens_WL: torch.Tensor | None
+    images: slice
+    texts: slice
+
+    @classmethod
+    def of(cls, number: int, of: int, x_N4HW: torch.Tensor, tokens_VL: torch.Tensor | None) -> _Part:
+        images = _cut(len(x_N4HW), number, of)
+        if tokens_VL is None:
+            return cls(x_N4HW[images], None, images, slice(0, 0))
+        texts = _cut(len(tokens_VL), number, of)
+        return cls(x_N4HW[images], tokens_VL[texts] if texts.stop > texts.start else tokens_VL[:1], images, texts)
+
+    def kept(self, features: _Features) -> _Features:
+        image_BD, text_WD = features
+        return image_BD, None if text_WD is None else text_WD[: self.texts.stop - self.texts.start]
+
+    def share_of(self, gradients: _Features) -> _Features:
+        image_ND, text_VD = gradients
+        return image_ND[self.images], None if text_VD is None else text_VD[self.texts]
+
+
+def _cut(length: int, number: int, of: int) -> slice:
+    return slice(length * number // of, length * (number + 1) // of)
+
+
+def _joined(features: Sequence[_Features]) -> _Features:
+    texts = [text_WD for _, text_WD in features if text_WD is not None]
+    return torch.cat([image_BD for image_BD, _ in features]), torch.cat(texts) if texts else None
+
+
+def _at_features(
+    features: _Features, loss: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+) -> tuple[torch.Tensor, _Features]:
+    """The loss and its gradients for the features; those of temperature and bias go to the parameters at once."""
+    image_ND, text_VD = (None if one is None else one.detach().requires_grad_() for one in features)
+    assert image_ND is not None
+    value = loss(image_ND, text_VD)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert image_ND.grad is not None
+    return value.detach(), (image_ND.grad, None if text_VD is None else text_VD.grad)
+
+
+def _backward(features: _Features, gradients: _Features) -> None:
+    """Send gradients back through whichever tower learns."""
+    pairs = [
+        (feature, gradient)
+        for feature, gradient in zip(features, gradients, strict=True)
+        if feature is not None and feature.requires_grad
+    ]
+    if pairs:
+        torch.autograd.backward([feature for feature, _ in pairs], [gradient for _, gradient in pairs])

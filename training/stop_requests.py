@@ -1,0 +1,36 @@
+"""Ctrl-C and a scheduler's SIGTERM as a request to save and end, and not as an end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def stop_requests(*, insist: bool) -> Iterator[list[str]]:
+    """The names of the signals that asked to stop.
+
+    With ``insist`` a second one of the same kind acts as it would without us. Among several ranks it must not: a
+    scheduler and torchrun may both pass on the same one, and torchrun kills what takes too long.
+    """
+    requests: list[str] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield requests
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: FrameType | None) -> None:
+        requests.append(signal.Signals(number).name)
+        if insist:
+            signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
