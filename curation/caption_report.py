@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sono.manifests import pages
 from sono.manifests.errors import UserError
 from sono.manifests.query import connect
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS
@@ -18,7 +19,6 @@ from sono.manifests.store import TableStore, write_atomically
 from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
 
-from . import pages
 from .caption_examples import FACT_NAMES, LONGEST_LIST, examples, plane_name, query_rows, structure_name
 from .thumbnails import THUMBNAIL_PX
 
@@ -207,6 +207,7 @@ def _page(
     for row in query_rows(connection, _GROUPS):
         groups[row["region"]][row["size"]] = row["groups"]
     return pages.render(
+        __package__,
         "caption_report.html",
         center=center,
         percent=_percent,

@@ -16,13 +16,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sono.manifests import masks
+from sono.manifests import masks, pages
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, QC, REGIONS, TableSpec
 from sono.manifests.store import TableStore, write_atomically
 from sono.manifests.workspace import Workspace, open_workspace
 
-from . import pages
 from .demo import HOLDOUT, Layout, Plan, commands
 from .phantom_truth import TRUE_DUPLICATES, TRUE_FAULTS
 from .pixels import Pixels, decode_png
@@ -152,6 +151,7 @@ def table(facts: Facts) -> Iterator[str]:
 def write_page(layout: Layout, facts: Facts) -> Path:
     confusions = {mask: _confusion(facts.results, mask) for mask in ("none", "region")}
     page = pages.render(
+        __package__,
         "demo_page.html",
         facts=facts,
         holdout=HOLDOUT,

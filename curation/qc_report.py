@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sono.manifests import pages
 from sono.manifests.query import query
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC, VERDICTS
 from sono.manifests.store import TableStore, write_atomically
 from sono.manifests.workspace import Workspace
 
-from . import pages
 from .qc import REASONS, QcSection
 from .thumbnails import THUMBNAIL_PX, thumbnail
 
@@ -50,6 +50,7 @@ def write_qc_report(workspace: Workspace) -> Path:
     verdicts = metrics["verdict"].to_pylist()
     flat = [reason for reasons in metrics["reasons"].to_pylist() for reason in reasons]
     page = pages.render(
+        __package__,
         "qc_report.html",
         center=workspace.center,
         total=len(verdicts),

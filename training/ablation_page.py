@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sono.manifests.pages import render
+
 from .ablation import LOSSES, Cell
-from .pages import render
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 760, 300, 48, 34
 """Of the figure, in its own units."""
@@ -32,6 +33,7 @@ def figure(content: Mapping[str, Any]) -> str:
         for bar in group["bars"]:
             bar["y"], bar["dots"] = _y(bar["mean"], limit), [_y(value, limit) for value in bar["values"]]
     return render(
+        __package__,
         "ablation_figure.svg.jinja",
         width=WIDTH,
         height=HEIGHT,
@@ -48,7 +50,9 @@ def page(content: Mapping[str, Any]) -> str:
     from markupsafe import Markup
 
     cells = [{**cell, "label": _cell(cell).label} for cell in content["cells"]]
-    return render("ablation_page.html", content={**content, "cells": cells}, figure=Markup(figure(content)))
+    return render(
+        __package__, "ablation_page.html", content={**content, "cells": cells}, figure=Markup(figure(content))
+    )
 
 
 def _group(content: Mapping[str, Any], losses: Sequence[tuple[str, str]], number: int) -> dict[str, Any]:

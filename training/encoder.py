@@ -17,9 +17,9 @@ from sono.manifests.stages import Progress
 
 from . import checkpoints, recipes
 from .model import MaskClip
-from .samples import leave_signals_to_parent
 from .transforms import PadToSquare
 from .views import MODES, FrameViews, Views
+from .workers import start_worker
 
 FRAMES_AT_ONCE, VIEWS_AT_ONCE, TEXTS_AT_ONCE = 32, 128, 256
 
@@ -99,7 +99,7 @@ class Encoder:
             batch_size=at_once,
             num_workers=self.workers,
             collate_fn=list,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=start_worker,
         )
         for batch in loader:
             for item in batch:

@@ -56,7 +56,7 @@ def evaluate(
     one of the masks needs; the others are counted.
 
     What this does not measure: anything but which plane a frame shows. And ``region`` looks through true masks, which
-    nobody has at a scanner; docs/training.md says how far the controls ``shuffled`` and ``blank`` tell what they add.
+    nobody has at a scanner; docs/evaluation.md says how far the controls ``shuffled`` and ``blank`` tell what they add.
 
     Args:
         run: folder of the training run.

@@ -6,13 +6,13 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from sono.manifests import pages
 from sono.manifests.store import write_atomically
 
 from . import data
@@ -61,7 +61,8 @@ def write_report(
     answers: Mapping[str, Answers],
 ) -> Path:
     """Write ``RUN/evaluation/<name>.html``, which needs nothing but itself, and return its path."""
-    page = _render(
+    page = pages.render(
+        __package__,
         "evaluation_report.html",
         name=name,
         result=result,
@@ -75,18 +76,6 @@ def write_report(
     path = run / FOLDER / f"{name}.html"
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
-
-
-def _render(template: str, **values: object) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    style = _read("page.css", "sono.manifests")
-    return environment.from_string(_read(template, "sono.training")).render(style=style, **values)
-
-
-def _read(name: str, package: str) -> str:
-    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _groups(masks: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str, Any]]]]:

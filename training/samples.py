@@ -24,7 +24,6 @@ from .captions import CaptionTokenizer, too_long
 from .data import Frames
 from .pairs import CaptionBank, Pairs, read_pairs
 from .transforms import PadToSquare, Pixels
-from .workers import leave_signals_to_parent as leave_signals_to_parent
 from .workers import start_worker
 
 _TOKENS_KEPT = 65_536  # captions whose tokens a process remembers: templated ones repeat

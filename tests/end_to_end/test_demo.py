@@ -200,7 +200,7 @@ def test_run_again_it_computes_nothing_and_writes_the_same_page(demo: Demo) -> N
     page, files = demo.page.read_bytes(), written(demo.out)
     again = run(demo.folder, "out", "--exams", "8", *QUICK)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert re.findall(r"(\d+) (?:parts computed|shards written)", again.stdout) == ["0"] * 9
+    assert re.findall(r"(\d+) (?:parts computed|shards written)", again.stdout) == ["0"] * 10
     assert written(demo.out) == files
     assert len(files) > 80
     assert demo.page.read_bytes() == page
@@ -217,7 +217,8 @@ def test_another_plan_in_the_same_folder_is_refused_in_one_line(demo: Demo) -> N
 
 
 def test_ctrl_c_ends_every_process_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    words = ["out", "--exams", "4", "--seed", "1", *QUICKEST]
+    # Of four patients of the clinic that is trained on, one at least is in the train split, whatever the key.
+    words = ["out", "--exams", "7", "--seed", "173", *QUICKEST]
     process = subprocess.Popen(
         ["sono-curate", "demo", *words],
         cwd=tmp_path,

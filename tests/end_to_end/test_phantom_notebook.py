@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -62,6 +63,6 @@ def test_it_shows_a_frame_its_caption_and_the_four_masks(folder: Path) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
     shown = [output["data"] for output in outputs if "data" in output]
-    assert "-week fetal ultrasound image of" in printed
+    assert re.search(r"\d+( |-)week", printed)
     assert sum("image/png" in data for data in shown) == 3
     assert all(any(mask in data["text/plain"] for data in shown) for mask in ("none", "region", "shuffled", "blank"))

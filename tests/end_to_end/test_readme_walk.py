@@ -111,12 +111,12 @@ print(json.dumps(rows))
     assert len(published) > 40
     for _, _, ga_days, caption, regions in rows:
         assert ga_days in published
-        weeks = ga_days // 7
-        article = "An" if weeks in (8, 11, 18) else "A"
-        assert caption == f"{article} {weeks}-week fetal ultrasound image of transthalamic plane showing head."
-        assert regions == [
-            f"{article} {weeks}-week fetal ultrasound transthalamic plane. The segmentation highlights the head."
-        ]
+        assert len(regions) == 1
+        for text in (caption, *regions):
+            assert re.findall(r"\d+", text) == [str(ga_days // 7)]
+            assert "transthalamic plane" in text.lower()
+            assert re.search(r"\bhead\b", text.lower())
+    assert len({text for _, _, _, *texts in rows for text in texts[0:1]}) > 40
 
 
 def test_training_ran_to_its_end_and_was_evaluated(walk: Path) -> None:

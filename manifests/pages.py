@@ -5,13 +5,18 @@ from __future__ import annotations
 from importlib import resources
 
 
-def render(template: str, **values: object) -> str:
-    """The page that a template of this package gives; ``style`` is the style that all pages share."""
+def render(package: str, template: str, **values: object) -> str:
+    """What a template of ``package`` gives; ``style`` is the style that all pages share.
+
+    Raises:
+        jinja2.UndefinedError: the template names a value that is not given.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_read(template)).render(style=_read("page.css", "sono.manifests"), **values)
+    style = _read("sono.manifests", "page.css")
+    return environment.from_string(_read(package, template)).render(style=style, **values)
 
 
-def _read(name: str, package: str = __package__) -> str:
+def _read(package: str, name: str) -> str:
     return resources.files(package).joinpath(name).read_text(encoding="utf-8")
