@@ -85,13 +85,13 @@ def ours(options: argparse.Namespace, cache: str) -> Iterator[tuple[Any, Any]]:
 
 
 def streaming(options: argparse.Namespace, form: str) -> Iterator[tuple[Any, Any]]:
-    """Hugging Face's streaming of the same Parquet files, with a shuffle buffer as its manual advises."""
+    """Hugging Face's streaming of the same Parquet files, in their order: ``shuffle`` makes it 20 times slower."""
     import datasets
     from torch.utils.data import DataLoader
 
     files = sorted(str(path) for path in (options.keep / "rows" / form / "data").glob("*.parquet"))
     rows = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
-    rows = rows.cast_column("image", datasets.Image(decode=False)).shuffle(seed=0, buffer_size=256).repeat(None)
+    rows = rows.cast_column("image", datasets.Image(decode=False)).repeat(None)
     yield from DataLoader(rows, batch_size=BATCH, num_workers=options.workers, collate_fn=Collate(options, form))
 
 
