@@ -150,10 +150,13 @@ def masks_import(
         MaskFormat, typer.Option("--format", help="png: drawn areas. outline: closed lines, to be filled.")
     ] = MaskFormat.png,
     suffix: Annotated[str, typer.Option(help="What mask names have behind the image's name, as _mask.")] = "",
+    predicted: Annotated[
+        bool, typer.Option("--predicted", help="A program made them: sono-train evaluate --mask predicted uses them.")
+    ] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring in masks that people drew elsewhere. They count as accepted.
+    """Bring in masks that people drew, or a program predicted, elsewhere. They count as accepted.
 
     Example: `sono-curate masks import archive /data/masks --structure head --suffix _mask`
     """
@@ -166,6 +169,7 @@ def masks_import(
             structure=structure,
             mask_format=mask_format.value,
             suffix=suffix,
+            predicted=predicted,
             engine=engine,
             progress=progress,
         )

@@ -1,4 +1,4 @@
-"""Import of masks that people have drawn elsewhere, as images named after the frames they belong to."""
+"""Import of masks that people have drawn, or a program has predicted, elsewhere: images named after their frames."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def import_masks(
     structure: str | None = None,
     mask_format: MaskFormat,
     suffix: str = "",
+    predicted: bool = False,
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> RunReport:
@@ -68,6 +69,7 @@ def import_masks(
         structure: what is drawn in all of them; None where each folder directly in ``folder`` is named by a structure
             and holds its masks.
         suffix: what the names of masks have behind the names of their frames, as ``_Annotation``.
+        predicted: a program made them: their source is ``model``, and nobody takes them for a person's.
 
     Raises:
         UserError: the folder or a structure is unknown, or no mask finds a frame.
@@ -91,7 +93,7 @@ def import_masks(
             if not suffix
             else f"check --suffix {suffix}, and that the images themselves were ingested",
         )
-    stage = MaskImportStage(workspace.keys, mask_format)
+    stage = MaskImportStage(workspace.keys, mask_format, "model" if predicted else "import")
     parts = [part_of(part, rows, _INPUT, workspace.keys, scope) for part in cut(files)]
     return run_stage(stage, parts, workspace.store, engine=engine, scope=scope, progress=progress)
 
@@ -126,6 +128,7 @@ class MaskImportStage:
 
     keys: Pseudonymizer
     mask_format: MaskFormat
+    source: Literal["import", "model"] = "import"
 
     name = "masks-import"
     version = 2
@@ -135,7 +138,7 @@ class MaskImportStage:
         return REGIONS
 
     def config(self) -> Mapping[str, object]:
-        return {"format": self.mask_format}
+        return {"format": self.mask_format, "source": self.source}
 
     def __call__(self, part: pa.Table) -> StageOutput:
         rows: list[dict[str, object]] = []
@@ -163,14 +166,14 @@ class MaskImportStage:
             if not mask.any():
                 raise ExcludedError("outside_crop", MESSAGES["outside_crop"])
         return {
-            "region_id": self.keys.region(frame["frame_id"], str(file["structure"]), "import"),
+            "region_id": self.keys.region(frame["frame_id"], str(file["structure"]), self.source),
             "frame_id": frame["frame_id"],
             "pixel_sha256": frame["pixel_sha256"],
             "structure": file["structure"],
             "mask": masks.encode(mask),
             "area_px": masks.area_px(mask),
             "bbox": list(masks.bbox(mask)),
-            "source": "import",
+            "source": self.source,
             "status": "accepted",
         }
 

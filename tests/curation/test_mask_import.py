@@ -64,6 +64,18 @@ def test_a_drawn_area_lands_on_its_frame_bit_by_bit(ingested: Workspace, tmp_pat
     assert row["pixel_sha256"] == frames[row["frame_id"]]["pixel_sha256"]
 
 
+def test_predicted_masks_are_told_apart_from_drawn_ones(ingested: Workspace, tmp_path: Path) -> None:
+    save(tmp_path / "m" / "P2" / "scan1.png", ring())
+    drawn = run(ingested, tmp_path / "m")
+    again = import_masks(
+        ingested, tmp_path / "m", structure="head", mask_format="png", predicted=True, engine=in_process
+    )
+    assert (drawn.computed, again.computed) == (1, 1)  # the same files are something else now
+    (row,) = ingested.store.read_all(REGIONS).to_pylist()
+    assert (row["source"], row["status"]) == ("model", "accepted")
+    assert row["region_id"] == ingested.keys.region(row["frame_id"], "head", "model")
+
+
 def test_a_closed_outline_is_filled_and_keeps_its_line() -> None:
     for thickness in (1, 2, 3):
         line, area = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
