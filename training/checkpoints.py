@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from sono.manifests.errors import UserError
-from sono.manifests.store import write_atomically
+from sono.manifests.store import sync_folder, write_atomically
 
 from . import recipes
 from .distributed import ALONE, Ranks
@@ -188,13 +189,18 @@ class Writer:
         written.result()  # on the first rank it comes after all ranks' files
         if not self.ranks.is_first:
             return
-        (temporary / META).write_text(json.dumps(meta, indent=2))
+        found = {path.name for path in temporary.iterdir()}
+        if any(info.relative_path not in found for info in _Reader(temporary).read_metadata().storage_data.values()):
+            raise OSError("other ranks' files are not here: all machines must share the run's folder")
+        text = json.dumps(meta, indent=2).encode()
+        write_atomically(temporary / META, lambda file: file.write(text))
         files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         marker = json.dumps({"format": FORMAT, "step": meta["step"], "files": files}, indent=2).encode()
         write_atomically(temporary / MARKER, lambda file: file.write(marker))
         if folder.exists():  # a damaged one, that was passed over
             _remove(folder)
         temporary.rename(folder)
+        sync_folder(folder.parent)
         _prune(self.run, int(meta["step"]), self.keep)
 
     def _cannot_write(self, folder: Path, fault: BaseException) -> UserError:
@@ -248,7 +254,8 @@ def _folder(run: Path, step: int) -> Path:
 
 
 def _steps(run: Path) -> list[int]:
-    return sorted(int(path.parent.name.removeprefix("step-")) for path in (run / FOLDER).glob(f"step-*/{MARKER}"))
+    names = (path.parent.name for path in (run / FOLDER).glob(f"step-*/{MARKER}"))
+    return sorted(int(name.removeprefix("step-")) for name in names if re.fullmatch(r"step-\d{8,}", name))
 
 
 def _read(folder: Path) -> Checkpoint | None:

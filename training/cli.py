@@ -189,7 +189,7 @@ def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress]
         bar.update(task, completed=fields.pop("step"), total=fields.pop("total_steps"), **fields)
 
     try:
-        yield lambda text: bar.console.print(text, highlight=False, soft_wrap=True), show
+        yield lambda text: bar.console.print(text, highlight=False, markup=False, soft_wrap=True), show
     finally:
         if started:
             bar.stop()

@@ -209,7 +209,9 @@ def _sonoclip_name(name: str) -> str:
 
 
 def _save_tensors(clip: torch.nn.Module, path: Path, prefix: str = "") -> None:
-    tensors = {f"{prefix}{name}": tensor.detach().cpu().contiguous() for name, tensor in clip.state_dict().items()}
+    tensors = {
+        f"{prefix}{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in clip.state_dict().items()
+    }
     save_file(tensors, str(path), metadata={"format": "pt"})
 
 

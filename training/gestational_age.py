@@ -24,6 +24,7 @@ from . import data, metrics
 from .encoder import Encoder, Report
 from .evaluate import RESAMPLES, SHORTER_PLANE
 from .metrics import Booleans, Draws, Floats, Integers
+from .predicted import drawn
 from .prompts import wordings_of
 from .results import describe, write_result
 from .selection import Classes, captions_of, each_plane, number_classes, number_patients
@@ -189,7 +190,7 @@ def _measure(frames: data.Frames, wanted: Booleans, size: int) -> tuple[Floats, 
         image = data.decode_image(row)
         x_mm, y_mm = row["pixel_mm"]
         spacing[place] = x_mm * max(image.size) / size
-        for region in row["regions"]:
+        for region in drawn(row["regions"]):
             if region["structure"] == _HEAD:
                 mask = data.decode_mask(row, region, image)
                 head_mm[place] = head_circumference(mask, (x_mm, y_mm)) if mask.any() else np.nan

@@ -89,7 +89,11 @@ def _held(
         last = None
         if ranks.is_first:
             _check_folder(run, resume)
-            run.mkdir(parents=True, exist_ok=True)
+            try:
+                run.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                text = f"the folder cannot be made: {error.strerror}"
+                raise UserError(text, where=str(run), fix="name another folder for the run") from error
             held.enter_context(exclusive(run, str(run)))
             checkpoints.clear_leftovers(run)
             last = checkpoints.latest(run, notice)

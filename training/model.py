@@ -196,6 +196,8 @@ def settings_of(backbone: str) -> dict[str, Any]:
     """
     if backbone in BACKBONES:
         return deepcopy(dict(BACKBONES[backbone]))
+    if backbone.startswith("local-dir:"):  # open_clip would take it; exports would then name a folder of this machine
+        raise UserError("model.backbone: a folder is no name", fix="give its weights with --weights FILE")
     try:
         settings = open_clip.get_model_config(backbone)
     except Exception as error:

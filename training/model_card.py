@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import recipes
 from .transforms import PadToSquare
 
 _EVALUATION = "evaluation"  # below the run's folder
-_PATHS = ("model.weights", "model.text_weights", "data.cache")
-"""Settings that may be paths: what a machine's folders are called is nobody's business."""
+_NOT_PUBLIC = ("by",)  # figures by center and scanner: a card names no hospital
 
 _USE: Mapping[str, str] = {
     "open_clip": """\
@@ -148,9 +148,8 @@ def _training(meta: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "| setting | value |"
     yield "|---|---|"
-    for key, value in meta["recipe"].items():
-        shown = Path(value).name if key in _PATHS and value and not value.startswith("hf-hub:") else value
-        yield f"| {key} | {'none' if shown is None else shown} |"
+    for key, value in recipes.public(meta["recipe"]).items():
+        yield f"| {key} | {'none' if value is None else value} |"
 
 
 def _evaluation(run: Path, sha256: str) -> Iterator[str]:
@@ -186,7 +185,8 @@ def _figures(result: Any, name: str = "") -> Iterator[tuple[str, tuple[float, fl
             yield name, figure
         return
     for key, value in result.items():
-        yield from _figures(value, f"{name}.{key}".lstrip("."))
+        if key not in _NOT_PUBLIC:
+            yield from _figures(value, f"{name}.{key}".lstrip("."))
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -77,10 +77,24 @@ def sources_of(lists: pa.ListArray) -> pa.Array:
     return pc.fill_null(pc.struct_field(regions, "source"), "unknown")
 
 
+def drawn(regions: Sequence[Region]) -> list[Region]:
+    """Those that no program made: what a program's answer may be measured by."""
+    return [region for region in regions if region["source"] not in PREDICTED_SOURCES]
+
+
+def are_drawn(lists: pa.ListArray) -> Booleans:
+    """For all members of lists of regions whether no program made them."""
+    return ~_are_predicted(lists)
+
+
+def _are_predicted(lists: pa.ListArray) -> Booleans:
+    found = pc.is_in(sources_of(lists), value_set=pa.array(PREDICTED_SOURCES)).to_numpy(zero_copy_only=False)
+    return np.asarray(found, dtype=np.bool_)
+
+
 def _has_predicted(lists: pa.ListArray) -> Booleans:
-    predicted = pc.is_in(sources_of(lists), value_set=pa.array(PREDICTED_SOURCES)).to_numpy(zero_copy_only=False)
     parents = pc.list_parent_indices(lists).to_numpy()
-    return np.bincount(parents[predicted], minlength=len(lists)) > 0
+    return np.bincount(parents[_are_predicted(lists)], minlength=len(lists)) > 0
 
 
 def _regions_of(description: data.Description, wanted: set[str]) -> Iterator[tuple[str, Sequence[Region]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -302,6 +303,17 @@ def flatten(recipe: Recipe) -> dict[str, Any]:
         for section in _SECTIONS
         for name, value in dataclasses.asdict(getattr(recipe, section)).items()
     }
+
+
+def public(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """``flatten``'s settings as others may read them: what a machine's files and folders are called is nobody's."""
+    shown = dict(recipe)
+    for key in ("model.weights", "model.text_weights"):
+        if shown[key] and not shown[key].startswith("hf-hub:") and not re.fullmatch(r"\w+", shown[key]):
+            shown[key] = "a file"  # a tag of open_clip's is one word
+    if shown["data.cache"] not in ("auto", "none", None):
+        shown["data.cache"] = "a folder"
+    return shown
 
 
 def from_flat(values: Mapping[str, Any]) -> Recipe:

@@ -140,6 +140,6 @@ def rank_of(features_QD: torch.Tensor, texts_TD: torch.Tensor, wanted_Q: torch.T
     for start in range(0, len(features_QD), _AT_ONCE):
         scores_QT = features_QD[start : start + _AT_ONCE] @ texts_TD.T
         own_Q1 = scores_QT.gather(1, wanted_Q[start : start + _AT_ONCE, None])
-        ranks.append((scores_QT >= own_Q1).sum(dim=1))  # itself included, so the best is 1
+        ranks.append((~(scores_QT < own_Q1)).sum(dim=1))  # itself included, so the best is 1; no number stands last
     found: Integers = torch.cat(ranks).numpy()
     return found

@@ -24,6 +24,7 @@ from . import data, metrics
 from .encoder import Encoder, Report
 from .evaluate import RESAMPLES
 from .metrics import Draws, Floats, Integers
+from .predicted import are_drawn, drawn
 from .results import describe, write_result
 from .selection import number_patients
 from .transforms import PadToSquare, Pixels
@@ -113,7 +114,7 @@ class Target:
 
 
 class Outlined(Dataset[Target | UserError]):
-    """The frames of a split that have regions. An error in the data is returned, not raised."""
+    """The frames of a split that have drawn regions. An error in the data is returned, not raised."""
 
     def __init__(self, frames: data.Frames, structures: Sequence[str], transform: PadToSquare) -> None:
         self.frames, self.structures, self.transform = frames, tuple(structures), transform
@@ -138,7 +139,7 @@ class Outlined(Dataset[Target | UserError]):
         try:
             image = data.decode_image(row)
             masks: dict[int, Mask] = {}
-            for region in row["regions"]:
+            for region in drawn(row["regions"]):
                 name = FOREGROUND if self._all else region["structure"]
                 if name in self.structures:
                     number, mask = self.structures.index(name), data.decode_mask(row, region, image)
@@ -284,12 +285,18 @@ def _figures(scores: Scores, outlined: Outlined, patients: Integers, resamples: 
     draws = Draws(np.unique(patients[scores.position_R], return_inverse=True)[1], resamples, seed)
     plane_R = pc.fill_null(outlined.frames.column("plane"), -1).to_numpy()[outlined.indices[scores.position_R]]
     planes = (*outlined.frames.planes, "unknown")
+    named_R = plane_R >= 0  # frames of no known plane are no plane of their own
+    named_R = named_R if named_R.any() else ~named_R
     plane_R = np.where(plane_R < 0, len(planes) - 1, plane_R)
+
+    def over_planes(values_R: Floats) -> dict[str, Any]:
+        return asdict(metrics.mean_per_class(values_R[named_R], plane_R[named_R], draws.of(named_R)))
+
     return {
         "dice": asdict(metrics.mean_per_class(scores.dice_R, scores.structure_R, draws)),
         "iou": asdict(metrics.mean_per_class(scores.iou_R, scores.structure_R, draws)),
-        "dice_over_planes": asdict(metrics.mean_per_class(scores.dice_R, plane_R, draws)),
-        "iou_over_planes": asdict(metrics.mean_per_class(scores.iou_R, plane_R, draws)),
+        "dice_over_planes": over_planes(scores.dice_R),
+        "iou_over_planes": over_planes(scores.iou_R),
         "per_structure": _grouped(scores, scores.structure_R, outlined.structures),
         "per_plane": _grouped(scores, plane_R, planes),
     }
@@ -310,23 +317,27 @@ def _mean_by_structure(values_R: Floats, structure_R: Integers) -> float:
     return float(np.mean([values_R[structure_R == number].mean() for number in np.unique(structure_R)]))
 
 
+def _structures_of(lists: pa.ListArray) -> pa.Array:
+    return pc.struct_field(pc.list_flatten(lists), "structure")
+
+
 def _structures(frames: data.Frames) -> tuple[str, ...]:
     names = {
         name
         for lists in frames.column("regions").chunks
-        for name in pc.unique(pc.struct_field(pc.list_flatten(lists), "structure")).to_pylist()
+        for name in pc.unique(_structures_of(lists).filter(pa.array(are_drawn(lists)))).to_pylist()
     }
     return tuple(sorted(name for name in names if name))
 
 
 def _has_structure(frames: data.Frames, structures: Sequence[str] | None) -> metrics.Booleans:
-    """For every frame whether it has a region of one of the structures, or any region at all."""
+    """For every frame whether it has a drawn region of one of the structures, or any drawn region at all."""
     found = []
     for lists in frames.column("regions").chunks:
-        names = pc.struct_field(pc.list_flatten(lists), "structure")
-        wanted = np.ones(len(names), dtype=np.bool_)
+        wanted = are_drawn(lists)
         if structures is not None:
-            wanted = pc.is_in(names, value_set=pa.array(structures, pa.string())).to_numpy(zero_copy_only=False)
+            named = pc.is_in(_structures_of(lists), value_set=pa.array(structures, pa.string()))
+            wanted &= named.to_numpy(zero_copy_only=False)
         parents = pc.list_parent_indices(lists).to_numpy()
         found.append(np.bincount(parents[wanted], minlength=len(lists)) > 0)
     return np.concatenate(found)

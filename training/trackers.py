@@ -75,7 +75,13 @@ def _tracker(name: str, run: Path, recipe: recipes.Recipe) -> tuple[Callable[[in
     if name == "wandb":
         options = {"id": hashlib.sha256(str(place).encode()).hexdigest()[:16], "dir": str(place)}
     try:
-        module.init(project="sono-train", name=place.name, config=recipes.flatten(recipe), resume="allow", **options)
+        module.init(
+            project="sono-train",
+            name=place.name,
+            config=recipes.public(recipes.flatten(recipe)),
+            resume="allow",
+            **options,
+        )
     except Exception as error:
         raise UserError(
             f"{name} cannot start: {(str(error).strip() or type(error).__name__).splitlines()[0]}",

@@ -74,7 +74,9 @@ def test_heads_with_a_pixel_size_are_scored_by_their_circumference(
         height, width = row["regions"][0]["mask"]["size"]
         mask = ellipse((height, width), (30, 30))
         row["ga_days"] = None
-        row["regions"] = [{**row["regions"][0], "structure": "head", "mask": masks.encode(mask)}]
+        head = {**row["regions"][0], "structure": "head"}
+        other = {**head, "mask": masks.encode(ellipse((height, width), (9, 9))), "source": "sam"}  # no truth
+        row["regions"] = [{**head, "mask": masks.encode(mask)}, other]
         row["pixel_mm"] = [173 / (2 * np.pi * 30.5)] * 2 if number else [5.0, 5.0]
     run, dataset = random_run(), str(write_dataset(tmp_path / "dataset", {"test": rows}))
     result = estimate_age(run, dataset, step="days", resamples=20, planes={"brain": ("transthalamic", "femur")})

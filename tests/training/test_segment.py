@@ -14,7 +14,7 @@ from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training import data
 from sono.training.encoder import Encoder
-from sono.training.segment import Outlined, _uncut, dense_features, segment
+from sono.training.segment import Outlined, _structures, _uncut, dense_features, segment
 from sono.training.transforms import PadToSquare
 
 Rows = list[dict[str, Any]]
@@ -120,6 +120,23 @@ def test_foreground_is_all_regions_together_and_others_are_told_apart(three_spli
     assert list(apart.masks) == [0, 1]
     assert list(together.masks) == [0]
     assert np.array_equal(together.masks[0], apart.masks[0] | apart.masks[1])
+
+
+def test_a_program_s_masks_are_no_truth(
+    splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    first, second, *_ = splits["test"]
+    predicted = {**first["regions"][0], "source": "model"}
+    first["regions"].append({**predicted, "structure": "invented"})
+    second["regions"] = [predicted]
+    dataset = str(write_dataset(tmp_path / "dataset", splits))
+    frames = data.open_split(data.describe(dataset), "test")
+    assert _structures(frames) == ("spine",)
+    outlined = Outlined(frames, ("foreground",), PadToSquare(size=64))
+    assert len(outlined) == len(splits["test"]) - 1
+    target = outlined[0]
+    assert not isinstance(target, UserError)
+    assert target.position == 0
 
 
 def test_wrong_input_is_told(
