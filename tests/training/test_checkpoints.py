@@ -164,3 +164,29 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old/checkpoints/step-00000001.pt").touch()  # what the first format looked like
     with pytest.raises(UserError, match="another version wrote its checkpoints"):
         checkpoints.latest(tmp_path / "old", pytest.fail)
+
+
+def test_without_the_other_ranks_files_it_is_not_called_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where every machine has a folder of its own: the description names files that lie elsewhere."""
+    save(tmp_path, 1)
+    described = checkpoints._Reader.read_metadata
+
+    def of_two_ranks(self: checkpoints._Reader) -> object:
+        metadata = described(self)
+        next(iter(metadata.storage_data.values())).relative_path = "__1_0.distcp"
+        return metadata
+
+    monkeypatch.setattr(checkpoints._Reader, "read_metadata", of_two_ranks)
+    with pytest.raises(UserError, match=r"all machines must share the run's folder.*step-00000001 is the last good"):
+        save_after(tmp_path, 2)
+    assert names(tmp_path)[-1] == "step-00000001"
+
+
+def save_after(run: Path, step: int) -> None:
+    """As a run does that goes on from the newest checkpoint."""
+    writer = Writer(run, 2)
+    found = checkpoints.latest(run, pytest.fail)
+    assert found is not None
+    writer.last_good = found.folder
+    writer.save({"model.weight": torch.zeros(3)}, {"step": step})
+    writer.wait()
