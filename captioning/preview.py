@@ -33,7 +33,7 @@ def preview(
     """``count`` captions over as many planes as there are, from the records of the last run; nothing is written.
 
     Raises:
-        UserError: there are no frames, or the templates cannot be used.
+        UserError: there are no frames, none of them gets a caption, or the templates cannot be used.
     """
     if not workspace.store.paths(FRAMES):
         raise UserError("there are no frames to caption", where=str(workspace.path), fix="run sono-curate ingest first")
@@ -49,6 +49,12 @@ def preview(
                     examples.append(Example(row["text"], row["template"], row["tokens"], facts, words))
             if sum(map(len, found.values())) >= 20 * count:
                 break
+    if not found:
+        raise UserError(
+            "no frame gets a caption from the records of the last run",
+            where=str(workspace.path),
+            fix="run sono-curate caption with --records first; sono-curate exclusions says why for each frame",
+        )
     return list(_in_turn(found))[:count]
 
 

@@ -19,6 +19,7 @@ from sono.manifests.store import write_atomically
 
 from . import data
 from .encoder import Encoder
+from .faults import writing
 from .views import FrameViews
 
 MASKS = ("none", "region")
@@ -53,8 +54,8 @@ def embed(
         How many rows and frames were written, how many frames have none, and the length of a feature.
 
     Raises:
-        UserError: ``out`` is a folder; there is no checkpoint, no such split or no region in it; or a frame's image or
-            mask is at fault.
+        UserError: ``out`` is a folder, or cannot be written; there is no checkpoint, no such split or no region in it;
+            or a frame's image or mask is at fault.
     """
     assert mask in MASKS
     if out.is_dir():
@@ -77,10 +78,12 @@ def embed(
         indices = chosen[start : start + frames_a_part]
         if not part.exists():  # a part takes its name only when it is whole
             table = _features(encoder, frames, indices, mask)
-            write_atomically(part, lambda file, table=table: pq.write_table(table, file))  # type: ignore[misc]
+            with writing(out):
+                write_atomically(part, lambda file, table=table: pq.write_table(table, file))  # type: ignore[misc]
         done += len(indices)
         progress(Progress("embed", len(starts), number, done, len(frames) - len(chosen)))
-    rows = _join(folder, out, origin)
+    with writing(out):
+        rows = _join(folder, out, origin)
     shutil.rmtree(folder)
     dim = pq.read_schema(out).field("features").type.list_size
     return {

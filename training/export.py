@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from sono.manifests.errors import UserError
 
 from . import checkpoints, mask_stem, model_card, recipes
+from .faults import writing
 from .model import MaskClip, settings_of
 from .transforms import PadToSquare
 
@@ -53,7 +54,8 @@ def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = p
         The names of the files written.
 
     Raises:
-        UserError: there is no checkpoint, ``out`` is not empty, or this backbone cannot be written in this format.
+        UserError: there is no checkpoint, ``out`` is not empty or cannot be written, or this backbone cannot be written
+            in this format.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("the folder is not empty", where=str(out), fix="name a new folder for the export")
@@ -61,12 +63,13 @@ def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = p
     assert model.backbone is not None
     trained = Trained(run, model.eval(), transform, meta, _settings_to_give_away(model.backbone))
     staging = out.absolute().with_name(f".tmp-{out.name}-{uuid.uuid4().hex}")
-    staging.mkdir(parents=True)
     try:
-        FORMATS[kind](trained, staging)
-        if out.exists():
-            out.rmdir()
-        staging.rename(out)
+        with writing(out):
+            staging.mkdir(parents=True)
+            FORMATS[kind](trained, staging)
+            if out.exists():
+                out.rmdir()
+            staging.rename(out)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -59,3 +59,15 @@ def _less_memory(recipe: recipes.Recipe) -> str:
     if recipe.train.precision == "fp32":
         advice.append("begin anew with train.precision=bf16")
     return " or ".join(advice)
+
+
+@contextlib.contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Around what makes the file or folder ``where``: no such place, no permission or a full disk is one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(
+            f"cannot be written: {reason}", where=str(where), fix="make room, or name another place"
+        ) from error

@@ -16,6 +16,7 @@ from sono.manifests.store import exclusive
 
 from . import checkpoints, data, faults, recipes
 from .distributed import Ranks, joined
+from .faults import writing
 from .stop_requests import stop_requests
 from .trackers import TENSORBOARD, check_installed
 from .trainer import LOG, RECIPE, Progress, Trainer
@@ -89,11 +90,8 @@ def _held(
         last = None
         if ranks.is_first:
             _check_folder(run, resume)
-            try:
+            with writing(run):
                 run.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                text = f"the folder cannot be made: {error.strerror}"
-                raise UserError(text, where=str(run), fix="name another folder for the run") from error
             held.enter_context(exclusive(run, str(run)))
             checkpoints.clear_leftovers(run)
             last = checkpoints.latest(run, notice)

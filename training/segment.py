@@ -122,7 +122,8 @@ class Outlined(Dataset[Target | UserError]):
         self.indices = np.flatnonzero(self.has_regions)
         if not len(self.indices):
             raise UserError(
-                f"no frame of the {frames.split} split has regions" + ("" if self._all else " of the train split's"),
+                f"no frame of the {frames.split} split has drawn regions"
+                + ("" if self._all else " of the train split's"),
                 where=frames.description.source,
                 fix="import masks with sono-curate masks import, then build again",
             )

@@ -489,6 +489,14 @@ def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     assert any(span.start <= week < span.end and "yellow" in str(span.style) for span in text.spans)
 
 
+def test_a_preview_without_a_record_says_what_to_do(clinic):
+    from sono.captioning.preview import preview
+
+    clinic.frames("one", clinic.frame("a"))
+    with pytest.raises(UserError, match=r"no frame gets a caption.*run sono-curate caption with --records first"):
+        preview(clinic.workspace, 3)
+
+
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [

@@ -157,6 +157,10 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     with pytest.raises(UserError, match="this is a folder"):
         embed(run, str(dataset), tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match=r"file/out.parquet: cannot be written: Not a directory; make room"):
+        embed(run, str(dataset), tmp_path / "file" / "out.parquet")
+    (tmp_path / "file").unlink()
     with pytest.raises(UserError, match="there is no checkpoint"):
         embed(tmp_path, str(dataset), tmp_path / "out.parquet")
     rows = [{**row, "regions": []} for row in make_rows(3, seed=8)]

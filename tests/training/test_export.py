@@ -314,6 +314,8 @@ def test_an_export_never_writes_into_what_is_there_and_leaves_nothing_half_done(
     with pytest.raises(ZeroDivisionError):
         export(run, tmp_path / "new", "open_clip")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(UserError, match=r"mine.txt/new: cannot be written: Not a directory; make room"):
+        export(run, out / "mine.txt" / "new", "open_clip")
     with pytest.raises(UserError, match="there is no checkpoint"):
         export(tmp_path, tmp_path / "new", "open_clip")
 

@@ -148,5 +148,5 @@ def test_wrong_input_is_told(
     dataset = str(write_dataset(tmp_path / "dataset", splits))
     with pytest.raises(UserError, match="the decoder is made with the train split"):
         segment(run, dataset, split="train")
-    with pytest.raises(UserError, match=r"no frame of the test split has regions.*masks import"):
+    with pytest.raises(UserError, match=r"no frame of the test split has drawn regions.*masks import"):
         segment(run, dataset, epochs=1)
