@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sono.manifests.errors import UserError
+from sono.manifests.handoff import handoff_file
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, FRAMES, RECORDS
 from sono.manifests.stages import Engine, Part, Progress, RunReport, run_stage
@@ -16,7 +17,6 @@ from sono.manifests.workspace import Workspace
 
 from .caption_stage import CaptionStage
 from .config import CaptionSection, load_section, reading_of, writer_of
-from .handoff import handoff_file
 from .join import Matches, joined_parts
 from .mapping import load_mapping
 from .reading import read_statements

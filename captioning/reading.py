@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from sono.manifests.errors import UserError
+from sono.manifests.handoff import handoff_file
 from sono.manifests.schemas import STATEMENTS, TableSpec
 from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageOutput, run_stage, stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 
-from .handoff import handoff_file
 from .mapping import COLUMNS, Column, ColumnMapping
 from .records_fhir import Index, index_ndjson, read_json, read_ndjson
 from .records_files import (

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sono.manifests.handoff import hand_off
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.query import connect
 from sono.manifests.schemas import FRAMES, STATEMENTS, TableSpec
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore
-
-from .handoff import hand_off
 
 if TYPE_CHECKING:
     import duckdb

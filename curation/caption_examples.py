@@ -13,9 +13,8 @@ import numpy as np
 
 from sono.manifests import masks
 from sono.manifests.schemas import BIOMETRY
+from sono.manifests.thumbnails import thumbnail
 from sono.manifests.vocabulary import Vocabulary
-
-from .thumbnails import thumbnail
 
 if TYPE_CHECKING:
     import duckdb

@@ -16,11 +16,11 @@ from sono.manifests.errors import UserError
 from sono.manifests.query import connect
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS
 from sono.manifests.store import TableStore, write_atomically
+from sono.manifests.thumbnails import THUMBNAIL_PX
 from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
 
 from .caption_examples import FACT_NAMES, LONGEST_LIST, examples, plane_name, query_rows, structure_name
-from .thumbnails import THUMBNAIL_PX
 
 if TYPE_CHECKING:
     import duckdb

@@ -25,7 +25,15 @@ from sono.manifests.workspace import Workspace
 
 from . import dicom_files, image_files
 from .metadata import FileMetadata, Metadata, read_metadata, require_center
-from .pixels import ExcludedError, Pixels, bare_png, encode_png, pixel_sha256, pixel_statistics, without_equal_channels
+from .pixels import (
+    ExcludedError,
+    Pixels,
+    bare_png,
+    encode_png,
+    pixel_sha256,
+    pixel_statistics,
+    without_equal_channels,
+)
 from .sources import SourceFile, cut, find_files, part_of
 
 MESSAGES: Mapping[str, str] = {

@@ -14,10 +14,10 @@ from sono.manifests import pages
 from sono.manifests.query import query
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC, VERDICTS
 from sono.manifests.store import TableStore, write_atomically
+from sono.manifests.thumbnails import THUMBNAIL_PX, thumbnail
 from sono.manifests.workspace import Workspace
 
 from .qc import REASONS, QcSection
-from .thumbnails import THUMBNAIL_PX, thumbnail
 
 _EXAMPLES = 12  # of accepted frames, and of each reason
 _BINS = 40

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from PIL import Image
 
 from sono.manifests import pages
 from sono.manifests.store import write_atomically
+from sono.manifests.thumbnails import THUMBNAIL_PX, encode, reduced, reduced_size
 
 from . import data
 from .metrics import Integers
@@ -24,9 +23,6 @@ from .views import MODES
 if TYPE_CHECKING:
     from .evaluate import Answers
     from .selection import Chosen
-
-THUMBNAIL_PX = 128
-"""Of the longer side: so small that a line of burned-in text cannot be read."""
 
 _EXAMPLES = 8  # of each kind
 _OUTLINE = (255, 196, 61)
@@ -141,7 +137,7 @@ def _example(frames: data.Frames, chosen: Chosen, place: int, mode: str, answers
     before, after = answers["none"], answers[mode]
     return Example(
         frame_id=row["frame_id"],
-        png=_png(outlined),
+        png=encode(outlined),
         truth=chosen.names[int(chosen.truth[place])],
         without=chosen.names[int(before.best[place, 0])],
         without_probability=float(before.probability[place]),
@@ -151,9 +147,8 @@ def _example(frames: data.Frames, chosen: Chosen, place: int, mode: str, answers
 
 
 def _outlined(image: Image.Image, masks: Sequence[np.ndarray[Any, np.dtype[np.bool_]]]) -> Image.Image:
-    scale = min(1.0, THUMBNAIL_PX / max(image.size))
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    pixels: Pixels = np.array(image.convert("RGB").resize(size, Image.Resampling.BOX))
+    size = reduced_size(image)
+    pixels: Pixels = np.array(reduced(image.convert("RGB")))
     for mask in masks:
         small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) >= 128
         pixels[_border(small)] = _OUTLINE
@@ -165,9 +160,3 @@ def _border(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dty
     padded = np.pad(mask, 1)
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside
-
-
-def _png(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -12,14 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from sono.curation.image_files import image_kind, read_frames
-from sono.curation.pixels import (
-    ExcludedError,
-    bare_png,
-    decode_png,
-    encode_png,
-    pixel_sha256,
-    without_equal_channels,
-)
+from sono.curation.pixels import ExcludedError, bare_png, decode_png, encode_png, pixel_sha256, without_equal_channels
 
 Image = npt.NDArray[np.uint8]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sono.manifests.stages import Part
+from .stages import Part
 
 if TYPE_CHECKING:
     import duckdb
