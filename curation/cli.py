@@ -225,9 +225,8 @@ def _write_captions(
     workers: int,
     as_json: bool,
 ) -> None:
-    from sono.captioning.caption import caption_workspace
-
-    from .caption_report import write_caption_report
+    from sono.captioning.captions.run import caption_workspace
+    from sono.captioning.report.page import write_caption_report
 
     with _run(workspace, workers, as_json) as (opened, engine, progress):
         report = caption_workspace(
@@ -258,8 +257,8 @@ def _write_captions(
 
 
 def _show_preview(workspace: Path, count: int, templates: str | None, seed: int | None, as_json: bool) -> None:
-    from sono.captioning.preview import preview
-    from sono.captioning.show import example_text
+    from sono.captioning.explain.preview import preview
+    from sono.captioning.explain.text import example_text
     from sono.manifests.workspace import open_workspace
 
     examples = preview(open_workspace(workspace), count, templates=templates, seed=seed)
@@ -271,8 +270,8 @@ def _show_preview(workspace: Path, count: int, templates: str | None, seed: int 
 
 
 def _show_trace(workspace: Path, caption_id: str, templates: str | None, as_json: bool) -> None:
-    from sono.captioning.show import trace_text
-    from sono.captioning.trace import trace
+    from sono.captioning.explain.text import trace_text
+    from sono.captioning.explain.trace import trace
     from sono.manifests.workspace import open_workspace
 
     found = trace(open_workspace(workspace), caption_id, templates=templates)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sono.captioning.caption import CaptionReport, caption_workspace
+from sono.captioning.captions.run import CaptionReport, caption_workspace
 from sono.manifests import workspace as workspaces
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS, TableSpec
 from sono.manifests.stages import Progress, in_process

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from sono.captioning.records_fhir import Index, index_ndjson, read_json, read_ndjson
-from sono.captioning.statements import Entry, Exam, Reading
+from sono.captioning.facts.statements import Entry, Exam, Reading
+from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 

@@ -205,7 +205,7 @@ def test_tasks_travel_to_other_processes(clinic):
         for argument in arguments:
             yield function(pickle.loads(pickle.dumps(argument)))
 
-    from sono.captioning.caption import caption_workspace
+    from sono.captioning.captions.run import caption_workspace
 
     caption_workspace(clinic.workspace, [clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")], engine=travelling)
     assert len(clinic.texts()) == 1
@@ -322,8 +322,8 @@ def test_running_again_computes_nothing(clinic):
 
 
 def test_only_what_a_changed_record_is_about_is_written_again(clinic, monkeypatch):
-    monkeypatch.setattr("sono.captioning.settle._EXAMS_A_PART", 1)
-    monkeypatch.setattr("sono.captioning.join._PARTS_MEAN", 1)
+    monkeypatch.setattr("sono.captioning.exams.linkage._EXAMS_A_PART", 1)
+    monkeypatch.setattr("sono.captioning.captions.join._PARTS_MEAN", 1)
     for number in range(8):
         clinic.frames(f"part{number}", clinic.frame(f"frame{number}", study=f"{number}", patient=f"P{number}"))
     clinic.caption(clinic.csv(HEADER, *[f"P{number},{number},,150,," for number in range(8)]))
@@ -336,7 +336,7 @@ def test_only_what_a_changed_record_is_about_is_written_again(clinic, monkeypatc
 
 
 def test_captions_of_frames_that_are_gone_go_too(clinic, monkeypatch):
-    monkeypatch.setattr("sono.captioning.join._PARTS_MEAN", 1)
+    monkeypatch.setattr("sono.captioning.captions.join._PARTS_MEAN", 1)
     clinic.frames("one", clinic.frame("a"))
     clinic.frames("two", clinic.frame("b", plane=None))
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
@@ -396,8 +396,8 @@ def test_a_caption_with_a_word_of_the_patients_name_is_refused(clinic, tmp_path)
 
 
 def test_a_caption_leads_back_to_the_lines_of_the_records(clinic):
-    from sono.captioning.show import trace_text
-    from sono.captioning.trace import trace
+    from sono.captioning.explain.text import trace_text
+    from sono.captioning.explain.trace import trace
 
     frame = clinic.frame("a")
     clinic.frames("one", frame, clinic.frame("b"))
@@ -420,7 +420,7 @@ def test_a_caption_leads_back_to_the_lines_of_the_records(clinic):
 
 def traced(clinic, frame, fact):
     """Where the statements stand that bear on a fact of the caption about a frame."""
-    from sono.captioning.trace import trace
+    from sono.captioning.explain.trace import trace
 
     found = trace(clinic.workspace, frame["frame_id"])
     return [
@@ -463,7 +463,7 @@ def test_an_age_by_another_examinations_due_date_leads_back_to_it(clinic):
 
 
 def test_a_trace_does_not_need_the_pack_that_the_configuration_names(clinic):
-    from sono.captioning.trace import trace
+    from sono.captioning.explain.trace import trace
 
     frame = clinic.frame("a")
     clinic.frames("one", frame)
@@ -473,8 +473,8 @@ def test_a_trace_does_not_need_the_pack_that_the_configuration_names(clinic):
 
 
 def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
-    from sono.captioning.preview import preview
-    from sono.captioning.show import example_text
+    from sono.captioning.explain.preview import preview
+    from sono.captioning.explain.text import example_text
 
     clinic.frames("one", *[clinic.frame(f"{plane}", plane) for plane in ("transthalamic", "femur", "nt")])
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
@@ -490,7 +490,7 @@ def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
 
 
 def test_a_preview_without_a_record_says_what_to_do(clinic):
-    from sono.captioning.preview import preview
+    from sono.captioning.explain.preview import preview
 
     clinic.frames("one", clinic.frame("a"))
     with pytest.raises(UserError, match=r"no frame gets a caption.*run sono-curate caption with --records first"):

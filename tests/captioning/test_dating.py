@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sono.captioning.dating import (
+from sono.captioning.exams.dating import (
     Dating,
     EarlyCrl,
     Evidence,

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from sono.captioning.records_fhir import Index, index_ndjson, read_ndjson
-from sono.captioning.statements import Entry
+from sono.captioning.facts.statements import Entry
+from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_ndjson
 
 from .fhir_resources import (
     ACSN,

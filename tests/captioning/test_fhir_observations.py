@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sono.captioning.records_fhir import Index
+from sono.captioning.readers.fhir.reader import Index
 
 from .fhir_resources import (
     LOINC,

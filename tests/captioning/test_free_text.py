@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sono.captioning.free_text import FINDINGS, RuleBasedProse
-from sono.captioning.prose_clauses import normalised
-from sono.captioning.statements import BY_RULE
+from sono.captioning.facts.statements import BY_RULE
+from sono.captioning.prose.clauses import normalised
+from sono.captioning.prose.rules import FINDINGS, RuleBasedProse
 from sono.curation import phantom_anatomy
 from sono.manifests import vocabulary as vocabularies
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sono.captioning.facts import Fact, Facts
-from sono.captioning.guard import IdentityGuard, RefusedError, check_sentence, wording, wording_fault
-from sono.captioning.packs import load_pack
-from sono.captioning.sentences import Budget, Writer
-from sono.captioning.statements import identity_statements
+from sono.captioning.facts.facts import Fact, Facts
+from sono.captioning.facts.statements import identity_statements
+from sono.captioning.sentences.guard import IdentityGuard, RefusedError, check_sentence, wording, wording_fault
+from sono.captioning.sentences.packs import load_pack
+from sono.captioning.sentences.writer import Budget, Writer
 from sono.manifests import vocabulary
 from sono.manifests.pseudonyms import Pseudonymizer
 

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import ValidationError
 
-from sono.captioning.deidentify import deidentify
-from sono.captioning.language_model import LanguageModelSection, ModelProse
-from sono.captioning.statements import BY_MODEL
+from sono.captioning.facts.statements import BY_MODEL
+from sono.captioning.prose.deidentify import deidentify
+from sono.captioning.prose.language_model import LanguageModelSection, ModelProse
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.errors import UserError
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sono.captioning import packs
-from sono.captioning.facts import Fact, Facts
-from sono.captioning.packs import GLOBAL, REGION, Pack, load_pack
-from sono.captioning.sentences import Budget, Writer
+from sono.captioning.facts.facts import Fact, Facts
+from sono.captioning.sentences import packs
+from sono.captioning.sentences.packs import GLOBAL, REGION, Pack, load_pack
+from sono.captioning.sentences.writer import Budget, Writer
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 

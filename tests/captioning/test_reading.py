@@ -28,7 +28,7 @@ def one_frame(clinic):
 
 
 def test_a_header_that_changed_makes_all_of_its_file_stale(one_frame, monkeypatch):
-    monkeypatch.setattr("sono.captioning.records_files._SLICE_BYTES", 40)
+    monkeypatch.setattr("sono.captioning.readers.files._SLICE_BYTES", 40)
     lines = [f"{PATIENT},{number},55.5,60.5" for number in range(8)]
     one_frame.caption(one_frame.csv("patient_id,study_id,bpd_mm,crl_mm", *lines))
     one_frame.caption(one_frame.csv("patient_id,study_id,crl_mm,bpd_mm", *lines))
@@ -68,7 +68,7 @@ def test_the_same_records_of_every_kind_give_nothing_to_do(one_frame):
 
 
 def test_a_column_that_comes_late_is_read(one_frame, monkeypatch):
-    monkeypatch.setattr("sono.captioning.reading._HEADER_LINES", 1)
+    monkeypatch.setattr("sono.captioning.readers.stage._HEADER_LINES", 1)
     path = one_frame.folder / "records.jsonl"
     rows = [{"patient_id": PATIENT, "GA_days": 150}, {"patient_id": PATIENT, "hc_mm": 175.5}]
     path.write_text("\n".join(json.dumps(row) for row in rows))
@@ -85,7 +85,7 @@ def test_a_column_that_is_ignored_stays_so_when_others_may_come_late(one_frame):
 
 @pytest.mark.parametrize("second", ["patient_id", "Patient_ID"])
 def test_a_line_that_names_one_thing_twice_is_excluded(one_frame, monkeypatch, second):
-    monkeypatch.setattr("sono.captioning.reading._HEADER_LINES", 1)
+    monkeypatch.setattr("sono.captioning.readers.stage._HEADER_LINES", 1)
     path = one_frame.folder / "records.jsonl"
     good = json.dumps({"patient_id": PATIENT, "ga_days": 150})
     path.write_text(good + "\n" + good.replace("{", f'{{"{second}": "PAT-2", '))
@@ -130,8 +130,8 @@ def test_decimals_are_numbers_and_nan_is_missing(one_frame):
 
 @pytest.mark.parametrize("name", ["records.csv", "records.jsonl", "records.ndjson"])
 def test_a_line_without_an_end_is_never_held_whole(one_frame, monkeypatch, name):
-    monkeypatch.setattr("sono.captioning.records_files._SLICE_BYTES", 1000)
-    monkeypatch.setattr("sono.captioning.records_files._LINE_BYTES_MOST", 10_000)
+    monkeypatch.setattr("sono.captioning.readers.files._SLICE_BYTES", 1000)
+    monkeypatch.setattr("sono.captioning.readers.files._LINE_BYTES_MOST", 10_000)
     path = one_frame.folder / name
     path.write_bytes(b'{"resourceType": "' * name.endswith("ndjson") or b'{"patient_id": "')
     with path.open("ab") as file:

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
-from sono.captioning.fhir_json import displays_of
-from sono.captioning.records_fhir import Index, index_ndjson, read_json, read_ndjson
-from sono.captioning.statements import BY_RULE, Exam, Fault, Statement
+from sono.captioning.facts.statements import BY_RULE, Exam, Fault, Statement
+from sono.captioning.readers.fhir.elements import displays_of
+from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
 from sono.curation import phantom_fhir
 from sono.curation.phantom_exams import ExamRecord, View, plan_exam
 from sono.manifests.errors import UserError

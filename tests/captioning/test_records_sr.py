@@ -30,8 +30,8 @@ from pydicom.uid import (
     UltrasoundImageStorage,
 )
 
-from sono.captioning.records_sr import is_dicom, read_document
-from sono.captioning.statements import BY_RULE, Entry, Fault, Reading, Statement
+from sono.captioning.facts.statements import BY_RULE, Entry, Fault, Reading, Statement
+from sono.captioning.readers.sr.reader import is_dicom, read_document
 from sono.curation import phantom_fhir, phantom_sr
 from sono.curation.phantom_exams import Center, ExamRecord, Patient, View, plan_exam
 from sono.manifests import vocabulary as vocabularies

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sono.captioning.mapping import COLUMNS
+from sono.captioning.readers.mapping import COLUMNS
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import STATEMENTS, TABLES
 
@@ -165,7 +165,7 @@ def test_the_line_number_counts_lines_of_the_file(one_frame):
 
 @pytest.mark.parametrize("slice_bytes", [16, 37, 64, 200, 10_000])
 def test_where_a_file_is_cut_changes_nothing(one_frame, monkeypatch, slice_bytes):
-    monkeypatch.setattr("sono.captioning.records_files._SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr("sono.captioning.readers.files._SLICE_BYTES", slice_bytes)
     lines = [f'"P{n}{chr(10)}, ""x""",{n},"tha{"" if n % 2 else "lami;head"}",{140 + n}' for n in range(20)]
     report = one_frame.caption(one_frame.csv(f"{STUDY},structures_seen,ga_days", *lines))
     places = [row["message"].split(":")[0] for row in one_frame.exclusions("statements")]
@@ -211,7 +211,7 @@ def test_a_line_that_is_no_object_is_excluded(one_frame):
 
 
 def test_an_unknown_key_in_a_late_line_is_excluded(one_frame, monkeypatch):
-    monkeypatch.setattr("sono.captioning.reading._HEADER_LINES", 1)
+    monkeypatch.setattr("sono.captioning.readers.stage._HEADER_LINES", 1)
     path = one_frame.folder / "records.jsonl"
     path.write_text(json.dumps(ROWS[0]) + "\n" + json.dumps({**ROWS[0], "Zaphodine": "Canary"}) + "\n")
     assert one_frame.caption(path).statements.exclusions == {"row_malformed": 1}

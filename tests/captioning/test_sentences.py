@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sono.captioning.facts import Fact, Facts, trimester
-from sono.captioning.guard import RefusedError
-from sono.captioning.packs import load_pack
-from sono.captioning.sentences import Budget, Writer, article, check_pack
+from sono.captioning.facts.facts import Fact, Facts, trimester
+from sono.captioning.sentences.guard import RefusedError
+from sono.captioning.sentences.packs import load_pack
+from sono.captioning.sentences.writer import Budget, Writer, article, check_pack
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 

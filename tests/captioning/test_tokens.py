@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sono.captioning.facts import Fact, Facts
-from sono.captioning.packs import load_pack
-from sono.captioning.sentences import Budget, Writer
-from sono.captioning.tokens import load_tokenizer
+from sono.captioning.facts.facts import Fact, Facts
+from sono.captioning.sentences.packs import load_pack
+from sono.captioning.sentences.tokens import load_tokenizer
+from sono.captioning.sentences.writer import Budget, Writer
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 
@@ -76,7 +76,9 @@ def test_random_words_and_numbers_count_as_in_training(reference: object) -> Non
 
 
 def test_the_tokenizer_loads_in_a_moment_and_without_torch() -> None:
-    code = "import sys; from sono.captioning.tokens import load_tokenizer; load_tokenizer('clip').count('a é')"
+    code = (
+        "import sys; from sono.captioning.sentences.tokens import load_tokenizer; load_tokenizer('clip').count('a é')"
+    )
     start = time.monotonic()
     loaded = subprocess.run(
         [sys.executable, "-c", code + "; print('torch' in sys.modules)"], capture_output=True, text=True, check=True

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
-from sono.captioning.caption import caption_workspace
+from sono.captioning.captions.run import caption_workspace
 from sono.curation.build import MARKER, BuildReport, build, select
 from sono.curation.ingest import ingest
 from sono.curation.mask_import import import_masks

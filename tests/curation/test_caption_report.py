@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from sono.curation.caption_report import BATCH_SIZES, repeated_share, write_caption_report
+from sono.captioning.report.page import BATCH_SIZES, repeated_share, write_caption_report
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS, TableSpec

@@ -32,7 +32,7 @@ from PIL import ImageFont
 from pydicom.uid import JPEGBaseline8Bit
 from rapidocr import RapidOCR
 
-from sono.captioning.caption import caption_workspace
+from sono.captioning.captions.run import caption_workspace
 from sono.curation import dicom_files, phantom
 from sono.curation.engines import LocalEngine
 from sono.curation.ingest import ingest

@@ -19,10 +19,10 @@ from fhir.resources.R4B.bundle import Bundle
 from pydicom.dataset import Dataset
 from pydicom.sr._concepts_dict import concepts
 
-from sono.captioning import mapping
-from sono.captioning.reading import read_statements
-from sono.captioning.records_files import find_records
-from sono.captioning.statements import Reading
+from sono.captioning.facts.statements import Reading
+from sono.captioning.readers import mapping
+from sono.captioning.readers.files import find_records
+from sono.captioning.readers.stage import read_statements
 from sono.curation import phantom_fhir, phantom_records_csv, phantom_sr
 from sono.curation.phantom_exams import Center, ExamRecord, Patient, View
 from sono.manifests import vocabulary as vocabularies

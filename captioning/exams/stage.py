@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from sono.captioning.facts.quantities import GA_DAYS
 from sono.manifests.schemas import BIOMETRY, RECORDS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
 from .dating import Dating, EarlyCrl, Evidence, date_examination
-from .quantities import GA_DAYS
 
 STATED_AGES = ("ga_days", "ga_days_by_edd", "ga_days_by_lmp", "ga_days_by_ultrasound")
 PREGNANCY_DAYS = ("edd_day", "lmp_day")

@@ -20,7 +20,7 @@ from sono.manifests.thumbnails import THUMBNAIL_PX
 from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
 
-from .caption_examples import FACT_NAMES, LONGEST_LIST, examples, plane_name, query_rows, structure_name
+from .examples import FACT_NAMES, LONGEST_LIST, examples, plane_name, query_rows, structure_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -208,7 +208,7 @@ def _page(
         groups[row["region"]][row["size"]] = row["groups"]
     return pages.render(
         __package__,
-        "caption_report.html",
+        "page.html",
         center=center,
         percent=_percent,
         totals=totals,

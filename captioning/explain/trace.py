@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sono.captioning.captions.config import load_section, writer_of
+from sono.captioning.facts.facts import from_json
+from sono.captioning.sentences.packs import packaged
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, FRAMES, STATEMENTS
 from sono.manifests.workspace import Workspace
-
-from .config import load_section, writer_of
-from .facts import from_json
-from .packs import packaged
 
 _AGES = (
     *("ga_days", "edd_day", "ga_days_by_edd", "lmp_day", "ga_days_by_lmp", "crl_mm", "ga_days_by_ultrasound"),

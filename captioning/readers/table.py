@@ -13,12 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sono.manifests.pseudonyms import Pseudonymizer
-from sono.manifests.schemas import BIOMETRY
-
-from .mapping import AGES, DATES, NAME, TEXT, Column
-from .quantities import gestational_age_days, millimetres
-from .statements import (
+from sono.captioning.facts.quantities import gestational_age_days, millimetres
+from sono.captioning.facts.statements import (
     LATERALITIES,
     PRESENTATIONS,
     Entry,
@@ -30,6 +26,10 @@ from .statements import (
     finding,
     identity_statements,
 )
+from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.schemas import BIOMETRY
+
+from .mapping import AGES, DATES, NAME, TEXT, Column
 
 _CellReader = Callable[[Column, str, Exam, str | None], list[Statement]]
 

@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sono.captioning.facts.statements import Prose, Reading
+from sono.captioning.prose.language_model import LanguageModelSection, ModelProse
+from sono.captioning.prose.rules import RuleBasedProse
+from sono.captioning.sentences.packs import load_pack
+from sono.captioning.sentences.writer import Budget, Writer
 from sono.manifests.errors import UserError
 from sono.manifests.workspace import Workspace
-
-from .free_text import RuleBasedProse
-from .language_model import LanguageModelSection, ModelProse
-from .packs import load_pack
-from .sentences import Budget, Writer
-from .statements import Prose, Reading
 
 ANSWERS_FILE = "language_model.sqlite"
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .quantities import gestational_age_days
-from .statements import FaultError
+from sono.captioning.facts.quantities import gestational_age_days
+from sono.captioning.facts.statements import FaultError
 
 
 def words_of(text: str) -> frozenset[str]:

@@ -8,10 +8,12 @@ import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from sono.captioning.facts.quantities import gestational_age_days, millimetres
+from sono.captioning.facts.statements import Exam, Fault, FaultError, Statement, finding
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.vocabulary import Vocabulary, normalise
 
-from .fhir_json import (
+from .elements import (
     DCM,
     LOINC,
     SNOMED,
@@ -25,8 +27,6 @@ from .fhir_json import (
     v2_table,
     words_of,
 )
-from .quantities import gestational_age_days, millimetres
-from .statements import Exam, Fault, FaultError, Statement, finding
 
 LENGTHS: Mapping[str, str] = {
     "11820-8": "bpd_mm",

@@ -13,8 +13,8 @@ from importlib import resources
 
 from sono.manifests.vocabulary import Vocabulary
 
-from .free_text import RuleBasedProse, numbers
-from .prose_clauses import normalised
+from .clauses import normalised
+from .rules import RuleBasedProse, numbers
 
 _DAY_PATTERN = r"[0-9]{1,4}\s?[./-]\s?[0-9]{1,2}\s?[./-]\s?[0-9]{2,4}|[0-9]{1,2}[./][0-9]{2,4}(?!\s*(?:mm|cm|weeks?))"
 _MONTH = (

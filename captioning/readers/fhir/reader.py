@@ -16,9 +16,29 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from sono.captioning.facts.statements import Entry, Exam, Fault, FaultError, Reading, Statement, identity_statements
 from sono.manifests.errors import UserError
 
-from .fhir_index import (
+from .elements import (
+    DCM,
+    FINAL,
+    REPORTED,
+    STUDY_HOLDS,
+    Json,
+    as_object,
+    as_objects,
+    as_text,
+    codings_of,
+    displays_of,
+    effective_date,
+    has_effective,
+    identifier_values,
+    is_typed,
+    names_of,
+    parsed,
+    past_date,
+)
+from .index import (
     ANY,
     KINDS,
     SEVERAL,
@@ -38,26 +58,7 @@ from .fhir_index import (
     subject_references,
     unclear_study,
 )
-from .fhir_json import (
-    DCM,
-    FINAL,
-    REPORTED,
-    STUDY_HOLDS,
-    Json,
-    as_object,
-    as_objects,
-    as_text,
-    codings_of,
-    displays_of,
-    effective_date,
-    has_effective,
-    identifier_values,
-    is_typed,
-    names_of,
-    parsed,
-    past_date,
-)
-from .fhir_observations import (
+from .observations import (
     AGES,
     DATES,
     FETUS_ID,
@@ -74,7 +75,6 @@ from .fhir_observations import (
     plain_forms,
     view_of,
 )
-from .statements import Entry, Exam, Fault, FaultError, Reading, Statement, identity_statements
 
 __all__ = [  # the codes are also those of DICOM SR
     "AGES",

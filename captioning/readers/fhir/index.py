@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
+from sono.captioning.facts.statements import FaultError, Reading, identity_statements
 from sono.manifests.pseudonyms import Pseudonymizer
 
-from .fhir_json import (
+from .elements import (
     FINAL,
     REPORTED,
     STUDY_HOLDS,
@@ -32,8 +33,7 @@ from .fhir_json import (
     names_of,
     past_date,
 )
-from .fhir_observations import SECOND_FETUS, fetus_of, is_obstetric, is_several
-from .statements import FaultError, Reading, identity_statements
+from .observations import SECOND_FETUS, fetus_of, is_obstetric, is_several
 
 KINDS = ("Patient", "ImagingStudy", "DiagnosticReport", "Observation")
 """Types of resources that are noted."""

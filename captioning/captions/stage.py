@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sono.captioning.facts.facts import Fact, Facts, fact_json, structures_shown, trimester
+from sono.captioning.sentences.guard import IdentityGuard
+from sono.captioning.sentences.packs import Template
+from sono.captioning.sentences.writer import RefusedError, Sentence, Writer
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import CAPTIONS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
-from .facts import Fact, Facts, fact_json, structures_shown, trimester
-from .guard import IdentityGuard
 from .join import STUDY
-from .packs import Template
-from .sentences import RefusedError, Sentence, Writer
 
 _REMEMBERED_MOST = 200_000
 _NO_PLANE = Fact("", "")

@@ -14,6 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from sono.captioning.facts.statements import NUMBERS, Entry, Fault, Reading
+from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
+from sono.captioning.readers.sr.reader import read_document
 from sono.manifests.errors import UserError
 from sono.manifests.handoff import handoff_file
 from sono.manifests.schemas import STATEMENTS, TableSpec
@@ -21,9 +24,7 @@ from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageO
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 
-from .mapping import COLUMNS, Column, ColumnMapping
-from .records_fhir import Index, index_ndjson, read_json, read_ndjson
-from .records_files import (
+from .files import (
     CSV,
     DICOM_SR,
     FHIR_JSON,
@@ -36,9 +37,8 @@ from .records_files import (
     pieces_of,
     record_parts,
 )
-from .records_sr import read_document
-from .records_table import TableReader
-from .statements import NUMBERS, Entry, Fault, Reading
+from .mapping import COLUMNS, Column, ColumnMapping
+from .table import TableReader
 
 _HEADER_LINES = 1_000  # of JSON lines, which name their columns one by one
 

@@ -22,11 +22,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from sono.captioning.facts.quantities import gestational_age_days, millimetres
+from sono.captioning.facts.statements import (
+    Entry,
+    Exam,
+    Fault,
+    FaultError,
+    Reading,
+    Statement,
+    finding,
+    identity_statements,
+)
+from sono.captioning.readers.fhir.reader import AGES, DATES, FETUS_ID, FETUSES, IMAGE_VIEW, LENGTHS, SECOND_FETUS, SIDES
 from sono.manifests.vocabulary import normalise
-
-from .quantities import gestational_age_days, millimetres
-from .records_fhir import AGES, DATES, FETUS_ID, FETUSES, IMAGE_VIEW, LENGTHS, SECOND_FETUS, SIDES
-from .statements import Entry, Exam, Fault, FaultError, Reading, Statement, finding, identity_statements
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

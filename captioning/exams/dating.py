@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .quantities import GA_DAYS
+from sono.captioning.facts.quantities import GA_DAYS
 
 PREGNANCY_DAYS = 280
 """From the last menstrual period to the due date (ACOG Committee Opinion 700)."""

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sono.captioning.captions.config import load_section
+from sono.captioning.captions.run import frames_to_caption, stage_of
+from sono.captioning.facts.facts import from_json
+from sono.captioning.sentences.packs import Pack
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES
 from sono.manifests.workspace import Workspace
-
-from .caption import frames_to_caption, stage_of
-from .config import load_section
-from .facts import from_json
-from .packs import Pack
 
 
 @dataclass(frozen=True)

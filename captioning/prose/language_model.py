@@ -25,15 +25,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sono.captioning.facts.quantities import gestational_age_days
+from sono.captioning.facts.statements import BY_MODEL, PRESENTATIONS, Fault, FaultError, Statement
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
 
+from .clauses import Span, normalised, several_fetuses
 from .deidentify import deidentify
-from .free_text import SEVERAL_FETUSES, RuleBasedProse, agreed
-from .prose_clauses import Span, normalised, several_fetuses
-from .quantities import gestational_age_days
-from .statements import BY_MODEL, PRESENTATIONS, Fault, FaultError, Statement
+from .rules import SEVERAL_FETUSES, RuleBasedProse, agreed
 
 PROMPT_VERSION = 2
 _FACTS = ("ga_days", "presentation", "structures_seen", "findings", *BIOMETRY)

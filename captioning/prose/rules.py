@@ -11,9 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from functools import cached_property
 
+from sono.captioning.facts.quantities import millimetres
+from sono.captioning.facts.statements import BY_RULE, Fault, FaultError, Statement
 from sono.manifests.vocabulary import Vocabulary
 
-from .prose_clauses import (
+from .clauses import (
     AGE,
     OWN_AGE,
     Clause,
@@ -27,8 +29,6 @@ from .prose_clauses import (
     several_fetuses,
     words_of,
 )
-from .quantities import millimetres
-from .statements import BY_RULE, Fault, FaultError, Statement
 
 FINDINGS: Mapping[str, str] = {  # DICOM PS3.16 CID 12249, Fetal Summary Findings
     r"ventricular septal defects?|vsds?": "SCT:30288003",  # Ventricular septal defect

@@ -10,15 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from sono.captioning.facts.facts import Facts, trimester
+from sono.captioning.facts.quantities import GA_DAYS, LIMITS_MM
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.vocabulary import Plane, Vocabulary, vocabulary_sha256
 
-from .facts import Facts, trimester
 from .guard import RefusedError as RefusedError
 from .guard import Wording, check_sentence, wording
 from .packs import FACT_OF, GLOBAL, REGION, Pack, Template, environment
-from .quantities import GA_DAYS, LIMITS_MM
 from .tokens import CLIP, Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:

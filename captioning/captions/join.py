@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sono.captioning.exams.linkage import load
 from sono.manifests.handoff import empty_part, hand_off
 from sono.manifests.schemas import BIOMETRY, FRAMES, RECORDS, REGIONS
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore
-
-from .settle import load
 
 if TYPE_CHECKING:
     import duckdb

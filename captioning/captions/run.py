@@ -7,6 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.captioning.exams.linkage import captions_database, reach_images, settled_parts
+from sono.captioning.exams.stage import RecordsStage
+from sono.captioning.readers.files import find_records
+from sono.captioning.readers.mapping import load_mapping
+from sono.captioning.readers.stage import read_statements
+from sono.captioning.sentences.writer import check_pack
 from sono.manifests.errors import UserError
 from sono.manifests.handoff import handoff_file
 from sono.manifests.query import query
@@ -15,15 +21,9 @@ from sono.manifests.stages import Engine, Part, Progress, RunReport, run_stage
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
-from .caption_stage import CaptionStage
 from .config import CaptionSection, load_section, reading_of, writer_of
 from .join import Matches, joined_parts
-from .mapping import load_mapping
-from .reading import read_statements
-from .records import RecordsStage
-from .records_files import find_records
-from .sentences import check_pack
-from .settle import captions_database, reach_images, settled_parts
+from .stage import CaptionStage
 
 
 @dataclass(frozen=True)
