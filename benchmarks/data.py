@@ -70,15 +70,16 @@ def main() -> None:
 
 def ours(options: argparse.Namespace, cache: str) -> Iterator[tuple[Any, Any]]:
     """``sono-train``'s reader, captions' tokens included."""
-    from sono.training import data, recipes
-    from sono.training.captions import CaptionTokenizer
-    from sono.training.samples import batches_from, make_pool, with_cache
-    from sono.training.transforms import PadToSquare
+    from sono.training import recipes
+    from sono.training.data.dataset import open_split, read_description
+    from sono.training.data.samples import batches_from, make_pool, with_cache
+    from sono.training.model.tokenizer import CaptionTokenizer
+    from sono.training.model.transforms import PadToSquare
 
     settings = [f"train.batch_size={BATCH}", f"data.workers={options.workers}", f"data.cache={cache}"]
     recipe = recipes.override(recipes.vit_l_14_336(), settings)
     tokenizer, transform = CaptionTokenizer(77), PadToSquare(size=options.size)
-    pool = make_pool(data.open_split(data.describe(str(options.keep / "rows" / "sono")), "train"), tokenizer)
+    pool = make_pool(open_split(read_description(str(options.keep / "rows" / "sono")), "train"), tokenizer)
     pool = with_cache(pool, transform, recipe.data)
     for batch in batches_from(0, 10**6, pool, transform, tokenizer, recipe):
         yield batch.images, batch.masks
@@ -136,7 +137,7 @@ class Collate:
     """What all but ours do with a row: decode the image and one mask, letterbox both, stack."""
 
     def __init__(self, options: argparse.Namespace, form: str) -> None:
-        from sono.training.transforms import PadToSquare
+        from sono.training.model.transforms import PadToSquare
 
         self.transform, self.letterboxed = PadToSquare(size=options.size), form != "sono"
 
@@ -277,7 +278,7 @@ def _command(options: argparse.Namespace, name: str) -> list[str]:
 
 def make(folder: Path, frames: int, size: int) -> None:
     """The same rows in all forms; of every ``DISTINCT`` frames the pixels are drawn anew, then they repeat."""
-    from sono.training.transforms import PadToSquare
+    from sono.training.model.transforms import PadToSquare
 
     transform = PadToSquare(size=size)
     drawn = [draw(np.random.default_rng([0, number])) for number in range(min(frames, DISTINCT))]

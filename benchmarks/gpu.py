@@ -44,9 +44,9 @@ import torch
 import torch.distributed as dist
 
 if TYPE_CHECKING:
-    from sono.training.distributed import Ranks
-    from sono.training.model import MaskClip
-    from sono.training.parallel import Towers
+    from sono.training.model.mask_clip import MaskClip
+    from sono.training.step.distributed import Ranks
+    from sono.training.step.parallel import Towers
 
 CAPTIONS = 512  # distinct ones in the bank: an archive's templates make a few thousand at most
 WARM, TIMED, ROUNDS = 3, 8, 6
@@ -86,7 +86,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from sono.training import recipes
-        from sono.training.memory import count_parameters
+        from sono.training.planning.memory import count_parameters
 
         self.out: Path = options.out
         self.out.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ class Bench:
     def estimate(self, batch: int, recompute: bool) -> int:
         """Bytes that ``sono-train plan`` says."""
         from sono.training import recipes
-        from sono.training.memory import rank_memory
+        from sono.training.planning.memory import rank_memory
 
         settings = [f"train.batch_size={batch}", f"model.grad_checkpointing={str(recompute).lower()}"]
         recipe = recipes.override(self.recipe, settings)
@@ -277,7 +277,7 @@ def training_steps(bench: Bench, recompute: bool, compiled: bool) -> dict[str, A
 
 
 def measured_steps(bench: Bench, batch: int, recompute: bool, compiled: bool) -> dict[str, Any]:
-    from sono.training.flops import mfu, train_flops
+    from sono.training.planning.flops import mfu, train_flops
 
     cuda = bench.device.type == "cuda"
     if cuda:
@@ -312,7 +312,7 @@ def measured_steps(bench: Bench, batch: int, recompute: bool, compiled: bool) ->
 
 def make_model(bench: Bench) -> MaskClip:
     """The recipe's model with random weights, the same every time, made on the device."""
-    from sono.training.model import build_model
+    from sono.training.model.mask_clip import build_model
 
     torch.manual_seed(0)
     with bench.device:
@@ -326,10 +326,10 @@ def make_step(
 
     With a ``strategy``, over the ranks of the default process group.
     """
-    from sono.training.losses import Settings
-    from sono.training.objective import Objective
-    from sono.training.optimizer import build_optimizer, freeze
-    from sono.training.parallel import clip_gradients, compile_blocks
+    from sono.training.step.losses import Settings
+    from sono.training.step.objective import Objective
+    from sono.training.step.optimizer import build_optimizer, freeze
+    from sono.training.step.parallel import clip_gradients, compile_blocks
 
     recipe, device = bench.recipe, bench.device
     freeze(model.clip, recipe.optimizer)
@@ -362,8 +362,8 @@ def make_step(
 
 def over_ranks(model: MaskClip, strategy: str | None, device: torch.device) -> tuple[Towers, Ranks]:
     """The towers as several ranks hold them; the library itself leaves a single rank's as they are."""
-    from sono.training import parallel
-    from sono.training.distributed import Ranks
+    from sono.training.step import parallel
+    from sono.training.step.distributed import Ranks
 
     ranks = Ranks(device=device)
     towers = parallel.Towers(model, ranks, "ddp")

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss, SigLipLoss
 
-from sono.training.losses import Captions, Settings, contrastive_loss
+from sono.training.step.losses import Captions, Settings, contrastive_loss
 
 MIB = 2**20
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -13,7 +13,7 @@ import time
 import open_clip
 import torch
 
-from sono.training.mask_stem import MaskStem, add_mask_stem, build_clip
+from sono.training.model.portable.mask_stem import MaskStem, add_mask_stem, build_clip
 
 
 def main() -> None:

@@ -30,9 +30,9 @@ if importlib.util.find_spec("sono") is None:  # not installed: typings/ holds th
 import torch
 
 if TYPE_CHECKING:
+    from sono.training.data.samples import Batch
+    from sono.training.pretraining.trainer import Trainer
     from sono.training.recipes import Recipe
-    from sono.training.samples import Batch
-    from sono.training.trainer import Trainer
 
 
 def main() -> None:
@@ -63,17 +63,17 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
 
 
 def make_trainer(dataset: str, recipe: Recipe, run: Path) -> Trainer:
-    from sono.training.data import describe
-    from sono.training.distributed import Ranks
-    from sono.training.trainer import Trainer
+    from sono.training.data.dataset import read_description
+    from sono.training.pretraining.trainer import Trainer
+    from sono.training.step.distributed import Ranks
 
     run.mkdir()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Trainer(run, recipe, describe(dataset), None, Ranks(device=device), print)
+    return Trainer(run, recipe, read_description(dataset), None, Ranks(device=device), print)
 
 
 def batches_of(trainer: Trainer) -> Iterator[Batch]:
-    from sono.training.samples import batches_from
+    from sono.training.data.samples import batches_from
 
     recipe = trainer.recipe
     return batches_from(0, trainer.total_steps, trainer.pool, trainer.transform, trainer.tokenizer, recipe)
@@ -92,8 +92,8 @@ def loop(trainer: Trainer, steps: int) -> Callable[[], None]:
 
 def bare(trainer: Trainer, batches: list[Batch]) -> Callable[[], None]:
     """Forward, loss, backward and optimizer, of the trainer's own model and with its own optimizer."""
-    from sono.training.global_texts import exchange, look_up
-    from sono.training.losses import contrastive_loss
+    from sono.training.step.global_texts import exchange, look_up
+    from sono.training.step.losses import contrastive_loss
 
     objective, clip, device = trainer.objective, trainer.model.clip, trainer.ranks.device
     ready = [

@@ -14,7 +14,7 @@ THUMBNAIL_PX = 128
 def thumbnail(png: bytes) -> str:
     """A frame as base64 of a PNG, reduced to ``THUMBNAIL_PX`` but never enlarged; black where it cannot be decoded."""
     try:
-        image = Image.open(io.BytesIO(png))
+        image: Image.Image = Image.open(io.BytesIO(png))
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         image = Image.new("L", (THUMBNAIL_PX, THUMBNAIL_PX))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sono.manifests import console
+from sono.training.commands.terminal import import_extras, say
 
-from . import cli_evaluation, cli_use, recipes
-from .terminal import import_extras, say
+from . import recipes
+from .commands import evaluation, use
 
 if TYPE_CHECKING:
-    from .loop import Outcome
-    from .trainer import Progress
+    from sono.training.pretraining.run import Outcome
+    from sono.training.pretraining.trainer import Progress
 
 app = typer.Typer(
     help="Pretrain a mask-guided CLIP on a dataset that sono-curate built, and evaluate it.",
@@ -49,7 +50,7 @@ def pretrain(
     settings = [*(set_ or []), *([f"model.weights={weights}"] if weights else [])]
     chosen = recipes.override(recipes.find(recipe), settings)
     import_extras()
-    from .loop import pretrain as train
+    from sono.training.pretraining.run import pretrain as train
 
     with _progress_bar() as (notice, progress):
         outcome = train(dataset, out, chosen, resume=resume, notice=notice, progress=progress)
@@ -60,8 +61,8 @@ def pretrain(
         raise typer.Exit(console.EXIT_INTERRUPTED)
 
 
-cli_evaluation.register(app)
-cli_use.register(app)
+evaluation.register(app)
+use.register(app)
 
 
 @app.command("recipes")
@@ -103,7 +104,7 @@ def plan(
     if (dataset is None) == (samples is None):
         raise typer.BadParameter("give either a dataset or --samples")
     import_extras()
-    from . import plan as planning
+    from .planning import plan as planning
 
     machine = planning.Machine(device=planning.named_device(device) if device else None, ranks=ranks, utilisation=mfu)
     if dataset is None:
@@ -138,7 +139,7 @@ def ablation(
     Example: sono-train ablation dataset --out ablation --seeds 3
     """
     import_extras()
-    from .ablation import ablation as run_all
+    from sono.training.ablation.run import ablation as run_all
 
     content = run_all(str(dataset), out, recipe, set_ or [], seeds=seeds, split=split, notice=say)
     if json:

@@ -28,9 +28,10 @@ from PIL import Image, ImageDraw
 
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET
-from sono.training import checkpoints, recipes
-from sono.training.model import build_model, make_transform
-from sono.training.transforms import PadToSquare
+from sono.training import recipes
+from sono.training.model.mask_clip import build_model, make_transform
+from sono.training.model.transforms import PadToSquare
+from sono.training.pretraining import checkpoints
 
 PLANES = {
     "transthalamic": "transthalamic",
@@ -266,7 +267,7 @@ class Ranks:
         self.output = output
         self.processes = []
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["sono.training.loop", "torch.distributed.tensor"])
+        context.set_forkserver_preload(["sono.training.pretraining.run", "torch.distributed.tensor"])
         file = str(Path(__file__).with_name("one_rank.py"))
         address = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         for rank in range(size):

@@ -16,13 +16,13 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from sono.training import recipes
-from sono.training.distributed import Ranks, joined
-from sono.training.global_texts import encode_bank
-from sono.training.losses import Settings
-from sono.training.model import MaskClip
-from sono.training.objective import Objective
-from sono.training.optimizer import build_optimizer
-from sono.training.parallel import Towers, clip_gradients
+from sono.training.model.mask_clip import MaskClip
+from sono.training.step.distributed import Ranks, joined
+from sono.training.step.global_texts import encode_bank
+from sono.training.step.losses import Settings
+from sono.training.step.objective import Objective
+from sono.training.step.optimizer import build_optimizer
+from sono.training.step.parallel import Towers, clip_gradients
 
 BATCH = 12
 CAPTIONS = torch.tensor([6, 1, 6, 3, 1, 1, 0, 6, 4, 3, 5, 5])  # numbers in a bank of 8; 2 and 7 are not in the batch

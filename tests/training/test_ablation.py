@@ -14,12 +14,12 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.ablation import CELLS, Cell, Run, Spread, ablation, summary
-from sono.training.ablation_page import figure, page
-from sono.training.captions import CaptionTokenizer
-from sono.training.data import describe, open_split
-from sono.training.samples import Samples, make_pool
-from sono.training.transforms import PadToSquare
+from sono.training.ablation.page import figure, page
+from sono.training.ablation.run import CELLS, Cell, Run, Spread, ablation, summary
+from sono.training.data.dataset import open_split, read_description
+from sono.training.data.samples import Samples, make_pool
+from sono.training.model.tokenizer import CaptionTokenizer
+from sono.training.model.transforms import PadToSquare
 
 SHORT = [
     "train.steps=2", "train.warmup_steps=1", "train.batch_size=8", "train.threads=1", "data.cache=none",
@@ -80,7 +80,7 @@ def test_tables_hold_every_cell_and_every_run(finished: Path) -> None:
 
 
 def test_masks_off_trains_on_the_same_images_and_captions_with_masks_of_all_one(shapes: Path) -> None:
-    pool = make_pool(open_split(describe(str(shapes)), "train"), CaptionTokenizer(77))
+    pool = make_pool(open_split(read_description(str(shapes)), "train"), CaptionTokenizer(77))
     on, off = (
         Samples(pool, PadToSquare(size=64), recipes.override(recipes.tiny(), [f"data.masks={masks}"]))
         for masks in ("on", "off")

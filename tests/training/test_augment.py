@@ -7,7 +7,7 @@ import pytest
 
 from sono.manifests import vocabulary
 from sono.training import recipes
-from sono.training.augment import Augmenter
+from sono.training.data.augment import Augmenter
 
 SIZE = 96
 PLANES = ("transthalamic", "four_chamber", "abdominal_circumference", "femur", "of_our_own")

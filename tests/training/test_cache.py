@@ -19,11 +19,13 @@ from PIL import Image
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.training import cache, data, recipes
-from sono.training.cache import Cache, Decoded, layout_of, open_cache
-from sono.training.captions import CaptionTokenizer
-from sono.training.samples import batches_from, make_pool, with_cache
-from sono.training.transforms import PadToSquare
+from sono.training import recipes
+from sono.training.data import cache
+from sono.training.data.cache import Cache, Decoded, layout_of, open_cache
+from sono.training.data.dataset import Frames, open_split, read_description
+from sono.training.data.samples import batches_from, make_pool, with_cache
+from sono.training.model.tokenizer import CaptionTokenizer
+from sono.training.model.transforms import PadToSquare
 
 TRANSFORM = PadToSquare(size=32)
 BUILD = """
@@ -32,7 +34,7 @@ from pathlib import Path
 import pyarrow as pa
 from sono.manifests.errors import UserError
 from sono.training import cache, data
-from sono.training.transforms import PadToSquare
+from sono.training.model.transforms import PadToSquare
 
 source, root, size, limit = sys.argv[1:]
 cache.PART_ROWS, cache.BATCH_ROWS = 16, 4
@@ -68,11 +70,11 @@ def said(process: subprocess.Popen[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def frames(shapes: Path) -> data.Frames:
-    return data.open_split(data.describe(str(shapes)), "train")
+def frames(shapes: Path) -> Frames:
+    return open_split(read_description(str(shapes)), "train")
 
 
-def same(one: cache.Source, other: cache.Source, frames: data.Frames, rows: range | None = None) -> int:
+def same(one: cache.Source, other: cache.Source, frames: Frames, rows: range | None = None) -> int:
     """Compare every image, and every mask, to the bit; how many there were."""
     compared = 0
     for row in rows or range(len(frames)):
@@ -96,7 +98,7 @@ def part_files(root: Path) -> dict[Path, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_cache_gives_the_same_bytes_as_the_dataset(workers: int, frames: data.Frames, tmp_path: Path) -> None:
+def test_the_cache_gives_the_same_bytes_as_the_dataset(workers: int, frames: Frames, tmp_path: Path) -> None:
     told: list[str] = []
     opened = open_cache(frames, TRANSFORM, tmp_path, workers=workers, notice=told.append)
     assert same(opened, Decoded(frames, TRANSFORM), frames) == 3 * 240
@@ -118,14 +120,14 @@ def test_grey_colour_black_and_odd_frames_come_out_as_they_went_in(
         row["regions"] = [{**row["regions"][0], "mask": mask} for mask in (whole, empty)]
     rows[4]["regions"], rows[5]["regions"], rows[6]["caption"] = [], None, None
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
-    odd = data.open_split(data.describe(str(folder)), "train")
+    odd = open_split(read_description(str(folder)), "train")
     opened = open_cache(odd, TRANSFORM, tmp_path / "cache", notice=lambda _: None)
     assert same(opened, Decoded(odd, TRANSFORM), odd) == 4 * 3 + 2 * 1 + 3
     assert [len(opened.pair(row, None)[0]) for row in range(4)] == [3, 1, 1, 1]
     assert not opened.pair(0, 1)[1].any()
 
 
-def test_batches_are_the_same_with_and_without_it(frames: data.Frames, tmp_path: Path) -> None:
+def test_batches_are_the_same_with_and_without_it(frames: Frames, tmp_path: Path) -> None:
     tokenizer = CaptionTokenizer(77)
     settings = ["train.batch_size=24", "data.workers=1", f"data.cache={tmp_path}", "augment.rotate_deg=10"]
     recipe = recipes.override(recipes.tiny(), settings)
@@ -142,7 +144,7 @@ def test_batches_are_the_same_with_and_without_it(frames: data.Frames, tmp_path:
 
 
 def test_none_writes_nothing_and_auto_lies_below_the_user_s_cache_folder(
-    frames: data.Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     pool = make_pool(frames, CaptionTokenizer(77))
@@ -157,7 +159,7 @@ def test_another_dataset_split_or_size_has_another_folder_and_another_mean_has_n
 ) -> None:
     folder = write_dataset(tmp_path / "other", {"train": make_rows(4, seed=1), "test": make_rows(4, seed=2)})
     splits = [
-        data.open_split(data.describe(str(path)), split) for path in (shapes, folder) for split in ("train", "test")
+        open_split(read_description(str(path)), split) for path in (shapes, folder) for split in ("train", "test")
     ]
     found = {layout_of(split, PadToSquare(size=size), tmp_path).folder for split in splits for size in (32, 64)}
     assert len(found) == 8
@@ -165,7 +167,7 @@ def test_another_dataset_split_or_size_has_another_folder_and_another_mean_has_n
     assert one == other
 
 
-def test_a_whole_cache_is_only_read(frames: data.Frames, tmp_path: Path) -> None:
+def test_a_whole_cache_is_only_read(frames: Frames, tmp_path: Path) -> None:
     open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
     before = part_files(tmp_path)
     next(tmp_path.glob("*/.lock")).unlink()
@@ -176,7 +178,7 @@ def test_a_whole_cache_is_only_read(frames: data.Frames, tmp_path: Path) -> None
     assert not list(tmp_path.glob("*/.lock"))
 
 
-def test_a_build_that_is_killed_goes_on_where_it_stopped(shapes: Path, frames: data.Frames, tmp_path: Path) -> None:
+def test_a_build_that_is_killed_goes_on_where_it_stopped(shapes: Path, frames: Frames, tmp_path: Path) -> None:
     process = build(shapes, tmp_path, 224)
     deadline = time.monotonic() + 60
     while len(part_files(tmp_path)) < 3:
@@ -211,7 +213,7 @@ def test_processes_that_start_together_build_it_once_and_hold_no_more_than_a_few
     assert len(part_files(tmp_path)) == 15
 
 
-def test_a_process_waits_for_the_one_that_writes(frames: data.Frames, shapes: Path, tmp_path: Path) -> None:
+def test_a_process_waits_for_the_one_that_writes(frames: Frames, shapes: Path, tmp_path: Path) -> None:
     folder = layout_of(frames, TRANSFORM, tmp_path).folder
     folder.mkdir()
     with (folder / ".lock").open("w") as lock:
@@ -228,9 +230,7 @@ def test_a_process_waits_for_the_one_that_writes(frames: data.Frames, shapes: Pa
     assert len(part_files(tmp_path)) == 15
 
 
-def test_a_part_that_is_cut_short_is_written_anew_with_a_notice_and_no_other_is(
-    frames: data.Frames, tmp_path: Path
-) -> None:
+def test_a_part_that_is_cut_short_is_written_anew_with_a_notice_and_no_other_is(frames: Frames, tmp_path: Path) -> None:
     open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
     before = part_files(tmp_path)
     short, other = list(before)[2], list(before)[4]
@@ -245,7 +245,7 @@ def test_a_part_that_is_cut_short_is_written_anew_with_a_notice_and_no_other_is(
     assert same(opened, Decoded(frames, TRANSFORM), frames, range(32, 96)) == 3 * 64
 
 
-def test_a_part_of_another_cache_is_not_taken_for_ours(frames: data.Frames, tmp_path: Path) -> None:
+def test_a_part_of_another_cache_is_not_taken_for_ours(frames: Frames, tmp_path: Path) -> None:
     for size in (32, 64):
         open_cache(frames, PadToSquare(size=size), tmp_path / str(size), notice=lambda _: None)
     ours, foreign = (next(iter(part_files(tmp_path / size))) for size in ("32", "64"))
@@ -256,7 +256,7 @@ def test_a_part_of_another_cache_is_not_taken_for_ours(frames: data.Frames, tmp_
     assert same(opened, Decoded(frames, TRANSFORM), frames, range(16)) == 3 * 16
 
 
-def test_no_flipped_bit_passes_for_pixels(frames: data.Frames, tmp_path: Path) -> None:
+def test_no_flipped_bit_passes_for_pixels(frames: Frames, tmp_path: Path) -> None:
     """Wherever a byte changes, what is read is either right or an error that names the file."""
     open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
     path = next(iter(part_files(tmp_path)))
@@ -288,7 +288,7 @@ def test_a_fault_of_the_dataset_names_its_frame_before_training_begins(
     rows = make_rows(24, seed=9)
     rows[21]["regions"][0]["mask"] = masks.encode(np.ones((9, 12), dtype=np.bool_))
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
-    faulty = data.open_split(data.describe(str(folder)), "train")
+    faulty = open_split(read_description(str(folder)), "train")
     for workers in (0, 1):
         with pytest.raises(UserError) as raised:
             open_cache(faulty, TRANSFORM, tmp_path / "cache", workers=workers, notice=lambda _: None)
@@ -297,7 +297,7 @@ def test_a_fault_of_the_dataset_names_its_frame_before_training_begins(
         assert not list((tmp_path / "cache").glob("*/.tmp-*"))
 
 
-def test_a_full_disk_is_one_line_and_the_build_goes_on_after(frames: data.Frames, shapes: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_build_goes_on_after(frames: Frames, shapes: Path, tmp_path: Path) -> None:
     last = said(build(shapes, tmp_path, 128, limit=150_000))[-1]
     assert last.startswith(f"error {tmp_path}")
     assert "the disk is full; free space, or choose another disk with --set data.cache=FOLDER" in last
@@ -308,7 +308,7 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_after(frames: data.Frames
 
 
 def test_a_disk_that_will_be_full_is_an_error_after_the_first_part(
-    frames: data.Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10_000))
@@ -317,7 +317,7 @@ def test_a_disk_that_will_be_full_is_an_error_after_the_first_part(
     assert len(part_files(tmp_path)) == 1
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(frames: data.Frames, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line(frames: Frames, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"the cache cannot be written \(Not a directory\)"):
         open_cache(frames, TRANSFORM, tmp_path / "file", notice=lambda _: None)
@@ -329,7 +329,7 @@ def own_memory() -> int:
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("RssAnon:")).split()[1])
 
 
-def test_reading_takes_neither_memory_nor_file_descriptors(frames: data.Frames, tmp_path: Path) -> None:
+def test_reading_takes_neither_memory_nor_file_descriptors(frames: Frames, tmp_path: Path) -> None:
     transform = PadToSquare(size=336)
     opened = open_cache(frames, transform, tmp_path, notice=lambda _: None)
     size = sum(path.stat().st_size for path in part_files(tmp_path))

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from sono.manifests.errors import UserError
-from sono.training import checkpoints
-from sono.training.checkpoints import Writer
+from sono.training.pretraining import checkpoints
+from sono.training.pretraining.checkpoints import Writer
 
 
 def save(run: Path, *steps: int, keep: int = 2) -> None:

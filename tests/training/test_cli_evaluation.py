@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from sono.training import data, evaluate
 from sono.training.cli import main
-from sono.training.suites import SUITES
+from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation import zero_shot
+from sono.training.evaluation.suites import SUITES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -84,9 +85,9 @@ def test_the_difference_is_told_in_points_with_its_sign(
     random_run: Callable[..., Path], three_splits: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
 ) -> None:
     run = random_run()
-    result = evaluate.evaluate(run, str(three_splits), masks=("none", "region"), resamples=10)
+    result = zero_shot.evaluate(run, str(three_splits), masks=("none", "region"), resamples=10)
     result["minus_none"]["region"]["top1"] = {"value": 0.0312, "low": -0.01, "high": 0.072}
-    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: result)
+    monkeypatch.setattr(zero_shot, "evaluate", lambda *_, **__: result)
     assert (
         "region - none, in points: top-1 +3.1 (-1.0 to +7.2), top-5 +0.0 ("
         in call("evaluate", run, three_splits, "--mask", "both")[1]
@@ -157,7 +158,7 @@ def test_wrong_input_is_one_line_and_exit_code_1(
     random_run: Callable[..., Path], shapes: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:
     for split in ("train", "test"):
-        data.open_split(data.describe(str(shapes)), split)  # the first time there is a bar of another library
+        open_split(read_description(str(shapes)), split)  # the first time there is a bar of another library
     run = random_run()
     wrong = {
         "there is no suite 'small'; choose one of: fetalp24,": ["suite", "small", run, shapes],

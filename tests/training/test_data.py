@@ -10,21 +10,21 @@ import pytest
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.training import data
-from sono.training.captions import CaptionTokenizer
-from sono.training.samples import make_pool
+from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
+from sono.training.data.samples import make_pool
+from sono.training.model.tokenizer import CaptionTokenizer
 
 
 def test_a_split_is_read_with_its_planes_images_and_masks(shapes: Path) -> None:
-    frames = data.open_split(data.describe(str(shapes)), "test")
+    frames = open_split(read_description(str(shapes)), "test")
     assert len(frames) == 80
     assert frames.planes == ("transthalamic", "four_chamber", "abdominal_circumference", "femur")
     assert frames.description.planes["four_chamber"] == "four-chamber"
     row = frames.row(0)
-    image = data.decode_image(row)
+    image = decode_image(row)
     assert image.size == (120, 80)
     pixels = np.asarray(image)
-    inside = data.decode_mask(row, row["regions"][0], image)
+    inside = decode_mask(row, row["regions"][0], image)
     assert pixels[inside].mean() > pixels[~inside].mean() + 80
 
 
@@ -56,7 +56,7 @@ def test_an_unfinished_or_damaged_folder_is_refused(
     folder = shutil.copytree(shapes, tmp_path / "copy")
     damage(folder)
     with pytest.raises(UserError) as raised:
-        data.describe(str(folder))
+        read_description(str(folder))
     assert message in str(raised.value)
     assert str(folder) in str(raised.value)
 
@@ -71,16 +71,16 @@ def test_an_unfinished_or_damaged_folder_is_refused(
 )
 def test_a_name_that_is_no_dataset_is_refused(source: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        data.describe(source)
+        read_description(source)
 
 
 def test_an_empty_split_is_an_error_only_when_it_is_asked_for(shapes: Path) -> None:
-    description = data.describe(str(shapes))
-    assert len(data.open_split(description, "train")) == 240
+    description = read_description(str(shapes))
+    assert len(open_split(description, "train")) == 240
     with pytest.raises(UserError, match="the validation split is empty; splits with frames: train, test"):
-        data.open_split(description, "validation")
+        open_split(description, "validation")
     with pytest.raises(UserError, match="there is no split 'dev'"):
-        data.open_split(description, "dev")
+        open_split(description, "dev")
 
 
 def test_planes_that_sono_json_does_not_name_are_refused(
@@ -91,7 +91,7 @@ def test_planes_that_sono_json_does_not_name_are_refused(
     del marker["planes"]["femur"]
     (folder / "sono.json").write_text(json.dumps(marker))
     with pytest.raises(UserError, match=r"the planes differ from those of sono\.json"):
-        data.open_split(data.describe(str(folder)), "train")
+        open_split(read_description(str(folder)), "train")
 
 
 def test_a_dataset_that_was_built_again_is_not_read_from_the_cache(
@@ -101,7 +101,7 @@ def test_a_dataset_that_was_built_again_is_not_read_from_the_cache(
     for seed in (5, 6):
         shutil.rmtree(folder, ignore_errors=True)
         write_dataset(folder, {"train": make_rows(8, seed=seed)})
-        frames = data.open_split(data.describe(str(folder)), "train")
+        frames = open_split(read_description(str(folder)), "train")
         assert frames.row(0)["frame_id"].startswith(f"{seed:04x}")
 
 
@@ -109,14 +109,14 @@ def test_a_damaged_image_names_its_frame(make_rows: Callable) -> None:
     row = make_rows(1, seed=1)[0]
     for content in (row["image"]["bytes"][:200], b"", None):
         with pytest.raises(UserError, match=f"frame {row['frame_id']}: the image cannot be decoded"):
-            data.decode_image({**row, "image": {"bytes": content, "path": None}})
+            decode_image({**row, "image": {"bytes": content, "path": None}})
 
 
 def test_a_mask_of_another_size_names_its_frame_and_both_sizes(make_rows: Callable) -> None:
     row = make_rows(1, seed=1)[0]
     region = {**row["regions"][0], "mask": masks.encode(np.ones((120, 80), dtype=np.bool_))}
     with pytest.raises(UserError, match=f"frame {row['frame_id']}: the mask is 80x120 px but its image is 120x80 px"):
-        data.decode_mask(row, region, data.decode_image(row))
+        decode_mask(row, region, decode_image(row))
 
 
 def test_frames_without_caption_or_regions_are_counted(
@@ -127,7 +127,7 @@ def test_frames_without_caption_or_regions_are_counted(
     rows[2]["regions"], rows[3]["regions"] = [], None
     rows[9]["regions"] = [{**region, "caption": None} for region in rows[9]["regions"]]
     folder = write_dataset(tmp_path / "dataset", {"train": rows}, shards=3)
-    pool = make_pool(data.open_split(data.describe(str(folder)), "train"), CaptionTokenizer(77))
+    pool = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
     assert (len(pool), pool.without_caption, pool.without_regions) == (10, 2, 3)
     assert pool.usable.tolist() == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11]
 
@@ -143,7 +143,7 @@ def test_a_caption_longer_than_the_context_names_its_frame(
     else:
         rows[9]["regions"][1]["caption"] = long
     folder = write_dataset(tmp_path / "dataset", {"train": rows}, shards=3)
-    frames = data.open_split(data.describe(str(folder)), "train")
+    frames = open_split(read_description(str(folder)), "train")
     message = f"frame {rows[9]['frame_id']}: a caption has 78 tokens and the text tower reads 77"
     with pytest.raises(UserError, match=message):
         make_pool(frames, CaptionTokenizer(77))

@@ -15,12 +15,13 @@ import torch
 from typer.testing import CliRunner
 
 from sono.manifests.errors import UserError
-from sono.training import checkpoints, data
-from sono.training import embed as embedding
 from sono.training.cli import app
-from sono.training.embed import embed, search
-from sono.training.model import MaskClip
-from sono.training.transforms import PadToSquare
+from sono.training.data.dataset import Row, decode_image, decode_mask, open_split, read_description
+from sono.training.features import embed as embedding
+from sono.training.features.embed import embed, search
+from sono.training.model.mask_clip import MaskClip
+from sono.training.model.transforms import PadToSquare
+from sono.training.pretraining import checkpoints
 
 pytestmark = pytest.mark.usefixtures("small_backbones")
 
@@ -40,12 +41,12 @@ def dataset(
     return write_dataset(tmp_path_factory.mktemp("data") / "few", {"test": rows})
 
 
-def expected(model: MaskClip, transform: PadToSquare, row: data.Row, region: int | None) -> np.ndarray[Any, Any]:
+def expected(model: MaskClip, transform: PadToSquare, row: Row, region: int | None) -> np.ndarray[Any, Any]:
     """One frame's features, computed by itself."""
-    image = data.decode_image(row)
+    image = decode_image(row)
     mask = transform.all_one()
     if region is not None:
-        mask = transform.mask(data.decode_mask(row, row["regions"][region], image))
+        mask = transform.mask(decode_mask(row, row["regions"][region], image))
     x_1CHW, m_1HW = torch.from_numpy(transform.image(image).copy())[None], torch.from_numpy(mask.copy())[None]
     with torch.inference_mode():
         return model.eval().encode_image(transform.normalise(x_1CHW, m_1HW))[0].numpy()
@@ -56,7 +57,7 @@ def test_every_frame_or_region_has_a_row_with_its_features(mask: str, run: Path,
     out = tmp_path / "features.parquet"
     result = embed(run, str(dataset), out, mask=mask, frames_a_part=5)
     model, transform, _ = checkpoints.load_model(run, pytest.fail)
-    frames = data.open_split(data.describe(str(dataset)), "test")
+    frames = open_split(read_description(str(dataset)), "test")
     rows = [frames.row(index) for index in range(12)]
     wanted = [
         (row["frame_id"], number, region["structure"], region["caption"], row["plane"], index)

@@ -16,11 +16,12 @@ from sono import captioning
 from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
 from sono.manifests.stages import Progress
-from sono.training import checkpoints, data
-from sono.training.evaluate import MASK_SETS, evaluate
-from sono.training.prompts import WEEKS, WORDINGS, prompts, wordings_of
-from sono.training.transforms import PadToSquare
-from sono.training.views import FrameViews, Views, choose_donors
+from sono.training.data.dataset import decode_image, open_split, read_description
+from sono.training.evaluation.prompts import WEEKS, WORDINGS, prompts, wordings_of
+from sono.training.evaluation.zero_shot import MASK_SETS, evaluate
+from sono.training.features.views import FrameViews, Views, choose_donors
+from sono.training.model.transforms import PadToSquare
+from sono.training.pretraining import checkpoints
 
 ALL = MASK_SETS["all"]
 FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
@@ -154,12 +155,12 @@ def test_shuffled_sees_the_true_image_through_the_masks_of_another_patients_fram
 
 
 def test_a_view_has_the_image_of_its_frame_and_the_masks_of_its_mode(shapes: Path) -> None:
-    frames = data.open_split(data.describe(str(shapes)), "test")
+    frames = open_split(read_description(str(shapes)), "test")
     transform = PadToSquare(size=32)
     views = FrameViews(frames, np.array([7, 2, 11]), ALL, transform, donors_N=np.array([2, 0, 1]))[0]
     assert isinstance(views, Views)
     own, other = (frames.row(index) for index in (7, 11))
-    assert np.array_equal(views.image, transform.image(data.decode_image(own)))
+    assert np.array_equal(views.image, transform.image(decode_image(own)))
     assert np.array_equal(views.masks["none"], transform.all_one()[None])
     for mode, row in (("region", own), ("blank", own), ("shuffled", other)):
         expected = [transform.mask(masks.decode(region["mask"])) for region in row["regions"]]
@@ -241,7 +242,7 @@ def test_wordings_are_averaged(
         monkeypatch.setitem(WORDINGS, "whole", chosen)  # type: ignore[arg-type]
         answers.append(evaluate(run, str(three_splits), resamples=10)["masks"]["none"])
     assert [len(answer["prompts"]) for answer in answers] == [8, 8, 8]  # captions have the first of both
-    monkeypatch.setattr("sono.training.evaluate.wordings_of", lambda *_: [one.sentence for one in both])
+    monkeypatch.setattr("sono.training.evaluation.zero_shot.wordings_of", lambda *_: [one.sentence for one in both])
     mixed = evaluate(run, str(three_splits), resamples=10)["masks"]["none"]
     assert len(mixed["prompts"]) == 16
     assert answers[0]["calibration"] == answers[2]["calibration"] != answers[1]["calibration"]

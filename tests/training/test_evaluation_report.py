@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sono.training.evaluate import evaluate
-from sono.training.evaluation_report import THUMBNAIL_PX
+from sono.training.evaluation.zero_shot import evaluate
+from sono.training.evaluation.zero_shot_page import THUMBNAIL_PX
 
 MASKS = ("none", "region", "shuffled", "blank")
 

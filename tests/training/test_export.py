@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from sono.manifests.errors import UserError
-from sono.training import checkpoints
-from sono.training.export import FORMATS, export
-from sono.training.mask_input import prepare
-from sono.training.model import MaskClip
-from sono.training.transforms import PadToSquare
+from sono.training.export.export import FORMATS, export
+from sono.training.model.mask_clip import MaskClip
+from sono.training.model.portable.mask_input import prepare
+from sono.training.model.transforms import PadToSquare
+from sono.training.pretraining import checkpoints
 
 TEXTS = ["A 20-week fetal ultrasound image of femur plane.", "Fetal head."]
 SIZES = ((120, 80), (40, 70), (48, 48))  # width, height in px
@@ -323,7 +323,7 @@ def test_an_export_never_writes_into_what_is_there_and_leaves_nothing_half_done(
 def test_the_files_can_be_trained_on_again(make_run: Callable[[str], Path], tmp_path: Path) -> None:
     """What we write is what we read: each export is a source of weights."""
     from sono.training import recipes
-    from sono.training.model import build_model
+    from sono.training.model.mask_clip import build_model
 
     run = make_run("test-vit-quickgelu")
     expected = checkpoints.load_model(run, pytest.fail)[0].clip.state_dict()

@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sono.training import recipes
-from sono.training.devices import DEVICES, find_device
-from sono.training.flops import meta_twin, mfu, train_flops, train_flops_per_sample
-from sono.training.losses import Captions, Settings, contrastive_loss
-from sono.training.model import build_model
+from sono.training.model.mask_clip import build_model
+from sono.training.planning.devices import DEVICES, find_device
+from sono.training.planning.flops import meta_twin, mfu, train_flops, train_flops_per_sample
+from sono.training.step.losses import Captions, Settings, contrastive_loss
 
 PAPER = recipes.override(recipes.find("vit-l-14-336"), ["model.from_scratch=true"])
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sono.training.distributed import ALONE
-from sono.training.feature_cache import loss_and_gradients
-from sono.training.parallel import Towers, compile_blocks, transformer_blocks
+from sono.training.step.distributed import ALONE
+from sono.training.step.feature_cache import loss_and_gradients
+from sono.training.step.parallel import Towers, compile_blocks, transformer_blocks
 
 sys.path.insert(0, str(Path(__file__).parent))  # the program that the ranks run
 from global_gradients import BATCH, CAPTIONS, LIMIT, Case, Found, cases, compute, make_batch, make_model

@@ -16,14 +16,15 @@ import pytest
 import torch
 
 from sono.manifests.errors import UserError
-from sono.training import data, recipes
-from sono.training.checkpoints import Checkpoint
-from sono.training.faults import memory_errors
-from sono.training.loop import Outcome, pretrain
-from sono.training.samples import order
-from sono.training.schedule import factor
-from sono.training.step_log import COLUMNS, TIMINGS
-from sono.training.trainer import Progress
+from sono.training import recipes
+from sono.training.data.dataset import open_split, read_description
+from sono.training.data.samples import order
+from sono.training.pretraining.checkpoints import Checkpoint
+from sono.training.pretraining.failures import memory_errors
+from sono.training.pretraining.run import Outcome, pretrain
+from sono.training.pretraining.step_log import COLUMNS, TIMINGS
+from sono.training.pretraining.trainer import Progress
+from sono.training.step.schedule import factor
 
 # One thread: two threads wait for each other where other processes want the processor, too.
 SHORT = [
@@ -201,8 +202,8 @@ def test_training_stops_before_a_step_that_is_no_number_and_names_the_batch(shap
     assert all(value.isfinite().all() for value in model(run, last).values())
     report = json.loads((run / "nan-batch.json").read_text())
     assert report["step"] == last + 1
-    description = data.describe(str(shapes))
-    frames = data.open_split(description, "train")
+    description = read_description(str(shapes))
+    frames = open_split(description, "train")
     drawn = order(240, 0, 0)[last * 8 : (last + 1) * 8]
     assert [sample["frame_id"] for sample in report["samples"]] == [frames.row(int(row))["frame_id"] for row in drawn]
     assert {sample["structure"] for sample in report["samples"]} <= {None, "spine", "umbilical vein"}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from open_clip import ClipLoss
 
-from sono.training.losses import Captions, Settings, contrastive_loss
+from sono.training.step.losses import Captions, Settings, contrastive_loss
 
 Tensors = tuple[torch.Tensor, ...]
 Kind = Literal["sigmoid", "softmax"]

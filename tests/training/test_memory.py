@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sono.training import recipes
-from sono.training.activations import trace_image_tower, trace_text_tower
-from sono.training.memory import RankMemory, count_parameters, rank_memory
-from sono.training.model import MaskClip, build_model
-from sono.training.optimizer import build_optimizer
+from sono.training.model.mask_clip import MaskClip, build_model
+from sono.training.planning.activations import trace_image_tower, trace_text_tower
+from sono.training.planning.memory import RankMemory, count_parameters, rank_memory
+from sono.training.step.optimizer import build_optimizer
 
 TINY = recipes.override(recipes.tiny(), ["train.batch_size=32"])
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sono.training.metrics import (
+from sono.training.evaluation.metrics import (
     Draws,
     confusion,
     f1_per_class,

@@ -15,9 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.captions import CaptionTokenizer
-from sono.training.mask_stem import MaskStem, build_clip, find_patch_embedding
-from sono.training.model import (
+from sono.training.model.mask_clip import (
     BACKBONES,
     GROUPS,
     MaskClip,
@@ -27,7 +25,9 @@ from sono.training.model import (
     make_transform,
     restore_model,
 )
-from sono.training.optimizer import build_optimizer
+from sono.training.model.portable.mask_stem import MaskStem, build_clip, find_patch_embedding
+from sono.training.model.tokenizer import CaptionTokenizer
+from sono.training.step.optimizer import build_optimizer
 
 KINDS = ["test-vit", "test-vit-quickgelu", "test-vit-average", "test-siglip", "test-timm", "test-eva"]
 BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 40}

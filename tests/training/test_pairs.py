@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sono.training import data, recipes
-from sono.training.pairs import CaptionBank, Pair, Pairs, read_pairs
+from sono.training import recipes
+from sono.training.data.dataset import open_split, read_description
+from sono.training.data.pairs import CaptionBank, Pair, Pairs, read_pairs
 
 
 def pairs_of(regions: list[list[str]]) -> Pairs:
@@ -80,7 +81,7 @@ def test_captions_regions_and_their_places_are_read_as_the_rows_hold_them(
     rows[11]["regions"] = [{**region, "caption": ""} for region in rows[11]["regions"]]
     rows[12]["regions"][1]["structure"] = None
     folder = write_dataset(tmp_path / "dataset", {"train": rows}, shards=3)
-    pairs = read_pairs(data.open_split(data.describe(str(folder)), "train"))
+    pairs = read_pairs(open_split(read_description(str(folder)), "train"))
     for row, content in enumerate(rows):
         number = int(pairs.caption_F[row])
         assert (pairs.bank.texts[number] if number >= 0 else "") == (content["caption"] or "")

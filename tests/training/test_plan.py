@@ -11,9 +11,9 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.devices import Device
-from sono.training.loop import pretrain
-from sono.training.plan import Data, Machine, Plan, lines, make_plan, named_device, read_data, to_json
+from sono.training.planning.devices import Device
+from sono.training.planning.plan import Data, Machine, Plan, lines, make_plan, named_device, read_data, to_json
+from sono.training.pretraining.run import pretrain
 
 TINY = recipes.override(recipes.tiny(), ["train.batch_size=32", "train.warmup_steps=2", "train.steps=20"])
 

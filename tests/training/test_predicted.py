@@ -11,9 +11,9 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES
-from sono.training import data
-from sono.training.evaluate import evaluate
-from sono.training.predicted import PredictedMasks
+from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation.zero_shot import evaluate
+from sono.training.features.predicted_masks import PredictedMasks
 
 Rows = list[dict[str, Any]]
 FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
@@ -125,6 +125,6 @@ def test_a_dataset_without_sources_is_named(
     without = table.drop_columns(["regions"]).append_column("regions", [[row["regions"] for row in rows]])
     metadata = table.schema.metadata[b"huggingface"].replace(b', "source": {"dtype": "string", "_type": "Value"}', b"")
     pq.write_table(without.replace_schema_metadata({b"huggingface": metadata}), file)
-    frames = data.open_split(data.describe(str(folder)), "test")
+    frames = open_split(read_description(str(folder)), "test")
     with pytest.raises(UserError, match="do not say where their masks come from; run sono-curate build again"):
         PredictedMasks.find(frames, None)

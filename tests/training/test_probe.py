@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from sono.manifests.errors import UserError
-from sono.training import data
-from sono.training.encoder import Encoder
-from sono.training.metrics import Integers
-from sono.training.probe import Embedded, LinearProbe, choose_probe, probe
-from sono.training.selection import Chosen, each_plane
-from sono.training.views import FrameViews
+from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation.metrics import Integers
+from sono.training.evaluation.probe import Embedded, LinearProbe, choose_probe, probe
+from sono.training.evaluation.selection import Chosen, each_plane
+from sono.training.features.encoder import Encoder
+from sono.training.features.views import FrameViews
 
 Rows = list[dict[str, Any]]
 
@@ -102,11 +102,11 @@ def test_a_frame_has_the_same_features_in_every_split_and_they_know_its_edges(
         Image.fromarray(pixels).save(buffer, "PNG")
         edged.append({**row, "image": {"bytes": buffer.getvalue(), "path": None}})
     splits = {"train": wide, "validation": edged, "test": wide}
-    description = data.describe(str(write_dataset(tmp_path / "dataset", splits)))
+    description = read_description(str(write_dataset(tmp_path / "dataset", splits)))
     encoder = Encoder.load(random_run(), pytest.fail)
     features = {}
     for split in splits:
-        frames = data.open_split(description, split)
+        frames = open_split(description, split)
         views = FrameViews(frames, np.arange(len(wide)), ("none",), encoder.transform)
         features[split] = np.concatenate(
             [encoder.frame_features(batch, "none").numpy() for batch in encoder.batches("x", views, 0, lambda _: None)]

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sono.training import checkpoints, recipes
-from sono.training.loop import pretrain
-from sono.training.step_log import TIMINGS
+from sono.training import recipes
+from sono.training.pretraining import checkpoints
+from sono.training.pretraining.run import pretrain
+from sono.training.pretraining.step_log import TIMINGS
 
 STEPS = 12
 SETTINGS = (

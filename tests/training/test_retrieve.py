@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sono.manifests.errors import UserError
-from sono.training.retrieve import rank_of, retrieve
+from sono.training.evaluation.retrieval import rank_of, retrieve
 
 
 def test_the_own_text_comes_after_all_that_score_as_high() -> None:
@@ -71,7 +71,7 @@ def test_every_region_is_asked_with_its_own_mask_and_its_own_patient(
     rows[7]["caption"] = None
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
     seen: list[Any] = []
-    keep = "sono.training.retrieve._recalls"
+    keep = "sono.training.evaluation.retrieval._recalls"
     monkeypatch.setattr(keep, lambda _, queries, patients, *__: seen.append((queries, patients)))
     result = retrieve(random_run(), str(dataset), resamples=10)
     assert (result["n_frames"], result["frames_without_caption"], result["frames_without_regions"]) == (11, 1, 1)

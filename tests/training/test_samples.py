@@ -14,18 +14,19 @@ from PIL import Image
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.training import data, recipes
-from sono.training.captions import CaptionTokenizer
-from sono.training.samples import Batches, Pool, Sample, Samples, batches_from, make_pool, order
-from sono.training.transforms import PadToSquare
-from sono.training.views import FrameViews, Views
+from sono.training import recipes
+from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
+from sono.training.data.samples import Batches, Pool, Sample, Samples, batches_from, make_pool, order
+from sono.training.features.views import FrameViews, Views
+from sono.training.model.tokenizer import CaptionTokenizer
+from sono.training.model.transforms import PadToSquare
 
 TRANSFORM = PadToSquare(size=32)
 
 
 @pytest.fixture(scope="module")
 def pool(shapes: Path) -> Pool:
-    return make_pool(data.open_split(data.describe(str(shapes)), "train"), CaptionTokenizer(77))
+    return make_pool(open_split(read_description(str(shapes)), "train"), CaptionTokenizer(77))
 
 
 def samples(pool: Pool, *settings: str, seed: int = 0) -> Samples:
@@ -76,8 +77,8 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(pool: Pool) -> None:
 
 def test_a_region_s_caption_comes_with_its_own_mask_and_a_whole_image_with_all_one(pool: Pool) -> None:
     row = pool.frames.row(6)
-    image = data.decode_image(row)
-    expected = {region["caption"]: TRANSFORM.mask(data.decode_mask(row, region, image)) for region in row["regions"]}
+    image = decode_image(row)
+    expected = {region["caption"]: TRANSFORM.mask(decode_mask(row, region, image)) for region in row["regions"]}
     expected[row["caption"]] = TRANSFORM.all_one()
     names = {row["caption"]: "", **{region["caption"]: region["structure"] for region in row["regions"]}}
     seen = set()
@@ -97,7 +98,7 @@ def test_a_region_s_caption_comes_with_its_own_mask_and_a_whole_image_with_all_o
 def test_evaluation_sees_a_frame_exactly_as_training_does(pool: Pool, frame: int) -> None:
     """Padded in both, no crop in either, and "one everywhere" is the same mask."""
     row = pool.frames.row(frame)
-    image = data.decode_image(row)
+    image = decode_image(row)
     views = FrameViews(pool.frames, np.array([frame]), ("none", "region"), TRANSFORM)[0]
     assert isinstance(views, Views)
     assert np.array_equal(views.image, TRANSFORM.image(image))
@@ -121,7 +122,7 @@ def test_what_lies_at_the_edge_of_a_wide_frame_is_seen_in_training(
     row["image"]["bytes"] = buffer.getvalue()
     row["regions"] = [{**row["regions"][0], "mask": at_edge}]
     folder = write_dataset(tmp_path / "dataset", {"train": [row]}, shards=1)
-    edge = make_pool(data.open_split(data.describe(str(folder)), "train"), CaptionTokenizer(77))
+    edge = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
     sample = samples(edge, "data.global_fraction=0")[0, 0]
     assert isinstance(sample, Sample)
     assert sample.image[0, 16, 0] == 200
@@ -178,17 +179,17 @@ def test_a_batch_has_three_channels_as_soon_as_one_frame_is_coloured(
     make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(4, seed=9)
-    pixels = np.zeros((*data.decode_image(rows[2]).size[::-1], 3), dtype=np.uint8)
+    pixels = np.zeros((*decode_image(rows[2]).size[::-1], 3), dtype=np.uint8)
     pixels[..., 0] = 90
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     rows[2]["image"]["bytes"] = buffer.getvalue()
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
-    mixed = make_pool(data.open_split(data.describe(str(folder)), "train"), CaptionTokenizer(77))
+    mixed = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
     recipe = recipes.override(recipes.tiny(), ["train.batch_size=4"])
     batch = next(batches_from(0, 1, mixed, TRANSFORM, CaptionTokenizer(77), recipe))
     assert batch.images.shape == (4, 3, 32, 32)
-    frames = {row["frame_id"]: TRANSFORM.image(data.decode_image(row)) for row in rows}
+    frames = {row["frame_id"]: TRANSFORM.image(decode_image(row)) for row in rows}
     for (frame_id, _), image in zip(batch.samples, batch.images, strict=True):
         assert np.array_equal(image.numpy(), frames[frame_id])
 
@@ -201,7 +202,7 @@ def test_a_fault_in_the_data_keeps_its_one_line_on_the_way_from_a_worker(
     for row in rows:
         row["image"]["bytes"] = row["image"]["bytes"][:100]
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
-    faulty = make_pool(data.open_split(data.describe(str(folder)), "train"), CaptionTokenizer(77))
+    faulty = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
     recipe = recipes.override(recipes.tiny(), [f"data.workers={workers}", "train.batch_size=4"])
     with pytest.raises(UserError) as raised:
         next(batches_from(0, 2, faulty, TRANSFORM, CaptionTokenizer(77), recipe))
@@ -217,7 +218,7 @@ def test_a_mask_of_another_shape_is_an_error_and_no_reason_to_turn_the_image(
     rows[0]["regions"][0]["mask"] = masks.encode(np.ones((120, 80), dtype=np.bool_))
     del rows[0]["regions"][1]
     folder = write_dataset(tmp_path / "dataset", {"train": rows * 2}, shards=1)
-    turned = make_pool(data.open_split(data.describe(str(folder)), "train"), CaptionTokenizer(77))
+    turned = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
     settings = [f"data.workers={workers}", "train.batch_size=2", "data.global_fraction=0"]
     with pytest.raises(UserError) as raised:
         next(batches_from(0, 1, turned, TRANSFORM, CaptionTokenizer(77), recipes.override(recipes.tiny(), settings)))
@@ -229,7 +230,7 @@ def test_a_dataset_without_regions_is_one_line_unless_only_whole_images_are_aske
 ) -> None:
     rows = [{**row, "regions": []} for row in make_rows(4, seed=9)]
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
-    frames = data.open_split(data.describe(str(folder)), "train")
+    frames = open_split(read_description(str(folder)), "train")
     with pytest.raises(UserError, match=r"no frame of the train split has a region.*--set data\.global_fraction=1$"):
         make_pool(frames, CaptionTokenizer(77), global_fraction=0.1)
     whole = make_pool(frames, CaptionTokenizer(77), global_fraction=1.0)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from sono.training.schedule import factor
+from sono.training.step.schedule import factor
 
 
 def test_it_rises_to_one_and_then_never_climbs_even_beyond_the_end() -> None:

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.training import data
-from sono.training.encoder import Encoder
-from sono.training.segment import Outlined, _structures, _uncut, dense_features, segment
-from sono.training.transforms import PadToSquare
+from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation.segmentation import Outlined, _structures, _uncut, dense_features, segment
+from sono.training.features.encoder import Encoder
+from sono.training.model.transforms import PadToSquare
 
 Rows = list[dict[str, Any]]
 
@@ -112,7 +112,7 @@ def test_a_mask_through_the_transform_and_back_is_the_mask(size: tuple[int, int]
 
 
 def test_foreground_is_all_regions_together_and_others_are_told_apart(three_splits: Path) -> None:
-    frames, transform = data.open_split(data.describe(str(three_splits)), "test"), PadToSquare(size=64)
+    frames, transform = open_split(read_description(str(three_splits)), "test"), PadToSquare(size=64)
     apart = Outlined(frames, ("spine", "umbilical vein"), transform)[3]
     together = Outlined(frames, ("foreground",), transform)[3]
     assert not isinstance(apart, UserError)
@@ -130,7 +130,7 @@ def test_a_program_s_masks_are_no_truth(
     first["regions"].append({**predicted, "structure": "invented"})
     second["regions"] = [predicted]
     dataset = str(write_dataset(tmp_path / "dataset", splits))
-    frames = data.open_split(data.describe(dataset), "test")
+    frames = open_split(read_description(dataset), "test")
     assert _structures(frames) == ("spine",)
     outlined = Outlined(frames, ("foreground",), PadToSquare(size=64))
     assert len(outlined) == len(splits["test"]) - 1

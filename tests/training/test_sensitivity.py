@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sono.manifests.errors import UserError
-from sono.training.sensitivity import sensitivity
+from sono.training.evaluation.sensitivity import sensitivity
 
 
 def test_a_model_that_looks_past_its_masks_does_not_move(random_run: Callable[..., Path], three_splits: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
-from sono.training.evaluate import evaluate
-from sono.training.suites import SUITES, run_suite
+from sono.training.evaluation.suites import SUITES, run_suite
+from sono.training.evaluation.zero_shot import evaluate
 
 Rows = list[dict[str, Any]]
 

@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 import torch
 
-from sono.training import checkpoints, data, recipes
-from sono.training.loop import pretrain
-from sono.training.samples import order
-from sono.training.step_log import TIMINGS
+from sono.training import recipes
+from sono.training.data.dataset import open_split, read_description
+from sono.training.data.samples import order
+from sono.training.pretraining import checkpoints
+from sono.training.pretraining.run import pretrain
+from sono.training.pretraining.step_log import TIMINGS
 
 STEPS = 8
 SETTINGS = [
@@ -150,6 +152,6 @@ def test_ranks_name_the_whole_batch_whose_loss_is_no_number(
     assert "which was not taken" in ranks.said()
     report = json.loads((run / "nan-batch.json").read_text())
     drawn = order(240, 0, 0)[(report["step"] - 1) * 8 : report["step"] * 8]
-    frames = data.open_split(data.describe(str(shapes)), "train")
+    frames = open_split(read_description(str(shapes)), "train")
     assert [sample["frame_id"] for sample in report["samples"]] == [frames.row(int(row))["frame_id"] for row in drawn]
     assert all(value.isfinite().all() for value in newest(run).read("model.").values())

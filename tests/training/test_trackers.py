@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.trackers import Trackers, check_installed
+from sono.training.pretraining.trackers import Trackers, check_installed
 
 
 def recipe(*settings: str) -> recipes.Recipe:

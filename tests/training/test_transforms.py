@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sono.training.transforms import PadToSquare
+from sono.training.model.transforms import PadToSquare
 
 SIZE = 32
 

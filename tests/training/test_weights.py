@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.mask_stem import add_mask_stem, build_clip
-from sono.training.model import MaskClip, build_model, restore_model
+from sono.training.model.mask_clip import MaskClip, build_model, restore_model
+from sono.training.model.portable.mask_stem import add_mask_stem, build_clip
 
 BACKBONE = "few-vit-quickgelu"
 

@@ -1,0 +1,80 @@
+"""Figure and page of an ablation, from the content of its ``ablation.json``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sono.manifests.pages import render
+
+from .run import LOSSES, Cell
+
+WIDTH, HEIGHT, LEFT, BOTTOM = 760, 300, 48, 34
+"""Of the figure, in its own units."""
+
+SERIES = (
+    ("off", "none", "trained and seen without masks", "#8a94a3"),
+    ("on", "none", "trained with masks, seen without", "#c98a1b"),
+    ("on", "region", "trained and seen with masks", "#2b6cb0"),
+)
+"""What is drawn for every loss: masks in training, masks in scoring, what that is called, colour."""
+
+
+def figure(content: Mapping[str, Any]) -> str:
+    """The figure as SVG: a bar is the mean over seeds, a dot one training run."""
+    found = {_cell(cell) for cell in content["cells"]}
+    losses = [loss for loss in LOSSES if any((cell.kind, cell.positives) == loss for cell in found)]
+    groups = [_group(content, losses, number) for number in range(len(losses))]
+    top = max(dot for group in groups for bar in group["bars"] for dot in bar["values"])
+    limit = max(0.1, min(1.0, -(-top * 1.08 // 0.1) * 0.1))
+    ticks = [{"y": _y(0.1 * number, limit), "share": 0.1 * number} for number in range(round(limit / 0.1) + 1)]
+    for group in groups:
+        for bar in group["bars"]:
+            bar["y"], bar["dots"] = _y(bar["mean"], limit), [_y(value, limit) for value in bar["values"]]
+    return render(
+        __package__,
+        "figure.svg.jinja",
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        base=HEIGHT - BOTTOM,
+        groups=groups,
+        ticks=ticks,
+        series=SERIES,
+    )
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """The page for people, with the figure in it."""
+    from markupsafe import Markup
+
+    cells = [{**cell, "label": _cell(cell).label} for cell in content["cells"]]
+    return render(__package__, "page.html", content={**content, "cells": cells}, figure=Markup(figure(content)))
+
+
+def _group(content: Mapping[str, Any], losses: Sequence[tuple[str, str]], number: int) -> dict[str, Any]:
+    """One loss: its bars with their values, and where they stand."""
+    kind, positives = losses[number]
+    pitch = (WIDTH - LEFT) / len(losses)
+    breadth = pitch / (len(SERIES) + 1)
+    start = LEFT + number * pitch + breadth / 2
+    bars = []
+    for place, (masks, seen, meaning, colour) in enumerate(SERIES):
+        cell = Cell(masks=masks, kind=kind, positives=positives)
+        values = [run["figures"][seen]["top1"]["value"] for run in content["runs"] if _cell(run) == cell]
+        if values:
+            title = f"{cell.label}, {meaning}"
+            x, width = start + place * breadth, 0.86 * breadth
+            mean = statistics.fmean(values)
+            bars.append({"x": x, "width": width, "mean": mean, "values": values, "title": title, "colour": colour})
+    label = Cell(masks="on", kind=kind, positives=positives).label
+    return {"label": label, "x": LEFT + (number + 0.5) * pitch, "bars": bars}
+
+
+def _cell(values: Mapping[str, Any]) -> Cell:
+    return Cell(masks=values["masks"], kind=values["kind"], positives=values["positives"])
+
+
+def _y(share: float, limit: float) -> float:
+    return (HEIGHT - BOTTOM) * (1 - share / limit)

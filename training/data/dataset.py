@@ -1,0 +1,209 @@
+"""The dataset that ``sono-curate build`` writes: a folder, or a repository of the Hub."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from sono.manifests import masks
+from sono.manifests.errors import UserError
+from sono.manifests.masks import Mask
+from sono.manifests.schemas import DATASET, SPLITS
+
+MARKER = "sono.json"
+FORMAT = 1
+
+Row = Mapping[str, Any]
+"""One frame under the column names of ``schemas.DATASET``; the image still encoded."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What ``sono.json`` says of a dataset.
+
+    ``planes`` maps ids to display names; ``shards`` a split's files to their numbers of rows. ``revision`` is the
+    commit of a Hub dataset and None for a folder.
+    """
+
+    source: str
+    fingerprint: str
+    planes: Mapping[str, str]
+    shards: Mapping[str, Mapping[str, int]]
+    revision: str | None = None
+
+    def rows(self, split: str) -> int:
+        return sum(self.shards.get(split, {}).values())
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A split, memory-mapped. ``planes`` are the ids of the classes that ``row["plane"]`` counts, in their order."""
+
+    description: Description
+    split: str
+    planes: tuple[str, ...]
+    table: datasets.Dataset
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def row(self, index: int) -> Row:
+        row: Row = self.table[index].to_pylist()[0]
+        return row
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A whole column; touches no other."""
+        return self.table.data.column(name)
+
+
+def read_description(source: str) -> Description:
+    """Read a dataset's ``sono.json``; of a folder, also check that its shards are the ones listed there.
+
+    Raises:
+        UserError: there is no such dataset, it is unfinished, damaged, or of another version.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        description = _parse((folder / MARKER).read_bytes() if (folder / MARKER).is_file() else None, source, None)
+        _check_shards(folder, description)
+        return description
+    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith("."):
+        raise UserError(
+            "there is no such dataset folder", where=source, fix="name the folder that sono-curate build wrote"
+        )
+    return _describe_repository(source)
+
+
+def open_split(description: Description, split: str) -> Frames:
+    """Map a split into memory (the first time, ``datasets`` unpacks it into its cache).
+
+    Raises:
+        UserError: the split is unknown or empty, or its columns are not those of a dataset of ours.
+    """
+    if split not in SPLITS:
+        raise UserError(f"there is no split {split!r}", fix=f"choose one of: {', '.join(SPLITS)}")
+    if description.rows(split) == 0:
+        present = ", ".join(name for name in SPLITS if description.rows(name)) or "none"
+        raise UserError(f"the {split} split is empty", where=description.source, fix=f"splits with frames: {present}")
+    files = {split: list(description.shards[split])}
+    if description.revision is None:
+        paths = {split: [str(Path(description.source) / name) for name in files[split]]}
+        table = datasets.load_dataset("parquet", data_files=paths, split=split)
+    else:
+        table = datasets.load_dataset(
+            description.source,
+            data_files=files,
+            split=split,
+            revision=description.revision,
+            verification_mode="no_checks",
+        )
+    missing = sorted(set(DATASET.schema.names) - set(table.column_names))
+    plane = table.features.get("plane")
+    if missing or not isinstance(plane, datasets.ClassLabel) or not set(plane.names) <= set(description.planes):
+        what = f"the column {missing[0]} is missing" if missing else "the planes differ from those of sono.json"
+        raise UserError(what, where=description.source, fix="run sono-curate build again")
+    if len(table) != description.rows(split):
+        raise UserError(
+            f"{len(table)} rows were read and sono.json lists {description.rows(split)}",
+            where=description.source,
+            fix="run sono-curate build again",
+        )
+    return Frames(description, split, tuple(plane.names), table.with_format("arrow"))
+
+
+def decode_image(row: Row) -> Image.Image:
+    """The frame's image.
+
+    Raises:
+        UserError: it cannot be decoded; the text names the frame.
+    """
+    try:
+        image = Image.open(io.BytesIO(row["image"]["bytes"]))
+        image.load()
+    except (OSError, SyntaxError, TypeError, ValueError) as error:  # what Pillow makes of damaged files, or of None
+        raise UserError(
+            "the image cannot be decoded", where=f"frame {row['frame_id']}", fix="run sono-curate build again"
+        ) from error
+    return image
+
+
+def decode_mask(row: Row, region: Mapping[str, Any], image: Image.Image) -> Mask:
+    """A region's mask, of shape [height, width] of its image.
+
+    Raises:
+        UserError: the mask has another size than the image; the text names the frame.
+    """
+    try:
+        return masks.decode(region["mask"], expected_size=(image.height, image.width))
+    except UserError as error:
+        raise UserError(error.what, where=f"frame {row['frame_id']}", fix=error.fix) from None
+
+
+def _parse(text: bytes | None, source: str, revision: str | None) -> Description:
+    if text is None:
+        raise UserError(
+            f"not finished, or no dataset: it has no {MARKER}", where=source, fix="run sono-curate build again"
+        )
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise UserError(
+                f"the dataset has format {content['format']} and this version reads {FORMAT}",
+                where=source,
+                fix="build it again with this version, or install the version that wrote it",
+            )
+        shards = {split: dict(entry["shards"]) for split, entry in content["splits"].items()}
+        return Description(source, content["fingerprint"], dict(content["planes"]), shards, revision)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{MARKER} cannot be read", where=source, fix="run sono-curate build again") from error
+
+
+def _check_shards(folder: Path, description: Description) -> None:
+    listed = {name: rows for shards in description.shards.values() for name, rows in shards.items()}
+    present = {path.relative_to(folder).as_posix() for path in folder.glob("data/*.parquet")}
+    odd = sorted(set(listed) ^ present)
+    if odd:
+        raise UserError(
+            f"{odd[0]} is {'missing' if odd[0] in listed else f'not listed in {MARKER}'}",
+            where=str(folder),
+            fix="run sono-curate build again",
+        )
+    for name, rows in listed.items():
+        try:
+            found = pq.read_metadata(folder / name).num_rows
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{name} is damaged", where=str(folder), fix="run sono-curate build again") from error
+        if found != rows:
+            raise UserError(
+                f"{name} has {found} rows and {MARKER} lists {rows}",
+                where=str(folder),
+                fix="run sono-curate build again",
+            )
+
+
+def _describe_repository(repository: str) -> Description:
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        revision = huggingface_hub.HfApi().dataset_info(repository).sha
+        path = huggingface_hub.hf_hub_download(repository, MARKER, repo_type="dataset", revision=revision)
+    except EntryNotFoundError:
+        return _parse(None, repository, None)
+    except Exception as error:
+        raise UserError(
+            f"neither a folder nor a dataset of the Hub that can be reached ({type(error).__name__})",
+            where=repository,
+            fix="check the name, the network, and for a private dataset the login (hf auth login)",
+        ) from error
+    return _parse(Path(path).read_bytes(), repository, revision)

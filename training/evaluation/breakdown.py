@@ -1,0 +1,79 @@
+"""Figures by center, scanner and trimester: one number for all of them hides where a model fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sono.training.data.dataset import Frames
+
+from . import metrics
+from .metrics import Booleans, Draws, Integers
+
+TRIMESTER_DAYS = (14 * 7, 28 * 7)
+"""Days at which the second and the third begin, as captions count them."""
+
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """For every chosen frame its group, by what frames are grouped by."""
+
+    of: Mapping[str, npt.NDArray[np.str_]]
+
+    @classmethod
+    def find(cls, frames: Frames, indices_N: Integers) -> Groups:
+        rows = pa.array(indices_N)
+        return cls(
+            {
+                "center": _names(frames, rows, "center"),
+                "scanner": _names(frames, rows, "manufacturer", "model"),
+                "trimester": _trimesters(frames, rows),
+            }
+        )
+
+    def figures(self, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, draws: Draws) -> dict[str, Any]:
+        """Mean per-class top-1 and top-5 over the classes present in each group; no interval where it has one patient.
+
+        Groups differ in the planes that they hold: a gap between two of them may be one of planes.
+        """
+        return {
+            by: {
+                str(name): _figures(groups_N == name, hits1_N, hits5_N, truth_N, draws) for name in np.unique(groups_N)
+            }
+            for by, groups_N in self.of.items()
+        }
+
+
+def _figures(
+    chosen_N: Booleans, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, draws: Draws
+) -> dict[str, Any]:
+    inside = draws.of(chosen_N)
+    patients = int(inside.patients_N.max()) + 1
+    found: dict[str, Any] = {
+        "n_frames": int(chosen_N.sum()),
+        "n_patients": patients,
+        "planes_present": len(np.unique(truth_N[chosen_N])),
+    }
+    for name, hits_N in (("top1", hits1_N), ("top5", hits5_N)):
+        estimate = asdict(metrics.mean_per_class(hits_N[chosen_N], truth_N[chosen_N], inside))
+        found[name] = estimate if patients > 1 else {"value": estimate["value"], "low": None, "high": None}
+    return found
+
+
+def _names(frames: Frames, rows: pa.Array, *columns: str) -> npt.NDArray[np.str_]:
+    cells = [pc.fill_null(frames.column(name).take(rows), "").to_pylist() for name in columns]
+    return np.array([" ".join(filter(None, parts)) or _UNKNOWN for parts in zip(*cells, strict=True)], dtype=np.str_)
+
+
+def _trimesters(frames: Frames, rows: pa.Array) -> npt.NDArray[np.str_]:
+    days = pc.fill_null(frames.column("ga_days").take(rows), -1).to_numpy()
+    names = np.array(["first", "second", "third"])[np.searchsorted(TRIMESTER_DAYS, days, side="right")]
+    return np.where(days < 0, _UNKNOWN, names)

@@ -1,0 +1,192 @@
+"""Which frames of a split are scored, as what classes, and how many are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sono.manifests.errors import UserError
+from sono.manifests.schemas import PREDICTED_SOURCES
+from sono.training.data.dataset import Frames
+from sono.training.features.predicted_masks import PredictedMasks, sources_of
+from sono.training.features.views import MODES, choose_donors
+
+from .metrics import Booleans, Integers
+from .prompts import Kind
+
+Classes = Mapping[str, Sequence[str]]
+"""Classes by name, each with the ids of the planes that count as it."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The frames that are scored: their rows in the split, their classes and patients, and how many are left out.
+
+    ``donors`` are for each the position of the frame whose masks it is seen through when shuffled, where that is asked.
+    """
+
+    names: tuple[str, ...]  # of the classes
+    indices: Integers
+    truth: Integers
+    patients: Integers
+    donors: Integers | None
+    predicted: PredictedMasks | None
+    seed: int  # of the donors
+    without: Mapping[str, int]  # frames left out, by what they lack
+    only_with_regions: bool
+    without_regions: int  # among all with a plane, left out or not
+
+    def counts(self) -> dict[str, Any]:
+        return {
+            "frames": "with regions" if self.only_with_regions else "all",
+            "n_frames": len(self.indices),
+            "n_patients": len(set(self.patients.tolist())),
+            "frames_without_plane": self.without["plane"],
+            "frames_without_regions": self.without_regions,
+            **(
+                {
+                    "frames_without_predicted": self.without["predicted"],
+                    "predicted_dataset": self.predicted.source,
+                }
+                if self.predicted
+                else {}
+            ),
+        }
+
+    @property
+    def left_out(self) -> int:
+        return sum(self.without.values())
+
+
+def choose(
+    frames: Frames, masks: Sequence[str], classes: Classes, *, predicted_dataset: str | None, seed: int
+) -> Chosen:
+    """The frames with a class and with all that ``masks`` need.
+
+    Raises:
+        UserError: there is none, all are of one patient, or there are no predicted masks and some are asked for.
+    """
+    truth = number_classes(frames, classes)
+    regions = count_regions(frames)
+    needs_regions = any(MODES[name].kind == "region" and not MODES[name].predicted for name in masks)
+    predicted = PredictedMasks.find(frames, predicted_dataset) if "predicted" in masks else None
+    has_plane = truth >= 0
+    chosen, without = has_plane, {"plane": int((~has_plane).sum())}
+    if needs_regions:
+        without["regions"] = int((chosen & (regions == 0)).sum())
+        chosen = chosen & (regions > 0)
+    if predicted:
+        has_predicted = predicted.has(frames)
+        without["predicted"] = int((chosen & ~has_predicted).sum())
+        chosen = chosen & has_predicted
+    what = "a plane" + (" and regions" if needs_regions else "") + (" and predicted masks" if predicted else "")
+    patients = number_patients(frames, chosen, f"has {what}")
+    return Chosen(
+        names=tuple(classes),
+        indices=np.flatnonzero(chosen),
+        truth=truth[chosen],
+        patients=patients,
+        donors=choose_donors(patients, seed) if any(MODES[name].of_donor for name in masks) else None,
+        predicted=predicted,
+        seed=seed,
+        without=without,
+        only_with_regions=needs_regions,
+        without_regions=int((has_plane & (regions == 0)).sum()),
+    )
+
+
+def each_plane(frames: Frames) -> Classes:
+    return {plane: (plane,) for plane in frames.planes}
+
+
+def number_classes(frames: Frames, classes: Classes) -> Integers:
+    """For every frame the number of its class, -1 where it has none.
+
+    Raises:
+        UserError: a class has no plane in the dataset's vocabulary.
+    """
+    by_label = np.full(len(frames.planes) + 1, -1, dtype=np.int64)  # the last: of frames without a plane
+    for number, (name, planes) in enumerate(classes.items()):
+        labels = [frames.planes.index(plane) for plane in planes if plane in frames.planes]
+        if not labels:
+            raise UserError(
+                f"the class {name!r} has no plane in the dataset's vocabulary",
+                where=frames.description.source,
+                fix=f"build the dataset with a vocabulary that has {' or '.join(planes)}",
+            )
+        by_label[labels] = number
+    label = pc.fill_null(frames.column("plane"), len(frames.planes)).to_numpy()
+    numbers: Integers = by_label[label]
+    return numbers
+
+
+def count_regions(frames: Frames) -> Integers:
+    """For every frame the number of its regions, with a caption or without."""
+    numbers: Integers = pc.fill_null(pc.list_value_length(frames.column("regions")), 0).to_numpy().astype(np.int64)
+    return numbers
+
+
+def has_caption(frames: Frames) -> Booleans:
+    """For every frame whether it has a caption for the whole image."""
+    lengths = pc.fill_null(pc.utf8_length(frames.column("caption")), 0).to_numpy()
+    return np.asarray(lengths > 0, dtype=np.bool_)
+
+
+def captions_of(frames: Frames, kind: Kind) -> set[str]:
+    """The distinct captions of whole images, or of regions."""
+    chunks = frames.column("caption").chunks
+    if kind == "region":
+        chunks = [pc.struct_field(pc.list_flatten(lists), "caption") for lists in frames.column("regions").chunks]
+    return {caption for chunk in chunks for caption in pc.unique(chunk).to_pylist() if caption}
+
+
+def number_patients(frames: Frames, chosen: Booleans, need: str) -> Integers:
+    """For every chosen frame a number for its patient, from 0 without gaps.
+
+    Args:
+        need: what the chosen frames have, for the message where none has it: "has a plane".
+
+    Raises:
+        UserError: no frame is chosen, a frame has no patient, or all are of one: intervals are over patients.
+    """
+    where = frames.description.source
+    if not chosen.any():
+        raise UserError(f"no frame of the {frames.split} split {need}", where=where, fix="score another split")
+    patients = frames.column("patient_key").filter(pa.array(chosen))
+    if patients.null_count:
+        raise UserError(
+            f"{patients.null_count} frames have no patient_key, and intervals are over patients",
+            where=where,
+            fix="run sono-curate build again",
+        )
+    numbers = np.unique(patients.to_pylist(), return_inverse=True)[1]
+    if numbers.max() == 0:
+        raise UserError(
+            f"all frames of the {frames.split} split that could be scored are of one patient, and intervals are over "
+            "patients",
+            where=where,
+            fix="score a split with more patients",
+        )
+    return numbers
+
+
+def count_sources(frames: Frames, chosen: Chosen, mask: str) -> dict[str, int]:
+    """How many of the masks that were looked through come from where."""
+    mode = MODES[mask]
+    if mode.kind == "whole":
+        return {}
+    if mode.predicted and chosen.predicted and chosen.predicted.elsewhere is not None:
+        ids = frames.column("frame_id").take(pa.array(chosen.indices)).to_pylist()
+        found = [region["source"] for key in ids for region in chosen.predicted.elsewhere[key]]
+    else:
+        lists = frames.column("regions").take(pa.array(chosen.indices))
+        found = [source for chunk in lists.chunks for source in sources_of(chunk).to_pylist()]
+        if mode.predicted:
+            found = [source for source in found if source in PREDICTED_SOURCES]
+    names, numbers = np.unique(found, return_counts=True)
+    return dict(zip(names.tolist(), numbers.tolist(), strict=True))

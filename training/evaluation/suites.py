@@ -1,0 +1,186 @@
+"""Published protocols by name: which command, which classes, which split, which figure to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sono.manifests.errors import UserError
+
+if TYPE_CHECKING:
+    from sono.manifests.stages import Progress
+
+Command = Literal["evaluate", "probe", "segment", "ga"]
+
+_BRAIN = {
+    "trans_thalamic": ("transthalamic",),
+    "trans_cerebellum": ("transcerebellar",),
+    "trans_ventricular": ("transventricular",),
+}
+_FIVE = {
+    "brain": ("transthalamic", "transcerebellar", "transventricular", "fetal_brain"),
+    "abdomen": ("abdominal_circumference",),
+    "heart": ("four_chamber", "four_chamber_h", "lvot", "rvot", "three_vessel_trachea", "fetal_thorax"),
+    "femur": ("femur",),
+    "cervix": ("maternal_cervix",),
+}
+_SIX = {
+    "abdomen": ("abdominal_circumference",),
+    "brain": ("transthalamic", "transcerebellar", "transventricular", "fetal_brain"),
+    "femur": ("femur",),
+    "thorax": ("four_chamber", "four_chamber_h", "lvot", "rvot", "three_vessel_trachea", "fetal_thorax"),
+    "maternal_cervix": ("maternal_cervix",),
+    "other": ("other",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A protocol.
+
+    Args:
+        about: what it is and where it was published.
+        data: what dataset to give, and how to build it.
+        command: what runs.
+        classes: planes of the dataset's vocabulary that count as each class; empty: every plane is its own. Planes that
+            our vocabulary lacks (``maternal_cervix``, ``other``, ...) are to be added to the workspace's.
+        split: that is scored.
+        options: of the command.
+        figures: where in the result the protocol's figures stand.
+    """
+
+    about: str
+    data: str
+    command: Command
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    split: str = "test"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    figures: tuple[str, ...]
+
+
+SUITES: Mapping[str, Suite] = {
+    "fetalp24": Suite(
+        about="SonoCLIP: zero-shot over 24 planes, without masks and with (arXiv 2606.29586)",
+        data="frames of the 24 planes with regions in the test split; FetalP24 is its authors'",
+        command="evaluate",
+        options={"masks": ("none", "region")},
+        figures=("masks.none.top1", "masks.none.top5", "masks.region.top1", "masks.region.top5"),
+    ),
+    "fetalp6": Suite(
+        about="SonoCLIP: probe of six classes, here one layer, on the public fetal planes (Burgos-Artizzu et al. 2020)",
+        data="zenodo.org/records/3904280; a vocabulary with the added planes fetal_brain, fetal_thorax, "
+        "maternal_cervix and other; its own split: give its column Train as the center, and hold out that of the test",
+        command="probe",
+        classes=_SIX,
+        options={"mask": "none"},
+        figures=("mean_per_class", "accuracy", "f1"),
+    ),
+    "fetalp6-mask": Suite(
+        about="SonoCLIP: the same with masks",
+        data="as for fetalp6, with regions",
+        command="probe",
+        classes=_SIX,
+        options={"mask": "region"},
+        figures=("mean_per_class", "accuracy", "f1"),
+    ),
+    "fetalp5": Suite(
+        about="SonoCLIP: segmentation of one foreground in five planes, decoder on frozen dense features",
+        data="frames of five planes with regions in all three splits; FetalP5 is its authors'",
+        command="segment",
+        options={"foreground": True},
+        figures=("dice_over_planes", "iou_over_planes"),
+    ),
+    "fetalclip-planes": Suite(
+        about="FetalCLIP: zero-shot over five classes of the public fetal planes, without 'other' (arXiv 2502.14807)",
+        data="as for fetalp6, without the plane other; built so that all frames are in the test split, as published: "
+        "one center for all, held out with --holdout-center",
+        command="evaluate",
+        classes=_FIVE,
+        options={"masks": ("none",)},
+        figures=("masks.none.f1", "masks.none.top1"),
+    ),
+    "fetalclip-brain": Suite(
+        about="FetalCLIP: zero-shot over three planes of the brain of the public fetal planes",
+        data="as for fetalclip-planes",
+        command="evaluate",
+        classes=_BRAIN,
+        options={"masks": ("none",)},
+        figures=("masks.none.f1", "masks.none.top1"),
+    ),
+    "fetalclip-age": Suite(
+        about="FetalCLIP: gestational age by sentences of days, scored by head circumference (HC18)",
+        data="HC18's training set with its outlines as regions of the head and its pixel sizes; all in the test split, "
+        "as for fetalclip-planes",
+        command="ga",
+        classes={"brain": ("transthalamic", "transventricular", "transcerebellar")},
+        options={"step": "days"},
+        figures=("within_95",),
+    ),
+}
+
+
+def find(name: str) -> Suite:
+    """The suite called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in SUITES:
+        raise UserError(f"there is no suite {name!r}", fix=f"choose one of: {', '.join(SUITES)}")
+    return SUITES[name]
+
+
+def run_suite(
+    name: str,
+    run: Path,
+    dataset: str,
+    *,
+    resamples: int | None = None,
+    notice: Callable[[str], None] = print,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run a protocol; ``figures`` of the result are those that it is about.
+
+    The result is the command's, with ``suite`` added, in ``RUN/evaluation/suite-<name>.json``.
+
+    Raises:
+        UserError: there is no such suite, a class has no plane in the dataset's vocabulary, or as the command says.
+    """
+    from .results import write_result
+
+    suite = find(name)
+    stem = f"suite-{name}"
+    options: dict[str, Any] = {"split": suite.split, "name": stem, "notice": notice, "progress": progress}
+    options |= dict(suite.options) | ({} if resamples is None else {"resamples": resamples})
+    result = _command(suite)(run, dataset, **options)
+    headline = {figure: _at(result, figure) for figure in suite.figures}
+    result = {"suite": {"name": name, "about": suite.about, "figures": headline}, **result}
+    write_result(run, stem, result)
+    return result
+
+
+def _command(suite: Suite) -> Callable[..., dict[str, Any]]:
+    from functools import partial
+
+    from .gestational_age import estimate_age
+    from .probe import probe
+    from .segmentation import segment
+    from .zero_shot import evaluate
+
+    classes = dict(suite.classes) or None
+    commands: Mapping[Command, Callable[..., dict[str, Any]]] = {
+        "evaluate": partial(evaluate, classes=classes),
+        "probe": partial(probe, classes=classes),
+        "segment": segment,
+        "ga": partial(estimate_age, planes=classes),
+    }
+    return commands[suite.command]
+
+
+def _at(result: Mapping[str, Any], path: str) -> Any:
+    found: Any = result
+    for name in path.split("."):
+        found = found[name]
+    return found

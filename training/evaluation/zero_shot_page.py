@@ -1,0 +1,162 @@
+"""The page about an evaluation: figures by mask and group, confusion, calibration, and frames that the mask turned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from sono.manifests import pages
+from sono.manifests.store import write_atomically
+from sono.manifests.thumbnails import THUMBNAIL_PX, encode, reduced, reduced_size
+from sono.training.data.dataset import Frames, decode_image, decode_mask
+from sono.training.features.views import MODES
+from sono.training.model.transforms import Pixels
+
+from .metrics import Integers
+from .results import FOLDER
+
+if TYPE_CHECKING:
+    from .selection import Chosen
+    from .zero_shot import Answers
+
+_EXAMPLES = 8  # of each kind
+_OUTLINE = (255, 196, 61)
+_MEANING = {
+    "none": "the image, and a mask of all one",
+    "region": "the image through the dataset's masks",
+    "predicted": "the image through masks that a program made",
+    "shuffled": "the image through another patient's masks",
+    "blank": "the dataset's masks, and a black image",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A frame with what was answered without its masks and with them; probabilities from 0 to 1."""
+
+    frame_id: str
+    png: str  # base64, with the masks' outlines
+    truth: str
+    without: str
+    without_probability: float
+    with_mask: str
+    with_probability: float
+
+
+def write_report(
+    run: Path,
+    name: str,
+    result: Mapping[str, Any],
+    frames: Frames,
+    chosen: Chosen,
+    answers: Mapping[str, Answers],
+) -> Path:
+    """Write ``RUN/evaluation/<name>.html``, which needs nothing but itself, and return its path."""
+    page = pages.render(
+        __package__,
+        "zero_shot_page.html",
+        name=name,
+        result=result,
+        masks=result["masks"],
+        meaning=_MEANING,
+        groups=_groups(result["masks"]),
+        confusions={mask: _confusion(figures["confusion"]) for mask, figures in result["masks"].items()},
+        examples=_examples(frames, chosen, answers),
+        thumbnail_px=THUMBNAIL_PX,
+    )
+    path = run / FOLDER / f"{name}.html"
+    write_atomically(path, lambda file: file.write(page.encode()))
+    return path
+
+
+def _groups(masks: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """By what frames are grouped by: every group with its figures by mask."""
+    first = next(iter(masks.values()))
+    return {
+        by: [(group, {mask: figures["by"][by][group] for mask, figures in masks.items()}) for group in groups]
+        for by, groups in first["by"].items()
+    }
+
+
+def _confusion(confusion: Mapping[str, Any]) -> list[tuple[str, list[tuple[int, float, bool]]]]:
+    """For every plane that is there its cells: count, share of the plane's frames, and whether it is the right one."""
+    rows = zip(confusion["true_by_predicted"], confusion["counts"], strict=True)
+    return [
+        (plane, [(count, count / sum(counts), place == number) for place, count in enumerate(counts)])
+        for number, (plane, counts) in enumerate(rows)
+        if sum(counts)
+    ]
+
+
+def _examples(
+    frames: Frames, chosen: Chosen, answers: Mapping[str, Answers]
+) -> list[tuple[str, str, int, list[Example]]]:
+    """Groups of frames whose answer the masks changed: the mask's name, what changed, how many there are, some of them.
+
+    Which ones is decided by their place in the split, so that nobody picks.
+    """
+    if "none" not in answers:
+        return []
+    groups = []
+    for mode in ("region", "predicted"):
+        if mode not in answers:
+            continue
+        before, after = answers["none"], answers[mode]
+        moved = before.best[:, 0] != after.best[:, 0]
+        for what, kind in (
+            ("wrong without, right with it", after.top1),
+            ("right without, wrong with it", before.top1),
+            ("wrong both times, in another way", ~before.top1 & ~after.top1),
+        ):
+            places = np.flatnonzero(moved & kind)
+            shown = [_example(frames, chosen, int(place), mode, answers) for place in _spread(places)]
+            groups.append((mode, what, len(places), shown))
+    return groups
+
+
+def _spread(places: Integers) -> Integers:
+    """A few of them, from the whole split."""
+    if len(places) <= _EXAMPLES:
+        return places
+    return places[np.linspace(0, len(places) - 1, _EXAMPLES).round().astype(np.int64)]
+
+
+def _example(frames: Frames, chosen: Chosen, place: int, mode: str, answers: Mapping[str, Answers]) -> Example:
+    row = frames.row(int(chosen.indices[place]))
+    regions = row["regions"]
+    if MODES[mode].predicted:
+        assert chosen.predicted is not None
+        regions = chosen.predicted.regions(row)
+    image = decode_image(row)
+    outlined = _outlined(image, [decode_mask(row, region, image) for region in regions])
+    before, after = answers["none"], answers[mode]
+    return Example(
+        frame_id=row["frame_id"],
+        png=encode(outlined),
+        truth=chosen.names[int(chosen.truth[place])],
+        without=chosen.names[int(before.best[place, 0])],
+        without_probability=float(before.probability[place]),
+        with_mask=chosen.names[int(after.best[place, 0])],
+        with_probability=float(after.probability[place]),
+    )
+
+
+def _outlined(image: Image.Image, masks: Sequence[np.ndarray[Any, np.dtype[np.bool_]]]) -> Image.Image:
+    size = reduced_size(image)
+    pixels: Pixels = np.array(reduced(image.convert("RGB")))
+    for mask in masks:
+        small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) >= 128
+        pixels[_border(small)] = _OUTLINE
+    return Image.fromarray(pixels)
+
+
+def _border(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The pixels of a mask that have a neighbour outside it, or lie at the image's edge."""
+    padded = np.pad(mask, 1)
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inside

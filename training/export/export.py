@@ -1,0 +1,237 @@
+"""A trained model in forms that programs without this project can load."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from sono.manifests.errors import UserError
+from sono.training import recipes
+from sono.training.model import portable
+from sono.training.model.mask_clip import MaskClip, settings_of
+from sono.training.model.portable import mask_stem
+from sono.training.model.transforms import PadToSquare
+from sono.training.pretraining import checkpoints
+from sono.training.pretraining.failures import writing
+
+from . import model_card
+
+INPUT_RULES = "mask_input.json"
+VISION_FILE, BASE_FILE = "sonoclip_vision.pth", "clip_base.pt"
+
+_SONO_VISION = {"image_size", "patch_size", "layers", "width", "head_width"}
+_SONO_TEXT = {"context_length", "vocab_size", "layers", "width", "heads"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's newest checkpoint; ``settings`` are the backbone's in open_clip's terms, fit to be given away."""
+
+    run: Path
+    model: MaskClip
+    transform: PadToSquare
+    meta: Mapping[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def recipe(self) -> recipes.Recipe:
+        return recipes.from_flat(self.meta["recipe"])
+
+
+def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = print) -> list[str]:
+    """Write the newest checkpoint of ``run`` into the new folder ``out``, whole or not at all.
+
+    Args:
+        kind: one of ``FORMATS``.
+        notice: is told of damaged checkpoints.
+
+    Returns:
+        The names of the files written.
+
+    Raises:
+        UserError: there is no checkpoint, ``out`` is not empty or cannot be written, or this backbone cannot be written
+            in this format.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("the folder is not empty", where=str(out), fix="name a new folder for the export")
+    model, transform, meta = checkpoints.load_model(run, notice)
+    assert model.backbone is not None
+    trained = Trained(run, model.eval(), transform, meta, _settings_to_give_away(model.backbone))
+    staging = out.absolute().with_name(f".tmp-{out.name}-{uuid.uuid4().hex}")
+    try:
+        with writing(out):
+            staging.mkdir(parents=True)
+            FORMATS[kind](trained, staging)
+            if out.exists():
+                out.rmdir()
+            staging.rename(out)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return sorted(path.name for path in out.iterdir())
+
+
+def write_open_clip(trained: Trained, folder: Path) -> None:
+    """open_clip's configuration and weights, and the two files that put the mask in."""
+    transform = trained.transform
+    _write_json(
+        folder / mask_stem.CONFIG,
+        {
+            "model_cfg": trained.settings,
+            "preprocess_cfg": {
+                "size": [transform.size, transform.size],
+                "mode": "RGB",
+                "mean": list(transform.mean),
+                "std": list(transform.std),
+                "interpolation": "bicubic",
+                "resize_mode": "longest",
+                "fill_color": 0,
+            },
+        },
+    )
+    _save_tensors(trained.model.clip, folder / mask_stem.WEIGHTS)
+    _write_json(folder / INPUT_RULES, transform.to_dict())
+    trained.model.tokenizer.save(folder)
+    _copy_sources(folder, "mask_stem", "mask_input")
+    _write_card(trained, folder, "open_clip")
+
+
+def write_sonoclip(trained: Trained, folder: Path) -> None:
+    """The paper's format: an image tower, and the CLIP that gives its code the text tower and the sizes.
+
+    Raises:
+        UserError: that code would compute something else with these weights.
+    """
+    differs = _differs_from_sonoclip(trained)
+    if differs:
+        raise UserError(
+            f"the paper's code cannot run {trained.model.backbone}: {differs}",
+            fix="export it with --format open_clip or --format transformers",
+        )
+    state = {name: tensor.detach().cpu().clone() for name, tensor in trained.model.clip.state_dict().items()}
+    vision = {
+        _sonoclip_name(name.removeprefix("visual.")): tensor
+        for name, tensor in state.items()
+        if name.startswith("visual.")
+    }
+    torch.save(vision, folder / VISION_FILE)
+    stem = {"visual.conv1.conv_mask.weight", "visual.conv1.dwconv.weight"}
+    base = {
+        name.replace("conv1.conv_rgb", "conv1"): tensor
+        for name, tensor in state.items()
+        if name not in stem and name != "logit_bias"
+    }
+    torch.save(base, folder / BASE_FILE)
+    _write_card(trained, folder, "sonoclip")
+
+
+def write_transformers(trained: Trained, folder: Path) -> None:
+    """A repository for the Hub: model and processor as code, weights, a model card."""
+    transform, auto = trained.transform, {"AutoProcessor": "processing_sono_clip.SonoClipProcessor"}
+    auto_model = {
+        "AutoConfig": "configuration_sono_clip.SonoClipConfig",
+        "AutoModel": "modeling_sono_clip.SonoClipModel",
+    }
+    _write_json(
+        folder / "config.json",
+        {
+            "architectures": ["SonoClipModel"],
+            "model_type": "sono_clip",
+            "auto_map": {**auto_model, **auto},
+            "open_clip": trained.settings,
+            "mask_mean": transform.mask_mean,
+            "mask_std": transform.mask_std,
+            "dtype": "float32",
+        },
+    )
+    _write_json(
+        folder / "processor_config.json",
+        {
+            "processor_class": "SonoClipProcessor",
+            "auto_map": auto,
+            **transform.to_dict(),
+            "text_cfg": {**trained.settings["text_cfg"], "context_length": trained.model.context_length},
+        },
+    )
+    _save_tensors(trained.model.clip, folder / "model.safetensors", prefix="clip.")
+    trained.model.tokenizer.save(folder)
+    sources = ("configuration_sono_clip", "modeling_sono_clip", "processing_sono_clip")
+    _copy_sources(folder, *sources, "mask_stem", "mask_input", "text_tokens")
+    _write_card(trained, folder, "transformers")
+
+
+FORMATS: Mapping[str, Callable[[Trained, Path], None]] = {
+    "open_clip": write_open_clip,
+    "sonoclip": write_sonoclip,
+    "transformers": write_transformers,
+}
+
+
+def _settings_to_give_away(backbone: str) -> dict[str, Any]:
+    """Without this machine's paths: a tokenizer's files go along, a text tower's configuration cannot."""
+    settings = settings_of(backbone)
+    text = settings["text_cfg"]
+    if Path(text.get("hf_model_name", "")).is_absolute():
+        raise UserError(
+            f"the text tower of {backbone} is configured in a folder of this machine",
+            fix="name a model of the Hub as its hf_model_name",
+        )
+    if Path(text.get("hf_tokenizer_name", "")).is_absolute():
+        text["hf_tokenizer_name"] = "."
+    return settings
+
+
+def _differs_from_sonoclip(trained: Trained) -> str | None:
+    """Why that code, which is OpenAI's with a mask, would not compute what ours does; None where it would."""
+    vision, text, transform = trained.settings["vision_cfg"], trained.settings["text_cfg"], trained.transform
+    special = sorted({*vision} - _SONO_VISION) + sorted({*text} - _SONO_TEXT)
+    if trained.settings.get("custom_text") or special:
+        return f"it is no plain CLIP ({special[0] if special else 'custom_text'})"
+    if not trained.settings.get("quick_gelu"):
+        return "its activation is GELU, and there it is QuickGELU"
+    if vision.get("head_width", 64) != 64 or text["width"] != 64 * text["heads"]:
+        return "its attention heads are not 64 wide"
+    usual = PadToSquare(size=transform.size)
+    if transform != usual:
+        return "it normalises images otherwise"
+    return None
+
+
+def _sonoclip_name(name: str) -> str:
+    known = {
+        "conv1.conv_rgb.weight": "conv1.weight",
+        "conv1.conv_mask.weight": "conv1_alpha.weight",
+        "conv1.dwconv.weight": "dwconv.weight",
+    }
+    return known.get(name) or re.sub(r"\.attn\.in_proj_(weight|bias)$", r".attn.in_proj.\1", name)
+
+
+def _save_tensors(clip: torch.nn.Module, path: Path, prefix: str = "") -> None:
+    tensors = {
+        f"{prefix}{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in clip.state_dict().items()
+    }
+    save_file(tensors, str(path), metadata={"format": "pt"})
+
+
+def _copy_sources(folder: Path, *modules: str) -> None:
+    for module in modules:
+        shutil.copyfile(Path(portable.__path__[0]) / f"{module}.py", folder / f"{module}.py")
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_card(trained: Trained, folder: Path, kind: str) -> None:
+    logit_bias = float(trained.model.clip.logit_bias.detach())
+    text = model_card.render(trained.run, trained.meta, kind, trained.transform, logit_bias=logit_bias)
+    (folder / "README.md").write_text(text, encoding="utf-8")

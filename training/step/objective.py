@@ -1,0 +1,78 @@
+"""One step's loss over the global batch and the gradient of every parameter, from each rank's share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from sono.training.model.mask_clip import MaskClip
+
+from .distributed import Ranks
+from .feature_cache import loss_and_gradients
+from .global_texts import exchange, look_up
+from .losses import Settings, contrastive_loss
+from .parallel import Towers
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Args:
+        model: whose towers ``towers`` are, and whose temperature and bias are learned.
+        bank_KD: features of all captions by their number where the text tower is frozen, else None.
+        accumulate: in how many micro-batches a share is computed.
+        autocast: a context for forward passes.
+    """
+
+    model: MaskClip
+    towers: Towers
+    bank_KD: torch.Tensor | None
+    settings: Settings
+    ranks: Ranks
+    accumulate: int = 1
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def add_gradients(
+        self,
+        x_N4HW: torch.Tensor,
+        tokens_VL: torch.Tensor,
+        ids_V: torch.Tensor,
+        own_N: torch.Tensor,
+        seed: Callable[[int], object] = lambda part: None,
+    ) -> torch.Tensor:
+        """The loss of the global batch, equal on all ranks; every parameter's ``grad`` becomes that of this loss.
+
+        Under FSDP a rank has its shard of each. All ranks call this together, with shares of the batch.
+
+        Args:
+            x_N4HW: images with masks.
+            tokens_VL: of the distinct captions.
+            ids_V: the captions' numbers, which mean the same on all ranks.
+            own_N: the row of ``tokens_VL`` that belongs to each image.
+            seed: see ``loss_and_gradients``.
+        """
+        clip, bank_KD = self.model.clip, self.bank_KD
+
+        def loss(image_ND: torch.Tensor, text_VD: torch.Tensor | None) -> torch.Tensor:
+            if text_VD is None:
+                assert bank_KD is not None
+                text_UD, captions = look_up(bank_KD, ids_V[own_N], self.ranks)
+            else:
+                text_UD, captions = exchange(text_VD, ids_V, own_N, self.ranks)
+            return contrastive_loss(
+                image_ND, text_UD, captions, clip.logit_scale, clip.logit_bias, self.settings, self.ranks
+            )
+
+        return loss_and_gradients(
+            self.towers,
+            x_N4HW,
+            None if bank_KD is not None else tokens_VL,
+            loss,
+            accumulate=self.accumulate,
+            seed=seed,
+            autocast=self.autocast,
+        )
