@@ -54,7 +54,7 @@ def measure(exams: int, seed: int) -> dict[str, Any]:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import cv2
 
-    from sono.curation import phantom
+    from sono.curation.phantom import run as phantom
     from sono.manifests.stages import in_process
 
     cv2.setNumThreads(1)

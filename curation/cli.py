@@ -16,10 +16,9 @@ from sono.manifests import console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sono.curation.engines.local import LocalEngine
     from sono.manifests.stages import Progress, RunReport
     from sono.manifests.workspace import Workspace
-
-    from .engines import LocalEngine
 
 app = typer.Typer(
     name="sono-curate",
@@ -89,7 +88,7 @@ def ingest(
 
     Example: `sono-curate ingest archive /data/scans --metadata scans.csv`
     """
-    from .ingest import ingest as run
+    from sono.curation.ingest.run import ingest as run
 
     with _run(workspace, workers, as_json) as (opened, engine, progress):
         reports = run(
@@ -123,8 +122,9 @@ def qc(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: JsonOp
 
     Example: `sono-curate qc archive`
     """
-    from .qc import qc as run
-    from .qc_report import write_qc_report
+    from sono.curation.qc.page import write_qc_report
+    from sono.curation.qc.run import qc as run
+
     from .status import status as read_status
 
     with _run(workspace, workers, as_json) as (opened, engine, progress):
@@ -160,7 +160,7 @@ def masks_import(
 
     Example: `sono-curate masks import archive /data/masks --structure head --suffix _mask`
     """
-    from .mask_import import import_masks
+    from sono.curation.masks.run import import_masks
 
     with _run(workspace, workers, as_json) as (opened, engine, progress):
         report = import_masks(
@@ -305,9 +305,8 @@ def build(
 
     Example: `sono-curate build archive dataset --max-side 512`
     """
+    from sono.curation.dataset.run import build as run
     from sono.manifests.splits import SplitPlan
-
-    from .build import build as run
 
     plan = SplitPlan(validation, test, seed, holdout_center)
     with _run(workspace, workers, as_json) as (opened, engine, progress):
@@ -372,9 +371,8 @@ def exclusions(
 
     Example: `sono-curate exclusions archive --source /data/scans`
     """
+    from sono.curation.ingest.exclusions import list_exclusions
     from sono.manifests.workspace import open_workspace
-
-    from .exclusions import list_exclusions
 
     rows = list_exclusions(open_workspace(workspace), source or [])
     if as_json:
@@ -399,9 +397,9 @@ def phantom(
 
     Example: `sono-curate phantom phantoms --exams 40 --seed 1`
     """
-    from .engines import LocalEngine, default_workers
-    from .phantom import draw_phantom
-    from .phantom_exams import CENTERS
+    from sono.curation.engines.local import LocalEngine, default_workers
+    from sono.curation.phantom.exams import CENTERS
+    from sono.curation.phantom.run import draw_phantom
 
     with console.progress_bar(enabled=not as_json) as progress:
         report = draw_phantom(
@@ -436,7 +434,7 @@ def demo(
 
     Example: `sono-curate demo demo`
     """
-    from .demo import Plan, run_demo
+    from sono.curation.demo.run import Plan, run_demo
 
     page = run_demo(
         out, Plan(exams, seed, runs, tuple(settings or ()), workers), say=lambda line: print(line, flush=True)
@@ -447,9 +445,8 @@ def demo(
 @contextmanager
 def _run(path: Path, workers: int, quiet: bool) -> Iterator[tuple[Workspace, LocalEngine, Callable[[Progress], None]]]:
     """What every writing command needs: the workspace held for writing, an engine and a progress bar."""
+    from sono.curation.engines.local import LocalEngine, default_workers
     from sono.manifests.workspace import open_workspace
-
-    from .engines import LocalEngine, default_workers
 
     workspace = open_workspace(path)
     engine = LocalEngine(workers or default_workers())

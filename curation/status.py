@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sono.curation.qc.run import QcSection, QcStage, qc_parts
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS, TableSpec
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
-
-from .qc import QcSection, QcStage, qc_parts
 
 
 @dataclass(frozen=True)

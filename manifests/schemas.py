@@ -281,6 +281,6 @@ DATASET = TableSpec(
         required=(),
     ),
 )
-"""What ``build`` writes, one row a frame; the Hugging Face features are derived from it in ``curation/build.py``."""
+"""What ``build`` writes, one row a frame; the Hugging Face features follow from it in ``curation/dataset/``."""
 
 SPLITS = ("train", "validation", "test")

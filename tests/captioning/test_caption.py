@@ -66,7 +66,7 @@ def test_frames_that_ingest_keyed_find_their_records(clinic, tmp_path):
     """Both sides hash identifiers on their own; only a real ingest shows that they agree."""
     from PIL import Image
 
-    from sono.curation.ingest import ingest
+    from sono.curation.ingest.run import ingest
 
     source = tmp_path / "source"
     source.mkdir()

@@ -12,7 +12,7 @@ import pytest
 from sono.captioning.facts.statements import BY_RULE
 from sono.captioning.prose.clauses import normalised
 from sono.captioning.prose.rules import FINDINGS, RuleBasedProse
-from sono.curation import phantom_anatomy
+from sono.curation.phantom import anatomy
 from sono.manifests import vocabulary as vocabularies
 
 CORPUS = tomllib.loads(Path(__file__).with_name("reports_corpus.toml").read_text(encoding="utf-8"))
@@ -162,7 +162,7 @@ def test_the_falx_may_be_called_so_and_a_nota_bene_is_no_bone(prose):
 
 
 def test_the_codes_are_those_of_the_phantoms_findings():
-    assert set(FINDINGS.values()) == set(phantom_anatomy.FINDINGS)
+    assert set(FINDINGS.values()) == set(anatomy.FINDINGS)
 
 
 def test_normalising_keeps_places():

@@ -19,8 +19,8 @@ from fhir.resources.R4B import get_fhir_model_class
 from sono.captioning.facts.statements import BY_RULE, Exam, Fault, Statement
 from sono.captioning.readers.fhir.elements import displays_of
 from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
-from sono.curation import phantom_fhir
-from sono.curation.phantom_exams import ExamRecord, View, plan_exam
+from sono.curation.phantom.exams import ExamRecord, View, plan_exam
+from sono.curation.phantom.files import fhir
 from sono.manifests.errors import UserError
 
 from .fhir_resources import (
@@ -78,7 +78,7 @@ def _expected(record: ExamRecord) -> Counter[tuple[str, float | str, str | None]
 
 def test_a_phantoms_bundle_says_exactly_what_its_record_says(index):
     for record in _records(25):
-        content = json.dumps(phantom_fhir.bundle(record, VOCABULARY)).encode()
+        content = json.dumps(fhir.bundle(record, VOCABULARY)).encode()
         entries = list(read_json(content, "records file 1", READING, index))
         key = KEYS.patient(record.patient.patient_id)
         day = KEYS.day(key, record.started.date())
@@ -92,7 +92,7 @@ def test_a_phantoms_bundle_says_exactly_what_its_record_says(index):
 
 
 def test_a_bulk_export_says_the_same_as_the_bundles_in_any_order_of_files(index, tmp_path):
-    bundles = [phantom_fhir.bundle(record, VOCABULARY) for record in _records(12)]
+    bundles = [fhir.bundle(record, VOCABULARY) for record in _records(12)]
     from_bundles: Counter[tuple[Exam | None, Statement]] = Counter()
     files: dict[str, list[bytes]] = {}
     for content in bundles:
@@ -261,7 +261,7 @@ def test_no_name_identifier_or_date_leaves_the_reader_or_stands_in_the_index(tmp
     canaries: list[str] = []
     resources = _with_canaries(
         [
-            *(item["resource"] for record in _records(3) for item in phantom_fhir.bundle(record, VOCABULARY)["entry"]),
+            *(item["resource"] for record in _records(3) for item in fhir.bundle(record, VOCABULARY)["entry"]),
             *EXAMPLES,
             observation("nothing", note=[{"text": "x"}], subject={"reference": "Patient/p1", "display": "x"}),
             observation("18185-9", valueString="Quixworth", status="final"),

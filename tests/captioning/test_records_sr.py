@@ -32,8 +32,8 @@ from pydicom.uid import (
 
 from sono.captioning.facts.statements import BY_RULE, Entry, Fault, Reading, Statement
 from sono.captioning.readers.sr.reader import is_dicom, read_document
-from sono.curation import phantom_fhir, phantom_sr
-from sono.curation.phantom_exams import Center, ExamRecord, Patient, View, plan_exam
+from sono.curation.phantom.exams import Center, ExamRecord, Patient, View, plan_exam
+from sono.curation.phantom.files import fhir, sr
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 
@@ -60,7 +60,7 @@ RECORD = ExamRecord(
     ga_days_by_lmp=156,
     biometry_mm={"bpd_mm": 51.3, "hc_mm": 190.2, "ac_mm": 170.0, "crl_mm": 60.4, "nt_mm": 1.6, "hl_mm": 34.2},
     views=tuple(View(plane.id, plane.structures) for plane in VOCABULARY.planes.values()),
-    findings=tuple(phantom_fhir.FINDINGS),
+    findings=tuple(fhir.FINDINGS),
 )
 
 
@@ -209,7 +209,7 @@ SPARSE: dict[str, dict[str, Any]] = {
 
 
 def check_record(record: ExamRecord) -> None:
-    entry = read_document(to_bytes(phantom_sr.document(record, VOCABULARY)), "document 1", READING)
+    entry = read_document(to_bytes(sr.document(record, VOCABULARY)), "document 1", READING)
     assert entry.faults == []
     patient = KEYS.patient(record.patient.patient_id)
     assert entry.exam is not None
@@ -242,7 +242,7 @@ def test_reports_of_planned_examinations_give_back_their_records():
 
 
 def test_fields_are_paths_of_codes():
-    entry = read_document(to_bytes(phantom_sr.document(RECORD, VOCABULARY)), "document 1", READING)
+    entry = read_document(to_bytes(sr.document(RECORD, VOCABULARY)), "document 1", READING)
     fields = {said.fact: said.field for said in entry.statements}
     assert fields["hc_mm"] == "SR 125002/125005/11984-2"
     assert fields["ga_days"] == "SR 121111/125008/18185-9"
@@ -252,7 +252,7 @@ def test_fields_are_paths_of_codes():
 
 
 def test_names_of_everybody_in_the_report_become_hashes():
-    entry = read_document(to_bytes(phantom_sr.document(RECORD, VOCABULARY)), "document 1", READING)
+    entry = read_document(to_bytes(sr.document(RECORD, VOCABULARY)), "document 1", READING)
     words = {value for value, _ in statements(entry, "identity")}
     for name in ("Schmidt", "ünlü", "María", "Łęcka", "Olga", "Nyström", "MRN 0815", "ACC-77"):
         assert KEYS.word(name) in words
@@ -767,9 +767,9 @@ def undefined_lengths(report: Dataset) -> Dataset:
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
 @pytest.mark.parametrize("undefined", [False, True])
 def test_the_encoding_does_not_matter(syntax, undefined):
-    report = phantom_sr.document(RECORD, VOCABULARY)
+    report = sr.document(RECORD, VOCABULARY)
     entry = read_document(to_bytes(report), "document 1", READING)
-    again = undefined_lengths(phantom_sr.document(RECORD, VOCABULARY)) if undefined else report
+    again = undefined_lengths(sr.document(RECORD, VOCABULARY)) if undefined else report
     assert read_document(to_bytes(again, syntax), "document 1", READING) == entry
 
 
@@ -808,7 +808,7 @@ def test_an_image_is_no_report():
 
 @pytest.mark.parametrize("undefined", [False, True])
 def test_a_file_that_ends_too_early_says_nothing(undefined):
-    report = phantom_sr.document(dataclasses.replace(RECORD, views=RECORD.views[:1]), VOCABULARY)
+    report = sr.document(dataclasses.replace(RECORD, views=RECORD.views[:1]), VOCABULARY)
     content = to_bytes(undefined_lengths(report) if undefined else report)
     for end in range(0, len(content), 13):
         entry = read_document(content[:end], "document 1", READING)
@@ -817,7 +817,7 @@ def test_a_file_that_ends_too_early_says_nothing(undefined):
 
 def test_damaged_files_never_raise():
     chance = random.Random(5)
-    content = to_bytes(phantom_sr.document(dataclasses.replace(RECORD, views=RECORD.views[:1]), VOCABULARY))
+    content = to_bytes(sr.document(dataclasses.replace(RECORD, views=RECORD.views[:1]), VOCABULARY))
     for _ in range(200):
         damaged = bytearray(content)
         for _ in range(chance.randint(1, 20)):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sono.curation.engines import LocalEngine
+from sono.curation.engines.local import LocalEngine
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, QC, TableSpec
 from sono.manifests.stages import Crashed, Exclusion, Part, StageOutput, in_process, run_stage

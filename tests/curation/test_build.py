@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.captioning.captions.run import caption_workspace
-from sono.curation.build import MARKER, BuildReport, build, select
-from sono.curation.ingest import ingest
-from sono.curation.mask_import import import_masks
-from sono.curation.pixels import decode_png
-from sono.curation.qc import qc
+from sono.curation.dataset.run import MARKER, BuildReport, build, select
+from sono.curation.images.pixels import decode_png
+from sono.curation.ingest.run import ingest
+from sono.curation.masks.run import import_masks
+from sono.curation.qc.run import qc
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import REGIONS

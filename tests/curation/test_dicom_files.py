@@ -15,8 +15,8 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from sono.curation import dicom_files
-from sono.curation.pixels import ExcludedError, Pixels
+from sono.curation.images import dicom
+from sono.curation.images.pixels import ExcludedError, Pixels
 
 FIELDS = ("ViewCodeSequence", "SeriesDescription", "ProtocolName")
 SHARED = (
@@ -32,8 +32,8 @@ EXAMPLES = ("examples_ybr_color.dcm", "examples_rgb_color.dcm", "examples_palett
 
 
 def frames_of(content: bytes) -> list[Pixels | ExcludedError]:
-    dataset, facts = dicom_files.read_header(content, FIELDS)
-    return [frame for _, frame in dicom_files.read_frames(dataset, facts)]
+    dataset, facts = dicom.read_header(content, FIELDS)
+    return [frame for _, frame in dicom.read_frames(dataset, facts)]
 
 
 def by_gdcm(path: Path) -> npt.NDArray[np.uint8]:
@@ -94,8 +94,8 @@ def test_pydicoms_examples_have_the_colours_gdcm_sees(name: str) -> None:
 def test_a_cine_gives_its_frames_with_times() -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     assert isinstance(path, str)
-    dataset, facts = dicom_files.read_header(Path(path).read_bytes(), FIELDS)
-    times = dicom_files.frame_times_ms(dataset, facts.frame_count)
+    dataset, facts = dicom.read_header(Path(path).read_bytes(), FIELDS)
+    times = dicom.frame_times_ms(dataset, facts.frame_count)
     assert facts.frame_count == len(times) == 30
     assert times[:3] == [0.0, 33.333, 66.666]
 
@@ -103,23 +103,23 @@ def test_a_cine_gives_its_frames_with_times() -> None:
 def test_times_come_from_the_frame_time_vector() -> None:
     dataset = Dataset()
     dataset.FrameTimeVector = [0, 20, 30, 20]
-    assert dicom_files.frame_times_ms(dataset, 4) == [0.0, 20.0, 50.0, 70.0]
+    assert dicom.frame_times_ms(dataset, 4) == [0.0, 20.0, 50.0, 70.0]
 
 
 def test_boxes_outside_the_image_are_not_believed() -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     assert isinstance(path, str)
-    _, facts = dicom_files.read_header(Path(path).read_bytes(), FIELDS)
+    _, facts = dicom.read_header(Path(path).read_bytes(), FIELDS)
     assert facts.crop == (0, 0, 320, 240)
     assert facts.pixel_mm is None
 
 
 def test_regions_give_crop_mode_and_spacing(us_dicom: Path) -> None:
-    _, facts = dicom_files.read_header((us_dicom / "OBXXXX1A.dcm").read_bytes(), FIELDS)
+    _, facts = dicom.read_header((us_dicom / "OBXXXX1A.dcm").read_bytes(), FIELDS)
     assert facts.crop == (120, 60, 680, 459)
     assert facts.mode == "b_mode"
     assert facts.pixel_mm == pytest.approx((0.2622878766, 0.2622878766))
-    _, dual = dicom_files.read_header((us_dicom / "gdcm-US-ALOKA-16.dcm").read_bytes(), FIELDS)
+    _, dual = dicom.read_header((us_dicom / "gdcm-US-ALOKA-16.dcm").read_bytes(), FIELDS)
     assert dual.mode == "dual"
 
 
@@ -192,7 +192,7 @@ def test_what_is_no_ultrasound_image_is_named(ultrasound: Dataset, spoil: object
     assert callable(spoil)
     spoil(ultrasound)
     with pytest.raises(ExcludedError) as caught:
-        dicom_files.read_header(saved(ultrasound), FIELDS)
+        dicom.read_header(saved(ultrasound), FIELDS)
     assert caught.value.reason == reason
 
 
@@ -248,6 +248,6 @@ def test_device_names_that_look_like_free_text_are_dropped(ultrasound: Dataset) 
         "Vendor Medical Systems",
         "Room 3: Dr. Canary, 1980-01-01!",
     )
-    _, facts = dicom_files.read_header(saved(ultrasound), FIELDS)
+    _, facts = dicom.read_header(saved(ultrasound), FIELDS)
     assert facts.manufacturer == "Vendor Medical Systems"
     assert facts.model is None

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sono.curation.engines import LocalEngine, default_workers
+from sono.curation.engines.local import LocalEngine, default_workers
 from sono.manifests.errors import UserError
 
 PROGRAM = Path(__file__).with_name("engine_runs.py")

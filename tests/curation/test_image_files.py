@@ -11,8 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.image_files import image_kind, read_frames
-from sono.curation.pixels import ExcludedError, bare_png, decode_png, encode_png, pixel_sha256, without_equal_channels
+from sono.curation.images.pixels import (
+    ExcludedError,
+    bare_png,
+    decode_png,
+    encode_png,
+    pixel_sha256,
+    without_equal_channels,
+)
+from sono.curation.images.raster import image_kind, read_frames
 
 Image = npt.NDArray[np.uint8]
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pytest
 from pydicom.data import get_testdata_file
 
-from sono.curation.exclusions import list_exclusions
-from sono.curation.ingest import IngestReport, ingest
-from sono.curation.pixels import decode_png
+from sono.curation.images.pixels import decode_png
+from sono.curation.ingest.exclusions import list_exclusions
+from sono.curation.ingest.run import IngestReport, ingest
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, FRAMES
 from sono.manifests.stages import in_process

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.ingest import ingest
-from sono.curation.mask_import import MaskFormat, fill_outline, import_masks
-from sono.curation.pixels import ExcludedError
+from sono.curation.images.pixels import ExcludedError
+from sono.curation.ingest.run import ingest
+from sono.curation.masks.run import MaskFormat, fill_outline, import_masks
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, REGIONS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sono.curation.metadata import read_metadata
+from sono.curation.ingest.metadata import read_metadata
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 

@@ -33,18 +33,19 @@ from pydicom.uid import JPEGBaseline8Bit
 from rapidocr import RapidOCR
 
 from sono.captioning.captions.run import caption_workspace
-from sono.curation import dicom_files, phantom
-from sono.curation.engines import LocalEngine
-from sono.curation.ingest import ingest
-from sono.curation.mask_import import import_masks
-from sono.curation.phantom import draw_phantom
-from sono.curation.phantom_exams import EXAM_FAULTS, FILE_FAULTS, MEASURED, Exam, ImagePlan, plan_exam
-from sono.curation.phantom_frames import DrawnImage, _Panel, draw_image
-from sono.curation.phantom_screen import LAYOUTS, Screen
-from sono.curation.phantom_truth import TRUE_DUPLICATES, TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS
-from sono.curation.pixels import decode_png
-from sono.curation.qc import qc
-from sono.curation.qc_report import write_qc_report
+from sono.curation.engines.local import LocalEngine
+from sono.curation.images import dicom
+from sono.curation.images.pixels import decode_png
+from sono.curation.ingest.run import ingest
+from sono.curation.masks.run import import_masks
+from sono.curation.phantom import run as phantom
+from sono.curation.phantom.drawing.frames import DrawnImage, _Panel, draw_image
+from sono.curation.phantom.drawing.screen import LAYOUTS, Screen
+from sono.curation.phantom.exams import EXAM_FAULTS, FILE_FAULTS, MEASURED, Exam, ImagePlan, plan_exam
+from sono.curation.phantom.run import draw_phantom
+from sono.curation.phantom.truth import TRUE_DUPLICATES, TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS
+from sono.curation.qc.page import write_qc_report
+from sono.curation.qc.run import qc
 from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, REGIONS, TableSpec
@@ -132,9 +133,9 @@ class Phantom:
 @functools.lru_cache(maxsize=400)
 def decoded(path: Path) -> list[Image]:
     """Every frame of a file."""
-    dataset, facts = dicom_files.read_header(path.read_bytes(), ())
+    dataset, facts = dicom.read_header(path.read_bytes(), ())
     frames = []
-    for _, pixels in dicom_files.read_frames(dataset, facts):
+    for _, pixels in dicom.read_frames(dataset, facts):
         assert isinstance(pixels, np.ndarray)
         frames.append(pixels)
     return frames
@@ -1139,8 +1140,8 @@ def test_fhir_models_accept_every_bundle(phantom_archive: Phantom) -> None:
 
 HASH = """
 import hashlib
-from sono.curation.phantom_exams import plan_exam
-from sono.curation.phantom_frames import draw_image
+from sono.curation.phantom.exams import plan_exam
+from sono.curation.phantom.drawing.frames import draw_image
 from sono.manifests import vocabulary
 
 exam = plan_exam(11, 0, vocabulary.load())

@@ -24,9 +24,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from sono.curation import dicom_files
-from sono.curation.phantom_dicom import TRANSFER_SYNTAXES, Instance, UltrasoundRegion, write_instance
-from sono.curation.phantom_exams import Center, ExamRecord, Patient
+from sono.curation.images import dicom
+from sono.curation.phantom.exams import Center, ExamRecord, Patient
+from sono.curation.phantom.files.dicom import TRANSFER_SYNTAXES, Instance, UltrasoundRegion, write_instance
 from sono.manifests import vocabulary
 
 PLANES = vocabulary.load().planes
@@ -112,8 +112,8 @@ def written(folder: Path, instance: Instance, record: ExamRecord = RECORD) -> Pa
 
 
 def by_ingest(file: Path) -> npt.NDArray[np.uint8]:
-    dataset, facts = dicom_files.read_header(file.read_bytes(), FIELDS)
-    frames = [frame for _, frame in dicom_files.read_frames(dataset, facts)]
+    dataset, facts = dicom.read_header(file.read_bytes(), FIELDS)
+    frames = [frame for _, frame in dicom.read_frames(dataset, facts)]
     assert all(isinstance(frame, np.ndarray) for frame in frames)
     return np.stack(frames)  # type: ignore[arg-type]
 
@@ -166,14 +166,14 @@ def test_every_reader_gets_the_pixels_that_were_written(
 @every_kind
 def test_ingest_reads_the_facts_that_were_written(tmp_path: Path, syntax: str, colored: bool, frame_count: int) -> None:
     instance = instance_of(syntax, colored, frame_count)
-    dataset, facts = dicom_files.read_header(written(tmp_path, instance).read_bytes(), FIELDS)
+    dataset, facts = dicom.read_header(written(tmp_path, instance).read_bytes(), FIELDS)
     assert (facts.patient_id, facts.study_id, facts.series_id) == ("P-0042", "2.25.1001", "2.25.1002")
     assert (facts.manufacturer, facts.model) == ("Sonovendor", "Wave 7")
     assert facts.plane_texts == ("femur", "Oberschenkel, Länge", "OB 2nd/3rd Trimester")
     assert (facts.height, facts.width, facts.frame_count) == (HEIGHT, WIDTH, frame_count)
     assert facts.crop == TISSUE.box
     assert facts.pixel_mm == pytest.approx((0.21, 0.23))
-    times = dicom_files.frame_times_ms(dataset, frame_count)
+    times = dicom.frame_times_ms(dataset, frame_count)
     assert times == ([None] if frame_count == 1 else pytest.approx([0, FRAME_TIME_MS, 2 * FRAME_TIME_MS]))
     assert dataset.file_meta.TransferSyntaxUID == syntax
 
@@ -195,13 +195,13 @@ def test_regions_give_mode_crop_and_spacing(
     tmp_path: Path,
     regions: tuple[UltrasoundRegion, ...],
     mode: str,
-    crop: dicom_files.Box,
+    crop: dicom.Box,
     pixel_mm: tuple[float, float] | None,
     shown: str,
     color: int,
 ) -> None:
     file = written(tmp_path, instance_of(regions=regions))
-    dataset, facts = dicom_files.read_header(file.read_bytes(), FIELDS)
+    dataset, facts = dicom.read_header(file.read_bytes(), FIELDS)
     assert (facts.mode, facts.crop) == (mode, crop)
     assert facts.pixel_mm == (pytest.approx(pixel_mm) if pixel_mm else None)
     assert dataset.ImageType[3] == shown
@@ -258,7 +258,7 @@ def test_a_plane_is_coded_by_its_id(tmp_path: Path, plane: str, keyword: str) ->
 @pytest.mark.parametrize("ga_days", [None, 60, 150])
 def test_without_a_plane_only_the_series_description_can_name_one(tmp_path: Path, ga_days: int | None) -> None:
     file = written(tmp_path, instance_of(plane=None), dataclasses.replace(RECORD, ga_days=ga_days))
-    dataset, facts = dicom_files.read_header(file.read_bytes(), FIELDS)
+    dataset, facts = dicom.read_header(file.read_bytes(), FIELDS)
     assert "ViewCodeSequence" not in dataset
     assert "CodingSchemeIdentificationSequence" not in dataset
     description, protocol = facts.plane_texts

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation import phantom_physics as physics
-from sono.curation.phantom_physics import (
+from sono.curation.phantom.drawing import physics as physics
+from sono.curation.phantom.drawing.physics import (
     BEAMS,
     DEPTHS,
     WHITE_DB,
@@ -29,7 +29,7 @@ from sono.curation.phantom_physics import (
     rectangle,
     visible_share,
 )
-from sono.curation.phantom_shapes import BONE, FLUID, SOFT, Shape, Tissue, ellipse
+from sono.curation.phantom.scenes.shapes import BONE, FLUID, SOFT, Shape, Tissue, ellipse
 
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]

@@ -23,8 +23,8 @@ from sono.captioning.facts.statements import Reading
 from sono.captioning.readers import mapping
 from sono.captioning.readers.files import find_records
 from sono.captioning.readers.stage import read_statements
-from sono.curation import phantom_fhir, phantom_records_csv, phantom_sr
-from sono.curation.phantom_exams import Center, ExamRecord, Patient, View
+from sono.curation.phantom.exams import Center, ExamRecord, Patient, View
+from sono.curation.phantom.files import csv_table, fhir, sr
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import BIOMETRY, EXCLUSIONS, STATEMENTS
@@ -57,7 +57,7 @@ FULL = ExamRecord(
         "hl_mm": 34.2,
     },
     views=PLANES,
-    findings=tuple(phantom_fhir.FINDINGS),
+    findings=tuple(fhir.FINDINGS),
 )
 SPARSE: dict[str, dict[str, Any]] = {
     "no LMP": {"lmp": None, "ga_days_by_lmp": None},
@@ -87,20 +87,20 @@ def record(request) -> ExamRecord:
 
 
 def test_columns_are_called_as_captioning_calls_them():
-    assert set(phantom_records_csv.COLUMNS) <= set(mapping.COLUMNS)
+    assert set(csv_table.COLUMNS) <= set(mapping.COLUMNS)
 
 
 def test_a_csv_file_holds_many_examinations_and_always_a_header(tmp_path):
     path = tmp_path / "records.csv"
     other = dataclasses.replace(FULL, study_uid="2.25.2", views=())
-    phantom_records_csv.write(path, [*phantom_records_csv.rows(FULL), *phantom_records_csv.rows(other)])
+    csv_table.write(path, [*csv_table.rows(FULL), *csv_table.rows(other)])
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + 1 + len(PLANES) + 1
-    phantom_records_csv.write(path, [])
-    assert path.read_text(encoding="utf-8") == ",".join(phantom_records_csv.COLUMNS) + "\n"
+    csv_table.write(path, [])
+    assert path.read_text(encoding="utf-8") == ",".join(csv_table.COLUMNS) + "\n"
 
 
 def test_weeks_are_written_as_hospitals_write_them():
-    assert phantom_records_csv.rows(FULL)[0]["ga_weeks_by_lmp"] == "22+2"
+    assert csv_table.rows(FULL)[0]["ga_weeks_by_lmp"] == "22+2"
 
 
 # ------------------------------------------------------------------------------------------------------------- FHIR
@@ -112,7 +112,7 @@ def resources(record) -> list[dict[str, Any]]:
 
 
 def _resources(record: ExamRecord) -> list[dict[str, Any]]:
-    return [entry["resource"] for entry in phantom_fhir.bundle(record, VOCABULARY)["entry"]]
+    return [entry["resource"] for entry in fhir.bundle(record, VOCABULARY)["entry"]]
 
 
 def _only(resources: list[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _references(content: Any) -> Iterator[str]:
 
 
 def test_the_bundle_is_valid(record):
-    Bundle.model_validate_json(json.dumps(phantom_fhir.bundle(record, VOCABULARY)))
+    Bundle.model_validate_json(json.dumps(fhir.bundle(record, VOCABULARY)))
 
 
 def test_no_list_or_object_is_empty(record):
@@ -139,11 +139,11 @@ def test_no_list_or_object_is_empty(record):
         for item in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
             check(item)
 
-    check(phantom_fhir.bundle(record, VOCABULARY))
+    check(fhir.bundle(record, VOCABULARY))
 
 
 def test_every_reference_resolves_inside_the_bundle(record):
-    bundle = phantom_fhir.bundle(record, VOCABULARY)
+    bundle = fhir.bundle(record, VOCABULARY)
     urls = [entry["fullUrl"] for entry in bundle["entry"]]
     ids = [entry["resource"]["id"] for entry in bundle["entry"]]
     assert len(set(urls)) == len(urls)
@@ -184,7 +184,7 @@ def test_observations_say_what_the_record_says(record, resources):
         "11778-8": record.edd and record.edd.isoformat(),
         "18185-9": record.ga_days and (record.ga_days, "d"),
         "11885-1": record.ga_days_by_lmp and (record.ga_days_by_lmp, "d"),
-        **{phantom_fhir.BIOMETRY_LOINC[name][0]: (value, "mm") for name, value in record.biometry_mm.items()},
+        **{fhir.BIOMETRY_LOINC[name][0]: (value, "mm") for name, value in record.biometry_mm.items()},
     }
     assert answers == {code: value for code, value in expected.items() if value}
     assert tuple(planes) == record.views
@@ -221,7 +221,7 @@ def test_a_patient_is_the_same_in_two_examinations_and_another_in_another_hospit
 
 
 def _written(record: ExamRecord, folder) -> Dataset:
-    phantom_sr.write(folder / "report.dcm", record, VOCABULARY)
+    sr.write(folder / "report.dcm", record, VOCABULARY)
     return pydicom.dcmread(folder / "report.dcm")
 
 
@@ -286,7 +286,7 @@ def test_numbers_and_dates_stand_in_the_sections_of_the_template(tmp_path, recor
     ages = {"18185-9": record.ga_days, "11885-1": record.ga_days_by_lmp}
     assert numbers == {
         **{code: (days, "d") for code, days in ages.items() if days is not None},
-        **{phantom_fhir.BIOMETRY_LOINC[name][0]: (value, "mm") for name, value in record.biometry_mm.items()},
+        **{fhir.BIOMETRY_LOINC[name][0]: (value, "mm") for name, value in record.biometry_mm.items()},
     }
     assert dates == {code: day for code, day in (("8665-2", record.lmp), ("11778-8", record.edd)) if day}
 
@@ -333,9 +333,9 @@ def test_every_private_coding_scheme_is_identified(tmp_path):
 
 KEYS = Pseudonymizer(bytes(32))
 FORMS = {
-    "csv": lambda path, record: phantom_records_csv.write(path / "records.csv", phantom_records_csv.rows(record)),
-    "fhir": lambda path, record: phantom_fhir.write(path / "bundle.json", record, VOCABULARY),
-    "sr": lambda path, record: phantom_sr.write(path / "report.dcm", record, VOCABULARY),
+    "csv": lambda path, record: csv_table.write(path / "records.csv", csv_table.rows(record)),
+    "fhir": lambda path, record: fhir.write(path / "bundle.json", record, VOCABULARY),
+    "sr": lambda path, record: sr.write(path / "report.dcm", record, VOCABULARY),
 }
 Facts = Counter[tuple[str, str | float, str | None]]
 
@@ -402,32 +402,32 @@ def test_captioning_learns_from_each_form_which_names_captions_must_not_say(tmp_
 
 def test_codes_are_in_the_dicom_dictionaries():
     loinc = {code: meaning for entry in concepts["LN"].values() for code, (meaning, _) in entry.items()}
-    assert set(phantom_fhir.BIOMETRY_LOINC) == set(BIOMETRY)
-    for code, meaning in phantom_fhir.BIOMETRY_LOINC.values():
+    assert set(fhir.BIOMETRY_LOINC) == set(BIOMETRY)
+    for code, meaning in fhir.BIOMETRY_LOINC.values():
         assert loinc[code] == meaning
     for code in ("8665-2", "11778-8", "18185-9", "11885-1"):
         assert code in loinc
-    in_sr = {name: code.value for _, _, measurements in phantom_sr.SECTIONS for name, code in measurements}
-    assert in_sr == {name: code for name, (code, _) in phantom_fhir.BIOMETRY_LOINC.items()}
+    in_sr = {name: code.value for _, _, measurements in sr.SECTIONS for name, code in measurements}
+    assert in_sr == {name: code for name, (code, _) in fhir.BIOMETRY_LOINC.items()}
     snomed_ct = {code: meaning for entry in concepts["SCT"].values() for code, (meaning, _) in entry.items()}
-    for finding, meaning in list(phantom_fhir.FINDINGS.items())[:-1]:
+    for finding, meaning in list(fhir.FINDINGS.items())[:-1]:
         assert snomed_ct[finding.removeprefix("SCT:")].casefold() == meaning.casefold()
 
 
 def test_a_finding_without_a_known_meaning_is_refused():
     unknown = dataclasses.replace(FULL, findings=("SCT:1",))
     with pytest.raises(ValueError, match="'SCT:1'"):
-        phantom_fhir.bundle(unknown, VOCABULARY)
+        fhir.bundle(unknown, VOCABULARY)
     with pytest.raises(ValueError, match="'SCT:1'"):
-        phantom_sr.document(unknown, VOCABULARY)
+        sr.document(unknown, VOCABULARY)
 
 
 def test_equal_records_give_equal_bytes(tmp_path, record):
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
-        phantom_records_csv.write(folder / "records.csv", phantom_records_csv.rows(record))
-        phantom_fhir.write(folder / "bundle.json", record, VOCABULARY)
-        phantom_sr.write(folder / "report.dcm", record, VOCABULARY)
+        csv_table.write(folder / "records.csv", csv_table.rows(record))
+        fhir.write(folder / "bundle.json", record, VOCABULARY)
+        sr.write(folder / "report.dcm", record, VOCABULARY)
     names = sorted(path.name for path in first.iterdir())
     assert names == ["bundle.json", "records.csv", "report.dcm"]
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
@@ -435,6 +435,6 @@ def test_equal_records_give_equal_bytes(tmp_path, record):
 
 def test_the_forms_do_not_depend_on_the_order_of_biometry(tmp_path):
     turned = dataclasses.replace(FULL, biometry_mm=dict(reversed(FULL.biometry_mm.items())))
-    assert json.dumps(phantom_fhir.bundle(turned, VOCABULARY)) == json.dumps(phantom_fhir.bundle(FULL, VOCABULARY))
-    assert phantom_sr.document(turned, VOCABULARY) == phantom_sr.document(FULL, VOCABULARY)
-    assert phantom_records_csv.rows(turned) == phantom_records_csv.rows(FULL)
+    assert json.dumps(fhir.bundle(turned, VOCABULARY)) == json.dumps(fhir.bundle(FULL, VOCABULARY))
+    assert sr.document(turned, VOCABULARY) == sr.document(FULL, VOCABULARY)
+    assert csv_table.rows(turned) == csv_table.rows(FULL)

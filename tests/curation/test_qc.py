@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.ingest import ingest
-from sono.curation.pixels import pixel_statistics
-from sono.curation.qc import Metrics, QcSection, judge, measure, qc, verdict
-from sono.curation.qc_report import write_qc_report
+from sono.curation.images.pixels import pixel_statistics
+from sono.curation.ingest.run import ingest
+from sono.curation.qc.page import write_qc_report
+from sono.curation.qc.run import Metrics, QcSection, judge, measure, qc, verdict
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import QC
 from sono.manifests.stages import in_process

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sono.curation.phantom_truth import TRUE_FRAMES, TRUE_TEXTS
+from sono.curation.phantom.truth import TRUE_FRAMES, TRUE_TEXTS
 from sono.manifests.store import TableStore
 
 from .conftest import environment

@@ -1,0 +1,38 @@
+"""Naming the files that were left out, for the person who has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sono.manifests.schemas import EXCLUSIONS
+from sono.manifests.workspace import Workspace
+
+from .files import find_files
+
+
+@dataclass(frozen=True)
+class NamedExclusion:
+    """One row of ``exclusions``; ``name`` is the file's path below its folder, where that folder was given."""
+
+    source_key: str
+    frame_index: int | None
+    stage: str
+    reason: str
+    message: str
+    name: str | None
+
+
+def list_exclusions(workspace: Workspace, sources: Sequence[Path]) -> list[NamedExclusion]:
+    """Everything that was left out, by stage and reason.
+
+    The names come from the folders, not from the workspace, which has none; nothing is written.
+
+    Raises:
+        UserError: a folder is missing or empty.
+    """
+    names = {file.source_key: file.relative for source in sources for file in find_files(source, workspace.keys)}
+    rows = workspace.store.read_all(EXCLUSIONS).to_pylist()
+    rows.sort(key=lambda row: (row["stage"], row["reason"], row["source_key"], row["frame_index"] or 0))
+    return [NamedExclusion(**row, name=names.get(row["source_key"])) for row in rows]

@@ -1,0 +1,166 @@
+"""The truth about a phantom archive, as tables: what every later stage can be measured against.
+
+Boxes, masks and sectors are in px of the whole screen, as it lies in the file, before ingest crops it. A sector's
+geometry is continuous: pixel (i, j) covers i to i + 1, and belongs to the sector where its middle does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from sono.curation.phantom.drawing.frames import DrawnImage
+from sono.curation.phantom.drawing.physics import Sector
+from sono.curation.phantom.drawing.screen import IDENTITY
+from sono.manifests import masks
+from sono.manifests.schemas import RLE, SECTOR, TableSpec
+
+from .exams import EXAM_FAULTS, FILE_FAULTS, Exam, ImagePlan
+
+Row = dict[str, object]
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+TRUE_FRAMES = TableSpec(
+    "frames",
+    "file",
+    _schema(
+        file=pa.string(),  # relative to the folder dicom/
+        frame_index=pa.int32(),
+        exam=pa.int32(),
+        center=pa.string(),
+        patient_id=pa.string(),
+        study_uid=pa.string(),
+        plane=pa.string(),
+        mode=pa.string(),
+        ga_days=pa.int32(),  # of the fetus that is shown
+        height=pa.int32(),  # px, of the screen
+        width=pa.int32(),
+        sectors=pa.list_(SECTOR),  # two on a dual screen
+        flow_box=pa.list_(pa.int32(), 4),  # of colour Doppler
+        trace_box=pa.list_(pa.int32(), 4),  # of M-mode
+        pixel_mm=pa.float64(),  # mm per px in both directions
+        structures=pa.list_(pa.string()),  # seen in it: the plane's own first, then others that happen to be there
+        findings=pa.list_(pa.string()),
+        measured=pa.bool_(),  # calipers stand on it
+        fault=pa.string(),
+    ),
+)
+
+TRUE_REGIONS = TableSpec(
+    "regions",
+    "file",
+    _schema(
+        file=pa.string(),
+        frame_index=pa.int32(),
+        structure=pa.string(),
+        mask=RLE,
+        area_px=pa.int64(),
+        bbox=pa.list_(pa.int32(), 4),
+    ),
+)
+
+TRUE_TEXTS = TableSpec(
+    "text_boxes",
+    "file",
+    _schema(
+        file=pa.string(),  # the text stands on every frame of it
+        text=pa.string(),
+        kind=pa.string(),  # see ``phantom_screen.TextBox``
+        identity=pa.bool_(),  # says who was examined, where or when: one of ``phantom_screen.IDENTITY``
+        box=pa.list_(pa.int32(), 4),  # x, y, width, height
+    ),
+)
+
+TRUE_DUPLICATES = TableSpec(
+    "duplicates",
+    "file",
+    _schema(file=pa.string(), original=pa.string(), kind=pa.string(), same_patient=pa.bool_()),
+)
+
+TRUE_FAULTS = TableSpec(
+    "faults",
+    "study_uid",
+    _schema(study_uid=pa.string(), file=pa.string(), fault=pa.string(), meaning=pa.string()),
+)
+
+TRUTH = (TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS, TRUE_DUPLICATES, TRUE_FAULTS)
+
+
+def frame_rows(exam: Exam, shown: Exam, image: ImagePlan, drawn: DrawnImage, file: str, order: list[str]) -> list[Row]:
+    """A row a frame. ``exam`` is the one it is filed under, ``shown`` the one that was scanned."""
+    height, width = drawn.frames[0].pixels.shape[:2]
+    return [
+        {
+            "file": file,
+            "frame_index": index,
+            "exam": exam.index,
+            "center": exam.record.center.center,
+            "patient_id": exam.record.patient.patient_id,
+            "study_uid": exam.record.study_uid,
+            "plane": image.plane,
+            "mode": image.mode,
+            "ga_days": shown.record.ga_days,
+            "height": height,
+            "width": width,
+            "sectors": [_sector(sector) for sector in drawn.sectors],
+            "flow_box": drawn.flow_box and list(drawn.flow_box),
+            "trace_box": drawn.trace_box and list(drawn.trace_box),
+            "pixel_mm": drawn.sectors[0].mm_per_px,
+            "structures": [structure for structure in order if structure in frame.masks],
+            "findings": list(shown.record.findings),
+            "measured": image.measured,
+            "fault": image.fault,
+        }
+        for index, frame in enumerate(drawn.frames)
+    ]
+
+
+def region_rows(drawn: DrawnImage, file: str) -> Iterator[Row]:
+    for index, frame in enumerate(drawn.frames):
+        for structure, mask in frame.masks.items():
+            yield {
+                "file": file,
+                "frame_index": index,
+                "structure": structure,
+                "mask": masks.encode(mask),
+                "area_px": int(np.count_nonzero(mask)),
+                "bbox": list(masks.bbox(mask)),
+            }
+
+
+def text_rows(drawn: DrawnImage, file: str) -> Iterator[Row]:
+    for text in drawn.texts:
+        yield {
+            "file": file,
+            "text": text.text,
+            "kind": text.kind,
+            "identity": text.kind in IDENTITY,
+            "box": list(text.box),
+        }
+
+
+def fault_rows(exam: Exam) -> Iterator[Row]:
+    for fault in exam.faults:
+        yield {"study_uid": exam.record.study_uid, "file": None, "fault": fault, "meaning": EXAM_FAULTS[fault]}
+
+
+def file_fault_row(exam: Exam, fault: str, file: str) -> Row:
+    return {"study_uid": exam.record.study_uid, "file": file, "fault": fault, "meaning": FILE_FAULTS[fault]}
+
+
+def _sector(sector: Sector) -> Row:
+    linear = sector.kind == "linear"
+    return {
+        "kind": sector.kind,
+        "apex": None if linear else list(sector.apex),
+        "angles": None if linear else [-sector.half_angle, sector.half_angle],
+        "radii": None if linear else [sector.near, sector.far],
+        "box": list(sector.box),
+        "confidence": 1.0,
+    }
