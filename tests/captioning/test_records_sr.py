@@ -31,7 +31,8 @@ from pydicom.uid import (
 )
 
 from sono.captioning.facts.statements import BY_RULE, Entry, Fault, Reading, Statement
-from sono.captioning.readers.sr.reader import is_dicom, read_document
+from sono.captioning.readers.sr.content import is_dicom
+from sono.captioning.readers.sr.reader import read_document
 from sono.curation.phantom.exams import Center, ExamRecord, Patient, View, plan_exam
 from sono.curation.phantom.files import fhir, sr
 from sono.manifests import vocabulary as vocabularies

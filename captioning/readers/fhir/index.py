@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from sono.captioning.facts.statements import FaultError, Reading, identity_statements
+from sono.captioning.readers.codes import SECOND_FETUS
 from sono.manifests.pseudonyms import Pseudonymizer
 
 from .elements import (
@@ -33,7 +34,7 @@ from .elements import (
     names_of,
     past_date,
 )
-from .observations import SECOND_FETUS, fetus_of, is_obstetric, is_several
+from .observations import fetus_of, is_obstetric, is_several
 
 KINDS = ("Patient", "ImagingStudy", "DiagnosticReport", "Observation")
 """Types of resources that are noted."""

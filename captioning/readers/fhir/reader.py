@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sono.captioning.facts.statements import Entry, Exam, Fault, FaultError, Reading, Statement, identity_statements
+from sono.captioning.readers.codes import AGES, DATES, FETUS_ID, FETUSES, IMAGE_VIEW, LENGTHS, SECOND_FETUS, SIDES
 from sono.manifests.errors import UserError
 
 from .elements import (
@@ -58,23 +59,7 @@ from .index import (
     subject_references,
     unclear_study,
 )
-from .observations import (
-    AGES,
-    DATES,
-    FETUS_ID,
-    FETUSES,
-    IMAGE_VIEW,
-    LENGTHS,
-    SECOND_FETUS,
-    SIDES,
-    facts_of,
-    findings_of,
-    is_obstetric,
-    modified,
-    parts_of,
-    plain_forms,
-    view_of,
-)
+from .observations import facts_of, findings_of, is_obstetric, modified, parts_of, plain_forms, view_of
 
 __all__ = [  # the codes are also those of DICOM SR
     "AGES",

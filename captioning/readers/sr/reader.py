@@ -11,15 +11,9 @@ two differ, they contradict each other as any two records do.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import io
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sono.captioning.facts.quantities import gestational_age_days, millimetres
@@ -36,16 +30,11 @@ from sono.captioning.facts.statements import (
 from sono.captioning.readers.fhir.reader import AGES, DATES, FETUS_ID, FETUSES, IMAGE_VIEW, LENGTHS, SECOND_FETUS, SIDES
 from sono.manifests.vocabulary import normalise
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+from .content import SUBJECT_IDS, TOO_DEEP, Document, Item, read
 
-SOP_CLASSES: Mapping[str, str] = {
-    "1.2.840.10008.5.1.4.1.1.88.11": "Basic Text SR",
-    "1.2.840.10008.5.1.4.1.1.88.22": "Enhanced SR",
-    "1.2.840.10008.5.1.4.1.1.88.33": "Comprehensive SR",
-    "1.2.840.10008.5.1.4.1.1.88.34": "Comprehensive 3D SR",
-    "1.2.840.10008.5.1.4.1.1.88.35": "Extensible SR",
-}
+if TYPE_CHECKING:
+    pass
+
 """What is read, whatever its title."""
 
 # Sections by what may be taken from them; DCM codes. The two of TID 1500 are there for writers that use it.
@@ -79,7 +68,6 @@ _SELECTED_VALUE, _MEAN_VALUE, _SINGLE_VALUE, _OTHER_VALUE = range(4)
 """Ranks among the values of one kind: TID 5008 row 3 derives the age from the one selected, else from the mean."""
 
 _FETUS_IDS = frozenset({("LN", FETUS_ID), ("DCM", "121037")})
-_SUBJECT_IDS = frozenset({("DCM", "121028"), ("DCM", "121029"), ("DCM", "121030")})  # UID, Name, ID
 _SUBJECT_CLASS, _FETUS = ("DCM", "121024"), ("DCM", "121026")
 _SEEN = frozenset({"structure seen", "structures seen"})
 
@@ -95,23 +83,13 @@ _FINDINGS: Mapping[str, tuple[str, re.Pattern[str]]] = {
     "I11": ("ICD11", re.compile(r"()([1-9A-HJ-NP-Z][A-HJ-NP-Z][0-9][0-9A-HJ-NP-Z](?:\.[0-9A-HJ-NP-Z]{1,2})?)")),
 }
 
-_IDENTIFIERS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID", "RequestedProcedureID")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
-_DEPTH_MOST = 32
 _WEEKS_45, _WEEKS_42, _WEEKS_5 = 45 * 7, 42 * 7, 5 * 7
 
-_DAMAGED = Fault("not_dicom", "it is no DICOM file, or damaged or without content")
-_NOT_A_REPORT = Fault("not_a_report", "it is DICOM, but no structured report")
-_TOO_DEEP = Fault("too_deep", f"its content is nested more than {_DEPTH_MOST} levels deep")
 _PATIENT_MISSING = Fault("patient_missing", "it names no patient")
 _PRELIMINARY = Fault("not_final", "it is marked as preliminary")
 _SEVERAL_FETUSES = Fault("several_fetuses", "more than one fetus was examined, and images do not say which they show")
 _FETUSES_UNCLEAR = Fault("fetuses_unclear", "how many fetuses were examined is not clear")
-
-
-def is_dicom(content_start: bytes) -> bool:
-    """Whether a file that begins so, with 132 bytes or more, has the preamble of PS3.10."""
-    return content_start[128:132] == b"DICM"
 
 
 def read_document(content: bytes, place: str, reading: Reading) -> Entry:
@@ -121,68 +99,12 @@ def read_document(content: bytes, place: str, reading: Reading) -> Entry:
     the only one. Where there are more fetuses than one, nothing but identity is.
     """
     try:
-        document = _read(content)
+        document = read(content)
     except FaultError as error:
         return Entry(place, None, faults=(error.fault,))
     if not document.patient_id:
         return Entry(place, None, faults=(_PATIENT_MISSING,))
     return _Reader(document, reading).entry(place)
-
-
-class _Code(NamedTuple):
-    """A coded entry; empty texts where there is none. ``SRT`` is given as the ``SCT`` that it became (PS3.16 8.2)."""
-
-    scheme: str = ""
-    value: str = ""
-    meaning: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.scheme, self.value
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class _Item:
-    """A content item (PS3.3 C.17.3). ``text`` is its value as text (number, date, name); of CODE items ``value``."""
-
-    parent: _Item | None
-    depth: int
-    relationship: str
-    kind: str
-    name: _Code
-    value: _Code
-    text: str
-    unit: _Code
-    qualified: bool  # the number is none, or out of range
-    observed: str
-    children: list[_Item] = field(default_factory=list)
-
-    @cached_property
-    def sections(self) -> Sequence[_Item]:
-        """What it stands in, from the top; the root, whose title does not matter, is left out."""
-        found: list[_Item] = []
-        above = self.parent
-        while above is not None and above.parent is not None:
-            found.append(above)
-            above = above.parent
-        return found[::-1]
-
-    def child(self, name: tuple[str, str]) -> _Code:
-        return next((child.value for child in self.children if child.name.key == name), _Code())
-
-
-@dataclass(frozen=True, repr=False)
-class _Document:
-    """What is used of a file. ``names`` are names and identifiers of people, for identity and for prose."""
-
-    patient_id: str
-    study_uid: str
-    accession: str
-    dates: Sequence[str]  # of the study, of the content
-    preliminary: bool
-    names: Sequence[str]
-    items: Sequence[_Item]
-    too_deep: bool
 
 
 # --------------------------------------------------------------------------------------------- statements of a document
@@ -199,7 +121,7 @@ class _Value(NamedTuple):
 class _Reader:
     """Makes the entry of one document."""
 
-    def __init__(self, document: _Document, reading: Reading) -> None:
+    def __init__(self, document: Document, reading: Reading) -> None:
         self._document, self._reading, self._keys = document, reading, reading.keys
         self._faults: list[Fault] = []
         self._exam = self._read_exam()
@@ -207,7 +129,7 @@ class _Reader:
     def entry(self, place: str) -> Entry:
         document = self._document
         statements = identity_statements(self._keys, document.names, "SR header")
-        refused = _TOO_DEEP if document.too_deep else _PRELIMINARY if document.preliminary else _fetuses(document.items)
+        refused = TOO_DEEP if document.too_deep else _PRELIMINARY if document.preliminary else _fetuses(document.items)
         if refused is not None:
             self._faults.append(refused)
         else:
@@ -253,14 +175,14 @@ class _Reader:
             return [Statement(fact, best[0].value, best[0].field)]
         return []
 
-    def _value(self, fact: str, item: _Item) -> float | None:
+    def _value(self, fact: str, item: Item) -> float | None:
         try:
             return self._number(fact, item)
         except FaultError as error:
             self._faults.append(error.fault)
             return None
 
-    def _number(self, fact: str, item: _Item) -> float:
+    def _number(self, fact: str, item: Item) -> float:
         if fact in DATES.values():
             return self._pregnancy_day(fact, item)
         if item.qualified or not _NUMBER.fullmatch(item.text):
@@ -273,7 +195,7 @@ class _Reader:
             raise FaultError("another_day", "its gestational age is of another day than the examination")
         return gestational_age_days(float(item.text), unit)
 
-    def _pregnancy_day(self, fact: str, item: _Item) -> int:
+    def _pregnancy_day(self, fact: str, item: Item) -> int:
         date = _date(item.text[:8])
         if date is None:
             raise FaultError("date_malformed", "a date of the pregnancy is none")
@@ -290,7 +212,7 @@ class _Reader:
     def _day(self, date: datetime.date) -> int:
         return self._keys.day(self._exam.patient_key, date)
 
-    def _coded(self, item: _Item) -> list[Statement]:
+    def _coded(self, item: Item) -> list[Statement]:
         try:
             if item.kind == "CODE" and item.name.key == ("DCM", IMAGE_VIEW):
                 earlier = any(_section(above) in _EARLIER for above in item.sections)
@@ -301,7 +223,7 @@ class _Reader:
             self._faults.append(error.fault)
         return []
 
-    def _view(self, item: _Item) -> list[Statement]:
+    def _view(self, item: Item) -> list[Statement]:
         planes = {self._reading.vocabulary.find_plane(word) for word in _words(item)} - {None}
         plane = planes.pop() if len(planes) == 1 else None
         if plane is None:
@@ -322,7 +244,7 @@ class _Reader:
             *([Statement("laterality", side, _field(item), plane)] if side else []),
         ]
 
-    def _structure(self, item: _Item) -> list[str]:
+    def _structure(self, item: Item) -> list[str]:
         """The structure that a property of a view says was seen, if it does."""
         if normalise(item.name.meaning) not in _SEEN or item.children:
             self._fault("component_unknown", "a property of a view is not called structure seen, or is qualified")
@@ -345,7 +267,7 @@ class _Reader:
                 self._faults += faults
         return statements
 
-    def _is_counted(self, item: _Item, sections: frozenset[str]) -> bool:
+    def _is_counted(self, item: Item, sections: frozenset[str]) -> bool:
         try:
             return _counts(item, sections)
         except FaultError as error:
@@ -356,7 +278,7 @@ class _Reader:
         self._faults.append(Fault(reason, text))
 
 
-def _fetuses(items: Sequence[_Item]) -> Fault | None:
+def _fetuses(items: Sequence[Item]) -> Fault | None:
     """Why nothing may be attributed: there are several fetuses, or may be (TID 1008; PS3.17 I.3)."""
     named: dict[tuple[str, str], set[str]] = {}
     for item in items:
@@ -371,17 +293,17 @@ def _fetuses(items: Sequence[_Item]) -> Fault | None:
     return _SEVERAL_FETUSES if several or (summaries > 1 and not named) else None
 
 
-def _names_fetus(item: _Item) -> bool:
+def _names_fetus(item: Item) -> bool:
     if item.name.key in _FETUS_IDS:
         return True
-    if item.name.key not in _SUBJECT_IDS or item.parent is None:
+    if item.name.key not in SUBJECT_IDS or item.parent is None:
         return False
     # what the report as a whole is about is the mother, unless it says otherwise (TID 1006)
     stated = item.parent.child(_SUBJECT_CLASS)
     return stated.key == _FETUS or (not stated.value and item.parent.parent is not None)
 
 
-def _fact(item: _Item) -> str | None:
+def _fact(item: Item) -> str | None:
     scheme, code = item.name.key
     if scheme != "LN":
         return None
@@ -390,7 +312,7 @@ def _fact(item: _Item) -> str | None:
     return DATES.get(code) if item.kind in ("DATE", "DATETIME") else None
 
 
-def _counts(item: _Item, sections: frozenset[str]) -> bool:
+def _counts(item: Item, sections: frozenset[str]) -> bool:
     """Whether it stands in nothing but these sections.
 
     Raises:
@@ -406,7 +328,7 @@ def _counts(item: _Item, sections: frozenset[str]) -> bool:
     return codes <= sections
 
 
-def _check_modifiers(item: _Item) -> None:
+def _check_modifiers(item: Item) -> None:
     allowed = _MODIFIERS if item.kind != "CODE" else _MODIFIERS - {_DERIVATION}
     relationships = ("HAS CONCEPT MOD", "HAS PROPERTIES") if item.name.key == _FINDING else ("HAS CONCEPT MOD",)
     for child in item.children:
@@ -414,15 +336,15 @@ def _check_modifiers(item: _Item) -> None:
             raise FaultError("modifier_unknown", "it has a modifier, which may turn its meaning round")
 
 
-def _words(item: _Item) -> tuple[str, str]:
+def _words(item: Item) -> tuple[str, str]:
     return item.value.value, item.value.meaning
 
 
-def _section(item: _Item) -> str:
+def _section(item: Item) -> str:
     return item.name.value if item.name.scheme == "DCM" else ""
 
 
-def _rank(item: _Item) -> int:
+def _rank(item: Item) -> int:
     if item.child(_SELECTION_STATUS).key in {("DCM", code) for code in _CHOSEN}:
         return _SELECTED_VALUE
     derivation = item.child(_DERIVATION)
@@ -432,13 +354,13 @@ def _rank(item: _Item) -> int:
     return _SINGLE_VALUE if measured else _OTHER_VALUE
 
 
-def _field(item: _Item) -> str:
+def _field(item: Item) -> str:
     """The path of codes; of sections only those that are known, because any other is the writer's own text."""
     codes = [code for above in item.sections if (code := _section(above)) in _SECTIONS]
     return "SR " + "/".join((*codes, item.name.value))
 
 
-def _finding(item: _Item) -> str:
+def _finding(item: Item) -> str:
     scheme, pattern = _FINDINGS.get(item.value.scheme, ("", None))
     found = pattern.fullmatch(item.value.value) if pattern else None
     if not found:
@@ -457,179 +379,3 @@ def _date(text: str) -> datetime.date | None:
 
 
 # ------------------------------------------------------------------------------------------------- from bytes to items
-
-
-def _read(content: bytes) -> _Document:
-    """Everything that pydicom is needed for.
-
-    Raises:
-        FaultError: it is no structured report, or damaged.
-    """
-    import pydicom
-
-    with _quiet():
-        try:
-            return _document(pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True))
-        except FaultError:
-            raise
-        except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged file makes it stumble over
-            raise FaultError(_DAMAGED.reason, _DAMAGED.text) from None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom's warnings quote values; none of them may reach a terminal or a log."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _document(dataset: Dataset) -> _Document:
-    _check_whole(dataset)
-    if "SOPClassUID" in dataset and _text(dataset, "SOPClassUID") not in SOP_CLASSES:
-        raise FaultError(_NOT_A_REPORT.reason, _NOT_A_REPORT.text)
-    if "SOPClassUID" not in dataset or not _sequence(dataset, "ContentSequence"):
-        raise FaultError(_DAMAGED.reason, _DAMAGED.text)
-    items, too_deep = _items(dataset)
-    people = [item.text for item in items if item.text and (item.kind == "PNAME" or item.name.key in _SUBJECT_IDS)]
-    return _Document(
-        patient_id=_text(dataset, "PatientID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        accession=_text(dataset, "AccessionNumber"),
-        dates=(_text(dataset, "StudyDate"), _text(dataset, "ContentDate")),
-        preliminary=_text(dataset, "PreliminaryFlag") == "PRELIMINARY",
-        names=_parts([*_header_names(dataset), *people]),
-        items=items,
-        too_deep=too_deep,
-    )
-
-
-def _check_whole(dataset: Dataset) -> None:
-    """pydicom reads a value that the file ends in without a word: half a list of fetuses would pass for the whole."""
-    from pydicom.dataelem import RawDataElement
-
-    for tag in dataset.keys():  # noqa: SIM118 - iterating over the dataset itself converts every element
-        element: object = dataset.get_item(tag)
-        if isinstance(element, RawDataElement) and element.length not in (len(element.value or b""), 0xFFFFFFFF):
-            raise FaultError(_DAMAGED.reason, _DAMAGED.text)
-
-
-def _items(dataset: Dataset) -> tuple[list[_Item], bool]:
-    """The content tree from the top, every item before its children; and whether it goes too deep to be read whole."""
-    items: list[_Item] = []
-    waiting: list[tuple[Dataset, _Item | None]] = [(dataset, None)]
-    while waiting:
-        source, parent = waiting.pop()
-        item = _item(source, parent)
-        if item.depth > _DEPTH_MOST:
-            return items, True
-        items.append(item)
-        if parent is not None:
-            parent.children.append(item)
-        waiting += [(child, item) for child in reversed(_sequence(source, "ContentSequence"))]
-    return items, False
-
-
-def _item(source: Dataset, parent: _Item | None) -> _Item:
-    if parent is not None:
-        _check_whole(source)
-    kind = _text(source, "ValueType")
-    text, unit = "", _Code()
-    if kind == "NUM":
-        measured = _sequence(source, "MeasuredValueSequence")
-        for value in measured:
-            _check_whole(value)
-        text = " ".join(_text(value, "NumericValue") for value in measured)  # more than one make no number
-        unit = _code(measured[0], "MeasurementUnitsCodeSequence") if len(measured) == 1 else unit
-    elif kind in _TEXTS:
-        text = _text(source, _TEXTS[kind])
-    return _Item(
-        parent=parent,
-        depth=0 if parent is None else parent.depth + 1,
-        relationship=_text(source, "RelationshipType"),
-        kind=kind,
-        name=_code(source, "ConceptNameCodeSequence"),
-        value=_code(source, "ConceptCodeSequence"),
-        text=text,
-        unit=unit,
-        qualified=bool(_sequence(source, "NumericValueQualifierCodeSequence")),
-        observed=_text(source, "ObservationDateTime"),
-    )
-
-
-_TEXTS = {"TEXT": "TextValue", "PNAME": "PersonName", "UIDREF": "UID", "DATE": "Date", "DATETIME": "DateTime"}
-
-
-def _code(source: Dataset, keyword: str) -> _Code:
-    from pydicom.sr._snomed_dict import mapping
-
-    found = _sequence(source, keyword)
-    if len(found) != 1:
-        return _Code()
-    _check_whole(found[0])
-    value = _text(found[0], "CodeValue") or _text(found[0], "LongCodeValue")
-    scheme = _text(found[0], "CodingSchemeDesignator")
-    if scheme == "SRT" and value in mapping["SRT"]:
-        scheme, value = "SCT", mapping["SRT"][value]
-    return _Code(scheme, value, _text(found[0], "CodeMeaning"))
-
-
-def _sequence(source: Dataset, keyword: str) -> Sequence[Dataset]:
-    from pydicom.datadict import tag_for_keyword
-
-    tag = tag_for_keyword(keyword)
-    return (source[tag].value or ()) if tag is not None and tag in source else ()
-
-
-def _text(source: Dataset, keyword: str) -> str:
-    """A single value. ASCII is taken as written: pydicom needs long for it, and raises for a number that is none."""
-    from pydicom.datadict import tag_for_keyword
-    from pydicom.dataelem import RawDataElement
-
-    tag = tag_for_keyword(keyword)
-    if tag is None or tag not in source:
-        return ""
-    element: object = source.get_item(tag)
-    if isinstance(element, RawDataElement):
-        raw = element.value or b""
-        # ESC changes the character set (ISO 2022), and a backslash parts values
-        if raw.isascii() and not set(raw) & set(b"\x1b\\"):
-            return raw.decode("ascii").strip(" \0\t\r\n")
-    value = source[tag].value
-    return "" if value is None else str(value).strip()
-
-
-def _header_names(dataset: Dataset) -> Iterator[str]:
-    """Every person's name (VR PN) and the identifiers, in sequences as well; not those of the content tree."""
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
-    from pydicom.multival import MultiValue
-    from pydicom.tag import Tag
-
-    identifiers = {Tag(name) for name in _IDENTIFIERS}
-    waiting = [(dataset, 0)]
-    while waiting:
-        source, depth = waiting.pop()
-        if depth > _DEPTH_MOST:
-            raise FaultError(_TOO_DEEP.reason, _TOO_DEEP.text)
-        if depth:  # the document itself has been checked, before its values were converted
-            _check_whole(source)
-        for tag in source.keys():  # noqa: SIM118 - iterating over the dataset itself converts every element
-            vr = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
-            if vr == "SQ" and tag != Tag("ContentSequence"):
-                waiting += [(item, depth + 1) for item in source[tag].value or ()]
-            elif (vr == "PN" or tag in identifiers) and (value := source[tag].value):
-                yield from (str(text) for text in (value if isinstance(value, MultiValue) else [value]))
-
-
-def _parts(names: Sequence[str]) -> list[str]:
-    """Whole, and the components of names: family^given, in up to three scripts (PS3.5 6.2.1)."""
-    found: dict[str, None] = {}
-    for name in names:
-        found.update(dict.fromkeys(part.strip() for part in (name, *re.split(r"[\^=\\]", name))))
-    return [part for part in found if part]

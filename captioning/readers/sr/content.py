@@ -1,0 +1,271 @@
+"""A DICOM structured report as a tree of typed items: whatever can be wrong with the file is found here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from sono.captioning.facts.statements import Fault, FaultError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+
+SOP_CLASSES: Mapping[str, str] = {
+    "1.2.840.10008.5.1.4.1.1.88.11": "Basic Text SR",
+    "1.2.840.10008.5.1.4.1.1.88.22": "Enhanced SR",
+    "1.2.840.10008.5.1.4.1.1.88.33": "Comprehensive SR",
+    "1.2.840.10008.5.1.4.1.1.88.34": "Comprehensive 3D SR",
+    "1.2.840.10008.5.1.4.1.1.88.35": "Extensible SR",
+}
+
+SUBJECT_IDS = frozenset({("DCM", "121028"), ("DCM", "121029"), ("DCM", "121030")})  # UID, Name, ID
+_IDENTIFIERS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID", "RequestedProcedureID")
+_DEPTH_MOST = 32
+_DAMAGED = Fault("not_dicom", "it is no DICOM file, or damaged or without content")
+_NOT_A_REPORT = Fault("not_a_report", "it is DICOM, but no structured report")
+TOO_DEEP = Fault("too_deep", f"its content is nested more than {_DEPTH_MOST} levels deep")
+
+
+def is_dicom(content_start: bytes) -> bool:
+    """Whether a file that begins so, with 132 bytes or more, has the preamble of PS3.10."""
+    return content_start[128:132] == b"DICM"
+
+
+class _Code(NamedTuple):
+    """A coded entry; empty texts where there is none. ``SRT`` is given as the ``SCT`` that it became (PS3.16 8.2)."""
+
+    scheme: str = ""
+    value: str = ""
+    meaning: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.scheme, self.value
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Item:
+    """A content item (PS3.3 C.17.3). ``text`` is its value as text (number, date, name); of CODE items ``value``."""
+
+    parent: Item | None
+    depth: int
+    relationship: str
+    kind: str
+    name: _Code
+    value: _Code
+    text: str
+    unit: _Code
+    qualified: bool  # the number is none, or out of range
+    observed: str
+    children: list[Item] = field(default_factory=list)
+
+    @cached_property
+    def sections(self) -> Sequence[Item]:
+        """What it stands in, from the top; the root, whose title does not matter, is left out."""
+        found: list[Item] = []
+        above = self.parent
+        while above is not None and above.parent is not None:
+            found.append(above)
+            above = above.parent
+        return found[::-1]
+
+    def child(self, name: tuple[str, str]) -> _Code:
+        return next((child.value for child in self.children if child.name.key == name), _Code())
+
+
+@dataclass(frozen=True, repr=False)
+class Document:
+    """What is used of a file. ``names`` are names and identifiers of people, for identity and for prose."""
+
+    patient_id: str
+    study_uid: str
+    accession: str
+    dates: Sequence[str]  # of the study, of the content
+    preliminary: bool
+    names: Sequence[str]
+    items: Sequence[Item]
+    too_deep: bool
+
+
+def read(content: bytes) -> Document:
+    """Everything that pydicom is needed for.
+
+    Raises:
+        FaultError: it is no structured report, or damaged.
+    """
+    import pydicom
+
+    with _quiet():
+        try:
+            return _document(pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True))
+        except FaultError:
+            raise
+        except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged file makes it stumble over
+            raise FaultError(_DAMAGED.reason, _DAMAGED.text) from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """pydicom's warnings quote values; none of them may reach a terminal or a log."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _document(dataset: Dataset) -> Document:
+    _check_whole(dataset)
+    if "SOPClassUID" in dataset and _text(dataset, "SOPClassUID") not in SOP_CLASSES:
+        raise FaultError(_NOT_A_REPORT.reason, _NOT_A_REPORT.text)
+    if "SOPClassUID" not in dataset or not _sequence(dataset, "ContentSequence"):
+        raise FaultError(_DAMAGED.reason, _DAMAGED.text)
+    items, too_deep = _items(dataset)
+    people = [item.text for item in items if item.text and (item.kind == "PNAME" or item.name.key in SUBJECT_IDS)]
+    return Document(
+        patient_id=_text(dataset, "PatientID"),
+        study_uid=_text(dataset, "StudyInstanceUID"),
+        accession=_text(dataset, "AccessionNumber"),
+        dates=(_text(dataset, "StudyDate"), _text(dataset, "ContentDate")),
+        preliminary=_text(dataset, "PreliminaryFlag") == "PRELIMINARY",
+        names=_parts([*_header_names(dataset), *people]),
+        items=items,
+        too_deep=too_deep,
+    )
+
+
+def _check_whole(dataset: Dataset) -> None:
+    """pydicom reads a value that the file ends in without a word: half a list of fetuses would pass for the whole."""
+    from pydicom.dataelem import RawDataElement
+
+    for tag in dataset.keys():  # noqa: SIM118 - iterating over the dataset itself converts every element
+        element: object = dataset.get_item(tag)
+        if isinstance(element, RawDataElement) and element.length not in (len(element.value or b""), 0xFFFFFFFF):
+            raise FaultError(_DAMAGED.reason, _DAMAGED.text)
+
+
+def _items(dataset: Dataset) -> tuple[list[Item], bool]:
+    """The content tree from the top, every item before its children; and whether it goes too deep to be read whole."""
+    items: list[Item] = []
+    waiting: list[tuple[Dataset, Item | None]] = [(dataset, None)]
+    while waiting:
+        source, parent = waiting.pop()
+        item = _item(source, parent)
+        if item.depth > _DEPTH_MOST:
+            return items, True
+        items.append(item)
+        if parent is not None:
+            parent.children.append(item)
+        waiting += [(child, item) for child in reversed(_sequence(source, "ContentSequence"))]
+    return items, False
+
+
+def _item(source: Dataset, parent: Item | None) -> Item:
+    if parent is not None:
+        _check_whole(source)
+    kind = _text(source, "ValueType")
+    text, unit = "", _Code()
+    if kind == "NUM":
+        measured = _sequence(source, "MeasuredValueSequence")
+        for value in measured:
+            _check_whole(value)
+        text = " ".join(_text(value, "NumericValue") for value in measured)  # more than one make no number
+        unit = _code(measured[0], "MeasurementUnitsCodeSequence") if len(measured) == 1 else unit
+    elif kind in _TEXTS:
+        text = _text(source, _TEXTS[kind])
+    return Item(
+        parent=parent,
+        depth=0 if parent is None else parent.depth + 1,
+        relationship=_text(source, "RelationshipType"),
+        kind=kind,
+        name=_code(source, "ConceptNameCodeSequence"),
+        value=_code(source, "ConceptCodeSequence"),
+        text=text,
+        unit=unit,
+        qualified=bool(_sequence(source, "NumericValueQualifierCodeSequence")),
+        observed=_text(source, "ObservationDateTime"),
+    )
+
+
+_TEXTS = {"TEXT": "TextValue", "PNAME": "PersonName", "UIDREF": "UID", "DATE": "Date", "DATETIME": "DateTime"}
+
+
+def _code(source: Dataset, keyword: str) -> _Code:
+    from pydicom.sr._snomed_dict import mapping
+
+    found = _sequence(source, keyword)
+    if len(found) != 1:
+        return _Code()
+    _check_whole(found[0])
+    value = _text(found[0], "CodeValue") or _text(found[0], "LongCodeValue")
+    scheme = _text(found[0], "CodingSchemeDesignator")
+    if scheme == "SRT" and value in mapping["SRT"]:
+        scheme, value = "SCT", mapping["SRT"][value]
+    return _Code(scheme, value, _text(found[0], "CodeMeaning"))
+
+
+def _sequence(source: Dataset, keyword: str) -> Sequence[Dataset]:
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    return (source[tag].value or ()) if tag is not None and tag in source else ()
+
+
+def _text(source: Dataset, keyword: str) -> str:
+    """A single value. ASCII is taken as written: pydicom needs long for it, and raises for a number that is none."""
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.dataelem import RawDataElement
+
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in source:
+        return ""
+    element: object = source.get_item(tag)
+    if isinstance(element, RawDataElement):
+        raw = element.value or b""
+        # ESC changes the character set (ISO 2022), and a backslash parts values
+        if raw.isascii() and not set(raw) & set(b"\x1b\\"):
+            return raw.decode("ascii").strip(" \0\t\r\n")
+    value = source[tag].value
+    return "" if value is None else str(value).strip()
+
+
+def _header_names(dataset: Dataset) -> Iterator[str]:
+    """Every person's name (VR PN) and the identifiers, in sequences as well; not those of the content tree."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+    from pydicom.multival import MultiValue
+    from pydicom.tag import Tag
+
+    identifiers = {Tag(name) for name in _IDENTIFIERS}
+    waiting = [(dataset, 0)]
+    while waiting:
+        source, depth = waiting.pop()
+        if depth > _DEPTH_MOST:
+            raise FaultError(TOO_DEEP.reason, TOO_DEEP.text)
+        if depth:  # the document itself has been checked, before its values were converted
+            _check_whole(source)
+        for tag in source.keys():  # noqa: SIM118 - iterating over the dataset itself converts every element
+            vr = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
+            if vr == "SQ" and tag != Tag("ContentSequence"):
+                waiting += [(item, depth + 1) for item in source[tag].value or ()]
+            elif (vr == "PN" or tag in identifiers) and (value := source[tag].value):
+                yield from (str(text) for text in (value if isinstance(value, MultiValue) else [value]))
+
+
+def _parts(names: Sequence[str]) -> list[str]:
+    """Whole, and the components of names: family^given, in up to three scripts (PS3.5 6.2.1)."""
+    found: dict[str, None] = {}
+    for name in names:
+        found.update(dict.fromkeys(part.strip() for part in (name, *re.split(r"[\^=\\]", name))))
+    return [part for part in found if part]
