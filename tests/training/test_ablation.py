@@ -14,8 +14,10 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
+from sono.training.ablation.design import CELLS, Cell
 from sono.training.ablation.page import figure, page
-from sono.training.ablation.run import CELLS, Cell, Run, Spread, ablation, summary
+from sono.training.ablation.run import ablation
+from sono.training.ablation.summary import Run, Spread, summary
 from sono.training.data.dataset import open_split, read_description
 from sono.training.data.samples import Samples, make_pool
 from sono.training.model.tokenizer import CaptionTokenizer

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from sono.manifests.errors import UserError
+from sono.training.arrays import Integers
 from sono.training.data.dataset import open_split, read_description
-from sono.training.evaluation.metrics import Integers
 from sono.training.evaluation.probe import Embedded, LinearProbe, choose_probe, probe
 from sono.training.evaluation.selection import Chosen, each_plane
 from sono.training.features.encoder import Encoder

@@ -8,7 +8,7 @@ from typing import Any
 
 from sono.manifests.pages import render
 
-from .run import LOSSES, Cell
+from .design import LOSSES, Cell
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 760, 300, 48, 34
 """Of the figure, in its own units."""

@@ -8,11 +8,9 @@ own, one after the other, so nothing but its settings and its seed can tell it f
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import itertools
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,73 +22,11 @@ from sono.manifests.errors import UserError
 from sono.manifests.store import exclusive, write_atomically
 from sono.training import recipes
 
+from .design import CELLS, FIGURES, SEEN_THROUGH, VARIED, Cell
+from .summary import Run, summary
+
 RUNS, RESULTS, LOGS = "runs", "results", "logs"
-SEEN_THROUGH = ("none", "region")
 """How every model is scored: by whole images, and through the dataset's true masks."""
-
-FIGURES = ("top1", "top5")
-VARIED = ("data.masks", "loss.kind", "loss.positives", "train.seed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One combination of settings."""
-
-    masks: str
-    kind: str
-    positives: str
-
-    @property
-    def name(self) -> str:
-        return f"masks-{self.masks}-{self.kind}-{self.positives}"
-
-    @property
-    def label(self) -> str:
-        """For people. Positives change nothing in the softmax loss."""
-        return self.kind if self.kind == "softmax" else f"{self.kind}, {self.positives}"
-
-    @property
-    def settings(self) -> list[str]:
-        return [f"data.masks={self.masks}", f"loss.kind={self.kind}", f"loss.positives={self.positives}"]
-
-
-LOSSES = (("softmax", "caption"), ("sigmoid", "diagonal"), ("sigmoid", "caption"))
-CELLS = tuple(
-    Cell(masks=masks, kind=kind, positives=positives) for kind, positives in LOSSES for masks in ("off", "on")
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One training run: a cell's settings with one seed. ``result`` is what ``evaluate`` found."""
-
-    cell: Cell
-    seed: int
-    result: Mapping[str, Any]
-
-    def value(self, mask: str, figure: str = "top1") -> float:
-        return float(self.result["masks"][mask][figure]["value"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Over seeds: the mean, the standard deviation (None for a single seed), the least and the greatest."""
-
-    n: int
-    mean: float
-    sd: float | None
-    least: float
-    greatest: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        return cls(
-            n=len(values),
-            mean=statistics.fmean(values),
-            sd=statistics.stdev(values) if len(values) > 1 else None,
-            least=min(values),
-            greatest=max(values),
-        )
 
 
 def ablation(
@@ -135,73 +71,6 @@ def ablation(
         content = summary(runs, dataset=dataset, recipe=chosen, split=split)
         _write(out, content, runs)
     return content
-
-
-def summary(runs: Sequence[Run], *, dataset: str, recipe: recipes.Recipe, split: str) -> dict[str, Any]:
-    """Means and spreads over seeds by cell, and what each choice changes, seed by seed."""
-    first = runs[0].result
-    return {
-        "dataset": {"source": dataset, "fingerprint": first["dataset"]["fingerprint"]},
-        "split": split,
-        "n_frames": first["n_frames"],
-        "n_patients": first["n_patients"],
-        "recipe": {key: value for key, value in recipes.flatten(recipe).items() if key not in VARIED},
-        "seeds": sorted({run.seed for run in runs}),
-        "cells": [
-            {
-                **dataclasses.asdict(cell),
-                "figures": {
-                    mask: {
-                        figure: dataclasses.asdict(
-                            Spread.of([run.value(mask, figure) for run in runs if run.cell == cell])
-                        )
-                        for figure in FIGURES
-                    }
-                    for mask in SEEN_THROUGH
-                },
-            }
-            for cell in dict.fromkeys(run.cell for run in runs)
-        ],
-        "differences": list(_differences(runs)),
-        "runs": [
-            {
-                **dataclasses.asdict(run.cell),
-                "seed": run.seed,
-                "checkpoint": run.result["checkpoint"],
-                "figures": {
-                    mask: {figure: run.result["masks"][mask][figure] for figure in FIGURES} for mask in SEEN_THROUGH
-                },
-                "bootstrap": run.result["bootstrap"],
-            }
-            for run in runs
-        ],
-    }
-
-
-def _differences(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """Paired by seed: two runs of a seed see the same frames in the same order."""
-    found = {(run.cell, run.seed): run for run in runs}
-    seeds = sorted({run.seed for run in runs})
-    for what, label, (cell, mask), (reference, its_mask) in _comparisons():
-        if all((one, seed) in found for one in (cell, reference) for seed in seeds):
-            gains = [found[cell, seed].value(mask) - found[reference, seed].value(its_mask) for seed in seeds]
-            yield {"what": what, "of": label, **dataclasses.asdict(Spread.of(gains))}
-
-
-_Seen = tuple[Cell, str]
-
-
-def _comparisons() -> Iterator[tuple[str, str, _Seen, _Seen]]:
-    """What is compared, for what; a cell and how it is scored, and the same of what is subtracted."""
-    for kind, positives in LOSSES:
-        on, off = (Cell(masks=masks, kind=kind, positives=positives) for masks in ("on", "off"))
-        yield "masks in training and scoring, minus none in either", on.label, (on, "region"), (off, "none")
-        yield "masks in training, minus none, scored without", on.label, (on, "none"), (off, "none")
-    for masks, seen in (("off", "none"), ("on", "region")):
-        softmax, diagonal, caption = (Cell(masks=masks, kind=kind, positives=positives) for kind, positives in LOSSES)
-        label = f"masks {masks}"
-        yield "sigmoid minus softmax", label, (caption, seen), (softmax, seen)
-        yield "equal captions as positives, minus the diagonal alone", label, (caption, seen), (diagonal, seen)
 
 
 def _recipe(name: str, settings: Sequence[str]) -> recipes.Recipe:

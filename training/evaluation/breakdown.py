@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sono.training.arrays import Booleans, Integers
 from sono.training.data.dataset import Frames
 
 from . import metrics
-from .metrics import Booleans, Draws, Integers
+from .metrics import Draws
 
 TRIMESTER_DAYS = (14 * 7, 28 * 7)
 """Days at which the second and the third begin, as captions count them."""

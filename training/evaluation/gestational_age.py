@@ -19,17 +19,17 @@ import torch
 
 from sono.manifests.errors import UserError
 from sono.manifests.masks import Mask
+from sono.training.arrays import Booleans, Floats, Integers
 from sono.training.data.dataset import Frames, decode_image, decode_mask, open_split, read_description
 from sono.training.features.encoder import Encoder, Report
 from sono.training.features.predicted_masks import drawn
 from sono.training.features.views import FrameViews
 
 from . import metrics
-from .metrics import Booleans, Draws, Floats, Integers
-from .prompts import wordings_of
+from .metrics import RESAMPLES, Draws
+from .prompts import SHORTER_PLANE, wordings_of
 from .results import describe, write_result
 from .selection import Classes, captions_of, each_plane, number_classes, number_patients
-from .zero_shot import RESAMPLES, SHORTER_PLANE
 
 Step = Literal["weeks", "days"]
 

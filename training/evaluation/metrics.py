@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
+from sono.training.arrays import Booleans, Floats, Integers
 
 CALIBRATION_BINS = 15
 
@@ -165,3 +163,6 @@ def _f1_over_present(sums_3C: Floats) -> float:
     hits_C, true_C, predicted_C = sums_3C
     present = true_C > 0
     return float((2 * hits_C[present] / (true_C + predicted_C)[present]).mean())
+
+
+RESAMPLES = 1000

@@ -13,15 +13,15 @@ import numpy.typing as npt
 import torch
 
 from sono.manifests.errors import UserError, import_extra
+from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, open_split, read_description
 from sono.training.features.encoder import Encoder, Report
 from sono.training.features.views import FrameViews
 
 from . import metrics
-from .metrics import Draws, Integers
+from .metrics import RESAMPLES, Draws
 from .results import describe, write_result
 from .selection import Chosen, Classes, choose, each_plane
-from .zero_shot import RESAMPLES
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))
 """``C`` of scikit-learn, the inverse of the L2 penalty's strength: the smallest is the most regularised."""

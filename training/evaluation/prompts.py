@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["whole", "region"]
+import torch
+import torch.nn.functional as F
+
+from sono.training.data.dataset import Frames
+from sono.training.features.encoder import Encoder
+from sono.training.features.views import Kind
+
+from .selection import Classes
 
 WEEKS = range(12, 41, 4)
 
@@ -69,3 +75,17 @@ def wordings_of(kind: Kind, captions: Iterable[str]) -> tuple[str, ...]:
 def prompts(wordings: Iterable[str]) -> tuple[str, ...]:
     """Sentences for a plane's display name. Captions hold an age, so a plane's features are the average over ages."""
     return tuple(wording.replace("{weeks}", str(weeks)) for wording in wordings for weeks in WEEKS)
+
+
+SHORTER_PLANE = "give the plane a shorter name in the vocabulary, or score a model with a longer context"
+
+
+def plane_features(encoder: Encoder, frames: Frames, classes: Classes, sentences: Sequence[str]) -> torch.Tensor:
+    """For every class the L2-normalised average over its planes and these sentences, of shape [classes, dim]."""
+    names = [
+        [frames.description.planes[plane] for plane in planes if plane in frames.planes] for planes in classes.values()
+    ]
+    said = [[sentence.format(plane=name) for name in of for sentence in sentences] for of in names]
+    together = encoder.sentences([sentence for of in said for sentence in of], SHORTER_PLANE)
+    features = torch.split(together, [len(of) for of in said])
+    return F.normalize(torch.stack([part.mean(dim=0) for part in features]), dim=-1)

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, open_split, read_description
 from sono.training.features.encoder import Encoder, Report
 from sono.training.features.views import FrameViews
 
 from . import metrics
-from .metrics import Draws, Integers
+from .metrics import RESAMPLES, Draws
 from .results import describe, write_result
 from .selection import count_regions, has_caption, number_patients
-from .zero_shot import RESAMPLES
 
 RANKS = (1, 5, 10)
 

@@ -19,16 +19,16 @@ from torch.utils.data import Dataset
 from sono.manifests.errors import UserError
 from sono.manifests.masks import Mask
 from sono.manifests.stages import Progress
+from sono.training.arrays import Booleans, Floats, Integers
 from sono.training.data.dataset import Frames, decode_image, decode_mask, open_split, read_description
 from sono.training.features.encoder import Encoder, Report
 from sono.training.features.predicted_masks import are_drawn, drawn
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from . import metrics
-from .metrics import Draws, Floats, Integers
+from .metrics import RESAMPLES, Draws
 from .results import describe, write_result
 from .selection import number_patients
-from .zero_shot import RESAMPLES
 
 FOREGROUND = "foreground"
 """The only structure where ``foreground`` is asked for: all regions of a frame together."""
@@ -332,7 +332,7 @@ def _structures(frames: Frames) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name))
 
 
-def _has_structure(frames: Frames, structures: Sequence[str] | None) -> metrics.Booleans:
+def _has_structure(frames: Frames, structures: Sequence[str] | None) -> Booleans:
     """For every frame whether it has a drawn region of one of the structures, or any drawn region at all."""
     found = []
     for lists in frames.column("regions").chunks:

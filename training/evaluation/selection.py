@@ -12,12 +12,10 @@ import pyarrow.compute as pc
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES
+from sono.training.arrays import Booleans, Integers
 from sono.training.data.dataset import Frames
 from sono.training.features.predicted_masks import PredictedMasks, sources_of
-from sono.training.features.views import MODES, choose_donors
-
-from .metrics import Booleans, Integers
-from .prompts import Kind
+from sono.training.features.views import MODES, Kind, choose_donors
 
 Classes = Mapping[str, Sequence[str]]
 """Classes by name, each with the ids of the planes that count as it."""

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from sono.training.arrays import Floats, Integers
 from sono.training.data.dataset import open_split, read_description
 from sono.training.features.encoder import Encoder, Report, average
 from sono.training.features.views import FrameViews, choose_donors
 
 from . import metrics
-from .metrics import Draws, Floats, Integers
+from .metrics import RESAMPLES, Draws
 from .results import describe, write_result
 from .selection import count_regions, number_patients
-from .zero_shot import RESAMPLES
 
 _MODES = ("none", "region", "shuffled")
 _PAIRS = (("none", "region"), ("none", "shuffled"), ("region", "shuffled"))

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, open_split, read_description
 from sono.training.features.encoder import Encoder, Report
-from sono.training.features.views import MODES, FrameViews
+from sono.training.features.views import MODES, FrameViews, Kind
 
 from . import metrics
+from .answers import Answers
 from .breakdown import Groups
-from .metrics import Booleans, Draws, Floats, Integers
-from .prompts import Kind, prompts, wordings_of
+from .metrics import RESAMPLES, Draws
+from .prompts import plane_features, prompts, wordings_of
 from .results import describe, write_result
 from .selection import Chosen, Classes, captions_of, choose, count_sources, each_plane
 from .zero_shot_page import write_report
@@ -30,9 +31,6 @@ MASK_SETS: Mapping[str, tuple[str, ...]] = {
 }
 """Names for several masks together, in ``--mask`` and in the names of result files."""
 
-RESAMPLES = 1000
-
-SHORTER_PLANE = "give the plane a shorter name in the vocabulary, or score a model with a longer context"
 
 _REFERENCES = {"minus_none": "none", "minus_region": "region"}
 
@@ -120,37 +118,6 @@ def default_name(split: str, masks: Sequence[str]) -> str:
     """Of the files for these masks, in the order of ``MODES``."""
     known = [name for name, together in MASK_SETS.items() if together == tuple(masks)]
     return f"{split}-{known[0] if known else '-'.join(masks)}"
-
-
-def plane_features(encoder: Encoder, frames: Frames, classes: Classes, sentences: Sequence[str]) -> torch.Tensor:
-    """For every class the L2-normalised average over its planes and these sentences, of shape [classes, dim]."""
-    names = [
-        [frames.description.planes[plane] for plane in planes if plane in frames.planes] for planes in classes.values()
-    ]
-    said = [[sentence.format(plane=name) for name in of for sentence in sentences] for of in names]
-    together = encoder.sentences([sentence for of in said for sentence in of], SHORTER_PLANE)
-    features = torch.split(together, [len(of) for of in said])
-    return F.normalize(torch.stack([part.mean(dim=0) for part in features]), dim=-1)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """For every frame the classes with the best scores, best first, [frames, up to 5], and the first one's probability.
-
-    The probability is that of a softmax over all classes of the cosines times the learned temperature.
-    """
-
-    best: Integers
-    probability: Floats
-    temperature: float
-    top1: Booleans
-    top5: Booleans
-
-    @classmethod
-    def of(cls, cosines_NC: torch.Tensor, truth: Integers, temperature: float) -> Answers:
-        best = cosines_NC.topk(min(5, cosines_NC.shape[1]), dim=1).indices.numpy()
-        probability = (cosines_NC.double() * temperature).softmax(dim=1).amax(dim=1).numpy()
-        return cls(best, probability, temperature, best[:, 0] == truth, (best == truth[:, None]).any(axis=1))
 
 
 def _answer(

@@ -13,16 +13,16 @@ from PIL import Image
 from sono.manifests import pages
 from sono.manifests.store import write_atomically
 from sono.manifests.thumbnails import THUMBNAIL_PX, encode, reduced, reduced_size
+from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, decode_image, decode_mask
 from sono.training.features.views import MODES
 from sono.training.model.transforms import Pixels
 
-from .metrics import Integers
 from .results import FOLDER
 
 if TYPE_CHECKING:
+    from .answers import Answers
     from .selection import Chosen
-    from .zero_shot import Answers
 
 _EXAMPLES = 8  # of each kind
 _OUTLINE = (255, 196, 61)

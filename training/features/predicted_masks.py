@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES, SPLITS
+from sono.training.arrays import Booleans
 from sono.training.data.dataset import Description, Frames, Row, open_split, read_description
-from sono.training.evaluation.metrics import Booleans
 
 Region = Mapping[str, Any]
 

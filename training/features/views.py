@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
 from sono.manifests.errors import UserError
+from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, Row, decode_image, decode_mask
-from sono.training.evaluation.metrics import Integers
-from sono.training.evaluation.prompts import Kind
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .predicted_masks import PredictedMasks
@@ -151,3 +150,6 @@ def _mix(donors_N: Integers, patients_N: Integers, random: np.random.Generator) 
             if patients[ours] != patients[frame] and patients[theirs] != patients[other]:
                 donors[frame], donors[other] = ours, theirs
     return np.array(donors, dtype=np.int64)
+
+
+Kind = Literal["whole", "region"]

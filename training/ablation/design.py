@@ -1,0 +1,38 @@
+"""What an ablation varies: the runs' cells, and what they are seen through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEEN_THROUGH = ("none", "region")
+FIGURES = ("top1", "top5")
+VARIED = ("data.masks", "loss.kind", "loss.positives", "train.seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One combination of settings."""
+
+    masks: str
+    kind: str
+    positives: str
+
+    @property
+    def name(self) -> str:
+        return f"masks-{self.masks}-{self.kind}-{self.positives}"
+
+    @property
+    def label(self) -> str:
+        """For people. Positives change nothing in the softmax loss."""
+        return self.kind if self.kind == "softmax" else f"{self.kind}, {self.positives}"
+
+    @property
+    def settings(self) -> list[str]:
+        return [f"data.masks={self.masks}", f"loss.kind={self.kind}", f"loss.positives={self.positives}"]
+
+
+LOSSES = (("softmax", "caption"), ("sigmoid", "diagonal"), ("sigmoid", "caption"))
+
+CELLS = tuple(
+    Cell(masks=masks, kind=kind, positives=positives) for kind, positives in LOSSES for masks in ("off", "on")
+)

@@ -1,0 +1,113 @@
+"""What an ablation's runs say together: means, spreads and differences between cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sono.training import recipes
+
+from .design import FIGURES, LOSSES, SEEN_THROUGH, VARIED, Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run: a cell's settings with one seed. ``result`` is what ``evaluate`` found."""
+
+    cell: Cell
+    seed: int
+    result: Mapping[str, Any]
+
+    def value(self, mask: str, figure: str = "top1") -> float:
+        return float(self.result["masks"][mask][figure]["value"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Over seeds: the mean, the standard deviation (None for a single seed), the least and the greatest."""
+
+    n: int
+    mean: float
+    sd: float | None
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(
+            n=len(values),
+            mean=statistics.fmean(values),
+            sd=statistics.stdev(values) if len(values) > 1 else None,
+            least=min(values),
+            greatest=max(values),
+        )
+
+
+def summary(runs: Sequence[Run], *, dataset: str, recipe: recipes.Recipe, split: str) -> dict[str, Any]:
+    """Means and spreads over seeds by cell, and what each choice changes, seed by seed."""
+    first = runs[0].result
+    return {
+        "dataset": {"source": dataset, "fingerprint": first["dataset"]["fingerprint"]},
+        "split": split,
+        "n_frames": first["n_frames"],
+        "n_patients": first["n_patients"],
+        "recipe": {key: value for key, value in recipes.flatten(recipe).items() if key not in VARIED},
+        "seeds": sorted({run.seed for run in runs}),
+        "cells": [
+            {
+                **dataclasses.asdict(cell),
+                "figures": {
+                    mask: {
+                        figure: dataclasses.asdict(
+                            Spread.of([run.value(mask, figure) for run in runs if run.cell == cell])
+                        )
+                        for figure in FIGURES
+                    }
+                    for mask in SEEN_THROUGH
+                },
+            }
+            for cell in dict.fromkeys(run.cell for run in runs)
+        ],
+        "differences": list(_differences(runs)),
+        "runs": [
+            {
+                **dataclasses.asdict(run.cell),
+                "seed": run.seed,
+                "checkpoint": run.result["checkpoint"],
+                "figures": {
+                    mask: {figure: run.result["masks"][mask][figure] for figure in FIGURES} for mask in SEEN_THROUGH
+                },
+                "bootstrap": run.result["bootstrap"],
+            }
+            for run in runs
+        ],
+    }
+
+
+def _differences(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    """Paired by seed: two runs of a seed see the same frames in the same order."""
+    found = {(run.cell, run.seed): run for run in runs}
+    seeds = sorted({run.seed for run in runs})
+    for what, label, (cell, mask), (reference, its_mask) in _comparisons():
+        if all((one, seed) in found for one in (cell, reference) for seed in seeds):
+            gains = [found[cell, seed].value(mask) - found[reference, seed].value(its_mask) for seed in seeds]
+            yield {"what": what, "of": label, **dataclasses.asdict(Spread.of(gains))}
+
+
+_Seen = tuple[Cell, str]
+
+
+def _comparisons() -> Iterator[tuple[str, str, _Seen, _Seen]]:
+    """What is compared, for what; a cell and how it is scored, and the same of what is subtracted."""
+    for kind, positives in LOSSES:
+        on, off = (Cell(masks=masks, kind=kind, positives=positives) for masks in ("on", "off"))
+        yield "masks in training and scoring, minus none in either", on.label, (on, "region"), (off, "none")
+        yield "masks in training, minus none, scored without", on.label, (on, "none"), (off, "none")
+    for masks, seen in (("off", "none"), ("on", "region")):
+        softmax, diagonal, caption = (Cell(masks=masks, kind=kind, positives=positives) for kind, positives in LOSSES)
+        label = f"masks {masks}"
+        yield "sigmoid minus softmax", label, (caption, seen), (softmax, seen)
+        yield "equal captions as positives, minus the diagonal alone", label, (caption, seen), (diagonal, seen)

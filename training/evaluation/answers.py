@@ -1,0 +1,29 @@
+"""What a model answers for each frame: its ranked classes and how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from sono.training.arrays import Booleans, Floats, Integers
+
+
+@dataclass(frozen=True)
+class Answers:
+    """For every frame the classes with the best scores, best first, [frames, up to 5], and the first one's probability.
+
+    The probability is that of a softmax over all classes of the cosines times the learned temperature.
+    """
+
+    best: Integers
+    probability: Floats
+    temperature: float
+    top1: Booleans
+    top5: Booleans
+
+    @classmethod
+    def of(cls, cosines_NC: torch.Tensor, truth: Integers, temperature: float) -> Answers:
+        best = cosines_NC.topk(min(5, cosines_NC.shape[1]), dim=1).indices.numpy()
+        probability = (cosines_NC.double() * temperature).softmax(dim=1).amax(dim=1).numpy()
+        return cls(best, probability, temperature, best[:, 0] == truth, (best == truth[:, None]).any(axis=1))
