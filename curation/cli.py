@@ -434,7 +434,8 @@ def demo(
 
     Example: `sono-curate demo demo`
     """
-    from sono.curation.demo.run import Plan, run_demo
+    from sono.curation.demo.plan import Plan
+    from sono.curation.demo.run import run_demo
 
     page = run_demo(
         out, Plan(exams, seed, runs, tuple(settings or ()), workers), say=lambda line: print(line, flush=True)

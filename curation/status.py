@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sono.curation.qc.run import QcSection, QcStage, qc_parts
+from sono.curation.qc.parts import qc_parts
+from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS, TableSpec
 from sono.manifests.stages import stale_parts

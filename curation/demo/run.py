@@ -11,8 +11,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sono.curation.phantom.exams import CENTERS, plan_exam
@@ -20,57 +19,10 @@ from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 from sono.manifests.store import write_atomically
 
-HOLDOUT = "south"
-MAX_SIDE_PX = 128  # the dataset's images: twice what the recipe `tiny` looks at
-PAGE = "index.html"
+from .plan import HOLDOUT, Layout, Plan, commands
 
 _MODULES = {"sono-curate": "sono.curation.cli", "sono-train": "sono.training.cli"}
 _ENDS_S = 60  # time that an interrupted command gets to save what it has
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where everything lies under the demo's folder."""
-
-    root: Path
-
-    @property
-    def phantoms(self) -> Path:
-        return self.root / "phantoms"
-
-    @property
-    def workspace(self) -> Path:
-        return self.root / "workspace"
-
-    @property
-    def dataset(self) -> Path:
-        return self.root / "dataset"
-
-    def run(self, seed: int) -> Path:
-        return self.root / "runs" / f"seed-{seed}"
-
-    @property
-    def page(self) -> Path:
-        return self.root / PAGE
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is drawn and trained.
-
-    Attributes:
-        exams: phantom examinations.
-        seed: of the phantoms; training runs take the seeds 0, 1, ...
-        runs: training runs, for the spread between them.
-        settings: changes of the recipe ``tiny``, as ``sono-train pretrain --set`` takes them.
-        workers: processes, 0 for one a processor.
-    """
-
-    exams: int
-    seed: int
-    runs: int
-    settings: tuple[str, ...] = ()
-    workers: int = 0
 
 
 def run_demo(out: Path, plan: Plan, say: Callable[[str], None] = print) -> Path:
@@ -96,7 +48,8 @@ def run_demo(out: Path, plan: Plan, say: Callable[[str], None] = print) -> Path:
             say("there already")
             continue
         _call(step)
-    from .page import gather, table, write_page
+    from .facts import gather, table
+    from .page import write_page
 
     facts = gather(layout, plan)
     page = write_page(layout, facts)
@@ -104,29 +57,6 @@ def run_demo(out: Path, plan: Plan, say: Callable[[str], None] = print) -> Path:
     for line in table(facts):
         say(line)
     return page
-
-
-def commands(layout: Layout, plan: Plan) -> Iterator[list[str]]:
-    """The steps, as one would type them."""
-    workers = ["--workers", str(plan.workers)] if plan.workers else []
-    workspace, phantoms, dataset = str(layout.workspace), layout.phantoms, str(layout.dataset)
-    curate = "sono-curate"
-    yield [curate, "phantom", str(phantoms), "--exams", str(plan.exams), "--seed", str(plan.seed), *workers]
-    yield [curate, "init", workspace]
-    for center in CENTERS:
-        yield [curate, "ingest", workspace, str(phantoms / "dicom" / center), "--center", center, *workers]
-    yield [curate, "qc", workspace, *workers]
-    for center in CENTERS:
-        yield [curate, "masks", "import", workspace, str(phantoms / "truth" / "masks" / center), *workers]
-    records = str(phantoms / "records" / "csv")
-    yield [curate, "caption", workspace, "--records", records, "--templates", "paper", *workers]
-    options = ["--max-side", str(MAX_SIDE_PX), "--holdout-center", HOLDOUT, "--allow-unchecked-text"]
-    yield [curate, "build", workspace, dataset, *options, *workers]
-    for seed in range(plan.runs):
-        run = str(layout.run(seed))
-        settings = [f"--set={setting}" for setting in (f"train.seed={seed}", *plan.settings)]
-        yield ["sono-train", "pretrain", dataset, "--out", run, "--recipe", "tiny", "--resume", *settings]
-        yield ["sono-train", "evaluate", run, dataset, "--mask", "all"]
 
 
 def _check_centers(plan: Plan) -> None:

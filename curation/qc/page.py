@@ -17,7 +17,7 @@ from sono.manifests.store import TableStore, write_atomically
 from sono.manifests.thumbnails import THUMBNAIL_PX, thumbnail
 from sono.manifests.workspace import Workspace
 
-from .run import REASONS, QcSection
+from .stage import REASONS, QcSection
 
 _EXAMPLES = 12  # of accepted frames, and of each reason
 _BINS = 40

@@ -12,7 +12,9 @@ import pytest
 
 from sono.curation.images.pixels import ExcludedError
 from sono.curation.ingest.run import ingest
-from sono.curation.masks.run import MaskFormat, fill_outline, import_masks
+from sono.curation.masks.outlines import fill_outline
+from sono.curation.masks.run import import_masks
+from sono.curation.masks.stage import MaskFormat
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, REGIONS

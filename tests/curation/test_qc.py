@@ -14,7 +14,8 @@ import pytest
 from sono.curation.images.pixels import pixel_statistics
 from sono.curation.ingest.run import ingest
 from sono.curation.qc.page import write_qc_report
-from sono.curation.qc.run import Metrics, QcSection, judge, measure, qc, verdict
+from sono.curation.qc.run import qc
+from sono.curation.qc.stage import Metrics, QcSection, judge, measure, verdict
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import QC
 from sono.manifests.stages import in_process

@@ -1,0 +1,97 @@
+"""Which frames go into a dataset, and into which split."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sono.curation.qc.parts import qc_parts
+from sono.curation.qc.stage import QcSection, QcStage
+from sono.manifests.errors import UserError
+from sono.manifests.query import query
+from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, TableSpec
+from sono.manifests.splits import SplitPlan, assign
+from sono.manifests.stages import stale_parts
+from sono.manifests.store import TableStore
+from sono.manifests.workspace import Workspace
+
+
+def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Table, dict[str, int]]:
+    """The frames that go into a dataset, in the order of the frames' parts; and the others, counted by reason.
+
+    Columns: part, frame_id, patient_key, center, plane, ga_days, duplicate_group.
+    """
+    store = workspace.store
+    rows = query(
+        """
+        SELECT parse_filename(f.filename, true)[6:] AS part, f.frame_id, f.patient_key, f.center, f.plane,
+               r.ga_days, q.duplicate_group,
+               CASE WHEN q.frame_id IS NULL THEN 'not_checked'
+                    WHEN q.verdict <> 'accept' THEN 'qc_' || q.verdict
+                    WHEN c.frame_id IS NULL THEN 'no_caption'
+                    WHEN c.plane <> f.plane OR c.ga_days IS DISTINCT FROM r.ga_days
+                    THEN 'caption_outdated'
+                    WHEN f.burned_in_text = 'unchecked' AND NOT $unchecked THEN 'text_unchecked'
+               END AS reason
+        FROM read_parquet($frames, filename = true) f
+        LEFT JOIN read_parquet($qc, filename = true) q
+            ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
+        LEFT JOIN captions c ON c.frame_id = f.frame_id
+        LEFT JOIN records r ON r.study_key = f.study_key AND r.plane IS NULL
+        ORDER BY part, f.source_key, f.frame_index
+        """,
+        {
+            "frames": [str(path) for path in store.paths(FRAMES)],
+            "qc": [str(path) for path in store.paths(QC)],
+            "unchecked": allow_unchecked_text,
+        },
+        captions=_global_captions(store),
+        records=store.read_all(RECORDS, ["study_key", "plane", "ga_days"]),
+    )
+    left_out = Counter(rows["reason"].drop_null().to_pylist())
+    return rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason"]), dict(sorted(left_out.items()))
+
+
+def check_tables(workspace: Workspace) -> None:
+    store, path = workspace.store, str(workspace.path)
+    for table, command in ((FRAMES, "ingest"), (QC, "qc"), (CAPTIONS, "caption")):
+        if not store.paths(table):
+            raise UserError(
+                f"the workspace has no {table.name} yet", where=path, fix=f"run sono-curate {command} first"
+            )
+    for table, command in ((FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")):
+        if _has_twins(store, table):
+            # Old parts go when the new ones are there; between the two a frame may even have two patients.
+            raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again, to its end")
+    if stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store):
+        # A verdict on other pixels, or by other thresholds, must not decide what is trained on.
+        raise UserError("quality control is out of date", where=path, fix=f"run sono-curate qc {path} first")
+
+
+def _has_twins(store: TableStore, table: TableSpec) -> bool:
+    paths = [str(path) for path in store.paths(table)]
+    sql = f"SELECT count(*) > count(DISTINCT {table.key}) AS twins FROM read_parquet($paths)"
+    return bool(paths) and bool(query(sql, {"paths": paths})["twins"][0].as_py())
+
+
+def _global_captions(store: TableStore) -> pa.Table:
+    """frame_id, and the plane and the age that the caption is about."""
+    return query(
+        """
+        SELECT frame_id, facts ->> '$.plane.value' AS plane, CAST(facts ->> '$.ga_days.value' AS INTEGER) AS ga_days
+        FROM read_parquet($captions) WHERE region_id IS NULL
+        """,
+        {"captions": [str(path) for path in store.paths(CAPTIONS)]},
+    )
+
+
+def assign_splits(selection: pa.Table, plan: SplitPlan) -> dict[str, str]:
+    pairs = selection.group_by(["patient_key", "center"]).aggregate([])
+    grouped = selection.filter(pc.is_valid(selection["duplicate_group"]))
+    return assign(
+        zip(pairs["patient_key"].to_pylist(), pairs["center"].to_pylist(), strict=True),
+        zip(grouped["duplicate_group"].to_pylist(), grouped["patient_key"].to_pylist(), strict=True),
+        plan,
+    )

@@ -1,0 +1,86 @@
+"""Build of one shard: images and masks scaled together, in Hugging Face's features."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from sono.curation.images.pixels import decode_png, encode_png
+from sono.manifests import masks
+from sono.manifests.schemas import DATASET, TableSpec
+from sono.manifests.stages import StageOutput
+from sono.manifests.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class BuildStage:
+    """From the joined rows of a shard to the dataset's rows."""
+
+    max_side_px: int | None
+    huggingface: bytes = field(repr=False)  # the features, as ``datasets`` keeps them in a schema's metadata
+
+    name = "build"
+    version = 3
+
+    @property
+    def output(self) -> TableSpec:
+        return DATASET
+
+    def config(self) -> Mapping[str, object]:
+        return {"max_side_px": self.max_side_px, "huggingface": hashlib.sha256(self.huggingface).hexdigest()}
+
+    def __call__(self, part: pa.Table) -> StageOutput:
+        rows = [self._row(row) for row in part.to_pylist()]
+        table = DATASET.from_rows(rows).replace_schema_metadata({b"huggingface": self.huggingface})
+        return StageOutput(table, [])
+
+    def _row(self, row: dict[str, Any]) -> dict[str, object]:
+        height, width = row.pop("height"), row.pop("width")
+        x_mm, y_mm = row.pop("pixel_mm_x"), row.pop("pixel_mm_y")
+        row["pixel_mm"] = [x_mm, y_mm] if x_mm and y_mm else None
+        for name in ("source_key", "frame_index"):
+            del row[name]
+        for region in row["regions"]:
+            masks.decode(region["mask"], (height, width))  # a mask of another size must not get into a dataset
+        scale = self.max_side_px / max(height, width) if self.max_side_px else 1.0
+        return _scaled(row, scale, height, width) if scale < 1 else row
+
+
+def huggingface_metadata(vocabulary: Vocabulary) -> bytes:
+    """The features of the dataset as ``datasets`` keeps them: ``image`` an Image, ``plane`` a ClassLabel."""
+    from datasets import ClassLabel, Features, Image
+
+    features = Features.from_arrow_schema(DATASET.schema)
+    features["image"] = Image()
+    features["plane"] = ClassLabel(names=list(vocabulary.plane_ids))
+    metadata: bytes = features.arrow_schema.metadata[b"huggingface"]
+    return metadata
+
+
+def _scaled(row: dict[str, Any], scale: float, height: int, width: int) -> dict[str, object]:
+    """The row with image, masks, boxes, sector and pixel size at ``scale``."""
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    ratio_x, ratio_y = size[0] / width, size[1] / height
+    pixels = cv2.resize(decode_png(row["image"]["bytes"]), size, interpolation=cv2.INTER_AREA)
+    row["image"] = {"bytes": encode_png(np.asarray(pixels, dtype=np.uint8)), "path": None}
+    for region in row["regions"]:
+        shares = cv2.resize(masks.decode(region["mask"]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        mask = np.asarray(shares >= 0.5, dtype=np.bool_)
+        region |= {"mask": masks.encode(mask), "area_px": masks.area_px(mask), "bbox": list(masks.bbox(mask))}
+    if row["pixel_mm"]:
+        row["pixel_mm"] = [row["pixel_mm"][0] / ratio_x, row["pixel_mm"][1] / ratio_y]
+    if row["sector"] and row["sector"]["box"]:
+        x, y, box_width, box_height = row["sector"]["box"]
+        box = (x * ratio_x, y * ratio_y, box_width * ratio_x, box_height * ratio_y)
+        row["sector"] |= {"box": [round(value) for value in box]}
+        if row["sector"]["apex"]:
+            row["sector"] |= {"apex": [row["sector"]["apex"][0] * ratio_x, row["sector"]["apex"][1] * ratio_y]}
+        if row["sector"]["radii"]:
+            row["sector"] |= {"radii": [radius * scale for radius in row["sector"]["radii"]]}
+    return row

@@ -1,0 +1,108 @@
+"""A dataset's folder: its Parquet shards, its card, and the marker that says it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+
+from sono.manifests.errors import UserError
+from sono.manifests.query import query
+from sono.manifests.schemas import DATASET, SPLITS, TableSpec
+from sono.manifests.splits import SplitPlan
+from sono.manifests.store import PartInfo, read_info, write_atomically, write_part
+from sono.manifests.vocabulary import Vocabulary
+
+MARKER = "sono.json"  # written last: a folder with it is whole
+_BUILDING = "sono.building"
+_ROW_GROUP_ROWS = 128  # a row group of frames stays far below the Hub viewer's limit of 286 MiB
+
+
+@dataclass(frozen=True)
+class DatasetStore:
+    """The shards of a dataset: ``data/<split>-<number>-of-<count>.parquet``, a part's name being the file's."""
+
+    root: Path
+
+    def parts(self, table: TableSpec) -> dict[str, PartInfo]:
+        assert table is DATASET
+        return {path.stem: read_info(path) for path in sorted((self.root / "data").glob("*.parquet"))}
+
+    def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
+        write_part(
+            self._path(info.name),
+            table,
+            info,
+            content.replace_schema_metadata(None),
+            metadata=content.schema.metadata,
+            row_group_rows=_ROW_GROUP_ROWS,
+        )
+
+    def write_exclusions(self, info: PartInfo, content: pa.Table) -> None:
+        assert content.num_rows == 0, "build leaves frames out before it writes, not while it does"
+
+    def remove(self, table: TableSpec, name: str, stage: str) -> None:
+        self._path(name).unlink(missing_ok=True)
+
+    def remove_other_exclusions(self, stage: str, scope: str, names: Set[str]) -> None:
+        """There are none."""
+
+    def _path(self, name: str) -> Path:
+        return self.root / "data" / f"{name}.parquet"
+
+
+def take(out: Path) -> None:
+    """Make sure that ``out`` is ours to write to, and say that it is being written."""
+    present = {path.name for path in out.iterdir()} - {".lock"}
+    if present and not present & {MARKER, _BUILDING}:
+        raise UserError("the folder holds something that build did not write", where=str(out), fix="name a new folder")
+    write_atomically(out / _BUILDING, lambda file: file.write(b"sono-curate build is at work, or was interrupted\n"))
+    for leftover in (out / "data").glob(".tmp-*"):
+        leftover.unlink(missing_ok=True)
+
+
+def finish(
+    out: Path, store: DatasetStore, vocabulary: Vocabulary, plan: SplitPlan, left_out: Mapping[str, int]
+) -> dict[str, int]:
+    infos = store.parts(DATASET)
+    shards: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+    for name, info in infos.items():
+        shards[name.partition("-")[0]][f"data/{name}.parquet"] = info.rows
+    counts = {split: sum(rows.values()) for split, rows in shards.items()}
+    manifest = {
+        "format": 1,
+        "planes": {plane.id: plane.name for plane in vocabulary.planes.values()},
+        "structures": {structure.id: structure.name for structure in vocabulary.structures.values()},
+        "splits": {split: {"rows": counts[split], "shards": shards[split]} for split in SPLITS if counts[split]},
+        "split_plan": asdict(plan),
+        "left_out": dict(left_out),
+        "fingerprint": hashlib.sha256(json.dumps([info.fingerprint for info in infos.values()]).encode()).hexdigest(),
+        "created_by": f"sono-curate {version('sono-curate')}",
+    }
+    card = _card(counts, left_out)
+    write_atomically(out / "README.md", lambda file: file.write(card.encode()))
+    write_atomically(out / MARKER, lambda file: file.write(json.dumps(manifest, indent=2).encode()))
+    (out / _BUILDING).unlink(missing_ok=True)
+    return counts
+
+
+def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
+    """The README.md. It names no ``configs``: ``datasets`` finds the splits by the files' names, and would otherwise
+    key its cache by the folder's name alone, and give one dataset's rows for another's.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    source = resources.files(__package__).joinpath("card.jinja").read_text(encoding="utf-8")
+    template = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True).from_string(source)
+    return template.render(counts=counts, left_out=left_out)
+
+
+def count_regions(store: DatasetStore) -> int:
+    paths = [str(path) for path in sorted((store.root / "data").glob("*.parquet"))]
+    return int(query("SELECT sum(len(regions)) AS n FROM read_parquet($paths)", {"paths": paths})["n"][0].as_py() or 0)

@@ -1,0 +1,69 @@
+"""What quality control has to do: a part for each part of ``frames``, with the duplicates of its frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+
+import pyarrow as pa
+
+from sono.manifests.query import query
+from sono.manifests.schemas import FRAMES
+from sono.manifests.stages import Part
+from sono.manifests.store import TableStore
+
+
+def qc_parts(store: TableStore) -> list[Part]:
+    """One part for each part of ``frames``, stale when the frames change or their duplicates do."""
+    duplicates = _duplicates(store)
+    parts = []
+    for name, info in store.parts(FRAMES).items():
+        mine = duplicates.get(name, [])
+        digest = hashlib.sha256(json.dumps([info.fingerprint, mine]).encode()).hexdigest()
+        parts.append(Part(name, digest, partial(_load, store, name, mine)))
+    return parts
+
+
+Duplicate = tuple[str, str, str | None]
+
+
+def _duplicates(store: TableStore) -> dict[str, list[Duplicate]]:
+    """Frames with equal pixels, by part name.
+
+    Of a group from one patient the frame with the least key is kept. A group that spans patients has at least one
+    frame under the wrong name, and nobody knows which: all of it goes to a person.
+    """
+    paths = [str(path) for path in store.paths(FRAMES)]
+    if not paths:
+        return {}
+    rows = query(
+        """
+        WITH grouped AS (
+            SELECT parse_filename(filename, true) AS part, frame_id,
+                   min(frame_id) OVER same AS first, count(*) OVER same AS n,
+                   min(patient_key) OVER same <> max(patient_key) OVER same AS across
+            FROM read_parquet($paths, filename = true)
+            WINDOW same AS (PARTITION BY pixel_sha256)
+        )
+        SELECT part, frame_id, first,
+               CASE WHEN across THEN 'duplicate_across_patients' WHEN frame_id <> first THEN 'duplicate' END AS reason
+        FROM grouped WHERE n > 1 ORDER BY part, frame_id
+        """,
+        {"paths": paths},
+    ).to_pylist()
+    found: dict[str, list[Duplicate]] = {}
+    for row in rows:
+        duplicate = (row["frame_id"], row["first"], row["reason"])
+        found.setdefault(row["part"].removeprefix("part-"), []).append(duplicate)
+    return found
+
+
+def _load(store: TableStore, name: str, duplicates: list[Duplicate]) -> pa.Table:
+    columns = ["frame_id", "source_key", "frame_index", "height", "width", "grey_histogram", "laplacian_energy"]
+    frames = store.read(FRAMES, name, columns)
+    groups = {frame_id: (group, reason) for frame_id, group, reason in duplicates}
+    pairs = [groups.get(frame_id, (None, None)) for frame_id in frames["frame_id"].to_pylist()]
+    return frames.append_column("duplicate_group", pa.array([group for group, _ in pairs], pa.string())).append_column(
+        "duplicate_reason", pa.array([reason for _, reason in pairs], pa.string())
+    )
