@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sono.manifests.workspace import Workspace, create
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -36,3 +38,11 @@ def hc18(shared_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def us_dicom(shared_data: Path) -> Path:
     return shared_data / "us_dicom"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """With a key that is the same in every run: the key decides where parts are cut and who is in which split."""
+    workspace = create(tmp_path / "workspace", "Hospital A")
+    (workspace.path / "secret.key").write_text("5e" * 32)
+    return workspace

@@ -10,17 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.manifests.workspace import Workspace, create
-
 Image = npt.NDArray[np.uint8]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """With a key that is the same in every run: the key decides where parts are cut and who is in which split."""
-    workspace = create(tmp_path / "workspace", "Hospital A")
-    (workspace.path / "secret.key").write_text("5e" * 32)
-    return workspace
 
 
 @pytest.fixture

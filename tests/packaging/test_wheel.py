@@ -44,6 +44,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "tests").mkdir()
     (copy / "tests" / "test_nothing.py").touch()
+    shutil.copytree(ROOT / "typings", copy / "typings", symlinks=True)
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
     return copy
@@ -102,14 +103,14 @@ def test_the_wheel_holds_every_file_of_the_four_folders_and_nothing_else(source:
     "name",
     [
         "sono/manifests/planes.toml",
-        "sono/captioning/templates/en/pack.toml",
-        "sono/captioning/templates/en/global/paper.jinja",
-        "sono/captioning/templates/paper/region/paper.jinja",
-        "sono/captioning/clip_bpe.txt.gz",
-        "sono/captioning/clip_bpe.LICENSE",
-        "sono/captioning/report_words.txt",
-        "sono/curation/qc_report.html",
-        "sono/curation/dataset_card.jinja",
+        "sono/captioning/sentences/templates/en/pack.toml",
+        "sono/captioning/sentences/templates/en/global/paper.jinja",
+        "sono/captioning/sentences/templates/paper/region/paper.jinja",
+        "sono/captioning/sentences/clip_bpe.txt.gz",
+        "sono/captioning/sentences/clip_bpe.LICENSE",
+        "sono/captioning/prose/report_words.txt",
+        "sono/curation/qc/page.html",
+        "sono/curation/dataset/card.jinja",
         *(f"sono/{folder}/py.typed" for folder in FOLDERS),
     ],
 )

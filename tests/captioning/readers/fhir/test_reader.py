@@ -22,8 +22,7 @@ from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, 
 from sono.curation.phantom.exams import ExamRecord, View, plan_exam
 from sono.curation.phantom.files import fhir
 from sono.manifests.errors import UserError
-
-from .fhir_resources import (
+from tests.captioning.readers.fhir_resources import (
     EXAMPLES,
     KEYS,
     READING,

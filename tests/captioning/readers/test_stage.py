@@ -12,8 +12,7 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import STATEMENTS
-
-from .fhir_resources import identifiers_of, observation, patient, study
+from tests.captioning.readers.fhir_resources import identifiers_of, observation, patient, study
 
 PATIENT, STUDY_ID = "PAT-1", "1.2.840.1"
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from sono.captioning.readers.fhir.reader import Index
-
-from .fhir_resources import (
+from tests.captioning.readers.fhir_resources import (
     LOINC,
     OUS,
     SNOMED,

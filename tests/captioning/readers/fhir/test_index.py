@@ -16,8 +16,7 @@ import pytest
 
 from sono.captioning.facts.statements import Entry
 from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_ndjson
-
-from .fhir_resources import (
+from tests.captioning.readers.fhir_resources import (
     ACSN,
     KEYS,
     MR,
