@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from sono.curation.qc.parts import qc_parts
 from sono.curation.qc.stage import QcSection, QcStage
-from sono.manifests.query import query
-from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS, TableSpec
+from sono.manifests.exclusions import count_exclusions
+from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS, TableSpec
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
@@ -80,16 +80,9 @@ def _count(values: list[str]) -> dict[str, int]:
 
 
 def _exclusions(store: TableStore) -> dict[str, dict[str, int]]:
-    paths = [str(path) for path in store.paths(EXCLUSIONS)]
-    if not paths:
-        return {}
-    rows = query(
-        "SELECT stage, reason, count(*) AS n FROM read_parquet($paths) GROUP BY ALL ORDER BY stage, n DESC, reason",
-        {"paths": paths},
-    )
     found: dict[str, dict[str, int]] = {}
-    for row in rows.to_pylist():
-        found.setdefault(row["stage"], {})[row["reason"]] = row["n"]
+    for count in count_exclusions(store):
+        found.setdefault(count.stage, {})[count.reason] = count.rows
     return found
 
 

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from .errors import UserError
 
@@ -30,6 +30,37 @@ EXIT_USER_ERROR, EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED = 1, 3, 130
 
 class Interrupted(BaseException):
     """Ctrl-C."""
+
+
+def application(program: str, purpose: str) -> typer.Typer:
+    """A program with what both have in common: ``--version``, shell completion, and help if called without arguments.
+
+    Args:
+        program: the command's name.
+        purpose: one sentence, shown by ``--help``.
+    """
+    import typer
+
+    # Typer's own page for exceptions would print local variables, which may hold a header's values.
+    app = typer.Typer(name=program, help=purpose, no_args_is_help=True, pretty_exceptions_enable=False)
+
+    def show_version(asked: bool) -> None:
+        if asked:
+            from importlib.metadata import version
+
+            print(f"{program} {version('sono-curate')}")
+            raise typer.Exit
+
+    @app.callback()
+    def head(
+        version: Annotated[
+            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+        ] = False,
+    ) -> None:
+        del version  # its callback has done all there is to do
+
+    head.__doc__ = purpose
+    return app
 
 
 def run(app: typer.Typer, program: str) -> NoReturn:

@@ -18,6 +18,7 @@ from .errors import UserError
 from .schemas import EXCLUSIONS, TableSpec
 
 _METADATA = b"sono"
+_PART = "part-"
 _TEMPORARY = ".tmp-"
 _UNCOMPRESSED = ("image.bytes",)  # PNG is compressed already
 
@@ -44,7 +45,7 @@ class TableStore:
         return self.root / table.name
 
     def path(self, table: TableSpec, name: str) -> Path:
-        return self.folder(table) / f"part-{name}.parquet"
+        return self.folder(table) / f"{_PART}{name}.parquet"
 
     def parts(self, table: TableSpec) -> dict[str, PartInfo]:
         """The parts of a table by name, in name order.
@@ -52,11 +53,11 @@ class TableStore:
         Raises:
             UserError: a file cannot be read as a part of ours.
         """
-        found = (read_info(path) for path in sorted(self.folder(table).glob("part-*.parquet")))
+        found = (read_info(path) for path in sorted(self.folder(table).glob(f"{_PART}*.parquet")))
         return {info.name: info for info in found}
 
     def paths(self, table: TableSpec) -> list[Path]:
-        return sorted(self.folder(table).glob("part-*.parquet"))
+        return sorted(self.folder(table).glob(f"{_PART}*.parquet"))
 
     def read(self, table: TableSpec, name: str, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(self.path(table, name), columns=columns, partitioning=None)
@@ -92,7 +93,7 @@ class TableStore:
 
         They are written before their part: a process that was killed in between leaves them without one.
         """
-        for path in self.folder(EXCLUSIONS).glob(f"part-{stage}-*.parquet"):
+        for path in self.folder(EXCLUSIONS).glob(f"{_PART}{stage}-*.parquet"):
             info = read_info(path)
             if (info.stage, info.scope) == (stage, scope) and info.name not in names:
                 path.unlink()
@@ -103,6 +104,11 @@ class TableStore:
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)
+
+
+def part_name(path: Path | str) -> str:
+    """The name of a part by its file: the inverse of ``TableStore.path``."""
+    return Path(path).stem.removeprefix(_PART)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:

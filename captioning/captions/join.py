@@ -17,7 +17,7 @@ from sono.captioning.exams.linkage import load
 from sono.manifests.handoff import empty_part, hand_off
 from sono.manifests.schemas import BIOMETRY, FRAMES, RECORDS, REGIONS
 from sono.manifests.stages import Part
-from sono.manifests.store import TableStore
+from sono.manifests.store import TableStore, part_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -104,7 +104,7 @@ def joined_parts(connection: duckdb.DuckDBPyConnection, store: TableStore, path:
 def _number(connection: duckdb.DuckDBPyConnection, store: TableStore) -> dict[str, str]:
     """Make the table ``numbered``: frames' parts, their captions' part, and the slice that is joined at once."""
     rows = dict(connection.execute("SELECT file, count(*) FROM frames GROUP BY file").fetchall())
-    names = {path.stem.removeprefix("part-"): str(path) for path in store.paths(FRAMES)}
+    names = {part_name(path): str(path) for path in store.paths(FRAMES)}
     groups = frame_groups({name: rows.get(file, 0) for name, file in names.items()})
     slices, total, last, current = [], 0, "", 0
     for name, group in groups.items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import MARKER
 from sono.manifests.schemas import DATASET, SPLITS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import Engine, Progress, run_stage, stale_parts
@@ -16,7 +17,7 @@ from sono.manifests.workspace import Workspace
 from .select import assign_splits, check_tables, select
 from .shards import cut_shards
 from .stage import BuildStage, huggingface_metadata
-from .store import MARKER, DatasetStore, count_regions, finish, take
+from .store import DatasetStore, count_regions, finish, take
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import MARKER
 from sono.manifests.query import query
 from sono.manifests.schemas import DATASET, SPLITS, TableSpec
 from sono.manifests.splits import SplitPlan
 from sono.manifests.store import PartInfo, read_info, write_atomically, write_part
 from sono.manifests.vocabulary import Vocabulary
 
-MARKER = "sono.json"  # written last: a folder with it is whole
 _BUILDING = "sono.building"
 _ROW_GROUP_ROWS = 128  # a row group of frames stays far below the Hub viewer's limit of 286 MiB
 

@@ -19,6 +19,7 @@ import numpy as np
 from sono.curation.images.pixels import Pixels, decode_png
 from sono.curation.phantom.truth import TRUE_DUPLICATES, TRUE_FAULTS
 from sono.manifests import masks
+from sono.manifests.filenames import MARKER, RUN_LOG, evaluation_file
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, QC, REGIONS, TableSpec
 from sono.manifests.store import TableStore
@@ -115,17 +116,15 @@ class Facts:
 def gather(layout: Layout, plan: Plan) -> Facts:
     """Read everything from the files that the steps wrote."""
     workspace = open_workspace(layout.workspace)
-    description = json.loads((layout.dataset / "sono.json").read_text())
+    description = json.loads((layout.dataset / MARKER).read_text())
     return Facts(
         exams=plan.exams,
         funnel=_funnel(layout, workspace.store, description),
         splits={name: int(split["rows"]) for name, split in description["splits"].items()},
         examples=list(_examples(workspace)),
         faults=_faults(layout, workspace),
-        losses=[_losses(layout.run(seed) / "log.csv") for seed in range(plan.runs)],
-        results=[
-            json.loads((layout.run(seed) / "evaluation" / "test-all.json").read_text()) for seed in range(plan.runs)
-        ],
+        losses=[_losses(layout.run(seed) / RUN_LOG) for seed in range(plan.runs)],
+        results=[json.loads(evaluation_file(layout.run(seed), "test-all").read_text()) for seed in range(plan.runs)],
         commands=[shlex.join(step) for step in commands(layout, plan)],
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sono.manifests import pages
+from sono.manifests.filenames import RUN_LOG
 from sono.manifests.store import write_atomically
 
 from .facts import MASKS, Facts
@@ -70,5 +71,5 @@ def _places(layout: Layout) -> list[tuple[str, str]]:
         ),
         (layout.workspace.name, "tables of frames, verdicts, regions, records, captions; reports/qc.html"),
         (layout.dataset.name, "what datasets.load_dataset reads and sono-train trains on"),
-        ("runs", "checkpoints, log.csv and evaluation of each run"),
+        ("runs", f"checkpoints, {RUN_LOG} and evaluation of each run"),
     ]

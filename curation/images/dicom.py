@@ -5,11 +5,8 @@ Attribute names are DICOM's own (PS3.3). Only the attributes named here are read
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -35,6 +32,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
+
+from sono.manifests import pydicom_warnings
 
 from .pixels import ExcludedError, Pixels
 
@@ -103,7 +102,7 @@ def read_header(content: bytes, plane_fields: Sequence[str]) -> tuple[Dataset, D
     Raises:
         ExcludedError: no DICOM, not ultrasound, or without pixels.
     """
-    with _quiet():
+    with pydicom_warnings.silenced():
         try:
             dataset = pydicom.dcmread(io.BytesIO(content))
             return dataset, _facts(dataset, plane_fields)
@@ -125,7 +124,7 @@ def read_frames(dataset: Dataset, facts: DicomFacts) -> Iterator[tuple[int, Pixe
         raise ExcludedError("unsupported_transfer_syntax", "no decoder for the DICOM transfer syntax")
     stream = iter_pixels(dataset, decoding_plugin=plugin)
     for index in range(facts.frame_count):
-        with _quiet():
+        with pydicom_warnings.silenced():
             frame = _next_frame(stream, dataset)
             if isinstance(frame, ExcludedError) and facts.frame_count > 1:
                 # The stream ends at its first error; the frames behind a damaged one may well be whole.
@@ -149,7 +148,7 @@ def frame_times_ms(dataset: Dataset, frame_count: int) -> list[float | None]:
     """
     if frame_count == 1:
         return [None]
-    with _quiet():
+    with pydicom_warnings.silenced():
         try:
             vector = dataset.get("FrameTimeVector")
             if vector is not None and len(vector) == frame_count:
@@ -312,17 +311,3 @@ def _grey(raw: npt.NDArray[np.generic], dataset: Dataset) -> Pixels:
     values = (apply_windowing(raw, dataset) if "WindowCenter" in dataset else raw).astype(np.float64)
     low = -(2.0 ** (bits - 1)) if int(dataset.PixelRepresentation) == 1 else 0.0
     return np.asarray(np.clip(np.rint((values - low) * (255.0 / (2.0**bits - 1))), 0, 255), dtype=np.uint8)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom's warnings quote header values; none of them may reach a terminal or a log."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

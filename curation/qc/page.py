@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sono.manifests import pages
+from sono.manifests.exclusions import count_exclusions
 from sono.manifests.query import query
-from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC, VERDICTS
+from sono.manifests.schemas import FRAMES, QC, VERDICTS
 from sono.manifests.store import TableStore, write_atomically
 from sono.manifests.thumbnails import THUMBNAIL_PX, thumbnail
 from sono.manifests.workspace import Workspace
@@ -56,7 +57,7 @@ def write_qc_report(workspace: Workspace) -> Path:
         total=len(verdicts),
         verdicts=[(verdict, verdicts.count(verdict)) for verdict in VERDICTS],
         reasons=[(reason, REASONS[reason], flat.count(reason)) for reason in REASONS if reason in flat],
-        exclusions=_exclusions(store),
+        exclusions=count_exclusions(store),
         histograms=_histograms(metrics, section),
         examples=_examples(store),
         thumbnail_px=THUMBNAIL_PX,
@@ -82,19 +83,6 @@ _THRESHOLDS: Mapping[str, Sequence[str]] = {
     "sharpness": ("min_sharpness",),
     "short_side_px": ("min_short_side_px",),
 }
-
-
-def _exclusions(store: TableStore) -> list[tuple[str, str, str, int]]:
-    """Stage, reason, message and count."""
-    paths = [str(path) for path in store.paths(EXCLUSIONS)]
-    if not paths:
-        return []
-    rows = query(
-        "SELECT stage, reason, min(message) AS message, count(*) AS n FROM read_parquet($paths) "
-        "GROUP BY stage, reason ORDER BY stage, n DESC, reason",
-        {"paths": paths},
-    )
-    return [(row["stage"], row["reason"], row["message"], row["n"]) for row in rows.to_pylist()]
 
 
 def _histograms(metrics: pa.Table, section: QcSection) -> list[Histogram]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES
 from sono.manifests.stages import Part
-from sono.manifests.store import TableStore
+from sono.manifests.store import TableStore, part_name
 
 
 def qc_parts(store: TableStore) -> list[Part]:
@@ -55,7 +55,7 @@ def _duplicates(store: TableStore) -> dict[str, list[Duplicate]]:
     found: dict[str, list[Duplicate]] = {}
     for row in rows:
         duplicate = (row["frame_id"], row["first"], row["reason"])
-        found.setdefault(row["part"].removeprefix("part-"), []).append(duplicate)
+        found.setdefault(part_name(row["part"]), []).append(duplicate)
     return found
 
 

@@ -107,7 +107,7 @@ class _Task:
 
     def finish(self) -> Mapping[str, Any]:
         """The result, after what is missing of training and scoring."""
-        from sono.training.evaluation.results import result_file
+        from sono.manifests.filenames import evaluation_file
 
         stored = self._stored()
         if stored is not None:
@@ -115,7 +115,7 @@ class _Task:
         changed = [part for one in self._all_settings() for part in ("--set", one)]
         self._call("pretrain", self.dataset, "--out", self.run, "--recipe", self.recipe, "--resume", *changed)
         self._call("evaluate", self.run, self.dataset, "--mask", "both", "--split", self.split)
-        result: Mapping[str, Any] = json.loads(result_file(self.run, f"{self.split}-both").read_bytes())
+        result: Mapping[str, Any] = json.loads(evaluation_file(self.run, f"{self.split}-both").read_bytes())
         text = json.dumps({"recipe": recipes.flatten(self._wanted()), "result": result}).encode()
         self._store.parent.mkdir(exist_ok=True)
         write_atomically(self._store, lambda file: file.write(text))

@@ -232,7 +232,7 @@ def _finish(
     lines: Sequence[str] | Iterator[str],
     page: bool = False,
 ) -> None:
-    from sono.training.evaluation.results import result_file
+    from sono.manifests.filenames import evaluation_file
 
     if json:
         console.print_json(result)
@@ -241,7 +241,7 @@ def _finish(
     print(f"{checkpoint['file']} (sha256 {checkpoint['sha256'][:12]}) on {result['split']}: {_counts(result)}")
     for line in lines:
         print(line)
-    file = result_file(run, name)
+    file = evaluation_file(run, name)
     print(f"written to {file}" + (f" and {file.with_suffix('.html')}" if page else ""))
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import MARKER
 from sono.manifests.masks import Mask
 from sono.manifests.schemas import DATASET, SPLITS
 
-MARKER = "sono.json"
 FORMAT = 1
 
 Row = Mapping[str, Any]

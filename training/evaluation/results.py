@@ -7,15 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sono.manifests.filenames import evaluation_file
 from sono.manifests.store import write_atomically
 from sono.training.data.dataset import Frames
 from sono.training.features.encoder import Encoder
-
-FOLDER = "evaluation"
-
-
-def result_file(run: Path, name: str) -> Path:
-    return run / FOLDER / f"{name}.json"
 
 
 def describe(encoder: Encoder, frames: Frames, resamples: int, seed: int) -> dict[str, Any]:
@@ -30,4 +25,4 @@ def describe(encoder: Encoder, frames: Frames, resamples: int, seed: int) -> dic
 
 def write_result(run: Path, name: str, result: Mapping[str, Any]) -> None:
     text = json.dumps(result, indent=2).encode()
-    write_atomically(result_file(run, name), lambda file: file.write(text))
+    write_atomically(evaluation_file(run, name), lambda file: file.write(text))

@@ -11,14 +11,13 @@ import numpy as np
 from PIL import Image
 
 from sono.manifests import pages
+from sono.manifests.filenames import evaluation_file
 from sono.manifests.store import write_atomically
 from sono.manifests.thumbnails import THUMBNAIL_PX, encode, reduced, reduced_size
 from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, decode_image, decode_mask
 from sono.training.features.views import MODES
 from sono.training.model.transforms import Pixels
-
-from .results import FOLDER
 
 if TYPE_CHECKING:
     from .answers import Answers
@@ -69,7 +68,7 @@ def write_report(
         examples=_examples(frames, chosen, answers),
         thumbnail_px=THUMBNAIL_PX,
     )
-    path = run / FOLDER / f"{name}.html"
+    path = evaluation_file(run, name).with_suffix(".html")
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
 

@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import MARKER
 from sono.manifests.store import sync_folder, write_atomically
 from sono.training import recipes
 from sono.training.model.mask_clip import MaskClip, restore_model
@@ -36,7 +37,7 @@ from sono.training.step.distributed import ALONE, Ranks
 
 FOLDER = "checkpoints"
 FORMAT = 2
-META, MARKER = "meta.json", "sono.json"
+META = "meta.json"
 _TEMPORARY = ".tmp-"
 
 Tensors = dict[str, torch.Tensor]

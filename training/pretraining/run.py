@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import RUN_LOG
 from sono.manifests.store import exclusive
 from sono.training import recipes
 from sono.training.data.dataset import Description, read_description
@@ -21,9 +22,9 @@ from . import checkpoints, failures
 from .failures import writing
 from .stop_requests import stop_requests
 from .trackers import TENSORBOARD, check_installed
-from .trainer import LOG, RECIPE, Progress, Trainer
+from .trainer import RECIPE, Progress, Trainer
 
-_OURS = {".lock", LOG, RECIPE, failures.NAN_BATCH, checkpoints.FOLDER, TENSORBOARD, "evaluation", "wandb"}
+_OURS = {".lock", RUN_LOG, RECIPE, failures.NAN_BATCH, checkpoints.FOLDER, TENSORBOARD, "evaluation", "wandb"}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import RUN_LOG
 from sono.manifests.store import write_atomically
 from sono.training import recipes
 from sono.training.data.dataset import Description, open_split
@@ -35,7 +36,6 @@ from .meter import Meter, peak_flops
 from .step_log import StepLog
 from .trackers import Trackers
 
-LOG = "log.csv"
 RECIPE = "recipe.json"
 
 
@@ -97,7 +97,7 @@ class Trainer:
             UserError: see ``pretrain``; on all ranks.
         """
         recipe, batches, meter = self.recipe, self._batches(), None
-        log = StepLog(self.run / LOG, self.step) if self.ranks.is_first else None
+        log = StepLog(self.run / RUN_LOG, self.step) if self.ranks.is_first else None
         trackers = Trackers(self.run, recipe, self.step) if self.ranks.is_first else None
         stopping = False
         try:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from sono.captioning.facts.statements import Fault, FaultError
+from sono.manifests import pydicom_warnings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -103,27 +101,13 @@ def read(content: bytes) -> Document:
     """
     import pydicom
 
-    with _quiet():
+    with pydicom_warnings.silenced():
         try:
             return _document(pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True))
         except FaultError:
             raise
         except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged file makes it stumble over
             raise FaultError(_DAMAGED.reason, _DAMAGED.text) from None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom's warnings quote values; none of them may reach a terminal or a log."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _document(dataset: Dataset) -> Document:
