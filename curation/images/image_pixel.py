@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from .bounds import FRAMES_MOST, check_size
 from .pixels import ExcludedError
-
-PIXELS_MOST = 64 * 1024 * 1024
-"""Of one frame: eight times an 8K screen."""
-
-FRAMES_MOST = 100_000
-"""Half an hour of cine."""
 
 _ALLOCATED = (8, 16, 32)
 _BAD_HEADER = ExcludedError("damaged_dicom", "the DICOM header gives impossible rows, columns or number of frames")
@@ -71,8 +66,9 @@ def read_image_pixel(dataset: Dataset, multi_frame: bool) -> ImagePixel:
         raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated") from None
     if not (found.rows > 0 and found.columns > 0) or (found.frames is not None and found.frames < 1):
         raise _BAD_HEADER
-    if found.rows * found.columns > PIXELS_MOST or (found.frames or 1) > FRAMES_MOST:
-        raise ExcludedError("too_large", "the image is larger than any scanner's, or has more frames than any cine")
+    check_size(found.rows, found.columns)
+    if (found.frames or 1) > FRAMES_MOST:
+        raise _BAD_HEADER
     if found.samples not in (1, 3) or allocated not in _ALLOCATED or not 0 < found.bits_stored <= allocated:
         raise ExcludedError("unsupported_pixels", "samples per pixel or bits that no ultrasound image has")
     return found

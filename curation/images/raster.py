@@ -1,53 +1,139 @@
-"""Frames of PNG, JPEG, TIFF and BMP files."""
+"""Frames of PNG, JPEG, TIFF and BMP files: costs are bounded before anything is decoded, and no damage passes."""
 
 from __future__ import annotations
 
+import io
+import warnings
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
+from PIL import Image
 
+from .bounds import check_size, check_total
+from .codestreams import jpeg
+from .codestreams.stream import DamagedStreamError
 from .pixels import ExcludedError, Pixels
 
-_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"II*\0": "tiff", b"MM\0*": "tiff", b"BM": "bmp"}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DAMAGED = ExcludedError("undecodable", "the image file is damaged or truncated")
+_TOO_DEEP = ExcludedError("unsupported_pixels", "the image has more than 8 bits a channel; convert it to 8 bits first")
+_PILLOW = {"tiff": "TIFF", "bmp": "BMP"}
 
 
-def image_kind(content: bytes) -> str | None:
-    """``png``, ``jpeg``, ``tiff`` or ``bmp`` by the file's first bytes, else None."""
-    return next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
-
-
-def read_frames(content: bytes, kind: str) -> list[Pixels]:
-    """Decode a file; a TIFF of several pages gives several frames.
+def count_frames(content: bytes, kind: str) -> int:
+    """Pages of a TIFF, else 1.
 
     Raises:
-        ExcludedError: the file is truncated or damaged, or its pixels are not 8-bit grey or colour.
+        ExcludedError: the file is damaged, or its pages are more than it could hold.
     """
-    buffer = np.frombuffer(content, np.uint8)
-    # Orientation tags are left alone: masks drawn on such a file were drawn on its pixels as they are stored.
-    flags = cv2.IMREAD_UNCHANGED
+    if kind != "tiff":
+        return 1
     try:
-        decoded = cv2.imdecodemulti(buffer, flags)[1] if kind == "tiff" else [cv2.imdecode(buffer, flags)]
-    except cv2.error:
-        decoded = []
-    frames = [frame for frame in decoded if frame is not None]
-    if not frames or len(frames) < len(decoded) or _is_cut_short(content, kind):
-        raise ExcludedError("undecodable", "the image file is damaged or truncated")
-    return [_grey_or_rgb(frame) for frame in frames]
+        with _opened(content, kind) as image:
+            return int(getattr(image, "n_frames", 1))
+    except ExcludedError:
+        raise
+    except Exception:  # noqa: BLE001 - a damaged directory can make Pillow stumble over anything
+        raise _DAMAGED from None
 
 
-def _is_cut_short(content: bytes, kind: str) -> bool:
-    """Some releases of OpenCV fill the missing rest of a file with grey and say nothing: look for the end marker."""
+def read_frames(content: bytes, kind: str) -> Iterator[Pixels]:
+    """Decode a file of ``kind``, as ``image_kind`` gives it, page by page.
+
+    Orientation tags are ignored: masks of such a file were drawn on its pixels as they are stored.
+
+    Raises:
+        ExcludedError: the file is truncated, damaged or too large, or its pixels are not 8-bit grey or colour.
+    """
     if kind == "png":
-        return b"IEND" not in content[-4096:]
-    if kind == "jpeg":
-        return b"\xff\xd9" not in content[-4096:]
-    return False
+        yield _read_png(content)
+    elif kind == "jpeg":
+        yield _read_jpeg(content)
+    else:
+        yield from _read_pages(content, kind)
+
+
+def _read_png(content: bytes) -> Pixels:
+    """By OpenCV's libpng, which gives nothing of an image that lacks rows or whose checksums are wrong."""
+    if content[:8] != _PNG_SIGNATURE or content[12:16] != b"IHDR" or len(content) < 33:
+        raise _DAMAGED
+    width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+    check_size(height, width)
+    end = content.rfind(b"IEND")
+    if end < 0 or content[end + 8 :].strip(b"\0"):
+        raise _DAMAGED
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.shape[:2] != (height, width):
+        raise _DAMAGED
+    return _grey_or_rgb(decoded)
+
+
+def _read_jpeg(content: bytes) -> Pixels:
+    """By libjpeg-turbo with its warnings as errors: others fill what is missing with grey."""
+    import simplejpeg
+
+    try:
+        stream = jpeg.inspect(content)
+        check_size(stream.height, stream.width)
+        if content[stream.length :].strip(b"\0"):
+            raise _DAMAGED
+        if stream.bits != 8:
+            raise _TOO_DEEP
+        if stream.components not in (1, 3):
+            raise ExcludedError("unsupported_pixels", "the image is neither grey nor RGB")
+        decoded = simplejpeg.decode_jpeg(content, colorspace="GRAY" if stream.components == 1 else "RGB", strict=True)
+    except (DamagedStreamError, ValueError):
+        raise _DAMAGED from None
+    return np.asarray(decoded[..., 0] if stream.components == 1 else decoded)
+
+
+def _read_pages(content: bytes, kind: str) -> Iterator[Pixels]:
+    """By Pillow, one page in memory at a time."""
+    with _opened(content, kind) as image:
+        pages = getattr(image, "n_frames", 1)
+        total = 0
+        for number in range(pages):
+            try:
+                image.seek(number)
+                check_size(image.height, image.width)
+                total += image.height * image.width
+                check_total(total, len(content))
+                pixels = _loaded(image)
+            except ExcludedError:
+                raise
+            except Exception:  # noqa: BLE001 - a damaged page can make Pillow stumble over anything
+                raise _DAMAGED from None
+            yield pixels
+
+
+def _opened(content: bytes, kind: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return Image.open(io.BytesIO(content), formats=[_PILLOW[kind]])
+    except Exception:  # noqa: BLE001 - as above
+        raise _DAMAGED from None
+
+
+def _loaded(image: Image.Image) -> Pixels:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image.load()
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+        raise _TOO_DEEP
+    if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema() != (255, 255):
+        raise ExcludedError("unsupported_pixels", "the image has transparent pixels; flatten it first")
+    if image.mode in ("1", "L", "LA"):
+        return np.asarray(image.convert("L"), dtype=np.uint8)
+    if image.mode in ("P", "PA", "RGB", "RGBA", "YCbCr"):
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    raise ExcludedError("unsupported_pixels", "the image is neither grey nor RGB")
 
 
 def _grey_or_rgb(frame: cv2.typing.MatLike) -> Pixels:
     if frame.dtype != np.uint8:
-        raise ExcludedError(
-            "unsupported_pixels", "the image has more than 8 bits a channel; convert it to 8 bits first"
-        )
+        raise _TOO_DEEP
     if frame.ndim == 2:
         return np.asarray(frame, dtype=np.uint8)
     if frame.shape[2] == 4:
