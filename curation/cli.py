@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from typer.core import TyperGroup
 
 from sono.manifests import console
 
 from .commands import captions, dataset, frames, masks, phantoms, workspace
-
-if TYPE_CHECKING:
-    from click import Context
 
 
 class InOrderOfWork(TyperGroup):
@@ -22,7 +19,8 @@ class InOrderOfWork(TyperGroup):
         *("status", "exclusions", "phantom", "demo"),
     )
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
+        del ctx
         return sorted(self.commands, key=self.ORDER.index)
 
 

@@ -49,7 +49,7 @@ def read_status(workspace: Workspace) -> Status:
     dataset = latest_dataset(workspace)
     return Status(
         center=workspace.center,
-        patients=len(frames["patient_key"].unique()),
+        patients=len(set(frames["patient_key"].to_pylist())),
         frames=frames.num_rows,
         frames_by_center=_by_count(frames["center"].to_pylist()),
         frames_by_plane=_by_count(frames["plane"].to_pylist()),

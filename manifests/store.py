@@ -67,7 +67,7 @@ class TableStore:
         names = columns if columns is not None else table.schema.names
         tables = [_read(path, names) for path in self.paths(table)]
         schema = pa.schema([table.schema.field(name) for name in names])
-        return pa.concat_tables([part.cast(schema) for part in tables]) if tables else schema.empty_table()
+        return pa.concat_tables([_with_schema(part, schema) for part in tables]) if tables else schema.empty_table()
 
     def count_rows(self, table: TableSpec) -> int:
         return sum(pq.read_metadata(path).num_rows for path in self.paths(table))
@@ -118,6 +118,12 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
     with pq.ParquetFile(path) as file:
         table = file.read(columns)
     return table if columns is None else table.select(columns)
+
+
+def _with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    if table.schema.equals(schema):
+        return table.replace_schema_metadata(schema.metadata)
+    return table.cast(schema)  # which loads pyarrow.compute
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
