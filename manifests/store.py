@@ -60,16 +60,17 @@ class TableStore:
         return sorted(self.folder(table).glob(f"{_PART}*.parquet"))
 
     def read(self, table: TableSpec, name: str, columns: list[str] | None = None) -> pa.Table:
-        return pq.read_table(self.path(table, name), columns=columns, partitioning=None)
+        return _read(self.path(table, name), columns)
 
     def read_all(self, table: TableSpec, columns: list[str] | None = None) -> pa.Table:
         """Every part of a table at once; only for small tables and small columns."""
         names = columns if columns is not None else table.schema.names
-        tables = [pq.read_table(path, columns=names, partitioning=None) for path in self.paths(table)]
+        tables = [_read(path, names) for path in self.paths(table)]
         schema = pa.schema([table.schema.field(name) for name in names])
-        return (
-            pa.concat_tables([part.select(names).cast(schema) for part in tables]) if tables else schema.empty_table()
-        )
+        return pa.concat_tables([_with_schema(part, schema) for part in tables]) if tables else schema.empty_table()
+
+    def count_rows(self, table: TableSpec) -> int:
+        return sum(pq.read_metadata(path).num_rows for path in self.paths(table))
 
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
         """Write one part atomically: it is on disk when this returns, and a partial file is never visible."""
@@ -109,6 +110,20 @@ class TableStore:
 def part_name(path: Path | str) -> str:
     """The name of a part by its file: the inverse of ``TableStore.path``."""
     return Path(path).stem.removeprefix(_PART)
+
+
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    """One file, its columns in the order asked for."""
+    # Not pq.read_table: it loads pyarrow.dataset and pandas, which take longer than reading a small table.
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns)
+    return table if columns is None else table.select(columns)
+
+
+def _with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    if table.schema.equals(schema):
+        return table.replace_schema_metadata(schema.metadata)
+    return table.cast(schema)  # which loads pyarrow.compute
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import tomllib
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import UserError
+from .errors import UserError, nearest
 
 SYSTEMS = ("head", "face", "heart", "abdomen", "upper_limb", "lower_limb")
 
@@ -88,10 +87,10 @@ class Vocabulary:
         """
         found = self.find_structure(text)
         if found is None:
-            nearest = self.nearest_structure(text)
+            similar = self.nearest_structure(text)
             raise UserError(
                 f"unknown structure {text!r}",
-                fix=f"did you mean {nearest!r}?" if nearest else "see planes.toml for the vocabulary",
+                fix=f"did you mean {similar!r}?" if similar else "see planes.toml for the vocabulary",
             )
         return found
 
@@ -169,5 +168,5 @@ def _index(entries: Iterable[Plane | Structure]) -> dict[str, str]:
 
 
 def _nearest(text: str, index: Mapping[str, str]) -> str | None:
-    found = difflib.get_close_matches(normalise(text), list(index), n=1, cutoff=0.6)
-    return index[found[0]] if found else None
+    name = nearest(normalise(text), index)
+    return index[name] if name else None

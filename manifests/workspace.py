@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import pseudonyms, vocabulary
-from .errors import UserError
+from .errors import UserError, did_you_mean
 from .store import TableStore, exclusive, write_atomically
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
@@ -78,13 +78,11 @@ class Workspace:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join([name, *(str(part) for part in first["loc"])])
-            unknown = first["type"] == "extra_forbidden"
-            known = ", ".join(sorted(model.model_fields))
-            raise UserError(
-                f"{key}: unknown key" if unknown else f"{key}: {first['msg']}",
-                where=str(self._file),
-                fix=f"known keys of [{name}]: {known}" if unknown else "correct that value",
-            ) from error
+            if first["type"] != "extra_forbidden":
+                raise UserError(f"{key}: {first['msg']}", where=str(self._file), fix="correct that value") from error
+            similar = did_you_mean(str(first["loc"][-1]), model.model_fields)
+            known = f"known keys of [{name}]: {', '.join(sorted(model.model_fields))}"
+            raise UserError(f"{key}: unknown key", where=str(self._file), fix=similar or known) from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -114,9 +112,9 @@ class Workspace:
             raise UserError(f"not valid TOML: {error}", where=str(self._file), fix="correct that line") from error
         unknown = sorted(set(content) - set(SECTIONS))
         if unknown:
-            raise UserError(
-                f"unknown section [{unknown[0]}]", where=str(self._file), fix=f"known sections: {', '.join(SECTIONS)}"
-            )
+            known = f"known sections: {', '.join(SECTIONS)}"
+            fix = did_you_mean(unknown[0], SECTIONS) or known
+            raise UserError(f"unknown section [{unknown[0]}]", where=str(self._file), fix=fix)
         return content
 
 

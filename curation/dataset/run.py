@@ -14,6 +14,7 @@ from sono.manifests.stages import Engine, Progress, run_stage, stale_parts
 from sono.manifests.store import exclusive
 from sono.manifests.workspace import Workspace
 
+from .latest import build_options, remember_dataset
 from .select import assign_splits, check_tables, select
 from .shards import cut_shards
 from .stage import BuildStage, huggingface_metadata
@@ -74,6 +75,7 @@ def build(
             (out / MARKER).unlink(missing_ok=True)
         run = run_stage(stage, parts, store, engine=engine, progress=progress)
         counts = finish(out, store, workspace.vocabulary, plan, left_out)
+    remember_dataset(workspace, out, build_options(plan, max_side_px, allow_unchecked_text=allow_unchecked_text))
     patients: dict[str, set[str]] = {split: set() for split in SPLITS}
     for patient, split in splits.items():
         patients[split].add(patient)

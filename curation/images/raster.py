@@ -91,20 +91,23 @@ def _read_jpeg(content: bytes) -> Pixels:
 def _read_pages(content: bytes, kind: str) -> Iterator[Pixels]:
     """By Pillow, one page in memory at a time."""
     with _opened(content, kind) as image:
-        pages = getattr(image, "n_frames", 1)
+        pages = range(getattr(image, "n_frames", 1))
         total = 0
-        for number in range(pages):
-            try:
-                image.seek(number)
-                check_size(image.height, image.width)
-                total += image.height * image.width
-                check_total(total, len(content))
-                pixels = _loaded(image)
-            except ExcludedError:
-                raise
-            except Exception:  # noqa: BLE001 - a damaged page can make Pillow stumble over anything
-                raise _DAMAGED from None
-            yield pixels
+        for number in pages:  # the sizes first: nothing is decoded of a file that claims too much
+            _seek(image, number)
+            check_size(image.height, image.width)
+            total += image.height * image.width
+        check_total(total, len(content))
+        for number in pages:
+            _seek(image, number)
+            yield _loaded(image)
+
+
+def _seek(image: Image.Image, page: int) -> None:
+    try:
+        image.seek(page)
+    except Exception:  # noqa: BLE001 - a damaged page can make Pillow stumble over anything
+        raise _DAMAGED from None
 
 
 def _opened(content: bytes, kind: str) -> Image.Image:
@@ -117,9 +120,12 @@ def _opened(content: bytes, kind: str) -> Image.Image:
 
 
 def _loaded(image: Image.Image) -> Pixels:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        image.load()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            image.load()
+    except Exception:  # noqa: BLE001 - as above
+        raise _DAMAGED from None
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         raise _TOO_DEEP
     if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema() != (255, 255):

@@ -124,7 +124,9 @@ def test_a_section_overrides_its_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("[qc]\nlimti = 3\n", "qc.limti: unknown key; known keys of [qc]: limit, share"),
+        ("[qc]\nlimti = 3\n", "qc.limti: unknown key; did you mean 'limit'?"),
+        ("[qc]\nxyz = 3\n", "qc.xyz: unknown key; known keys of [qc]: limit, share"),
+        ("[ingset]\n", "unknown section [ingset]; did you mean 'ingest'?"),
         ("[qc]\nlimit = 0\n", "qc.limit: Input should be greater than or equal to 1; correct that value"),
         ('[qc]\nlimit = "three"\n', "qc.limit: Input should be a valid integer"),
         ("[qc.limit]\nlow = 1\n", "qc.limit: Input should be a valid integer"),

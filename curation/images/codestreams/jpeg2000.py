@@ -20,7 +20,7 @@ def inspect(content: bytes) -> Stream:
     if content[start : start + 4] != SOC:
         raise DamagedStreamError("no start of codestream")
     size = b""
-    transform = None
+    style = b""
     position = start + 2
     while True:
         marker = int.from_bytes(content[position : position + 2], "big")
@@ -32,14 +32,14 @@ def inspect(content: bytes) -> Stream:
         segment = content[position + 4 : position + 2 + length]
         if marker == _SIZ:
             size = segment
-        elif marker == _COD and len(segment) >= 5:
-            transform = segment[4]
+        elif marker == _COD:
+            style = segment
         position += 2 + length
     width, height, tiles, bits = _size(size)
-    if transform is None:
+    if len(style) < 10:
         raise DamagedStreamError("no coding style")
-    end = _end_of_tiles(content, position, tiles)
-    return Stream(width, height, len(bits), max(bits), _colour(len(bits), transform), end)
+    end = _end_of_tiles(content, position, tiles, most_empty=_packets(style, width, height, len(bits)))
+    return Stream(width, height, len(bits), max(bits), _colour(len(bits), transform=style[4]), end)
 
 
 def _codestream_start(content: bytes) -> int:
@@ -73,7 +73,19 @@ def _size(segment: bytes) -> tuple[int, int, int, list[int]]:
     return right - left, bottom - top, tiles, [(part[0] & 0x7F) + 1 for part in parts]
 
 
-def _end_of_tiles(content: bytes, position: int, tiles: int) -> int:
+def _packets(style: bytes, width: int, height: int, components: int) -> int:
+    """At most how many packets a tile has: each takes one zero byte where it is empty (T.800 A.6.1, B.6, B.10)."""
+    layers, levels = int.from_bytes(style[2:4], "big"), style[5]
+    sizes = style[10 : 11 + levels] if style[0] & 1 else bytes([0xFF] * (levels + 1))
+    precincts = 0
+    for level, exponents in enumerate(sizes):
+        scale = levels - level
+        across, down = max(1, width >> scale), max(1, height >> scale)
+        precincts += (across // (1 << (exponents & 15)) + 2) * (down // (1 << (exponents >> 4)) + 2)
+    return layers * components * precincts
+
+
+def _end_of_tiles(content: bytes, position: int, tiles: int, most_empty: int) -> int:
     """Where the stream ends: behind its last tile-part and the end marker."""
     seen: set[int] = set()
     while content[position : position + 2] == b"\xff\x90":
@@ -83,6 +95,9 @@ def _end_of_tiles(content: bytes, position: int, tiles: int) -> int:
             length = content.rfind(_EOC) - position
         if length < 14 or position + length > len(content):
             raise DamagedStreamError("a tile is cut short")
+        part = content[position : position + length]
+        if len(part) - len(part.rstrip(b"\0")) > most_empty:
+            raise DamagedStreamError("a tile's end is filled with zeros")
         seen.add(tile)
         position += length
     if content[position : position + 2] != _EOC:

@@ -19,7 +19,8 @@ from sono.curation.images.pixels import (
     pixel_sha256,
     without_equal_channels,
 )
-from sono.curation.images.raster import image_kind, read_frames
+from sono.curation.images.raster import count_frames, read_frames
+from sono.curation.images.signatures import image_kind
 
 Image = npt.NDArray[np.uint8]
 
@@ -47,20 +48,21 @@ def test_lossless_files_give_their_pixels_as_rgb(color: Image, extension: str) -
     content = cv2.imencode(extension, cv2.cvtColor(color, cv2.COLOR_RGB2BGR))[1].tobytes()
     kind = image_kind(content)
     assert kind is not None
-    assert np.array_equal(read_frames(content, kind)[0], color)
+    assert np.array_equal(next(read_frames(content, kind)), color)
 
 
 def test_jpeg_is_near_its_pixels(draw: Callable[..., Image]) -> None:
     smooth = cv2.GaussianBlur(draw(1), (0, 0), 4)
     content = cv2.imencode(".jpg", smooth, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
-    assert np.abs(read_frames(content, "jpeg")[0].astype(int) - smooth).max() <= 4
+    assert np.abs(next(read_frames(content, "jpeg")).astype(int) - smooth).max() <= 4
 
 
 def test_pages_of_a_tiff_are_frames(draw: Callable[..., Image], tmp_path: object) -> None:
     pages = [draw(seed) for seed in range(3)]
     done, content = cv2.imencodemulti(".tiff", pages)
     assert done
-    frames = read_frames(content.tobytes(), "tiff")
+    frames = list(read_frames(content.tobytes(), "tiff"))
+    assert count_frames(content.tobytes(), "tiff") == 3
     assert len(frames) == 3
     assert all(np.array_equal(frame, page) for frame, page in zip(frames, pages, strict=True))
 
@@ -72,7 +74,7 @@ def test_a_truncated_file_is_excluded(draw: Callable[..., Image], extension: str
     kind = image_kind(content)
     assert kind is not None
     with pytest.raises(ExcludedError) as caught:
-        read_frames(content[: int(len(content) * share)], kind)
+        list(read_frames(content[: int(len(content) * share)], kind))
     assert caught.value.reason == "undecodable"
 
 
@@ -81,7 +83,7 @@ def test_sixteen_bits_and_transparency_are_refused_rather_than_guessed(draw: Cal
     clear = np.dstack([draw(1), draw(1), draw(1), np.full((200, 260), 7, np.uint8)])
     for content in (deep, cv2.imencode(".png", clear)[1].tobytes()):
         with pytest.raises(ExcludedError) as caught:
-            read_frames(content, "png")
+            list(read_frames(content, "png"))
         assert caught.value.reason == "unsupported_pixels"
 
 

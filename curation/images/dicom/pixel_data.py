@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .codestreams import jpeg2000
+from sono.curation.images.codestreams import jpeg2000
 
-_ITEM, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_ITEM = b"\xfe\xff\x00\xe0"
 _STARTS = (b"\xff\xd8\xff", jpeg2000.SOC, jpeg2000.JP2)
 _UNDEFINED = 0xFFFFFFFF
 
@@ -15,11 +15,11 @@ _UNDEFINED = 0xFFFFFFFF
 class Fragments(NamedTuple):
     """The items of an encapsulated pixel data element, without the basic offset table.
 
-    ``complete`` is false where the file ends within an item or before the sequence delimiter.
+    ``cut`` if the file ends within an item. A missing sequence delimiter alone loses nothing.
     """
 
     items: list[bytes]
-    complete: bool
+    cut: bool
 
 
 def fragments(content: bytes) -> Fragments:
@@ -30,21 +30,21 @@ def fragments(content: bytes) -> Fragments:
         length = int.from_bytes(content[position + 4 : position + 8], "little")
         end = position + 8 + length
         if length == _UNDEFINED or end > len(content):
-            return Fragments(items[1:], complete=False)
+            return Fragments(items[1:], cut=True)
         items.append(content[position + 8 : end])
         position = end
     # The first item is the basic offset table, which PS3.5 requires even where it is empty. Offsets are not used:
     # writers get them wrong, and every frame begins where a stream begins.
-    return Fragments(items[1:], complete=content[position : position + 4] == _SEQUENCE_DELIMITER)
+    return Fragments(items[1:], cut=False)
 
 
-def streams(items: Sequence[bytes]) -> list[bytes]:
+def streams(items: Sequence[bytes], counted: int | None) -> list[bytes]:
     """Frames of fragments: one begins with every fragment that starts a stream, and the others continue it.
 
     RLE has no marker to start with: there every fragment is a frame (PS3.5 A.4.2), as it is where no fragment starts
-    a stream at all.
+    a stream at all, and where there are as many fragments as the header counts frames.
     """
-    if not any(item.startswith(_STARTS) for item in items):
+    if len(items) == counted or not any(item.startswith(_STARTS) for item in items):
         return list(items)
     frames: list[list[bytes]] = []
     for item in items:

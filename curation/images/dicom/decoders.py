@@ -7,12 +7,13 @@ decoder is fixed for each syntax, the stream's own size is compared with the hea
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pydicom.encaps
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -29,11 +30,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from .codestreams import jpeg, jpeg2000
-from .codestreams.stream import Colour, DamagedStreamError, Stream
+from sono.curation.images.codestreams import jpeg, jpeg2000
+from sono.curation.images.codestreams.stream import Colour, DamagedStreamError, Stream
+from sono.curation.images.pixels import ExcludedError, Pixels
+
 from .colour import space_of
 from .image_pixel import ImagePixel
-from .pixels import ExcludedError, Pixels
 
 _JPEG = {JPEGBaseline8Bit, JPEGExtended12Bit}
 _PLUGINS: dict[UID, str] = {
@@ -134,22 +136,21 @@ def _decode_plugin(frame: bytes, image: ImagePixel, syntax: UID) -> Values:
     uncompressed = syntax in _UNCOMPRESSED
     subsampled = uncompressed and image.photometric_interpretation == "YBR_FULL_422"
     colour = "YBR_FULL_422" if subsampled else "YBR_FULL" if syntax == JPEGBaseline8Bit else "RGB"
-    values, _ = get_decoder(syntax).as_array(
-        frame if uncompressed else pydicom.encaps.encapsulate([frame]),
-        index=0,
-        raw=True,
-        decoding_plugin="" if uncompressed else _PLUGINS[syntax],
-        rows=image.rows,
-        columns=image.columns,
-        samples_per_pixel=image.samples,
-        photometric_interpretation=colour if image.samples == 3 else "MONOCHROME2",
-        planar_configuration=image.planar_configuration if uncompressed and not subsampled else 0,
-        bits_allocated=image.bits_allocated,
-        bits_stored=image.bits_stored,
-        pixel_representation=int(image.signed),
-        number_of_frames=1,
-        pixel_keyword="PixelData",
-    )
+    options: dict[str, Any] = {
+        "rows": image.rows,
+        "columns": image.columns,
+        "samples_per_pixel": image.samples,
+        "photometric_interpretation": colour if image.samples == 3 else "MONOCHROME2",
+        "planar_configuration": image.planar_configuration if uncompressed and not subsampled else 0,
+        "bits_allocated": image.bits_allocated,
+        "bits_stored": image.bits_stored,
+        "pixel_representation": int(image.signed),
+        "number_of_frames": 1,
+        "pixel_keyword": "PixelData",
+    }
+    content = frame if uncompressed else pydicom.encaps.encapsulate([frame])
+    plugin = "" if uncompressed else _PLUGINS[syntax]
+    values, _ = get_decoder(syntax).as_array(content, index=0, raw=True, decoding_plugin=plugin, **options)
     return values
 
 

@@ -14,9 +14,15 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
-from .pixels import ExcludedError
+from sono.curation.images.pixels import ExcludedError
 
 INFLATED_MOST = 1 << 30
 """Bytes of a deflated file: more than any cine of a scanner."""
@@ -25,7 +31,6 @@ _PREAMBLE = 128
 _PIXEL_DATA = BaseTag(0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
 _LONG_VR = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
-_OLD_GROUPS = (b"\x08\x00", b"\x02\x00")
 _DAMAGED = ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated")
 _UNSUPPORTED = ExcludedError("unsupported_transfer_syntax", "no decoder for the DICOM transfer syntax")
 
@@ -41,11 +46,6 @@ class DicomFile(NamedTuple):
     pixels: bytes | None
     encapsulated: bool
     words: bool  # the element is OW: big-endian files store its bytes in pairs
-
-
-def looks_like_dicom(start: bytes) -> bool:
-    """Whether a file begins as PS3.10 files do, or as those older ones that have neither preamble nor file meta."""
-    return start[_PREAMBLE : _PREAMBLE + 4] == b"DICM" or _looks_like_old_dicom(start)
 
 
 def read_dicom_file(content: bytes) -> DicomFile:
@@ -67,20 +67,25 @@ def read_dicom_file(content: bytes) -> DicomFile:
 def _read_header(content: bytes) -> tuple[Dataset, UID, bytes]:
     """The data set before Pixel Data, the transfer syntax, and the bytes from Pixel Data on."""
     if content[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
-        file = io.BytesIO(content)
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-        syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", ""))) if dataset.file_meta else UID("")
-        if not syntax:
-            syntax = ImplicitVRLittleEndian if dataset.original_encoding[0] else UID("1.2.840.10008.1.2.1")
-        return dataset, syntax, content[file.tell() :]
+        return _read_without_meta(content)
     meta_end, syntax = _file_meta(content)
     if syntax == DeflatedExplicitVRLittleEndian:
         inflated = _inflate(content[meta_end:])
         file = io.BytesIO(inflated)
-        dataset = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_at_pixel_data)
-        return dataset, syntax, inflated[file.tell() :]
+        deflated = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_at_pixel_data)
+        return deflated, syntax, inflated[file.tell() :]
     file = io.BytesIO(content)
     dataset = pydicom.dcmread(file, stop_before_pixels=True)
+    return dataset, syntax, content[file.tell() :]
+
+
+def _read_without_meta(content: bytes) -> tuple[Dataset, UID, bytes]:
+    """An old file: nothing compressed, and pydicom finds out whether it names its value representations."""
+    file = io.BytesIO(content)
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    named = str(dataset.file_meta.get("TransferSyntaxUID", "")) if dataset.file_meta else ""
+    implicit = dataset.original_encoding[0]
+    syntax = UID(named) if named else ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset, syntax, content[file.tell() :]
 
 
@@ -116,7 +121,7 @@ def _inflate(content: bytes) -> bytes:
 
 
 def _at_pixel_data(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag == _PIXEL_DATA
+    return bool(tag == _PIXEL_DATA)
 
 
 def _pixel_element(content: bytes, *, implicit: bool, big: bool) -> tuple[bytes | None, bool, bool]:
@@ -129,12 +134,3 @@ def _pixel_element(content: bytes, *, implicit: bool, big: bool) -> tuple[bytes 
     length = int.from_bytes(content[start - 4 : start], order)  # type: ignore[arg-type]
     encapsulated = length == _UNDEFINED
     return content[start:] if encapsulated else content[start : start + length], encapsulated, vr == b"OW"
-
-
-def _looks_like_old_dicom(start: bytes) -> bool:
-    """A first element of group 0002 or 0008 with a length that an identifying element may have."""
-    if start[:2] not in _OLD_GROUPS or len(start) < 16:
-        return False
-    explicit = start[4:6].isalpha() and start[4:6].isupper()
-    length = int.from_bytes(start[6:8], "little") if explicit else int.from_bytes(start[4:8], "little")
-    return start[3] < 0x20 and length <= 1024

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sono.curation.images.pixels import ExcludedError
+
 from .image_pixel import ImagePixel
 from .pixel_data import fragments, native_frames, streams
-from .pixels import ExcludedError
 
 FRAMES_MISSING = ExcludedError("frames_missing", "the header counts more frames than the file holds")
 _WRONG_LENGTH = ExcludedError("size_mismatch", "the pixel data is longer or shorter than the header's rows and columns")
@@ -29,13 +30,13 @@ def encapsulated(content: bytes, image: ImagePixel, *, rle: bool) -> FrameBytes:
     Raises:
         ExcludedError: there is no frame.
     """
-    items, complete = fragments(content)
-    frames = streams(items)
+    items, cut = fragments(content)
+    frames = streams(items, image.frames)
     if rle and len(items) > 1 and (image.frames or 1) == 1 and _is_one_rle_frame(items):
         frames = [b"".join(items)]
     if not frames:
         raise ExcludedError("no_pixels", "the DICOM object has no pixel data, or ends before it")
-    return FrameBytes(frames, missing=not complete or len(frames) < (image.frames or 1))
+    return FrameBytes(frames, missing=cut or len(frames) < (image.frames or 1))
 
 
 def uncompressed(content: bytes, image: ImagePixel) -> FrameBytes:

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from .codestreams.stream import Colour
-from .pixels import Pixels
+from sono.curation.images.codestreams.stream import Colour
+from sono.curation.images.pixels import Pixels
 
 Space = Literal["rgb", "ycbcr"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from .bounds import FRAMES_MOST, check_size
-from .pixels import ExcludedError
+from sono.curation.images.bounds import FRAMES_MOST, check_size
+from sono.curation.images.pixels import ExcludedError
 
 _ALLOCATED = (8, 16, 32)
 _BAD_HEADER = ExcludedError("damaged_dicom", "the DICOM header gives impossible rows, columns or number of frames")

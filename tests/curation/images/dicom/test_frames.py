@@ -15,7 +15,8 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from sono.curation.images import dicom
+from sono.curation.images.dicom.frames import open_dicom
+from sono.curation.images.dicom.header import frame_times_ms
 from sono.curation.images.pixels import ExcludedError, Pixels
 
 FIELDS = ("ViewCodeSequence", "SeriesDescription", "ProtocolName")
@@ -32,8 +33,8 @@ EXAMPLES = ("examples_ybr_color.dcm", "examples_rgb_color.dcm", "examples_palett
 
 
 def frames_of(content: bytes) -> list[Pixels | ExcludedError]:
-    dataset, facts = dicom.read_header(content, FIELDS)
-    return [frame for _, frame in dicom.read_frames(dataset, facts)]
+    image = open_dicom(content, FIELDS)
+    return [*image.frames(), *(error for error in image.left_out if error.reason == "frames_missing")]
 
 
 def by_gdcm(path: Path) -> npt.NDArray[np.uint8]:
@@ -94,32 +95,32 @@ def test_pydicoms_examples_have_the_colours_gdcm_sees(name: str) -> None:
 def test_a_cine_gives_its_frames_with_times() -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     assert isinstance(path, str)
-    dataset, facts = dicom.read_header(Path(path).read_bytes(), FIELDS)
-    times = dicom.frame_times_ms(dataset, facts.frame_count)
-    assert facts.frame_count == len(times) == 30
-    assert times[:3] == [0.0, 33.333, 66.666]
+    image = open_dicom(Path(path).read_bytes(), FIELDS)
+    assert image.frame_count == len(image.times_ms) == 30
+    assert image.times_ms[:3] == [0.0, 33.333, 66.666]
 
 
 def test_times_come_from_the_frame_time_vector() -> None:
     dataset = Dataset()
     dataset.FrameTimeVector = [0, 20, 30, 20]
-    assert dicom.frame_times_ms(dataset, 4) == [0.0, 20.0, 50.0, 70.0]
+    assert frame_times_ms(dataset, 4) == [0.0, 20.0, 50.0, 70.0]
 
 
-def test_boxes_outside_the_image_are_not_believed() -> None:
+def test_a_region_outside_the_image_is_left_out_and_counted() -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     assert isinstance(path, str)
-    _, facts = dicom.read_header(Path(path).read_bytes(), FIELDS)
-    assert facts.crop == (0, 0, 320, 240)
-    assert facts.pixel_mm is None
+    image = open_dicom(Path(path).read_bytes(), FIELDS)
+    assert image.facts.crop == (0, 0, 320, 240)
+    assert image.facts.pixel_mm is None
+    assert [error.reason for error in image.left_out] == ["unreadable_region"]
 
 
 def test_regions_give_crop_mode_and_spacing(us_dicom: Path) -> None:
-    _, facts = dicom.read_header((us_dicom / "OBXXXX1A.dcm").read_bytes(), FIELDS)
+    facts = open_dicom((us_dicom / "OBXXXX1A.dcm").read_bytes(), FIELDS).facts
     assert facts.crop == (120, 60, 680, 459)
     assert facts.mode == "b_mode"
     assert facts.pixel_mm == pytest.approx((0.2622878766, 0.2622878766))
-    _, dual = dicom.read_header((us_dicom / "gdcm-US-ALOKA-16.dcm").read_bytes(), FIELDS)
+    dual = open_dicom((us_dicom / "gdcm-US-ALOKA-16.dcm").read_bytes(), FIELDS).facts
     assert dual.mode == "dual"
 
 
@@ -192,7 +193,7 @@ def test_what_is_no_ultrasound_image_is_named(ultrasound: Dataset, spoil: object
     assert callable(spoil)
     spoil(ultrasound)
     with pytest.raises(ExcludedError) as caught:
-        dicom.read_header(saved(ultrasound), FIELDS)
+        open_dicom(saved(ultrasound), FIELDS)
     assert caught.value.reason == reason
 
 
@@ -213,7 +214,8 @@ def test_a_truncated_file_is_excluded_frame_by_frame_and_never_raises(name: str)
             reasons.add(error.reason)
             continue
         assert any(isinstance(frame, ExcludedError) for frame in frames), f"cut at {cut} went unnoticed"
-    assert set() < reasons <= {"damaged_dicom", "no_pixels", "not_ultrasound"}  # as far as the header was whole
+    header = {"damaged_dicom", "not_ultrasound", "unsupported_transfer_syntax"}  # what is left of it decides
+    assert set() < reasons <= {*header, "no_pixels", "undecodable"}
 
 
 def test_the_frames_behind_a_damaged_one_are_kept() -> None:
@@ -248,6 +250,6 @@ def test_device_names_that_look_like_free_text_are_dropped(ultrasound: Dataset) 
         "Vendor Medical Systems",
         "Room 3: Dr. Canary, 1980-01-01!",
     )
-    _, facts = dicom.read_header(saved(ultrasound), FIELDS)
+    facts = open_dicom(saved(ultrasound), FIELDS).facts
     assert facts.manufacturer == "Vendor Medical Systems"
     assert facts.model is None
