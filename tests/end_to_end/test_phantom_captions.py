@@ -218,7 +218,7 @@ def test_a_caption_of_the_dataset_leads_back_to_the_record(archive: Archive, for
         (row["caption_id"], row["caption"]),
         (row["regions"][0]["caption_id"], row["regions"][0]["caption"]),
     ):
-        shown = json.loads(archive.run("caption", form, "--trace", caption_id, "--json"))
+        shown = json.loads(archive.run("trace", form, caption_id, "--json"))
         assert shown["text"] == text
         assert shown["template_text"]
         facts = {fact["name"]: fact for fact in shown["facts"]}

@@ -189,7 +189,7 @@ def test_ctrl_c_while_workers_start_is_quiet_too(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_workers_is_refused() -> None:
-    with pytest.raises(UserError, match="0 workers can do no work; give --workers 1 or more"):
+    with pytest.raises(UserError, match="0 workers cannot do any work; give --workers 1 or more"):
         LocalEngine(0)
 
 

@@ -19,7 +19,8 @@ from sono.curation.images.pixels import (
     pixel_sha256,
     without_equal_channels,
 )
-from sono.curation.images.raster import image_kind, read_frames
+from sono.curation.images.raster import read_frames
+from sono.curation.images.signatures import image_kind
 
 Image = npt.NDArray[np.uint8]
 

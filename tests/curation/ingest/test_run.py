@@ -261,7 +261,7 @@ def test_an_expression_that_cannot_work_is_refused(workspace: Workspace, archive
 
 
 def test_missing_and_empty_folders_are_refused(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="folder not found"):
         run(workspace, tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no files"):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.images.pixels import pixel_statistics
+from sono.curation.images.statistics import pixel_statistics
 from sono.curation.ingest.run import ingest
 from sono.curation.qc.page import write_qc_report
 from sono.curation.qc.run import qc
