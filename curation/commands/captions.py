@@ -64,8 +64,8 @@ def caption(
         return
     _print_report(report)
     if page is None:
-        print("No captions were written.")
-        print_next(f"sono-curate exclusions {workspace}, which says why for each frame and record")
+        print("No captions were written. The list of exclusions says why, for each frame and record.")
+        print_next(f"sono-curate exclusions {workspace}")
         return
     print(f"Look at {page}")
     print_next(f"sono-curate build {workspace} OUT")

@@ -1,4 +1,4 @@
-"""What a person at the terminal meets: one line for each mistake, exit code 1, and nothing lost."""
+"""The program at the terminal: one line and exit code 1 for a mistake, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from sono.curation.cli import app as curate
 from sono.training.cli import app as train
@@ -43,14 +44,20 @@ def test_the_commands_are_found() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_has_an_example_of_this_very_command(command: tuple[str, ...], tmp_path: Path) -> None:
-    said = " ".join(run(*command, "--help", cwd=tmp_path).replace("│", " ").split())
-    assert "Example" in said
-    assert " ".join(command) in said.partition("Example")[2]
+def test_help_has_an_example_of_the_command(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program, *path = command
+    result = CliRunner().invoke(PROGRAMS[program], [*path, "--help"], prog_name=program)
+    assert (result.exit_code, result.stderr) == (0, "")
+    help_text = " ".join(result.stdout.replace("│", " ").split())
+    assert "Example" in help_text
+    assert " ".join(command) in help_text.partition("Example")[2]
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_help_lists_its_commands(program: str, tmp_path: Path) -> None:
-    said = run(program, "--help", cwd=tmp_path)
-    assert all(command[1] in said.split() for command in COMMANDS if command[0] == program)
+    words = run(program, "--help", cwd=tmp_path).split()
+    assert all(command[1] in words for command in COMMANDS if command[0] == program)

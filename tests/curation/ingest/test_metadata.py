@@ -1,4 +1,4 @@
-"""The metadata CSV: what it may say, and what bad ones get."""
+"""The metadata CSV: how rows match files, and how unusable rows and files are reported."""
 
 from __future__ import annotations
 
