@@ -33,8 +33,10 @@ from pydicom.uid import (
 from sono.captioning.facts.statements import BY_RULE, Entry, Fault, Reading, Statement
 from sono.captioning.readers.sr.content import is_dicom
 from sono.captioning.readers.sr.reader import read_document
-from sono.curation.phantom.exams import Center, ExamRecord, Patient, View, plan_exam
+from sono.curation.phantom.exams import plan_exam
 from sono.curation.phantom.files import fhir, sr
+from sono.curation.phantom.hospitals import Center
+from sono.curation.phantom.records import ExamRecord, Patient, View
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 

@@ -25,8 +25,11 @@ from pydicom.uid import (
 )
 
 from sono.curation.images import dicom
-from sono.curation.phantom.exams import Center, ExamRecord, Patient
-from sono.curation.phantom.files.dicom import TRANSFER_SYNTAXES, Instance, UltrasoundRegion, write_instance
+from sono.curation.phantom.files.dicom import Instance, write_instance
+from sono.curation.phantom.files.encodings import TRANSFER_SYNTAXES
+from sono.curation.phantom.files.regions import UltrasoundRegion
+from sono.curation.phantom.hospitals import Center
+from sono.curation.phantom.records import ExamRecord, Patient
 from sono.manifests import vocabulary
 
 PLANES = vocabulary.load().planes

@@ -23,8 +23,9 @@ from sono.captioning.facts.statements import Reading
 from sono.captioning.readers import mapping
 from sono.captioning.readers.files import find_records
 from sono.captioning.readers.stage import read_statements
-from sono.curation.phantom.exams import Center, ExamRecord, Patient, View
 from sono.curation.phantom.files import csv_table, fhir, sr
+from sono.curation.phantom.hospitals import Center
+from sono.curation.phantom.records import ExamRecord, Patient, View
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import BIOMETRY, EXCLUSIONS, STATEMENTS
