@@ -23,6 +23,7 @@ from sono.captioning.facts.statements import Reading
 from sono.captioning.readers import mapping
 from sono.captioning.readers.files import find_records
 from sono.captioning.readers.stage import read_statements
+from sono.curation.phantom.anatomy import FINDINGS
 from sono.curation.phantom.files import csv_table, fhir, sr
 from sono.curation.phantom.hospitals import Center
 from sono.curation.phantom.records import ExamRecord, Patient, View
@@ -58,7 +59,7 @@ FULL = ExamRecord(
         "hl_mm": 34.2,
     },
     views=PLANES,
-    findings=tuple(fhir.FINDINGS),
+    findings=tuple(FINDINGS),
 )
 SPARSE: dict[str, dict[str, Any]] = {
     "no LMP": {"lmp": None, "ga_days_by_lmp": None},
@@ -411,7 +412,7 @@ def test_codes_are_in_the_dicom_dictionaries():
     in_sr = {name: code.value for _, _, measurements in sr.SECTIONS for name, code in measurements}
     assert in_sr == {name: code for name, (code, _) in fhir.BIOMETRY_LOINC.items()}
     snomed_ct = {code: meaning for entry in concepts["SCT"].values() for code, (meaning, _) in entry.items()}
-    for finding, meaning in list(fhir.FINDINGS.items())[:-1]:
+    for finding, meaning in list(FINDINGS.items())[:-1]:
         assert snomed_ct[finding.removeprefix("SCT:")].casefold() == meaning.casefold()
 
 
