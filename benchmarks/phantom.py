@@ -140,9 +140,7 @@ def write_again(files: Sequence[Path], target: Path) -> float:
 
 
 def report(runs: Sequence[dict[str, Any]]) -> None:
-    print(
-        "| exams | frames | files | MiB written | frames/s | frames/processor s | times the floor | peak MiB |"
-    )
+    print("| exams | frames | files | MiB written | frames/s | frames/processor s | times the floor | peak MiB |")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|")
     for run in runs:
         print(

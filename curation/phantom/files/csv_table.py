@@ -57,7 +57,7 @@ def _view_row(record: ExamRecord, view: View) -> dict[str, str]:
 
 def _row(record: ExamRecord, **cells: str) -> dict[str, str]:
     patient = record.patient
-    known = {
+    filled = {
         "patient_id": patient.patient_id,
         "name": f"{patient.family_name}, {patient.given_name}",
         "study_id": record.study_uid,
@@ -65,4 +65,4 @@ def _row(record: ExamRecord, **cells: str) -> dict[str, str]:
         "exam_date": record.started.date().isoformat(),
         **cells,
     }
-    return {column: known.get(column, "") for column in COLUMNS}
+    return {column: filled.get(column, "") for column in COLUMNS}
