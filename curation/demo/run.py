@@ -1,4 +1,4 @@
-"""The whole product on phantoms: the commands a user would type, one after another, then a page about the outcome.
+"""The entire product on phantoms: the commands a user would type, one after another, then a page about the outcome.
 
 Each step is a command, run in its own process, so what the demo shows works outside the demo as well. An interrupted
 demo resumes where it stopped.

@@ -71,7 +71,7 @@ class ExamWriter:
             self._write_record(exam, seen)
 
     def finish(self, part: str) -> None:
-        """Write what belongs to the whole part: all truth except the frames', which the stage writes last."""
+        """Write what belongs to the part as a unit: all truth except the frames', which the stage writes last."""
         csv_table.write(self._out / "records" / "csv" / f"exams-{part}.csv", self._csv)
         store = TableStore(self._out / "truth")
         for table in TRUTH[1:]:

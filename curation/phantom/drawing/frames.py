@@ -31,7 +31,7 @@ SMALLEST_PX = 40
 
 @dataclass(frozen=True)
 class DrawnFrame:
-    """``pixels`` of the whole screen, [height, width] or [height, width, 3]; ``masks`` on it by structure."""
+    """``pixels`` of the entire screen, [height, width] or [height, width, 3]; ``masks`` on it by structure."""
 
     pixels: Pixels
     masks: Mapping[str, Mask]

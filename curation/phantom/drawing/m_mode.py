@@ -10,7 +10,7 @@ from .screen import Layout, Screen
 from .sector import Box, Bytes, Sector
 
 SWEEP_S = 4.0
-"""Time that the whole trace covers."""
+"""Time that the trace covers."""
 
 _HEART_HZ = 2.4
 

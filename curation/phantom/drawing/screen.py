@@ -55,7 +55,7 @@ class Layout:
         area: the box that the ultrasound is fitted into.
         bars: boxes filled with a flat colour.
         places: by kind of text; ``setting`` is the first of a column.
-        ruler: which side of the sector the depth ruler stands on.
+        ruler: side of the sector with the depth ruler.
         ink: colour of the text; ``accent`` of calipers and measurements.
     """
 

@@ -323,7 +323,7 @@ def test_no_temporary_file_is_left(tmp_path: Path) -> None:
         ({"frames": np.zeros((1, HEIGHT, 121), np.uint8)}, "121 x 93 px has an odd number of pixels"),
         ({"frames": np.zeros((2, HEIGHT, WIDTH), np.uint8)}, "2 frames without frame_time_ms"),
         ({"frame_time_ms": 0.0}, "frame_time_ms is 0"),
-        ({"transfer_syntax": "1.2.840.10008.1.2.2"}, "none of TRANSFER_SYNTAXES"),
+        ({"transfer_syntax": "1.2.840.10008.1.2.2"}, "not one of TRANSFER_SYNTAXES"),
         ({"regions": (dataclasses.replace(TISSUE, box=(80, 0, 60, 50)),)}, "not inside an image of 122 x 93 px"),
         ({"regions": (dataclasses.replace(TISSUE, box=(0, 0, 0, 50)),)}, "not inside an image"),
         ({"regions": (dataclasses.replace(TISSUE, spatial_format=5),)}, "spatial format 5"),
