@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO_STAMP := .venv/.installed-train
-OUT ?= demo
+OUT ?= $(if $(FULL),demo-full,demo)
 
 .PHONY: test lint types pytest install clean bench demo tools
 
@@ -25,9 +25,9 @@ $(DEMO_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
 	touch $(DEMO_STAMP)
 
-# make demo OUT=folder
+# make demo [FULL=1] [OUT=folder]: minutes with one training run; FULL=1 draws a larger archive and trains three times
 demo: $(DEMO_STAMP)
-	$(BIN)/sono-curate demo $(OUT)
+	$(BIN)/sono-curate demo $(OUT) $(if $(FULL),--full)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

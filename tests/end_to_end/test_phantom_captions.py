@@ -15,7 +15,8 @@ from typing import Any
 import datasets
 import pytest
 
-from sono.curation.phantom.exams import CENTERS, plan_exam
+from sono.curation.phantom.exams import plan_exam
+from sono.curation.phantom.hospitals import CENTERS
 from sono.curation.phantom.truth import TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, RECORDS
