@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_requests(*, insist: bool) -> Iterator[list[str]]:
-    """The names of the signals that asked to stop.
+    """The names of the signals that asked to stop. A signal that the process ignores asks for nothing.
 
     With ``insist`` a second one of the same kind acts as it would without us. Among several ranks it must not: a
     scheduler and torchrun may both pass on the same one, and torchrun kills what takes too long.
@@ -20,7 +20,8 @@ def stop_requests(*, insist: bool) -> Iterator[list[str]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield requests
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def request(number: int, frame: FrameType | None) -> None:
         requests.append(signal.Signals(number).name)

@@ -348,9 +348,7 @@ def check_conformance(file: Path) -> None:
 
 @every_syntax
 @every_kind
-def test_dciodvfy_accepts_every_syntax(
-    tmp_path: Path, syntax: str, colored: bool, frame_count: int
-) -> None:
+def test_dciodvfy_accepts_every_syntax(tmp_path: Path, syntax: str, colored: bool, frame_count: int) -> None:
     check_conformance(written(tmp_path, instance_of(syntax, colored, frame_count)))
 
 
