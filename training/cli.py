@@ -17,8 +17,8 @@ from . import recipes
 from .commands import evaluation, use
 
 if TYPE_CHECKING:
+    from sono.training.pretraining.loop import TrainingProgress
     from sono.training.pretraining.run import Outcome
-    from sono.training.pretraining.trainer import Progress
 
 app = typer.Typer(
     help="Pretrain a mask-guided CLIP on a dataset that sono-curate built, and evaluate it.",
@@ -164,7 +164,7 @@ def _ending(outcome: Outcome, out: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress], None]]]:
+def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[TrainingProgress], None]]]:
     """Where notices go, and a bar on stderr: steps, loss, rate and remaining time."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -181,7 +181,7 @@ def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress]
     task = bar.add_task("steps", total=None, loss=0.0, samples_per_s=0.0)
     started = False
 
-    def show(progress: Progress) -> None:
+    def show(progress: TrainingProgress) -> None:
         nonlocal started
         if not started:  # not earlier, so that an error before the first step is one line and nothing else
             bar.start()

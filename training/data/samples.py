@@ -21,9 +21,11 @@ from sono.training.model.tokenizer import CaptionTokenizer, too_long
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .augment import Augmenter
-from .cache import Cache, Decoded, Source, open_cache, root_of
+from .cache import Cache, open_cache
+from .cache_layout import root_of
 from .dataset import Frames
 from .pairs import CaptionBank, Pairs, read_pairs
+from .pixels import DecodedPixels, PixelSource
 from .workers import start_worker
 
 _TOKENS_KEPT = 65_536  # captions whose tokens a process remembers: templated ones repeat
@@ -177,7 +179,7 @@ class Samples(Dataset[Sample | UserError]):
 
     def __init__(self, pool: Pool, transform: PadToSquare, recipe: recipes.Recipe) -> None:
         self.pool, self.settings, self.seed = pool, recipe.data, recipe.train.seed
-        self.source: Source = pool.cache or Decoded(pool.frames, transform)
+        self.source: PixelSource = pool.cache or DecodedPixels(pool.frames, transform)
         self.augmenter = Augmenter(recipe.augment, pool.frames.planes)
         assert pool.cache is None or pool.cache.transform.geometry() == transform.geometry()
 

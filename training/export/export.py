@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.model import portable
-from sono.training.model.mask_clip import MaskClip, settings_of
+from sono.training.model.backbones import backbone_settings
+from sono.training.model.mask_clip import MaskClip
 from sono.training.model.portable import mask_stem
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining import checkpoints
@@ -178,7 +179,7 @@ FORMATS: Mapping[str, Callable[[Trained, Path], None]] = {
 
 def _settings_to_give_away(backbone: str) -> dict[str, Any]:
     """Without this machine's paths: a tokenizer's files go along, a text tower's configuration cannot."""
-    settings = settings_of(backbone)
+    settings = backbone_settings(backbone)
     text = settings["text_cfg"]
     if Path(text.get("hf_model_name", "")).is_absolute():
         raise UserError(

@@ -6,11 +6,10 @@ size is traced on a laptop. What is traced is the uncompiled model with fused at
 
 from __future__ import annotations
 
-import dataclasses
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,9 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sono.training import recipes
-
-if TYPE_CHECKING:
-    from sono.training.model.mask_clip import MaskClip
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import MaskClip
+from sono.training.step.optimizer import freeze
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,7 @@ def _trace(recipe: recipes.Recipe, on_cuda: bool, encode: Callable[[MaskClip], t
 
 
 def _fake_model(recipe: recipes.Recipe) -> MaskClip:
-    from sono.training.model.mask_clip import build_model
-    from sono.training.step.optimizer import freeze
-
-    model = build_model(dataclasses.replace(recipe.model, weights=None, from_scratch=True), recipe.loss)
+    model = build_model(recipe.model, recipe.loss)
     freeze(model.clip, recipe.optimizer)
     return model.train()
 

@@ -7,20 +7,21 @@ peak rates: norms, activations and the optimizer are left out. Counts are exact 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sono.training import recipes
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import MaskClip
+from sono.training.step.optimizer import freeze
 
-if TYPE_CHECKING:
-    from sono.training.model.mask_clip import MaskClip
+from .devices import find_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +114,8 @@ def train_flops(
 
 def meta_model(recipe: recipes.Recipe) -> MaskClip:
     """The recipe's model without memory for its weights, frozen as the recipe says, in training mode."""
-    from sono.training.model.mask_clip import build_model
-    from sono.training.step.optimizer import freeze
-
-    architecture = dataclasses.replace(recipe.model, weights=None, from_scratch=True)
     with torch.device("meta"):
-        model = build_model(architecture, recipe.loss)
+        model = build_model(recipe.model, recipe.loss)
     freeze(model.clip, recipe.optimizer)
     return model.train()
 
@@ -151,8 +148,6 @@ def mfu(flops_per_sample: float, samples_per_s: float, device_name: str, precisi
     Returns:
         None for a device or precision whose peak rate is not in ``devices.DEVICES``: nothing is guessed.
     """
-    from .devices import find_device
-
     device = find_device(device_name)
     peak = device.peak_tflops(precision) if device else None
     return None if peak is None else flops_per_sample * samples_per_s / (peak * 1e12)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sono.training import recipes
+from sono.training.model.mask_clip import GROUPS, group_of
 
 from .activations import trace_image_tower, trace_text_tower
 from .flops import feature_dim, meta_model
@@ -52,8 +53,6 @@ class RankMemory:
 
 def count_parameters(recipe: recipes.Recipe) -> Parameters:
     """Count a recipe's parameters without allocating them."""
-    from sono.training.model.mask_clip import GROUPS, group_of
-
     model = meta_model(recipe)
     trained, frozen = dict.fromkeys(GROUPS, 0), dict.fromkeys(GROUPS, 0)
     for name, parameter in model.clip.named_parameters():

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
+from sono.training import recipes
 from sono.training.model.mask_clip import MaskClip
 
 from .distributed import Ranks
 from .feature_cache import loss_and_gradients
 from .global_texts import exchange, look_up
-from .losses import Settings, contrastive_loss
+from .losses import contrastive_loss
 from .parallel import Towers
 
 
@@ -31,7 +32,7 @@ class Objective:
     model: MaskClip
     towers: Towers
     bank_KD: torch.Tensor | None
-    settings: Settings
+    settings: recipes.Loss
     ranks: Ranks
     accumulate: int = 1
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext

@@ -323,7 +323,7 @@ def test_an_export_never_writes_into_what_is_there_and_leaves_nothing_half_done(
 def test_the_files_can_be_trained_on_again(make_run: Callable[[str], Path], tmp_path: Path) -> None:
     """What we write is what we read: each export is a source of weights."""
     from sono.training import recipes
-    from sono.training.model.mask_clip import build_model
+    from sono.training.model.build import build_model, load_pretrained
 
     run = make_run("test-vit-quickgelu")
     expected = checkpoints.load_model(run, pytest.fail)[0].clip.state_dict()
@@ -334,6 +334,8 @@ def test_the_files_can_be_trained_on_again(make_run: Callable[[str], Path], tmp_
     for kind, files in sources.items():
         export(run, tmp_path / kind, kind)
         paths = {key: str(tmp_path / kind / name) for key, name in files.items()}
-        made = build_model(recipes.Model(backbone="test-vit-quickgelu", **paths), recipes.Loss())
+        settings = recipes.Model(backbone="test-vit-quickgelu", **paths)
+        made = build_model(settings, recipes.Loss())
+        load_pretrained(made, settings)
         for name, tensor in made.clip.state_dict().items():
             assert name in ("logit_scale", "logit_bias") or torch.equal(tensor, expected[name]), name

@@ -15,16 +15,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.model.mask_clip import (
-    BACKBONES,
-    GROUPS,
-    MaskClip,
+from sono.training.model.backbones import BACKBONES
+from sono.training.model.build import (
     build_model,
     center_features,
-    group_of,
+    check_weights_given,
+    load_pretrained,
     make_transform,
     restore_model,
 )
+from sono.training.model.mask_clip import GROUPS, MaskClip, group_of
 from sono.training.model.portable.mask_stem import MaskStem, build_clip, find_patch_embedding
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.step.optimizer import build_optimizer
@@ -228,9 +228,7 @@ def test_the_recipe_turns_gradient_checkpointing_on() -> None:
     clip = build_model(settings, recipes.Loss()).clip
     assert clip.visual.transformer.grad_checkpointing
     assert clip.transformer.grad_checkpointing
-    state = made("test-vit").clip.state_dict()
-    assert restore_model("test-vit", state, grad_checkpointing=True).clip.transformer.grad_checkpointing
-    assert not restore_model("test-vit", state).clip.transformer.grad_checkpointing
+    assert not restore_model("test-vit", clip.state_dict()).clip.transformer.grad_checkpointing
 
 
 def test_fetalclip_s_configuration_has_a_name() -> None:
@@ -243,9 +241,8 @@ def test_fetalclip_s_configuration_has_a_name() -> None:
 
 
 def test_the_paper_s_recipe_refuses_to_start_without_weights() -> None:
-    recipe = recipes.vit_l_14_336()
-    with pytest.raises(UserError, match="starts from pretrained weights and none are given"):
-        build_model(recipe.model, recipe.loss)
+    with pytest.raises(UserError, match="starts from pretrained weights, but none are given"):
+        check_weights_given(recipes.vit_l_14_336().model)
 
 
 @pytest.mark.parametrize(
@@ -255,15 +252,16 @@ def test_the_paper_s_recipe_refuses_to_start_without_weights() -> None:
         ("ViT-B-32", "openai", "another activation than ViT-B-32; use --set model.backbone=ViT-B-32-quickgelu"),
         ("test-vit", "hf-hub:sono/none", "cannot be downloaded"),
         ("hf-hub:sono/none", "openai", "the configuration of hf-hub:sono/none cannot be read"),
-        ("ViT-B-16-SigLlP", "webli", "open_clip knows no 'ViT-B-16-SigLlP'; did you mean ViT-B-16-SigLIP?"),
+        ("ViT-B-16-SigLlP", "webli", "open_clip has no model 'ViT-B-16-SigLlP'; did you mean ViT-B-16-SigLIP?"),
         ("sono-tini", "x", "did you mean sono-tiny?"),
         ("RN50", "openai", "its image tower begins with conv1 (Conv2d), which cuts no patches"),
         ("coca_ViT-B-32", "laion2b_s13b_b90k", "it is a CoCa"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_line(backbone: str, weights: str, message: str) -> None:
+def test_an_unavailable_backbone_or_weights_are_a_one_line_error(backbone: str, weights: str, message: str) -> None:
+    settings = recipes.Model(backbone=backbone, weights=weights)
     with pytest.raises(UserError) as raised:
-        build_model(recipes.Model(backbone=backbone, weights=weights), recipes.Loss())
+        load_pretrained(build_model(settings, recipes.Loss()), settings)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 

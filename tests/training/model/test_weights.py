@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.model.mask_clip import MaskClip, build_model, restore_model
+from sono.training.model.build import build_model, load_pretrained, restore_model
+from sono.training.model.mask_clip import MaskClip
 from sono.training.model.portable.mask_stem import add_mask_stem, build_clip
 
 BACKBONE = "few-vit-quickgelu"
@@ -71,7 +72,9 @@ def sonoclip(clip: Any) -> State:
 
 def load(weights: Path, text: Path | None = None, backbone: str = BACKBONE) -> MaskClip:
     settings = recipes.Model(backbone=backbone, weights=str(weights), text_weights=str(text) if text else None)
-    return build_model(settings, recipes.Loss()).eval()
+    model = build_model(settings, recipes.Loss())
+    load_pretrained(model, settings)
+    return model.eval()
 
 
 def saved(content: Any, path: Path) -> Path:

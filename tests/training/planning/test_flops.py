@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sono.training import recipes
-from sono.training.model.mask_clip import build_model
+from sono.training.model.build import build_model
 from sono.training.planning.devices import DEVICES, find_device
 from sono.training.planning.flops import meta_twin, mfu, train_flops, train_flops_per_sample
-from sono.training.step.losses import Captions, Settings, contrastive_loss
+from sono.training.step.losses import Captions, contrastive_loss
 
 PAPER = recipes.override(recipes.find("vit-l-14-336"), ["model.from_scratch=true"])
 
@@ -71,7 +71,7 @@ def test_the_count_of_a_real_model_on_real_tensors_is_the_same(lr_text: str) -> 
         for name, parameter in model.clip.named_parameters():
             parameter.requires_grad_(name.startswith(("visual.", "logit")))
     images_B4HW, tokens_UL = torch.randn(6, 4, 64, 64), torch.zeros(3, 77, dtype=torch.long)
-    settings = Settings("sigmoid", "caption", 4)
+    settings = recipes.Loss(kind="sigmoid", chunk=4)
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         image_BD, text_UD = model.encode_image(images_B4HW), model.encode_text(tokens_UL)
         captions = Captions.of(torch.arange(6) % 3, 3)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sono.training import recipes
-from sono.training.model.mask_clip import MaskClip, build_model
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import MaskClip
 from sono.training.planning.activations import trace_image_tower, trace_text_tower
 from sono.training.planning.memory import RankMemory, count_parameters, rank_memory
 from sono.training.step.optimizer import build_optimizer

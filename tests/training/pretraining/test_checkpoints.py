@@ -14,11 +14,12 @@ import torch
 
 from sono.manifests.errors import UserError
 from sono.training.pretraining import checkpoints
-from sono.training.pretraining.checkpoints import Writer
+from sono.training.pretraining.checkpoint_reader import CheckpointReader
+from sono.training.pretraining.checkpoint_writer import CheckpointWriter
 
 
 def save(run: Path, *steps: int, keep: int = 2) -> None:
-    writer = Writer(run, keep)
+    writer = CheckpointWriter(run, keep)
     for step in steps:
         writer.save({"model.weight": torch.full((1000,), float(step))}, {"step": step, "note": "né"})
     writer.wait()
@@ -52,7 +53,7 @@ def test_what_was_saved_is_read_back_and_the_last_are_kept(tmp_path: Path) -> No
 
 
 def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
-    writer, weight = Writer(tmp_path, 1), torch.zeros(3_000_000)
+    writer, weight = CheckpointWriter(tmp_path, 1), torch.zeros(3_000_000)
     writer.save({"model.weight": weight}, {"step": 1})
     assert writer.last_good is None
     for value in range(1, 20):
@@ -125,7 +126,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("room", [100_000, 10])
 def test_a_full_disk_is_one_line_and_the_last_good_one_stays(room: int, tmp_path: Path) -> None:
-    writer = Writer(tmp_path, keep=1)
+    writer = CheckpointWriter(tmp_path, keep=1)
     writer.save({"model.weight": torch.ones(100_000)}, {"step": 1})
     writer.wait()
     with files_of_at_most(room):
@@ -144,7 +145,7 @@ def test_nothing_but_tensors_and_plain_values_is_ever_unpickled(tmp_path: Path) 
     folder = tmp_path / "checkpoints/step-00000001"
     (folder / ".metadata").write_bytes(pickle.dumps(Trap()))
     found = checkpoints.Checkpoint(folder, {})
-    with pytest.raises(pickle.UnpicklingError, match="has no place in a checkpoint"):
+    with pytest.raises(pickle.UnpicklingError, match="does not belong in a checkpoint"):
         found.read("model.")
     assert "antigravity" not in sys.modules
 
@@ -169,14 +170,14 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
 def test_without_the_other_ranks_files_it_is_not_called_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where every machine has a folder of its own: the description names files that lie elsewhere."""
     save(tmp_path, 1)
-    described = checkpoints._Reader.read_metadata
+    described = CheckpointReader.read_metadata
 
-    def of_two_ranks(self: checkpoints._Reader) -> object:
+    def of_two_ranks(self: CheckpointReader) -> object:
         metadata = described(self)
         next(iter(metadata.storage_data.values())).relative_path = "__1_0.distcp"
         return metadata
 
-    monkeypatch.setattr(checkpoints._Reader, "read_metadata", of_two_ranks)
+    monkeypatch.setattr(CheckpointReader, "read_metadata", of_two_ranks)
     with pytest.raises(UserError, match=r"all machines must share the run's folder.*step-00000001 is the last good"):
         save_after(tmp_path, 2)
     assert names(tmp_path)[-1] == "step-00000001"
@@ -184,9 +185,8 @@ def test_without_the_other_ranks_files_it_is_not_called_whole(tmp_path: Path, mo
 
 def save_after(run: Path, step: int) -> None:
     """As a run does that goes on from the newest checkpoint."""
-    writer = Writer(run, 2)
     found = checkpoints.latest(run, pytest.fail)
     assert found is not None
-    writer.last_good = found.folder
+    writer = CheckpointWriter(run, 2, last_good=found.folder)
     writer.save({"model.weight": torch.zeros(3)}, {"step": step})
     writer.wait()

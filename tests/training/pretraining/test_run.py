@@ -21,9 +21,9 @@ from sono.training.data.dataset import open_split, read_description
 from sono.training.data.samples import order
 from sono.training.pretraining.checkpoints import Checkpoint
 from sono.training.pretraining.failures import memory_errors
+from sono.training.pretraining.loop import TrainingProgress
 from sono.training.pretraining.run import Outcome, pretrain
 from sono.training.pretraining.step_log import COLUMNS, TIMINGS
-from sono.training.pretraining.trainer import Progress
 from sono.training.step.schedule import factor
 
 # One thread: two threads wait for each other where other processes want the processor, too.
@@ -142,7 +142,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
     notices: list[str] = []
     train(shapes, run, "checkpoint.keep=9", resume=True, notice=notices.append)
     assert any("step-00000006: damaged" in notice for notice in notices)
-    assert any("going on from step-00000004, step 4 of 6" in notice for notice in notices)
+    assert any("resuming from step-00000004, step 4 of 6" in notice for notice in notices)
     assert_same_end(run, finished)
 
 
@@ -169,10 +169,10 @@ def test_the_log_s_and_the_checkpoints_rhythm_do_not_change_the_result(
 
 
 def test_a_folder_with_something_in_it_is_refused(finished: Path, shapes: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the folder is not empty; add --resume to go on"):
+    with pytest.raises(UserError, match="the folder is not empty; add --resume to continue its run"):
         train(shapes, finished)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"'notes\.txt' is no part of a training run"):
+    with pytest.raises(UserError, match=r"'notes\.txt' does not belong to a training run"):
         train(shapes, tmp_path, resume=True)
     with pytest.raises(UserError, match="not a folder"):
         train(shapes, tmp_path / "notes.txt")
@@ -255,7 +255,7 @@ def test_a_full_disk_is_one_line_and_afterwards_the_run_goes_on_as_if_undisturbe
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     run = tmp_path / "run"
 
-    def fill(progress: Progress) -> None:
+    def fill(progress: TrainingProgress) -> None:
         if progress.step == 3:  # no file may grow beyond this: an error of the system, as on a full disk
             while not (run / "checkpoints/step-00000002").exists():
                 time.sleep(0.01)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from open_clip import ClipLoss
 
-from sono.training.step.losses import Captions, Settings, contrastive_loss
+from sono.training import recipes
+from sono.training.step.losses import Captions, contrastive_loss
 
 Tensors = tuple[torch.Tensor, ...]
 Kind = Literal["sigmoid", "softmax"]
@@ -31,7 +32,7 @@ def loss_of(
 ) -> torch.Tensor:
     image, text, log_t, b = tensors
     captions = Captions.of(torch.tensor(ids), len(text))
-    return contrastive_loss(image, text, captions, log_t, b, Settings(kind, positives, chunk))
+    return contrastive_loss(image, text, captions, log_t, b, recipes.Loss(kind=kind, positives=positives, chunk=chunk))
 
 
 def sigmoid_formula(tensors: Tensors, ids: list[int], positives: Positives) -> torch.Tensor:

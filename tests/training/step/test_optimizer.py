@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sono.training import recipes
-from sono.training.model.mask_clip import GROUPS, MaskClip, build_model, group_of
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import GROUPS, MaskClip, group_of
 from sono.training.step.optimizer import build_optimizer, make_state, set_learning_rates, state_tensors
 
 SETTINGS = recipes.Optimizer(lr_stem=1e-4, lr_vision=1e-6, lr_text=1e-5, lr_logit=1e-2, weight_decay=0.1)
