@@ -1,4 +1,4 @@
-"""Errors whose text is meant for the person at the keyboard."""
+"""Errors whose text is written for the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UserError(Exception):
         line = f"{where}: {what}" if where else what
         super().__init__(f"{line}; {fix}" if fix else line)
 
-    def __reduce__(self) -> tuple[object, ...]:  # exceptions with keyword arguments do not cross processes otherwise
+    def __reduce__(self) -> tuple[object, ...]:  # without it, exceptions with keyword arguments cannot cross processes
         return _rebuild, (type(self), self.what, self.where, self.fix)
 
 
@@ -27,10 +27,10 @@ def _rebuild(kind: type[UserError], what: str, where: str | None, fix: str | Non
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import ``module``, which only the optional dependencies ``extra`` install.
+    """Import ``module``, which only the optional dependency group ``extra`` installs.
 
     Raises:
-        UserError: the module is not installed; the text names the exact command that installs it.
+        UserError: the module is not installed; the text gives the exact command that installs it.
     """
     try:
         return importlib.import_module(module)

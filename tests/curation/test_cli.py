@@ -38,9 +38,9 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
     masks.mkdir()
     cv2.imwrite(str(masks / "other.png"), np.full((9, 9), 255, np.uint8))
     return {
-        "missing workspace": (["qc", folder / "none"], "there is no such folder; run: sono-curate init"),
+        "missing workspace": (["qc", folder / "none"], "folder not found; run: sono-curate init"),
         "no workspace": (["qc", folder / "empty"], "not a workspace"),
-        "missing folder": (["ingest", workspace, folder / "none"], "there is no such folder"),
+        "missing folder": (["ingest", workspace, folder / "none"], "folder not found"),
         "empty folder": (["ingest", workspace, folder / "empty"], "holds no files"),
         "a file for a folder": (["ingest", workspace, folder / "wrong.csv"], "not a folder"),
         "missing column": (["ingest", workspace, masks, "--metadata", folder / "wrong.csv"], "'patient_id' is missing"),

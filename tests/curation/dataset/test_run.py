@@ -159,7 +159,7 @@ def test_a_held_out_center_is_the_test_split(workspace: Workspace, archive: Path
     assert report.splits["test"] == 3
     assert {row["center"] for row in rows_of(tmp_path / "out") if row["split"] == "test"} == {"B"}
     assert {row["center"] for row in rows_of(tmp_path / "out") if row["split"] != "test"} == {"A"}
-    with pytest.raises(UserError, match="no frame comes from center 'C'; centers here: A, B"):
+    with pytest.raises(UserError, match="no frame comes from center 'C'; centers in this workspace: A, B"):
         curation.build(tmp_path / "other", SplitPlan(holdout_center="C"))
     assert not (tmp_path / "other").exists()
 
