@@ -9,7 +9,7 @@ without an installed package. In this order, each part only while time is left:
 - one step as ranks take it, over NCCL with one rank, as copies (DDP) and as shards (FSDP2), against the step without:
   difference of the weights;
 - the mask stem against the backbone's own patch embedding: a step each in turn, median of the ratios;
-- training steps with and without recomputed activations and ``torch.compile``: samples a second, share of the peak
+- training steps with and without recomputed activations and ``torch.compile``: samples per second, share of the peak
   rate, and peak memory against what ``sono-train plan`` says before.
 
 Prints a table last and writes OUT/gpu.json after every part. With ``--device cpu --backbone sono-tiny`` the same runs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 
@@ -24,6 +26,18 @@ class UserError(Exception):
 
 def _rebuild(kind: type[UserError], what: str, where: str | None, fix: str | None) -> UserError:
     return kind(what, where=where, fix=fix)
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """The name that ``word`` is most like, if any is like it at all."""
+    found = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str | None:
+    """The question to ask about a misspelt word, as the ``fix`` of a ``UserError``."""
+    name = nearest(word, names)
+    return f"did you mean {name!r}?" if name else None
 
 
 def import_extra(module: str, extra: str) -> ModuleType:

@@ -1,7 +1,7 @@
 """Frames and masks at the training size, written once and memory-mapped by every process that trains on them.
 
 ``cache_layout`` says which files there are, ``cache_builder`` writes them. A part gets its name once it is complete, so
-a build that was killed resumes where it stopped; a lock keeps several processes that start together from building twice.
+a killed build resumes where it stopped; a lock keeps processes that start together from building it twice.
 """
 
 from __future__ import annotations

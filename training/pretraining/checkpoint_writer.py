@@ -32,7 +32,7 @@ from .checkpoints import (
 
 
 class CheckpointWriter:
-    """Writes checkpoints while training continues: ``save`` copies the tensors and returns; the disk is waited for later.
+    """Writes checkpoints while training continues: ``save`` copies the tensors and returns before they are on disk.
 
     All ranks make one together and call its methods together. Each writes its own share of the tensors; the first rank
     computes the digests and, when everything is on disk, gives the checkpoint its name.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import RUN_LOG
-from sono.training.data.samples import Batch, Pool, batches_from
+from sono.training.data.pool import Pool
+from sono.training.data.samples import Batch, batches_from
 
 from .checkpoint_writer import CheckpointWriter
 from .failures import not_finite

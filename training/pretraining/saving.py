@@ -8,7 +8,7 @@ from typing import Any
 
 from sono.manifests.store import write_atomically
 from sono.training import recipes
-from sono.training.data.samples import Pool
+from sono.training.data.pool import Pool
 
 from .checkpoint_writer import CheckpointWriter
 from .checkpoints import Checkpoint

@@ -10,7 +10,8 @@ import torch
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.data.dataset import Description, open_split
-from sono.training.data.samples import Pool, batches_from, make_pool, with_cache
+from sono.training.data.pool import Pool, make_pool, with_cache
+from sono.training.data.samples import batches_from
 from sono.training.model.build import center_features, load_pretrained, make_transform, restore_weights
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.tokenizer import CaptionTokenizer

@@ -25,7 +25,8 @@ from sono.training.data.cache import Cache, open_cache
 from sono.training.data.cache_layout import layout_of
 from sono.training.data.dataset import Frames, open_split, read_description
 from sono.training.data.pixels import DecodedPixels, PixelSource
-from sono.training.data.samples import batches_from, make_pool, with_cache
+from sono.training.data.pool import make_pool, with_cache
+from sono.training.data.samples import batches_from
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
 

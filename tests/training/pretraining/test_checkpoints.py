@@ -43,7 +43,7 @@ def damage(path: Path, how: str) -> None:
         path.unlink()
 
 
-def test_what_was_saved_is_read_back_and_the_last_are_kept(tmp_path: Path) -> None:
+def test_checkpoints_are_read_back_and_the_last_are_kept(tmp_path: Path) -> None:
     save(tmp_path, 0, 10, 20, 30)
     found = checkpoints.latest(tmp_path, pytest.fail)
     assert found is not None
@@ -52,7 +52,7 @@ def test_what_was_saved_is_read_back_and_the_last_are_kept(tmp_path: Path) -> No
     assert names(tmp_path) == ["step-00000020", "step-00000030"]
 
 
-def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
+def test_training_may_continue_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     writer, weight = CheckpointWriter(tmp_path, 1), torch.zeros(3_000_000)
     writer.save({"model.weight": weight}, {"step": 1})
     assert writer.last_good is None
@@ -67,7 +67,7 @@ def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["__0_0.distcp", ".metadata", "meta.json"])
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit", "missing"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_notice(how: str, file: str, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_notice(how: str, file: str, tmp_path: Path) -> None:
     save(tmp_path, 10, 20)
     damage(tmp_path / "checkpoints/step-00000020" / file, how)
     notices: list[str] = []
@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_notice(how: str, file: str, 
     assert "step-00000020: damaged" in notices[0]
 
 
-def test_when_all_are_damaged_it_says_so_and_does_not_begin_again(tmp_path: Path) -> None:
+def test_if_all_checkpoints_are_damaged_training_does_not_start_over(tmp_path: Path) -> None:
     save(tmp_path, 10, 20)
     for step in (10, 20):
         damage(tmp_path / f"checkpoints/step-{step:08d}/__0_0.distcp", "truncated")
@@ -86,7 +86,7 @@ def test_when_all_are_damaged_it_says_so_and_does_not_begin_again(tmp_path: Path
         checkpoints.latest(tmp_path, lambda _: None)
 
 
-def test_one_without_its_digests_was_never_finished(tmp_path: Path) -> None:
+def test_a_checkpoint_without_digests_does_not_count(tmp_path: Path) -> None:
     save(tmp_path, 10, 20)
     (tmp_path / "checkpoints/step-00000020/sono.json").unlink()
     found = checkpoints.latest(tmp_path, pytest.fail)
@@ -95,7 +95,7 @@ def test_one_without_its_digests_was_never_finished(tmp_path: Path) -> None:
     assert checkpoints.latest(tmp_path / "elsewhere", pytest.fail) is None
 
 
-def test_a_damaged_later_one_neither_pushes_out_the_good_ones_nor_is_in_the_way(tmp_path: Path) -> None:
+def test_a_damaged_later_checkpoint_is_replaced_and_evicts_no_good_one(tmp_path: Path) -> None:
     save(tmp_path, 10, 20, keep=2)
     damage(tmp_path / "checkpoints/step-00000020/__0_0.distcp", "truncated")
     save(tmp_path, 15, 20, keep=2)
@@ -105,7 +105,7 @@ def test_a_damaged_later_one_neither_pushes_out_the_good_ones_nor_is_in_the_way(
     assert names(tmp_path) == ["step-00000015", "step-00000020"]
 
 
-def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     save(tmp_path, 10)
     shutil.copytree(tmp_path / "checkpoints/step-00000010", tmp_path / "checkpoints/.tmp-step-00000020")
     (tmp_path / ".tmp-1").touch()
@@ -125,7 +125,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("room", [100_000, 10])
-def test_a_full_disk_is_one_line_and_the_last_good_one_stays(room: int, tmp_path: Path) -> None:
+def test_a_full_disk_is_a_one_line_error_and_the_last_good_checkpoint_stays(room: int, tmp_path: Path) -> None:
     writer = CheckpointWriter(tmp_path, keep=1)
     writer.save({"model.weight": torch.ones(100_000)}, {"step": 1})
     writer.wait()
@@ -140,7 +140,7 @@ def test_a_full_disk_is_one_line_and_the_last_good_one_stays(room: int, tmp_path
     assert found.meta["step"] == 1
 
 
-def test_nothing_but_tensors_and_plain_values_is_ever_unpickled(tmp_path: Path) -> None:
+def test_only_descriptions_of_tensors_are_unpickled(tmp_path: Path) -> None:
     save(tmp_path, 1)
     folder = tmp_path / "checkpoints/step-00000001"
     (folder / ".metadata").write_bytes(pickle.dumps(Trap()))
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
         checkpoints.latest(tmp_path / "old", pytest.fail)
 
 
-def test_without_the_other_ranks_files_it_is_not_called_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_without_other_ranks_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where every machine has a folder of its own: the description names files that lie elsewhere."""
     save(tmp_path, 1)
     described = CheckpointReader.read_metadata
