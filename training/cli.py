@@ -17,8 +17,8 @@ from . import recipes
 from .commands import evaluation, use
 
 if TYPE_CHECKING:
+    from sono.training.pretraining.loop import TrainingProgress
     from sono.training.pretraining.run import Outcome
-    from sono.training.pretraining.trainer import Progress
 
 app = typer.Typer(
     help="Pretrain a mask-guided CLIP on a dataset that sono-curate built, and evaluate it.",
@@ -33,7 +33,7 @@ DatasetArgument = Annotated[str, typer.Argument(help="A folder that sono-curate 
 @app.command()
 def pretrain(
     dataset: DatasetArgument,
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log, evaluation.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the run: checkpoints, log, evaluation.")],
     recipe: Annotated[str, typer.Option(help="Name of a recipe; `sono-train recipes` lists them.")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
@@ -45,7 +45,7 @@ def pretrain(
 ) -> None:
     """Pretrain a mask-guided CLIP, on one device, or on many under torchrun.
 
-    Example: sono-train pretrain dataset --out runs/first --recipe tiny --set train.steps=200 --resume
+    Example: sono-train pretrain dataset runs/first --recipe tiny --set train.steps=200 --resume
     """
     settings = [*(set_ or []), *([f"model.weights={weights}"] if weights else [])]
     chosen = recipes.override(recipes.find(recipe), settings)
@@ -105,8 +105,11 @@ def plan(
         raise typer.BadParameter("give either a dataset or --samples")
     import_extras()
     from .planning import plan as planning
+    from .planning import report
+    from .planning.choices import Machine
+    from .planning.devices import named_device
 
-    machine = planning.Machine(device=planning.named_device(device) if device else None, ranks=ranks, utilisation=mfu)
+    machine = Machine(device=named_device(device) if device else None, ranks=ranks, utilisation=mfu)
     if dataset is None:
         assert samples is not None
         known = planning.Data(samples=samples, captions=captions)
@@ -114,9 +117,9 @@ def plan(
         known = planning.read_data(dataset)
     made = planning.make_plan(chosen, known, machine)
     if json:
-        console.print_json(planning.to_json(made))
+        console.print_json(report.to_json(made))
         return
-    for line in planning.lines(made):
+    for line in report.lines(made):
         print(line)
 
 
@@ -164,7 +167,7 @@ def _ending(outcome: Outcome, out: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress], None]]]:
+def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[TrainingProgress], None]]]:
     """Where notices go, and a bar on stderr: steps, loss, rate and remaining time."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -181,7 +184,7 @@ def _progress_bar() -> Iterator[tuple[Callable[[str], None], Callable[[Progress]
     task = bar.add_task("steps", total=None, loss=0.0, samples_per_s=0.0)
     started = False
 
-    def show(progress: Progress) -> None:
+    def show(progress: TrainingProgress) -> None:
         nonlocal started
         if not started:  # not earlier, so that an error before the first step is one line and nothing else
             bar.start()

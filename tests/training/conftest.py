@@ -30,9 +30,9 @@ from PIL import Image, ImageDraw
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET
 from sono.training import recipes
-from sono.training.model.mask_clip import build_model, make_transform
+from sono.training.model.build import build_model, make_transform
 from sono.training.model.transforms import PadToSquare
-from sono.training.pretraining import checkpoints
+from sono.training.pretraining.checkpoint_writer import CheckpointWriter
 
 PLANES = {
     "transthalamic": "transthalamic",
@@ -185,9 +185,7 @@ def learned(
 
 def _train(sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path, run: Path) -> None:
     settings = ["train.steps=110", "train.batch_size=32", "train.warmup_steps=10", "train.threads=1"]
-    done = sono_train(
-        "pretrain", shapes, "--out", run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s))
-    )
+    done = sono_train("pretrain", shapes, run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s)))
     assert done.returncode == 0, done.stderr
     assert "240 frames" in done.stderr
     assert f"trained 110 steps: {run}/checkpoints/step-00000110" in done.stdout
@@ -215,7 +213,7 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         with torch.no_grad():
             model.clip.visual.conv1.conv_mask.weight.normal_(std=0.1)
             change(model)
-        writer = checkpoints.Writer(run, keep=1)
+        writer = CheckpointWriter(run, keep=1)
         transform = PadToSquare(size=model.image_size).to_dict()
         meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform}
         writer.save({f"model.{name}": value for name, value in model.clip.state_dict().items()}, meta)
@@ -262,7 +260,7 @@ def write_run(run: Path, backbone: str) -> Path:
         "dataset": {"source": "/secret/hospital/dataset", "fingerprint": "f" * 64, "frames": 5678},
         "created_by": "sono-train test",
     }
-    writer = checkpoints.Writer(run, keep=1)
+    writer = CheckpointWriter(run, keep=1)
     writer.save({f"model.{name}": tensor for name, tensor in model.clip.state_dict().items()}, meta)
     writer.wait()
     return run

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 def embed(
     run: RunArgument,
     dataset: Annotated[str, typer.Argument(help="A folder that sono-curate build wrote, or a Hub id.")],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
     split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
     mask: Annotated[
         EmbedMask, typer.Option(help="none: a row a frame, seen whole; region: a row for each of its regions.")
@@ -46,7 +46,7 @@ def embed(
 ) -> None:
     """Write a dataset's features to a Parquet file; killed, the same command goes on where it was.
 
-    Example: sono-train embed runs/first dataset --out features.parquet --mask region
+    Example: sono-train embed runs/first dataset features.parquet --mask region
     """
     import_extras()
     if json:
@@ -78,7 +78,7 @@ def search(
     Example: sono-train search features.parquet "a four-chamber plane" --run runs/first
     """
     import_extras()
-    from sono.training.features.embed import search as find
+    from sono.training.features.search import search as find
 
     found = find(file, query, run, count=count, notice=say)
     if json:

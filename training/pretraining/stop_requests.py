@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM as a request to save and end, and not as an end."""
+"""Ctrl-C and a scheduler's SIGTERM as requests to save and then end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from types import FrameType
 def stop_requests(*, insist: bool) -> Iterator[list[str]]:
     """The names of the signals that asked to stop. A signal that the process ignores asks for nothing.
 
-    With ``insist`` a second one of the same kind acts as it would without us. Among several ranks it must not: a
-    scheduler and torchrun may both pass on the same one, and torchrun kills what takes too long.
+    With ``insist`` a second signal of the same kind acts as usual and ends the process. Among several ranks it must
+    not: scheduler and torchrun may both pass on the same signal, and torchrun kills what takes too long.
     """
     requests: list[str] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals

@@ -81,7 +81,7 @@ def test_other_weights_in_the_checkpoint_give_other_figures_and_none_give_an_err
 
     nothing = evaluate(random_run(0, silence), str(three_splits), resamples=10)["masks"]["none"]["top1"]
     assert nothing["value"] == 0.25
-    with pytest.raises(UserError, match=r"there is no checkpoint; name the folder of a run"):
+    with pytest.raises(UserError, match=r"no checkpoint found; name the folder of a run"):
         evaluate(tmp_path, str(three_splits))
 
 

@@ -34,7 +34,7 @@ COMMAND = ["--recipe", "tiny", "--resume", *(part for setting in SETTINGS for pa
 
 def start(dataset: Path, run: Path, workers: int = 0) -> subprocess.Popen[str]:
     code = "from sono.training.cli import main; main()"
-    arguments = [sys.executable, "-c", code, "pretrain", str(dataset), "--out", str(run), *COMMAND]
+    arguments = [sys.executable, "-c", code, "pretrain", str(dataset), str(run), *COMMAND]
     arguments += ["--set", f"data.workers={workers}"]
     return subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -91,7 +91,7 @@ def assert_same_end(run: Path, other: Path) -> None:
     assert log(run) == log(other)
 
 
-def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
+def test_a_run_killed_at_random_moments_and_during_saves_ends_the_same(
     undisturbed: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -118,7 +118,7 @@ def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 0)])
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+def test_a_signal_saves_a_checkpoint_and_says_how_to_continue(
     number: signal.Signals, workers: int, undisturbed: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
