@@ -29,10 +29,9 @@ def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(pair for program, command in PROGRAMS.items() for pair in walk(command, program))
-SECTIONS = {
-    heading: body
-    for heading, body in re.findall(r"^#{2,3} (.+?)\n(.*?)(?=^#{2,3} |\Z)", PAGE, flags=re.DOTALL | re.MULTILINE)
-}
+SECTIONS: dict[str, str] = dict(
+    re.findall(r"^#{2,3} (.+?)\n(.*?)(?=^#{2,3} |\Z)", PAGE, flags=re.DOTALL | re.MULTILINE)
+)
 
 
 def long_options(command: Any) -> set[str]:
@@ -62,7 +61,7 @@ def test_the_usage_line_has_the_arguments_in_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_usage_line_shows_the_options_without_which_the_command_refuses_to_run(name: str) -> None:
+def test_the_usage_line_shows_required_options(name: str) -> None:
     usage = next(line.strip() for line in SECTIONS[name].splitlines() if line.startswith("    "))
     required = {
         max(parameter.opts, key=len)
