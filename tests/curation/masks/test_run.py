@@ -12,7 +12,6 @@ import pytest
 
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.run import import_masks
-from sono.curation.masks.stage import MaskFormat
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, REGIONS
@@ -30,7 +29,7 @@ def ingested(workspace: Workspace, archive: Path) -> Workspace:
 
 
 def run(
-    workspace: Workspace, folder: Path, mask_format: MaskFormat = "png", suffix: str = "", structure: str = "head"
+    workspace: Workspace, folder: Path, mask_format: str = "png", suffix: str = "", structure: str = "head"
 ) -> RunReport:
     return import_masks(
         workspace, folder, structure=structure, mask_format=mask_format, suffix=suffix, engine=in_process
@@ -165,6 +164,6 @@ def test_mistakes_that_affect_all_masks_stop_before_anything_is_written(ingested
         run(ingested, tmp_path / "m")
     with pytest.raises(UserError, match="unknown structure 'haed'; did you mean 'head'"):
         run(ingested, tmp_path / "m", suffix="_mask", structure="haed")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="folder not found"):
         run(ingested, tmp_path / "none")
     assert not ingested.store.paths(REGIONS)

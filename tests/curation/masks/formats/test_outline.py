@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sono.curation.images.pixels import ExcludedError
-from sono.curation.masks.outlines import fill_outline
+from sono.curation.masks.formats.outline import fill_outline
 
 SIZE = 200, 260
 
