@@ -165,6 +165,6 @@ def test_mistakes_that_affect_all_masks_stop_before_anything_is_written(ingested
         run(ingested, tmp_path / "m")
     with pytest.raises(UserError, match="unknown structure 'haed'; did you mean 'head'"):
         run(ingested, tmp_path / "m", suffix="_mask", structure="haed")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="folder not found"):
         run(ingested, tmp_path / "none")
     assert not ingested.store.paths(REGIONS)
