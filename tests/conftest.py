@@ -15,6 +15,9 @@ from sono.curation.engines.local import default_workers
 from sono.manifests.workspace import Workspace, create
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW_FOLDERS = {"end_to_end", "examples"}
+SLOW_FIXTURES = {"learned", "phantom_archive", "other_archive", "curated"}
+"""They train for many steps, or draw and ingest an archive."""
 
 
 # Tests run in a process per core: threads of one would only wait for those of another. Set before numpy and torch are
@@ -28,8 +31,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return default_workers()
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: pytest-xdist hands out files in this order, and no process idles at the end."""
+    """Tests that use a slow fixture are slow, as are those of programs from end to end.
+
+    Files with slow tests come first: pytest-xdist hands out files in this order, and no process idles at the end.
+    """
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.path.parent.name in SLOW_FOLDERS:
+            item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

@@ -17,8 +17,6 @@ import pytest
 
 from .conftest import Command, environment
 
-pytestmark = pytest.mark.slow
-
 KILLS = 3
 ENDS_S = 60  # for processes that end at once on a machine that is not busy
 

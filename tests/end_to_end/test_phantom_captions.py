@@ -25,8 +25,6 @@ from sono.manifests.workspace import Workspace
 
 from .conftest import environment
 
-pytestmark = pytest.mark.slow
-
 Row = dict[str, Any]
 
 FORMS = ("csv", "fhir", "sr")

@@ -19,8 +19,6 @@ from sono.manifests.pseudonyms import load_key
 
 from .conftest import environment
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
