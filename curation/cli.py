@@ -326,7 +326,7 @@ def build(
         print(f"{split:<11}{rows:>9,} frames of {report.patients[split]:,} patients")
     print(f"{report.regions:,} regions. {report.shards_written} shards written, {report.shards_up_to_date} up to date.")
     _print_exclusions(report.left_out)
-    print(f"Next: sono-train pretrain {out} --out RUN --recipe tiny")
+    print(f"Next: sono-train pretrain {out} RUN --recipe tiny")
 
 
 @app.command()

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .errors import UserError
 
@@ -51,12 +51,10 @@ def application(program: str, purpose: str) -> typer.Typer:
             print(f"{program} {version('sono-curate')}")
             raise typer.Exit
 
+    option = typer.Option(False, "--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+
     @app.callback()
-    def head(
-        version: Annotated[
-            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
-        ] = False,
-    ) -> None:
+    def head(version: bool = option) -> None:  # not Annotated: Typer evaluates that outside this function
         del version  # its callback has done all there is to do
 
     head.__doc__ = purpose

@@ -18,7 +18,7 @@ from typing import Any, Literal, Union
 
 from sono.manifests.errors import UserError
 
-SEE_KEYS = "see `sono-train recipes --recipe NAME` for all keys"
+SEE_KEYS = "see `sono-train recipes NAME` for all keys"
 
 CANNOT_CHANGE_RESULT = (
     "log.every",

@@ -174,7 +174,7 @@ def learned(
     run = tmp_path_factory.mktemp("runs") / "learned"
     settings = ["train.steps=110", "train.batch_size=32", "train.warmup_steps=10", "train.threads=1"]
     done = sono_train(
-        "pretrain", shapes, "--out", run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s))
+        "pretrain", shapes, run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s))
     )
     assert done.returncode == 0, done.stderr
     assert "240 frames" in done.stderr

@@ -113,7 +113,7 @@ class _Task:
         if stored is not None:
             return stored
         changed = [part for one in self._all_settings() for part in ("--set", one)]
-        self._call("pretrain", self.dataset, "--out", self.run, "--recipe", self.recipe, "--resume", *changed)
+        self._call("pretrain", self.dataset, self.run, "--recipe", self.recipe, "--resume", *changed)
         self._call("evaluate", self.run, self.dataset, "--mask", "both", "--split", self.split)
         result: Mapping[str, Any] = json.loads(evaluation_file(self.run, f"{self.split}-both").read_bytes())
         text = json.dumps({"recipe": recipes.flatten(self._wanted()), "result": result}).encode()

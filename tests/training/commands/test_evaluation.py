@@ -14,6 +14,7 @@ import pytest
 
 from sono.training.cli import main
 from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation import zero_shot
 from sono.training.evaluation.suites import SUITES
 
@@ -85,7 +86,7 @@ def test_the_difference_is_told_in_points_with_its_sign(
     random_run: Callable[..., Path], three_splits: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
 ) -> None:
     run = random_run()
-    result = zero_shot.evaluate(run, str(three_splits), masks=("none", "region"), resamples=10)
+    result = zero_shot.evaluate(Scoring(run, str(three_splits), resamples=10), masks=("none", "region"))
     result["minus_none"]["region"]["top1"] = {"value": 0.0312, "low": -0.01, "high": 0.072}
     monkeypatch.setattr(zero_shot, "evaluate", lambda *_, **__: result)
     assert (

@@ -37,7 +37,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 def test_recipes_lists_them_and_one_in_full_as_settings_that_can_be_given_back(sono_train: Run) -> None:
     assert {line.split()[0] for line in sono_train("recipes").stdout.splitlines()[:2]} == {"tiny", "vit-l-14-336"}
-    full = sono_train("recipes", "--recipe", "vit-l-14-336").stdout
+    full = sono_train("recipes", "vit-l-14-336").stdout
     assert "train.warmup_steps=800\n" in full
     assert "train.deterministic=false\n" in full
     settings = [line for line in full.splitlines() if not line.endswith("=")]
@@ -48,7 +48,7 @@ def wrong_input(shapes: Path, folder: Path) -> dict[str, list[object]]:
     """Command lines that must fail, by what they must say."""
     (folder / "empty").mkdir()
     (folder / "unfinished/data").mkdir(parents=True)
-    out = ["--out", folder / "run"]
+    out = [folder / "run"]
     paper = ["--recipe", "vit-l-14-336"]
     return {
         "there is no such dataset folder": ["pretrain", folder / "nowhere", *out, *SHORT],
@@ -58,8 +58,8 @@ def wrong_input(shapes: Path, folder: Path) -> dict[str, list[object]]:
         "did you mean train.steps?": ["pretrain", shapes, *out, *SHORT, "--set", "train.step=1"],
         "starts from pretrained weights and none are given": ["pretrain", shapes, *out, *paper],
         "neither a file nor a tag": ["pretrain", shapes, *out, *paper, "--weights", folder / "missing.pt"],
-        "the folder is not empty": ["pretrain", shapes, "--out", shapes, *SHORT],
-        "there is no recipe 'none'": ["recipes", "--recipe", "none"],
+        "the folder is not empty": ["pretrain", shapes, shapes, *SHORT],
+        "there is no recipe 'none'": ["recipes", "none"],
     }
 
 
@@ -84,7 +84,7 @@ def test_wrong_input_is_one_line_and_exit_code_1(
 def test_without_torch_it_says_what_to_install(shapes: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        f"sys.argv = ['sono-train', 'pretrain', {str(shapes)!r}, '--recipe', 'tiny', '--out', {str(tmp_path)!r}]\n"
+        f"sys.argv = ['sono-train', 'pretrain', {str(shapes)!r}, {str(tmp_path)!r}, '--recipe', 'tiny']\n"
         "from sono.training.cli import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ import pytest
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.gestational_age import circumference_at, estimate_age, head_circumference, middle_of_best
 
 Rows = list[dict[str, Any]]
@@ -54,7 +55,7 @@ def test_ages_are_compared_with_the_datasets_and_with_answering_always_the_same(
     for number, row in enumerate(rows):
         row["ga_days"] = None if number == 0 else 140 + 7 * number
     run = random_run()
-    result = estimate_age(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=20)
+    result = estimate_age(Scoring(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=20))
     assert result == json.loads((run / "evaluation/test-ga-weeks.json").read_text())
     assert (result["n_frames"], result["frames_left_out"]) == (15, 1)
     error = result["mean_absolute_error_days"]
@@ -79,7 +80,7 @@ def test_heads_with_a_pixel_size_are_scored_by_their_circumference(
         row["regions"] = [{**head, "mask": masks.encode(mask)}, other]
         row["pixel_mm"] = [173 / (2 * np.pi * 30.5)] * 2 if number else [5.0, 5.0]
     run, dataset = random_run(), str(write_dataset(tmp_path / "dataset", {"test": rows}))
-    result = estimate_age(run, dataset, step="days", resamples=20, planes={"brain": ("transthalamic", "femur")})
+    result = estimate_age(Scoring(run, dataset, resamples=20), step="days", planes={"brain": ("transthalamic", "femur")})
     assert result["n_frames"] == 6  # of two of four planes
     within = result["within_95"]
     assert within["n_frames"] == 5
@@ -105,7 +106,7 @@ def test_an_answer_counts_where_the_head_is_as_large_as_heads_of_that_age(
         row["regions"] = [{**row["regions"][0], "structure": "head", "mask": masks.encode(mask)}]
         row |= {"pixel_mm": [173 / (2 * np.pi * 30.5)] * 2, "ga_days": 140}
     monkeypatch.setattr("sono.training.evaluation.gestational_age._answer", lambda *_: np.full(8, float(answer)))
-    result = estimate_age(random_run(), str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=20)
+    result = estimate_age(Scoring(random_run(), str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=20))
     assert result["within_95"]["value"] == share
     assert result["mean_absolute_error_days"]["value"] == answer - 140
 
@@ -117,8 +118,8 @@ def test_what_is_missing_is_told(
     rows[1]["pixel_mm"] = None
     run = random_run()
     with pytest.raises(UserError, match=r"1 frames have no pixel size, and sentences with days name it.*--step weeks"):
-        estimate_age(run, str(write_dataset(tmp_path / "a", {"test": rows})), step="days")
+        estimate_age(Scoring(run, str(write_dataset(tmp_path / "a", {"test": rows}))), step="days")
     for row in rows:
         row["ga_days"] = None
     with pytest.raises(UserError, match="no frame of the test split has a plane, and an age or an outlined head"):
-        estimate_age(run, str(write_dataset(tmp_path / "b", {"test": rows})))
+        estimate_age(Scoring(run, str(write_dataset(tmp_path / "b", {"test": rows}))))

@@ -12,6 +12,7 @@ from PIL import Image
 from sono.manifests.errors import UserError
 from sono.training.arrays import Integers
 from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.probe import Embedded, LinearProbe, choose_probe, probe
 from sono.training.evaluation.selection import Chosen, each_plane
 from sono.training.features.encoder import Encoder
@@ -28,7 +29,7 @@ def embedded(features_ND: np.ndarray[Any, np.dtype[np.float64]], truth_N: Intege
 
 def test_it_learns_planes_and_writes_what_it_says(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run()
-    result = probe(run, str(three_splits), resamples=50, notice=pytest.fail)
+    result = probe(Scoring(run, str(three_splits), resamples=50, notice=pytest.fail))
     assert result == json.loads((run / "evaluation/test-probe-none.json").read_text())
     assert (result["n_frames"], result["n_patients"], result["fitted_on"]["n_frames"]) == (32, 8, 48)
     assert result["mean_per_class"]["value"] > 0.5  # of four planes, on random features
@@ -82,7 +83,7 @@ def test_labels_of_the_test_split_decide_nothing_but_the_score(
     run, results = random_run(), []
     for name, changed in (("true", {}), ("wrong", {"test": wrong}), ("other", {"validation": other})):
         dataset = write_dataset(tmp_path / name, {**splits, **changed})
-        results.append(probe(run, str(dataset), resamples=10, notice=pytest.fail))
+        results.append(probe(Scoring(run, str(dataset), resamples=10, notice=pytest.fail)))
     assert results[0]["chosen"] == results[1]["chosen"] != results[2]["chosen"]
     assert results[0]["mean_per_class"] != results[1]["mean_per_class"]
 
@@ -125,12 +126,12 @@ def test_wrong_input_is_told(
 ) -> None:
     run = random_run()
     with pytest.raises(UserError, match="the validation split is empty; splits with frames: train, test"):
-        probe(run, str(shapes))
+        probe(Scoring(run, str(shapes)))
     with pytest.raises(UserError, match="the probe is made with the validation split; score the test split"):
-        probe(run, str(shapes), split="validation")
+        probe(Scoring(run, str(shapes), split="validation"))
     with pytest.raises(UserError, match="there is no checkpoint"):
-        probe(tmp_path, str(shapes))
+        probe(Scoring(tmp_path, str(shapes)))
     rows = [{**row, "plane": 0} for row in make_rows(8, seed=55)]
     dataset = write_dataset(tmp_path / "one", {"train": rows, "validation": rows, "test": rows})
     with pytest.raises(UserError, match="the train split has frames of one class only"):
-        probe(run, str(dataset))
+        probe(Scoring(run, str(dataset)))

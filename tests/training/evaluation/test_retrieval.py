@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sono.manifests.errors import UserError
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.retrieval import rank_of, retrieve
 
 
@@ -20,7 +21,7 @@ def test_the_own_text_comes_after_all_that_score_as_high() -> None:
 
 
 def test_a_learned_model_finds_captions_and_knows_regions_by_their_masks(learned: Path, shapes: Path) -> None:
-    result = retrieve(learned, str(shapes), resamples=50)
+    result = retrieve(Scoring(learned, str(shapes), resamples=50))
     assert result == json.loads((learned / "evaluation/test-retrieve.json").read_text())
     images, regions = result["image_to_text"], result["region_to_text"]
     assert (images["n_queries"], regions["n_queries"], result["n_patients"]) == (80, 160, 20)
@@ -50,9 +51,9 @@ def test_equal_captions_are_one_answer_and_a_model_that_tells_nothing_apart_find
     def deaf(model: Any) -> None:
         model.clip.text_projection.zero_()
 
-    same = retrieve(random_run(), str(dataset), resamples=10)["image_to_text"]
+    same = retrieve(Scoring(random_run(), str(dataset), resamples=10))["image_to_text"]
     assert (same["n_captions"], same["none"]["recall1"]["value"]) == (1, 1.0)
-    nothing = retrieve(random_run(0, deaf), str(dataset), resamples=10)["region_to_text"]
+    nothing = retrieve(Scoring(random_run(0, deaf), str(dataset), resamples=10))["region_to_text"]
     assert nothing["n_captions"] > 10
     assert nothing["region"]["recall10"]["value"] == 0
 
@@ -73,7 +74,7 @@ def test_every_region_is_asked_with_its_own_mask_and_its_own_patient(
     seen: list[Any] = []
     keep = "sono.training.evaluation.retrieval._recalls"
     monkeypatch.setattr(keep, lambda _, queries, patients, *__: seen.append((queries, patients)))
-    result = retrieve(random_run(), str(dataset), resamples=10)
+    result = retrieve(Scoring(random_run(), str(dataset), resamples=10))
     assert (result["n_frames"], result["frames_without_caption"], result["frames_without_regions"]) == (11, 1, 1)
     kept = [row for row in rows if row["caption"]]
     (images, patients), (regions, _) = seen
@@ -91,4 +92,4 @@ def test_a_caption_that_is_too_long_is_quoted(
     rows[3]["caption"] = "long " * 80
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
     with pytest.raises(UserError, match=r"a sentence has 82 tokens and the text tower reads 77.*sono-curate caption"):
-        retrieve(random_run(), str(dataset))
+        retrieve(Scoring(random_run(), str(dataset)))

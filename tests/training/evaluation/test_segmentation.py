@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.segmentation import Outlined, _structures, _uncut, dense_features, segment
 from sono.training.features.encoder import Encoder
 from sono.training.model.transforms import PadToSquare
@@ -43,7 +44,7 @@ def test_a_decoder_learns_to_outline(
     random_run: Callable[..., Path], splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     run, dataset = random_run(), write_dataset(tmp_path / "dataset", splits)
-    result = segment(run, str(dataset), epochs=16, resamples=50)
+    result = segment(Scoring(run, str(dataset), resamples=50), epochs=16)
     assert result == json.loads((run / "evaluation/test-segment.json").read_text())
     assert (result["n_frames"], result["n_patients"], result["structures"]) == (12, 3, ["spine"])
     dices = result["chosen"]["dice_by_epoch"]
@@ -72,7 +73,7 @@ def test_masks_of_the_test_split_decide_nothing_but_the_score(
         ("other", {"validation": emptied(splits["validation"])}),
     ):
         dataset = write_dataset(tmp_path / name, {**splits, **changed})
-        results.append(segment(run, str(dataset), epochs=8, resamples=10))
+        results.append(segment(Scoring(run, str(dataset), resamples=10), epochs=8))
     assert results[0]["chosen"] == results[1]["chosen"] != results[2]["chosen"]
     assert results[0]["dice"] != results[1]["dice"]
 
@@ -147,6 +148,6 @@ def test_wrong_input_is_told(
         row["regions"] = []
     dataset = str(write_dataset(tmp_path / "dataset", splits))
     with pytest.raises(UserError, match="the decoder is made with the train split"):
-        segment(run, dataset, split="train")
+        segment(Scoring(run, dataset, split="train"))
     with pytest.raises(UserError, match=r"no frame of the test split has drawn regions.*masks import"):
-        segment(run, dataset, epochs=1)
+        segment(Scoring(run, dataset), epochs=1)

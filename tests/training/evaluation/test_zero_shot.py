@@ -17,6 +17,7 @@ from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
 from sono.manifests.stages import Progress
 from sono.training.data.dataset import decode_image, open_split, read_description
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.prompts import WEEKS, WORDINGS, prompts, wordings_of
 from sono.training.evaluation.zero_shot import MASK_SETS, evaluate
 from sono.training.features.views import FrameViews, Views, choose_donors
@@ -33,7 +34,7 @@ def score(learned: Path, write_dataset: Callable[..., Path], tmp_path: Path) -> 
 
     def write_and_score(name: str, rows: list[dict[str, Any]], *modes: str, **options: Any) -> dict[str, Any]:
         dataset = write_dataset(tmp_path / name, {"test": rows})
-        return evaluate(learned, str(dataset), masks=modes, resamples=50, **options)
+        return evaluate(Scoring(learned, str(dataset), resamples=50), masks=modes, **options)
 
     return write_and_score
 
@@ -58,7 +59,7 @@ def with_image(row: dict[str, Any], pixels: Callable[[tuple[int, int]], np.ndarr
 
 def test_the_result_names_the_checkpoint_that_was_scored(learned: Path, shapes: Path) -> None:
     meta = checkpoints.load_model(learned, pytest.fail)[2]
-    result = evaluate(learned, str(shapes), split="train", resamples=10)
+    result = evaluate(Scoring(learned, str(shapes), split="train", resamples=10))
     assert result["checkpoint"] == {"file": "step-00000110", "sha256": meta["sha256"], "step": 110}
     assert result["n_frames"] == 240
     assert result["minus_none"] == result["minus_region"] == {}
@@ -70,7 +71,7 @@ def test_other_weights_in_the_checkpoint_give_other_figures_and_none_give_an_err
 ) -> None:
     """A score of stored features would be the same for any checkpoint."""
     first, again, other = (
-        evaluate(random_run(seed), str(three_splits), resamples=10)["masks"]["none"] for seed in (0, 0, 1)
+        evaluate(Scoring(random_run(seed), str(three_splits), resamples=10))["masks"]["none"] for seed in (0, 0, 1)
     )
     assert first == again
     assert first["calibration"] != other["calibration"]
@@ -79,10 +80,10 @@ def test_other_weights_in_the_checkpoint_give_other_figures_and_none_give_an_err
         for value in model.clip.parameters():
             value.zero_()
 
-    nothing = evaluate(random_run(0, silence), str(three_splits), resamples=10)["masks"]["none"]["top1"]
+    nothing = evaluate(Scoring(random_run(0, silence), str(three_splits), resamples=10))["masks"]["none"]["top1"]
     assert nothing["value"] == 0.25
     with pytest.raises(UserError, match=r"there is no checkpoint; name the folder of a run"):
-        evaluate(tmp_path, str(three_splits))
+        evaluate(Scoring(tmp_path, str(three_splits)))
 
 
 @pytest.mark.parametrize("other", ["region", "shuffled", "blank"])
@@ -104,16 +105,16 @@ def test_all_masks_are_scored_on_the_same_frames_and_the_others_are_counted(
 
 
 def test_masks_scored_together_have_the_figures_that_each_has_alone(learned: Path, shapes: Path) -> None:
-    together = evaluate(learned, str(shapes), masks=ALL, resamples=50)
+    together = evaluate(Scoring(learned, str(shapes), resamples=50), masks=ALL)
     assert together == json.loads((learned / "evaluation/test-all.json").read_text())
     for mask in ALL:
-        alone = evaluate(learned, str(shapes), masks=(mask,), resamples=50)
+        alone = evaluate(Scoring(learned, str(shapes), resamples=50), masks=(mask,))
         assert alone["masks"] == {mask: together["masks"][mask]}
         assert (learned / f"evaluation/test-{mask}.json").is_file()
 
 
 def test_every_mask_is_compared_with_none_frame_by_frame(learned: Path, shapes: Path) -> None:
-    result = evaluate(learned, str(shapes), masks=ALL, resamples=200)
+    result = evaluate(Scoring(learned, str(shapes), resamples=200), masks=ALL)
     assert list(result["minus_none"]) == ["region", "shuffled", "blank"]
     for mask, difference in result["minus_none"].items():
         for name in ("top1", "top5"):
@@ -121,7 +122,7 @@ def test_every_mask_is_compared_with_none_frame_by_frame(learned: Path, shapes: 
             assert difference[name]["value"] == pytest.approx(ours - none)
             assert difference[name]["low"] <= difference[name]["value"] <= difference[name]["high"]
         assert difference["top5"] == {"value": 0, "low": 0, "high": 0}  # of four planes the true one is always there
-    assert evaluate(learned, str(shapes), masks=("region", "blank"), resamples=10)["minus_none"] == {}
+    assert evaluate(Scoring(learned, str(shapes), resamples=10), masks=("region", "blank"))["minus_none"] == {}
 
 
 def test_blank_is_deaf_to_the_pixels_and_region_is_not(
@@ -209,7 +210,7 @@ def test_sentences_are_worded_as_the_datasets_captions_are(
     row = make_rows(1, seed=17)[0]
     weeks = str(row["ga_days"] // 7)
     captions = {"whole": row["caption"], "region": row["regions"][0]["caption"]}
-    result = evaluate(learned, str(shapes), masks=ALL, resamples=10)
+    result = evaluate(Scoring(learned, str(shapes), resamples=10), masks=ALL)
     for mode, kind in (("none", "whole"), ("region", "region"), ("shuffled", "region"), ("blank", "region")):
         said = result["masks"][mode]["prompts"]
         assert len(said) == len(WEEKS)
@@ -240,10 +241,10 @@ def test_wordings_are_averaged(
     answers = []
     for chosen in (both[:1], both[1:], both):
         monkeypatch.setitem(WORDINGS, "whole", chosen)  # type: ignore[arg-type]
-        answers.append(evaluate(run, str(three_splits), resamples=10)["masks"]["none"])
+        answers.append(evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"])
     assert [len(answer["prompts"]) for answer in answers] == [8, 8, 8]  # captions have the first of both
     monkeypatch.setattr("sono.training.evaluation.zero_shot.wordings_of", lambda *_: [one.sentence for one in both])
-    mixed = evaluate(run, str(three_splits), resamples=10)["masks"]["none"]
+    mixed = evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"]
     assert len(mixed["prompts"]) == 16
     assert answers[0]["calibration"] == answers[2]["calibration"] != answers[1]["calibration"]
     assert mixed["calibration"] not in (answers[0]["calibration"], answers[1]["calibration"])
@@ -270,7 +271,7 @@ def test_a_plane_with_a_long_name_is_named_in_one_line(
     rows = [{**row, "plane": 0} for row in make_rows(8, seed=19)]
     dataset = write_dataset(tmp_path / "dataset", {"test": rows}, planes=planes)
     with pytest.raises(UserError, match=r"a sentence has \d+ tokens and the text tower reads 77: .*; give the plane"):
-        evaluate(random_run(), str(dataset))
+        evaluate(Scoring(random_run(), str(dataset)))
 
 
 def test_frames_of_one_patient_give_no_interval_and_that_is_said(
@@ -280,9 +281,9 @@ def test_frames_of_one_patient_give_no_interval_and_that_is_said(
     for row in rows[4:]:
         row["regions"] = []
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
-    assert evaluate(random_run(), str(dataset), resamples=10)["n_patients"] == 2
+    assert evaluate(Scoring(random_run(), str(dataset), resamples=10))["n_patients"] == 2
     with pytest.raises(UserError, match=r"all frames of the test split that could be scored are of one patient"):
-        evaluate(random_run(), str(dataset), masks=("region",))
+        evaluate(Scoring(random_run(), str(dataset)), masks=("region",))
 
 
 def test_figures_are_given_by_center_scanner_and_trimester(
@@ -292,7 +293,7 @@ def test_figures_are_given_by_center_scanner_and_trimester(
     for number, row in enumerate(rows):
         row |= {"center": "AB"[number // 16], "ga_days": (97, 98, 195, 196, None)[number % 5]}
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
-    result = evaluate(random_run(), str(dataset), resamples=20)
+    result = evaluate(Scoring(random_run(), str(dataset), resamples=20))
     found = result["masks"]["none"]["by"]
     counts = {by: {name: group["n_frames"] for name, group in groups.items()} for by, groups in found.items()}
     assert counts == {
@@ -313,7 +314,7 @@ def test_scanners_are_told_apart_where_the_dataset_knows_them(
     for number, row in enumerate(rows):
         row |= {"manufacturer": "GE" if number < 8 else "Philips", "model": "V8" if number < 12 else None}
     folder = write_dataset(tmp_path / "dataset", {"test": rows})
-    found = evaluate(random_run(), str(folder), resamples=20)
+    found = evaluate(Scoring(random_run(), str(folder), resamples=20))
     by = found["masks"]["none"]["by"]["scanner"]
     assert {name: group["n_patients"] for name, group in by.items()} == {"GE V8": 2, "Philips": 1, "Philips V8": 1}
     assert by["Philips"]["top1"]["low"] is None
@@ -329,7 +330,7 @@ def test_calibration_is_of_a_softmax_with_the_learned_temperature(
         model.clip.logit_scale.fill_(-8.0)
 
     for change, logarithm, bounds in ((hot, 8.0, (0.6, 1.0)), (cold, -8.0, (0.2, 0.3))):
-        figures = evaluate(random_run(0, change), str(three_splits), resamples=10)["masks"]["none"]["calibration"]
+        figures = evaluate(Scoring(random_run(0, change), str(three_splits), resamples=10))["masks"]["none"]["calibration"]
         assert figures["temperature"] == pytest.approx(np.exp(logarithm), rel=1e-5)
         frames = sum(one["n"] for one in figures["bins"])
         said = sum(one["n"] * one["confidence"] for one in figures["bins"]) / frames
@@ -339,16 +340,16 @@ def test_calibration_is_of_a_softmax_with_the_learned_temperature(
 
 def test_planes_can_count_as_one_class(three_splits: Path, random_run: Callable[..., Path]) -> None:
     classes = {"limb": ("femur", "humerus"), "rest": ("four_chamber", "transthalamic")}
-    result = evaluate(random_run(), str(three_splits), classes=classes, resamples=10)
+    result = evaluate(Scoring(random_run(), str(three_splits), resamples=10), classes=classes)
     assert (result["n_frames"], result["frames_without_plane"]) == (24, 8)
     figures = result["masks"]["none"]
     assert figures["confusion"]["true_by_predicted"] == ["limb", "rest"]
     assert [sum(row) for row in figures["confusion"]["counts"]] == [8, 16]
     with pytest.raises(UserError, match=r"the class 'arm' has no plane in the dataset's vocabulary.*humerus"):
-        evaluate(random_run(), str(three_splits), classes={**classes, "arm": ("humerus",)})
+        evaluate(Scoring(random_run(), str(three_splits)), classes={**classes, "arm": ("humerus",)})
 
 
 def test_progress_counts_batches_and_frames_to_the_end(learned: Path, shapes: Path) -> None:
     told: list[Progress] = []
-    evaluate(learned, str(shapes), masks=ALL, resamples=10, progress=told.append)
+    evaluate(Scoring(learned, str(shapes), resamples=10, progress=told.append), masks=ALL)
     assert [(step.parts_done, step.parts_total, step.rows) for step in told] == [(1, 3, 32), (2, 3, 64), (3, 3, 80)]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot import evaluate
 from sono.training.evaluation.zero_shot_page import THUMBNAIL_PX
 
@@ -25,7 +26,7 @@ def test_the_page_needs_nothing_but_itself_and_says_the_figures(
     random_run: Callable[..., Path], three_splits: Path
 ) -> None:
     run = random_run(4)
-    result = evaluate(run, str(three_splits), masks=MASKS, resamples=20)
+    result = evaluate(Scoring(run, str(three_splits), resamples=20), masks=MASKS)
     page = page_of(run, "test-all")
     assert not re.search(r"https?://|<script|<link|url\(", page)
     for mask in MASKS:
@@ -38,7 +39,7 @@ def test_the_page_needs_nothing_but_itself_and_says_the_figures(
 
 
 def test_examples_are_frames_whose_answer_the_mask_changed_with_their_outlines(learned: Path, shapes: Path) -> None:
-    evaluate(learned, str(shapes), masks=("none", "region"), resamples=20)
+    evaluate(Scoring(learned, str(shapes), resamples=20), masks=("none", "region"))
     page = page_of(learned, "test-both")
     cards = re.findall(r'<div class="frame">.*?</div>', page, re.S)
     assert cards
@@ -62,7 +63,7 @@ def test_names_of_centers_and_planes_cannot_break_the_page(
     for row in rows:
         row["center"] = "<b>St. & Mary's</b>"
     run = random_run()
-    evaluate(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=10)
+    evaluate(Scoring(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=10))
     page = page_of(run, "test-none")
     assert "<b>St." not in page
     assert "&lt;b&gt;St. &amp; Mary&#39;s&lt;/b&gt;" in page
@@ -74,7 +75,7 @@ def test_masks_without_a_reference_make_a_page_too(
     masks: tuple[str, ...], random_run: Callable[..., Path], three_splits: Path
 ) -> None:
     run = random_run()
-    result = evaluate(run, str(three_splits), masks=masks, resamples=10)
+    result = evaluate(Scoring(run, str(three_splits), resamples=10), masks=masks)
     (name,) = {path.stem for path in (run / "evaluation").glob("*.html")}
     assert "Differences" not in page_of(run, name)
     assert list(result["masks"]) == [mask for mask in MASKS if mask in masks]

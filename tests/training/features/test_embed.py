@@ -175,7 +175,7 @@ def test_the_commands_find_the_frames_that_a_trained_model_is_asked_for(
     learned: Path, shapes: Path, sono_train: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     out = tmp_path / "features.parquet"
-    done = sono_train("embed", learned, shapes, "--out", out, "--mask", "region", "--json")
+    done = sono_train("embed", learned, shapes, out, "--mask", "region", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["rows"] == 160
     query = "A 21-week fetal ultrasound femur plane. The segmentation highlights the spine."

@@ -34,7 +34,7 @@ COMMAND = ["--recipe", "tiny", "--resume", *(part for setting in SETTINGS for pa
 
 def start(dataset: Path, run: Path, workers: int = 0) -> subprocess.Popen[str]:
     code = "from sono.training.cli import main; main()"
-    arguments = [sys.executable, "-c", code, "pretrain", str(dataset), "--out", str(run), *COMMAND]
+    arguments = [sys.executable, "-c", code, "pretrain", str(dataset), str(run), *COMMAND]
     arguments += ["--set", f"data.workers={workers}"]
     return subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

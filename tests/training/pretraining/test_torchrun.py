@@ -33,7 +33,7 @@ SETTINGS = [
 
 def options(dataset: Path, run: Path, *settings: str) -> list[object]:
     pairs = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
-    return ["pretrain", dataset, "--out", run, "--recipe", "tiny", "--resume", *pairs]
+    return ["pretrain", dataset, run, "--recipe", "tiny", "--resume", *pairs]
 
 
 def wait_for_steps(ranks: Any, run: Path, count: int) -> None:

@@ -1,0 +1,20 @@
+"""Arguments and options that several commands of ``sono-train`` share: the same words mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DatasetArgument = Annotated[
+    str,
+    typer.Argument(metavar="DATASET", help="A folder that sono-curate build wrote, or the id of a dataset on the Hub."),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.")]
+RecipeOption = Annotated[str, typer.Option(metavar="NAME", help="Name of a recipe; `sono-train recipes` lists them.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+]
+SplitOption = Annotated[str, typer.Option(metavar="NAME", help="Split of the dataset: train, validation or test.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the complete result as JSON.")]
