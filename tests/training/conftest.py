@@ -173,12 +173,11 @@ def learned(
     """A run that learns: 110 steps."""
     run = tmp_path_factory.mktemp("runs") / "learned"
     settings = ["train.steps=110", "train.batch_size=32", "train.warmup_steps=10", "train.threads=1"]
-    done = sono_train(
-        "pretrain", shapes, run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s))
-    )
+    done = sono_train("pretrain", shapes, run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s)))
     assert done.returncode == 0, done.stderr
     assert "240 frames" in done.stderr
     assert f"trained 110 steps: {run}/checkpoints/step-00000110" in done.stdout
+    assert done.stdout.endswith(f"\nNext: sono-train evaluate {run} {shapes} --mask both\n")
     return run
 
 

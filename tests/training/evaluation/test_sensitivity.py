@@ -12,7 +12,9 @@ from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.sensitivity import sensitivity
 
 
-def test_a_model_that_looks_past_its_masks_does_not_move(random_run: Callable[..., Path], three_splits: Path) -> None:
+def test_features_of_a_model_that_ignores_its_masks_do_not_move(
+    random_run: Callable[..., Path], three_splits: Path
+) -> None:
     def blind(model: Any) -> None:
         model.clip.visual.conv1.conv_mask.weight.zero_()
 
@@ -24,7 +26,7 @@ def test_a_model_that_looks_past_its_masks_does_not_move(random_run: Callable[..
     assert result == json.loads((run / "evaluation/test-sensitivity.json").read_text())
 
 
-def test_the_more_a_mask_weighs_the_farther_features_move(random_run: Callable[..., Path], three_splits: Path) -> None:
+def test_the_more_a_mask_weighs_the_further_features_move(random_run: Callable[..., Path], three_splits: Path) -> None:
     def weighing(factor: float) -> Callable[[Any], object]:
         return lambda model: model.clip.visual.conv1.conv_mask.weight.mul_(factor)
 
@@ -35,7 +37,7 @@ def test_the_more_a_mask_weighs_the_farther_features_move(random_run: Callable[.
     assert 0 < ratios[0] < ratios[1]
 
 
-def test_frames_without_regions_are_counted_and_one_region_has_nothing_to_differ_from(
+def test_frames_without_regions_are_counted_and_a_single_region_has_no_distance(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(12, seed=44)

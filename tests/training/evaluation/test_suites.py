@@ -44,7 +44,7 @@ def public(
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_one_command_runs_a_protocol_and_says_its_figures(
+def test_a_suite_runs_its_protocol_and_returns_its_figures(
     name: str, random_run: Callable[..., Path], public: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = SUITES[name]
@@ -71,10 +71,12 @@ def test_a_suite_is_the_command_with_its_classes(random_run: Callable[..., Path]
     assert suite["suite"]["figures"]["masks.none.f1"] == by_hand["masks"]["none"]["f1"]
 
 
-def test_a_class_that_the_dataset_cannot_have_is_named_and_so_is_an_unknown_suite(
+def test_errors_name_a_class_without_planes_and_an_unknown_suite(
     random_run: Callable[..., Path], three_splits: Path
 ) -> None:
     with pytest.raises(UserError, match=r"the class 'heart' has no plane|the class 'cervix' has no plane"):
         run_suite("fetalclip-planes", Scoring(random_run(), str(three_splits)))
-    with pytest.raises(UserError, match="there is no suite 'imagenet'; choose one of: fetalp24, fetalp6"):
+    with pytest.raises(UserError, match="unknown suite 'imagenet'; choose one of: fetalp24, fetalp6"):
         run_suite("imagenet", Scoring(random_run(), str(three_splits)))
+    with pytest.raises(UserError, match="unknown suite 'fetalclip-brian'; did you mean 'fetalclip-brain'?"):
+        run_suite("fetalclip-brian", Scoring(random_run(), str(three_splits)))

@@ -22,9 +22,7 @@ def page_of(run: Path, name: str) -> str:
     return (run / "evaluation" / f"{name}.html").read_text()
 
 
-def test_the_page_needs_nothing_but_itself_and_says_the_figures(
-    random_run: Callable[..., Path], three_splits: Path
-) -> None:
+def test_the_page_needs_no_other_file_and_has_the_figures(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run(4)
     result = evaluate(Scoring(run, str(three_splits), resamples=20), masks=MASKS)
     page = page_of(run, "test-all")
@@ -38,7 +36,7 @@ def test_the_page_needs_nothing_but_itself_and_says_the_figures(
     assert str(three_splits) not in page  # a folder's name may be that of a hospital
 
 
-def test_examples_are_frames_whose_answer_the_mask_changed_with_their_outlines(learned: Path, shapes: Path) -> None:
+def test_frames_whose_answer_the_mask_changed_are_shown_with_outlines(learned: Path, shapes: Path) -> None:
     evaluate(Scoring(learned, str(shapes), resamples=20), masks=("none", "region"))
     page = page_of(learned, "test-both")
     cards = re.findall(r'<div class="frame">.*?</div>', page, re.S)
@@ -71,7 +69,7 @@ def test_names_of_centers_and_planes_cannot_break_the_page(
 
 
 @pytest.mark.parametrize("masks", [("region",), ("blank", "shuffled")])
-def test_masks_without_a_reference_make_a_page_too(
+def test_masks_without_a_reference_also_make_a_page(
     masks: tuple[str, ...], random_run: Callable[..., Path], three_splits: Path
 ) -> None:
     run = random_run()
