@@ -78,5 +78,5 @@ def test_errors_name_a_class_without_planes_and_an_unknown_suite(
         run_suite("fetalclip-planes", Scoring(random_run(), str(three_splits)))
     with pytest.raises(UserError, match="unknown suite 'imagenet'; choose one of: fetalp24, fetalp6"):
         run_suite("imagenet", Scoring(random_run(), str(three_splits)))
-    with pytest.raises(UserError, match="unknown suite 'fetalclip-brian'; did you mean 'fetalclip-brain'?"):
+    with pytest.raises(UserError, match=r"unknown suite 'fetalclip-brian'; did you mean 'fetalclip-brain'\?"):
         run_suite("fetalclip-brian", Scoring(random_run(), str(three_splits)))
