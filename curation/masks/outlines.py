@@ -1,4 +1,4 @@
-"""Mask files as masks: drawn areas, and closed outlines that are filled."""
+"""Mask files: filled areas, and closed outlines to be filled."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sono.curation.images import raster
 from sono.curation.images.pixels import ExcludedError, Pixels
+from sono.curation.images.signatures import raster_kind
 from sono.manifests import masks
 
 MESSAGES: Mapping[str, str] = {
@@ -27,30 +28,30 @@ MESSAGES: Mapping[str, str] = {
     "outside_crop": "the mask lies outside the part of the image that was kept",
 }
 
-_LOOSE_PX = 6  # an outline may be this thick
-_LOOSE_FRACTION = 0.1
+_MAX_LINE_PX = 6  # an outline may be this thick
+_MAX_LOOSE_FRACTION = 0.1  # of the line may lie away from the area
 
 
 def fill_outline(outline: npt.NDArray[np.bool_]) -> masks.Mask:
-    """The area a drawn outline encloses, with the outline itself. Shape [height, width] in and out.
+    """The area that a drawn outline encloses, including the outline. Shape [height, width] in and out.
 
     Raises:
-        ExcludedError: the outline does not enclose an area, or most of it encloses nothing.
+        ExcludedError: the drawing is a filled area, or the outline does not enclose an area.
     """
     # The background is filled over four neighbours, so it cannot slip through a line one pixel wide.
     walls = cv2.copyMakeBorder(outline.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cv2.floodFill(walls, None, (0, 0), 2, flags=4)
     outside = walls[1:-1, 1:-1] == 2
     inside = ~outside & ~outline
-    thick = np.ones((2 * _LOOSE_PX + 3, 2 * _LOOSE_PX + 3), np.uint8)
+    thick = np.ones((2 * _MAX_LINE_PX + 3, 2 * _MAX_LINE_PX + 3), np.uint8)
     if cv2.erode(outline.astype(np.uint8), thick).any():
         raise ExcludedError("outline_is_filled", MESSAGES["outline_is_filled"])
     if not inside.any():
         raise ExcludedError("outline_not_closed", MESSAGES["outline_not_closed"])
-    # A speck's loop on an open line encloses something too: nearly all of the line must border on the area.
-    side = 2 * _LOOSE_PX + 1
+    # A small loop on an open line encloses something, too, so nearly all of the line must border on the area.
+    side = 2 * _MAX_LINE_PX + 1
     near = cv2.dilate(inside.astype(np.uint8), np.ones((side, side), np.uint8)).astype(bool)
-    if np.count_nonzero(outline & ~near) > _LOOSE_FRACTION * np.count_nonzero(outline):
+    if np.count_nonzero(outline & ~near) > _MAX_LOOSE_FRACTION * np.count_nonzero(outline):
         raise ExcludedError("outline_not_closed", MESSAGES["outline_not_closed"])
     return np.asarray(~outside, dtype=np.bool_)
 
@@ -59,13 +60,13 @@ def read_mask(path: Path) -> masks.Mask:
     """The drawn pixels of a mask image, as a boolean array of shape [height, width].
 
     Raises:
-        ExcludedError: the file cannot be read, is no image, or has more than two grey levels.
+        ExcludedError: the file cannot be read, is not an image, or has more than two grey levels.
     """
     try:
         content = path.read_bytes()
     except OSError:
         raise ExcludedError("unreadable", "the file cannot be read") from None
-    kind = raster.image_kind(content)
+    kind = raster_kind(content)
     if kind is None:
         raise ExcludedError("not_an_image", "neither PNG, JPEG, TIFF nor BMP")
     pixels: Pixels = raster.read_frames(content, kind)[0]

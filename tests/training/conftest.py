@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,9 +30,9 @@ from PIL import Image, ImageDraw
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET
 from sono.training import recipes
-from sono.training.model.mask_clip import build_model, make_transform
+from sono.training.model.build import build_model, make_transform
 from sono.training.model.transforms import PadToSquare
-from sono.training.pretraining import checkpoints
+from sono.training.pretraining.checkpoint_writer import CheckpointWriter
 
 PLANES = {
     "transthalamic": "transthalamic",
@@ -43,6 +44,7 @@ STRUCTURES = ("spine", "umbilical vein")  # of every plane: only its name may te
 SIZES = ((120, 80), (80, 112), (96, 96))  # width, height in px: landscape, portrait, square
 
 Rows = list[dict[str, Any]]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -152,10 +154,13 @@ def write_dataset() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes(made_once: MadeOnce) -> Path:
     """240 training and 80 test frames of four planes; the validation split is empty."""
-    folder = tmp_path_factory.mktemp("dataset") / "shapes"
-    return write(folder, {"train": rows(240, seed=1), "test": rows(80, seed=2, patients="test")})
+
+    def fill(folder: Path) -> None:
+        write(folder, {"train": rows(240, seed=1), "test": rows(80, seed=2, patients="test")})
+
+    return made_once("shapes", fill)
 
 
 @pytest.fixture(scope="session")
@@ -168,17 +173,23 @@ def sono_train() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def learned(
-    sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path, tmp_path_factory: pytest.TempPathFactory
+    sono_train: Callable[..., subprocess.CompletedProcess[str]],
+    shapes: Path,
+    made_once: MadeOnce,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A run that learns: 110 steps."""
-    run = tmp_path_factory.mktemp("runs") / "learned"
+    """A run that learns: 110 steps. Every process gets a copy, because evaluations are written into it."""
+    made = made_once("learned", lambda folder: _train(sono_train, shapes, folder / "run"))
+    return shutil.copytree(made / "run", tmp_path_factory.mktemp("runs") / "learned")
+
+
+def _train(sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path, run: Path) -> None:
     settings = ["train.steps=110", "train.batch_size=32", "train.warmup_steps=10", "train.threads=1"]
     done = sono_train("pretrain", shapes, run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s)))
     assert done.returncode == 0, done.stderr
     assert "240 frames" in done.stderr
     assert f"trained 110 steps: {run}/checkpoints/step-00000110" in done.stdout
     assert done.stdout.endswith(f"\nNext: sono-train evaluate {run} {shapes} --mask both\n")
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -203,7 +214,7 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         with torch.no_grad():
             model.clip.visual.conv1.conv_mask.weight.normal_(std=0.1)
             change(model)
-        writer = checkpoints.Writer(run, keep=1)
+        writer = CheckpointWriter(run, keep=1)
         transform = PadToSquare(size=model.image_size).to_dict()
         meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform}
         writer.save({f"model.{name}": value for name, value in model.clip.state_dict().items()}, meta)
@@ -250,7 +261,7 @@ def write_run(run: Path, backbone: str) -> Path:
         "dataset": {"source": "/secret/hospital/dataset", "fingerprint": "f" * 64, "frames": 5678},
         "created_by": "sono-train test",
     }
-    writer = checkpoints.Writer(run, keep=1)
+    writer = CheckpointWriter(run, keep=1)
     writer.save({f"model.{name}": tensor for name, tensor in model.clip.state_dict().items()}, meta)
     writer.wait()
     return run

@@ -67,8 +67,11 @@ def plan(
         raise typer.BadParameter("give either a dataset or --samples")
     import_extras()
     from sono.training.planning import plan as planning
+    from sono.training.planning import report
+    from sono.training.planning.choices import Machine
+    from sono.training.planning.devices import named_device
 
-    machine = planning.Machine(device=planning.named_device(device) if device else None, ranks=ranks, utilisation=mfu)
+    machine = Machine(device=named_device(device) if device else None, ranks=ranks, utilisation=mfu)
     if dataset is None:
         assert samples is not None
         data = planning.Data(samples=samples, captions=captions)
@@ -76,9 +79,9 @@ def plan(
         data = planning.read_data(dataset)
     made = planning.make_plan(chosen, data, machine)
     if as_json:
-        console.print_json(planning.to_json(made))
+        console.print_json(report.to_json(made))
         return
-    for line in planning.lines(made):
+    for line in report.lines(made):
         print(line)
     settings = "".join(f" --set {setting}" for setting in set_ or [])
     print(f"Next: sono-train pretrain {dataset or 'DATASET'} RUN --recipe {recipe}{settings}")

@@ -15,7 +15,7 @@ from sono.manifests.errors import import_extra
 
 if TYPE_CHECKING:
     from sono.manifests.stages import Progress
-    from sono.training.pretraining.trainer import Progress as TrainingProgress
+    from sono.training.pretraining.loop import TrainingProgress
 
 
 def import_extras() -> None:

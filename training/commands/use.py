@@ -67,7 +67,7 @@ def search(
     Example: sono-train search features.parquet "a four-chamber plane" --run runs/first
     """
     import_extras()
-    from sono.training.features.embed import search as find
+    from sono.training.features.search import search as find
 
     rows = find(embedding, query, run, count=count, notice=print_notice)
     if as_json:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from .scoring import Scoring
@@ -128,8 +127,7 @@ def find(name: str) -> Suite:
         UserError: no suite has that name; the text names the nearest, or lists them all.
     """
     if name not in SUITES:
-        nearest = difflib.get_close_matches(name, SUITES, n=1)
-        fix = f"did you mean {nearest[0]!r}?" if nearest else f"choose one of: {', '.join(SUITES)}"
+        fix = did_you_mean(name, SUITES) or f"choose one of: {', '.join(SUITES)}"
         raise UserError(f"unknown suite {name!r}", fix=fix)
     return SUITES[name]
 

@@ -309,5 +309,5 @@ def _assert_hidden(canary, clinic):
 
 
 def test_every_column_is_documented():
-    page = (Path(__file__).parents[3] / "docs" / "captions.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "record_formats.md").read_text(encoding="utf-8")
     assert [column for column in COLUMNS if f"`{column}`" not in page] == []

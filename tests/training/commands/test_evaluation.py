@@ -167,14 +167,14 @@ def test_wrong_input_prints_one_line_and_exits_with_1(
         f"{shapes}: the validation split is empty; splits with frames: train, test": [
             "evaluate", run, shapes, "--split", "validation",
         ],
-        "there is no split 'tset'": ["retrieve", run, shapes, "--split", "tset"],
+        "unknown split 'tset'; did you mean 'test'?": ["retrieve", run, shapes, "--split", "tset"],
         "the probe is made with the train split": ["probe", run, shapes, "--split", "train"],
         "--predicted gives masks that --mask does not ask for": ["evaluate", run, shapes, "--predicted", shapes],
         "no frame of the test split has a predicted mask": ["evaluate", run, shapes, "--mask", "predicted"],
-        "there is no such dataset folder": ["evaluate", run, shapes, "--mask", "all", "--predicted", tmp_path / "no"],
+        "dataset folder not found": ["evaluate", run, shapes, "--mask", "all", "--predicted", tmp_path / "no"],
     }  # fmt: skip
     for command in ("evaluate", "retrieve", "probe", "segment", "gestational-age", "sensitivity"):
-        wrong[f"empty{command}: there is no checkpoint"] = [command, tmp_path / f"empty{command}", shapes]
+        wrong[f"empty{command}: no checkpoint found"] = [command, tmp_path / f"empty{command}", shapes]
     for message, arguments in wrong.items():
         code, output, errors = call(*arguments)
         assert (code, output) == (1, ""), errors

@@ -51,15 +51,15 @@ def wrong_input(shapes: Path, folder: Path) -> dict[str, list[object]]:
     out = [folder / "run"]
     paper = ["--recipe", "vit-l-14-336"]
     return {
-        "there is no such dataset folder": ["pretrain", folder / "nowhere", *out, *SHORT],
-        "empty: not finished, or no dataset: it has no sono.json": ["pretrain", folder / "empty", *out, *SHORT],
-        "unfinished: not finished, or no dataset": ["pretrain", folder / "unfinished", *out, *SHORT],
-        "there is no recipe 'small'; choose one of: tiny,": ["pretrain", shapes, *out, "--recipe", "small"],
+        "dataset folder not found": ["pretrain", folder / "nowhere", *out, *SHORT],
+        "empty: not a finished dataset: sono.json is missing": ["pretrain", folder / "empty", *out, *SHORT],
+        "unfinished: not a finished dataset": ["pretrain", folder / "unfinished", *out, *SHORT],
+        "recipe 'small' not found; choose one of: tiny,": ["pretrain", shapes, *out, "--recipe", "small"],
         "did you mean train.steps?": ["pretrain", shapes, *out, *SHORT, "--set", "train.step=1"],
         "starts from pretrained weights and none are given": ["pretrain", shapes, *out, *paper],
         "neither a file nor a tag": ["pretrain", shapes, *out, *paper, "--weights", folder / "missing.pt"],
         "the folder is not empty": ["pretrain", shapes, shapes, *SHORT],
-        "there is no recipe 'none'": ["recipes", "none"],
+        "recipe 'none' not found": ["recipes", "none"],
     }
 
 

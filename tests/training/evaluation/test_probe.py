@@ -129,7 +129,7 @@ def test_wrong_input_is_an_error(
         probe(Scoring(run, str(shapes)))
     with pytest.raises(UserError, match="the probe is made with the validation split; score the test split"):
         probe(Scoring(run, str(shapes), split="validation"))
-    with pytest.raises(UserError, match="there is no checkpoint"):
+    with pytest.raises(UserError, match="no checkpoint found"):
         probe(Scoring(tmp_path, str(shapes)))
     rows = [{**row, "plane": 0} for row in make_rows(8, seed=55)]
     dataset = write_dataset(tmp_path / "one", {"train": rows, "validation": rows, "test": rows})

@@ -49,7 +49,7 @@ def score(
     return write_and_score
 
 
-def test_predicted_looks_through_the_masks_that_a_program_made_and_no_others(
+def test_predicted_uses_only_predicted_masks(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:
     rows = make_rows(16, seed=31)
@@ -69,7 +69,7 @@ def test_predicted_looks_through_the_masks_that_a_program_made_and_no_others(
     assert gain == pytest.approx(ours - theirs)
 
 
-def test_a_second_dataset_gives_masks_for_its_frames_and_the_others_are_counted(
+def test_a_second_dataset_provides_masks_and_frames_without_one_are_counted(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:
     rows = make_rows(16, seed=32)
@@ -93,7 +93,7 @@ def test_a_second_dataset_gives_masks_for_its_frames_and_the_others_are_counted(
         assert figures(result, mask) == figures(alone, mask)
 
 
-def test_without_predicted_masks_it_says_where_they_can_come_from(
+def test_without_predicted_masks_the_error_says_how_to_provide_them(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:
     rows = make_rows(8, seed=33)
@@ -113,7 +113,7 @@ def test_a_predicted_mask_of_another_size_is_an_error_that_names_the_frame(
         score(rows, ("predicted",), second)
 
 
-def test_a_dataset_without_sources_is_named(
+def test_a_dataset_without_sources_is_refused(
     make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = write_dataset(tmp_path / "dataset", {"test": make_rows(8, seed=36)}, shards=1)

@@ -91,7 +91,7 @@ def assert_same_end(run: Path, other: Path) -> None:
     assert log(run) == log(other)
 
 
-def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
+def test_a_run_killed_at_random_moments_and_during_saves_ends_the_same(
     undisturbed: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -118,7 +118,7 @@ def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 0)])
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+def test_a_signal_saves_a_checkpoint_and_says_how_to_continue(
     number: signal.Signals, workers: int, undisturbed: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -57,7 +57,7 @@ def newest(run: Path) -> checkpoints.Checkpoint:
     return found
 
 
-def test_ranks_that_were_killed_and_stopped_end_as_if_undisturbed_and_one_alone_can_go_on(
+def test_killed_and_stopped_ranks_end_as_if_undisturbed_and_a_single_rank_can_resume(
     shapes: Path, tmp_path: Path, start_ranks: Callable
 ) -> None:
     def start(run: Path) -> Any:
@@ -102,7 +102,7 @@ def test_ranks_that_were_killed_and_stopped_end_as_if_undisturbed_and_one_alone_
             assert float(found["grad_norm"]) == pytest.approx(float(wanted["grad_norm"]), rel=1e-3), found["step"]
 
 
-def test_a_rank_with_a_fault_in_its_data_ends_all_of_them_with_one_line(
+def test_an_error_in_one_rank_ends_all_with_a_single_line(
     tmp_path: Path, make_rows: Callable, write_dataset: Callable
 ) -> None:
     """Under torchrun itself."""
@@ -121,7 +121,7 @@ def test_a_rank_with_a_fault_in_its_data_ends_all_of_them_with_one_line(
     assert "Traceback" not in done.stderr.partition("torch/distributed/elastic")[0]
 
 
-def test_a_rank_that_dies_without_a_word_does_not_leave_the_others_waiting(
+def test_a_rank_that_dies_silently_does_not_leave_the_others_waiting(
     shapes: Path, tmp_path: Path, start_ranks: Callable
 ) -> None:
     run = tmp_path / "run"
@@ -140,7 +140,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused(shapes: Path, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_ranks_name_the_whole_batch_whose_loss_is_no_number(
+def test_ranks_name_all_samples_of_a_batch_whose_loss_is_not_finite(
     shapes: Path, tmp_path: Path, start_ranks: Callable
 ) -> None:
     """With everything on that saves memory: shards, micro-batches, checkpointing, bf16, a frozen text tower."""

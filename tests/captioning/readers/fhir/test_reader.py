@@ -19,8 +19,9 @@ from fhir.resources.R4B import get_fhir_model_class
 from sono.captioning.facts.statements import BY_RULE, Exam, Fault, Statement
 from sono.captioning.readers.fhir.elements import displays_of
 from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
-from sono.curation.phantom.exams import ExamRecord, View, plan_exam
+from sono.curation.phantom.exams import plan_exam
 from sono.curation.phantom.files import fhir
+from sono.curation.phantom.records import ExamRecord, View
 from sono.manifests.errors import UserError
 from tests.captioning.readers.fhir_resources import (
     EXAMPLES,

@@ -33,8 +33,11 @@ from pydicom.uid import (
 from sono.captioning.facts.statements import BY_RULE, Entry, Fault, Reading, Statement
 from sono.captioning.readers.sr.content import is_dicom
 from sono.captioning.readers.sr.reader import read_document
-from sono.curation.phantom.exams import Center, ExamRecord, Patient, View, plan_exam
-from sono.curation.phantom.files import fhir, sr
+from sono.curation.phantom.anatomy import FINDINGS
+from sono.curation.phantom.exams import plan_exam
+from sono.curation.phantom.files import sr
+from sono.curation.phantom.hospitals import Center
+from sono.curation.phantom.records import ExamRecord, Patient, View
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 
@@ -61,7 +64,7 @@ RECORD = ExamRecord(
     ga_days_by_lmp=156,
     biometry_mm={"bpd_mm": 51.3, "hc_mm": 190.2, "ac_mm": 170.0, "crl_mm": 60.4, "nt_mm": 1.6, "hl_mm": 34.2},
     views=tuple(View(plane.id, plane.structures) for plane in VOCABULARY.planes.values()),
-    findings=tuple(fhir.FINDINGS),
+    findings=tuple(FINDINGS),
 )
 
 

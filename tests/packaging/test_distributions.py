@@ -1,4 +1,4 @@
-"""The wheel holds all that the programs need, and nothing else; what is installed from it runs anywhere."""
+"""Wheel and source distribution hold the files of the four folders only; what they install runs anywhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("manifests", "captioning", "curation", "training")
 
-# The interpreter runs isolated and without site, so the editable installation's finder is not there: ``sono`` can only
-# come from the folder that the wheel went to.
+Files = dict[str, bytes]
+
+# The interpreter runs isolated and without site, so the finder of the editable installation is absent: ``sono`` can
+# only come from the folder that the wheel was installed to.
 RUN = """
 import sys
 sys.path[:0] = [{installed!r}]
@@ -38,7 +41,7 @@ main()
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, because setuptools writes into the tree it builds, and puts what it finds there into the next wheel."""
+    """A copy of the tree: setuptools writes into the tree it builds, and its leftovers get into the next wheel."""
     copy = tmp_path_factory.mktemp("source")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -51,12 +54,31 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def tree(source: Path) -> Files:
+    """The files of the four folders, named as a wheel names them."""
+    paths = [path for folder in FOLDERS for path in (source / folder).rglob("*") if path.is_file()]
+    return {f"sono/{path.relative_to(source)}": path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = out.iterdir()
+    (built,) = build(source, tmp_path_factory.mktemp("wheel"), "--wheel")
+    return built
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (built,) = build(source, tmp_path_factory.mktemp("sdist"), "--sdist")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel_from_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    (source,) = unpacked.iterdir()
+    (built,) = build(source, tmp_path_factory.mktemp("wheel_from_sdist"), "--wheel")
     return built
 
 
@@ -66,6 +88,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--target", str(target), str(wheel)], check=True, timeout=120)
     return target
+
+
+def build(source: Path, out: Path, kind: str) -> list[Path]:
+    command = [sys.executable, "-m", "build", kind, "--no-isolation", "--outdir", str(out), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return list(out.iterdir())
 
 
 def run(installed: Path, cwd: Path, *arguments: str) -> str:
@@ -83,20 +112,39 @@ def run(installed: Path, cwd: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def members(wheel: Path) -> set[str]:
+def files_of_wheel(wheel: Path) -> Files:
     with zipfile.ZipFile(wheel) as archive:
-        return {name for name in archive.namelist() if not name.endswith("/")}
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
 
 
-def test_the_wheel_holds_every_file_of_the_four_folders_and_nothing_else(source: Path, wheel: Path) -> None:
+def files_of_sdist(sdist: Path) -> Files:
+    """Without the folder around them, which bears the version's name."""
+    with tarfile.open(sdist) as archive:
+        members = [member for member in archive.getmembers() if not member.isdir()]
+        contents = {member.name.partition("/")[2]: archive.extractfile(member) for member in members}
+        return {name: content.read() for name, content in contents.items() if content is not None}
+
+
+def without_metadata(files: Files) -> Files:
+    return {name: content for name, content in files.items() if ".dist-info/" not in name}
+
+
+def test_the_wheel_holds_every_file_of_the_four_folders_and_nothing_else(tree: Files, wheel: Path) -> None:
     """A data file of a new kind, or a subpackage, is easily left out: an editable installation does not show it."""
-    wanted = {
-        f"sono/{path.relative_to(source)}"
-        for folder in FOLDERS
-        for path in (source / folder).rglob("*")
-        if path.is_file()
-    }
-    assert {name for name in members(wheel) if ".dist-info/" not in name} == wanted
+    assert without_metadata(files_of_wheel(wheel)) == tree
+
+
+def test_the_source_distribution_holds_the_same_files(tree: Files, sdist: Path) -> None:
+    """As files, not as the links by which the four folders are packages here: an archive cannot rely on links."""
+    packaged = {name: content for name, content in files_of_sdist(sdist).items() if name.startswith("typings/sono/")}
+    assert {name.removeprefix("typings/"): content for name, content in packaged.items()} == tree
+    with tarfile.open(sdist) as archive:
+        assert [member.name for member in archive.getmembers() if not (member.isfile() or member.isdir())] == []
+
+
+def test_a_wheel_built_from_the_source_distribution_is_the_same(wheel: Path, wheel_from_sdist: Path) -> None:
+    assert wheel_from_sdist.name == wheel.name
+    assert files_of_wheel(wheel_from_sdist) == files_of_wheel(wheel)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +163,13 @@ def test_the_wheel_holds_every_file_of_the_four_folders_and_nothing_else(source:
     ],
 )
 def test_the_wheel_holds_what_is_not_python(wheel: Path, name: str) -> None:
-    assert name in members(wheel)
+    assert name in files_of_wheel(wheel)
 
 
 def test_the_wheel_takes_no_name_but_its_own(wheel: Path) -> None:
     """Neither ``tests`` nor ``training``, which others have too; and ``sono`` stays open for others."""
-    assert {name.partition("/")[0].partition("-")[0] for name in members(wheel)} == {"sono", "sono_curate"}
-    assert "sono/__init__.py" not in members(wheel)
+    assert {name.partition("/")[0].partition("-")[0] for name in files_of_wheel(wheel)} == {"sono", "sono_curate"}
+    assert "sono/__init__.py" not in files_of_wheel(wheel)
 
 
 @pytest.mark.parametrize("program", ["sono-curate", "sono-train"])
