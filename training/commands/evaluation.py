@@ -14,7 +14,14 @@ from sono.manifests import console
 from sono.manifests.errors import UserError
 
 from . import evaluation_text as text
-from .options import DatasetArgument, JsonOption, RunArgument, SplitOption
+from .options import (
+    DatasetArgument,
+    JsonOption,
+    OptionalDatasetArgument,
+    OptionalRunArgument,
+    RunArgument,
+    SplitOption,
+)
 from .terminal import import_extras, print_notice, progress_bar
 
 if TYPE_CHECKING:
@@ -168,13 +175,8 @@ def sensitivity(
 
 def suite(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of a suite; --list prints them.")] = None,
-    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a training run.")] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATASET", help="A folder that sono-curate build wrote, or the id of a dataset on the Hub."
-        ),
-    ] = None,
+    run: OptionalRunArgument = None,
+    dataset: OptionalDatasetArgument = None,
     list_: Annotated[bool, typer.Option("--list", help="List the suites, and the data that each needs.")] = False,
     as_json: JsonOption = False,
 ) -> None:

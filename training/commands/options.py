@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
-DatasetArgument = Annotated[
-    str,
-    typer.Argument(metavar="DATASET", help="A folder that sono-curate build wrote, or the id of a dataset on the Hub."),
-]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.")]
+_DATASET = typer.Argument(
+    metavar="DATASET", help="A folder that sono-curate build wrote, or the id of a dataset on the Hub."
+)
+_RUN = typer.Argument(metavar="RUN", help="Folder of a training run.")
+
+DatasetArgument = Annotated[str, _DATASET]
+OptionalDatasetArgument = Annotated[str | None, _DATASET]
+RunArgument = Annotated[Path, _RUN]
+OptionalRunArgument = Annotated[Path | None, _RUN]
 RecipeOption = Annotated[str, typer.Option(metavar="NAME", help="Name of a recipe; `sono-train recipes` lists them.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")

@@ -11,7 +11,7 @@ import typer
 from sono.manifests import console
 from sono.training import recipes
 
-from .options import DatasetArgument, JsonOption, RecipeOption, SetOption
+from .options import DatasetArgument, JsonOption, OptionalDatasetArgument, RecipeOption, SetOption
 from .terminal import import_extras, training_bar
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ def list_recipes(
 
 def plan(
     recipe: RecipeOption,
-    dataset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATASET", help="A folder that sono-curate build wrote, or the id of a dataset on the Hub."
-        ),
-    ] = None,
+    dataset: OptionalDatasetArgument = None,
     samples: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Number of training frames, instead of a dataset.")
     ] = None,
