@@ -22,6 +22,7 @@ from sono.curation.qc.run import qc
 from sono.manifests.splits import SplitPlan
 from sono.manifests.workspace import create, open_workspace
 from sono.training import recipes
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot import evaluate
 from sono.training.pretraining.run import pretrain
 
@@ -64,7 +65,7 @@ def train(dataset: Path, run: Path, steps: int) -> dict[str, Any]:
     outcome = pretrain(str(dataset), run, recipe, resume=True)
     print(f"trained {outcome.step} steps: {outcome.checkpoint}")
     # Both masks in one call, so that they are scored on the same frames and their difference is paired.
-    return evaluate(run, str(dataset), masks=("none", "region"), split="test")
+    return evaluate(Scoring(run, str(dataset), split="test"), masks=("none", "region"))
 
 
 def print_figures(result: dict[str, Any]) -> None:

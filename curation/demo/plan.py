@@ -88,5 +88,5 @@ def commands(layout: DemoLayout, plan: DemoPlan) -> Iterator[list[str]]:
     for seed in range(plan.runs):
         run = str(layout.run(seed))
         settings = [f"--set={setting}" for setting in (f"train.seed={seed}", *plan.settings)]
-        yield ["sono-train", "pretrain", dataset, "--out", run, "--recipe", "tiny", "--resume", *settings]
+        yield ["sono-train", "pretrain", dataset, run, "--recipe", "tiny", "--resume", *settings]
         yield ["sono-train", "evaluate", run, dataset, "--mask", "all"]

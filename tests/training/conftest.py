@@ -189,6 +189,7 @@ def _train(sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: 
     assert done.returncode == 0, done.stderr
     assert "240 frames" in done.stderr
     assert f"trained 110 steps: {run}/checkpoints/step-00000110" in done.stdout
+    assert done.stdout.endswith(f"\nNext: sono-train evaluate {run} {shapes} --mask both\n")
 
 
 @pytest.fixture(scope="session")

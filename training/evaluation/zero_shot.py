@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from sono.training.arrays import Integers
-from sono.training.data.dataset import Frames, open_split, read_description
-from sono.training.features.encoder import Encoder, Report
+from sono.training.data.dataset import Frames
 from sono.training.features.views import MODES, FrameViews, Kind
 
-from . import metrics
 from .answers import Answers
 from .breakdown import Groups
-from .metrics import RESAMPLES, Draws
 from .prompts import plane_features, prompts, wordings_of
-from .results import describe, write_result
-from .selection import Chosen, Classes, captions_of, choose, count_sources, each_plane
-from .zero_shot_page import write_report
+from .scoring import Measurement, Scoring
+from .selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
+from .zero_shot_figures import differences, recognition_figures
+from .zero_shot_page import write_page
 
 MASK_SETS: Mapping[str, tuple[str, ...]] = {
     "both": ("none", "region"),
@@ -32,24 +27,14 @@ MASK_SETS: Mapping[str, tuple[str, ...]] = {
 """Names for several masks together, in ``--mask`` and in the names of result files."""
 
 
-_REFERENCES = {"minus_none": "none", "minus_region": "region"}
-
-
 def evaluate(
-    run: Path,
-    dataset: str,
+    scoring: Scoring,
     *,
     masks: Sequence[str] = ("none",),
-    split: str = "test",
     predicted: str | None = None,
     classes: Classes | None = None,
-    name: str | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    notice: Callable[[str], None] = print,
-    progress: Report = lambda _: None,
 ) -> dict[str, Any]:
-    """Score the newest checkpoint of ``run`` on a split of ``dataset``, seen through each of ``masks``.
+    """Recognise the plane of every frame of the split, seen through each of ``masks``.
 
     Mean per-class top-1 and top-5 accuracy and F1 over the planes present, with 95 % intervals over patients; the same
     by center, scanner and trimester; calibration. All masks are scored on the same frames, those that have what every
@@ -59,139 +44,100 @@ def evaluate(
     nobody has at a scanner; docs/evaluation.md says how far the controls ``shuffled`` and ``blank`` tell what they add.
 
     Args:
-        run: folder of the training run.
-        dataset: folder of a finished build, or a dataset on the Hub.
-        masks: names out of ``MODES``, in any order.
-        split: of the dataset.
-        predicted: a dataset that holds predicted masks of the same frames; without it, ``dataset`` must.
-        classes: planes that count as one class; without it each plane is its own.
-        name: of the files that are written; by default ``<split>-<mask>``, of several masks the name of their set.
-        resamples: how many times patients are drawn for an interval.
-        seed: of these draws, and of the choice of other frames' masks.
-        notice: told of damaged checkpoints.
-        progress: told after every batch; its parts are batches, its exclusions the frames left out.
+        scoring: the run, the dataset, and how to score.
+        masks: keys of ``MODES``, in any order.
+        predicted: a dataset that holds predicted masks of the same frames; if omitted, the scored dataset must.
+        classes: planes that count as one class; if omitted, each plane is its own.
 
     Returns:
-        What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, where ``none`` is
-        among them, the paired differences of the others. Also written to ``RUN/evaluation/<name>.json``, and a page
-        for people beside it.
+        What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, if ``none`` is among
+        them, the paired differences of the others. Also written to ``RUN/evaluation/<split>-<mask>.json`` (for several
+        masks the name of their set), and as a page beside it.
 
     Raises:
-        UserError: there is no checkpoint, no such split, no frame to score, only one patient, or a mask does not fit
-            its image.
+        UserError: the run has no checkpoint, the split cannot be read, there is no frame to score or only one patient,
+            or a mask does not fit its image.
     """
     assert masks
     assert set(masks) <= set(MODES), masks
-    names = tuple(mode for mode in MODES if mode in masks)
-    encoder = Encoder.load(run, notice)
-    frames = open_split(read_description(dataset), split)
+    modes = tuple(mode for mode in MODES if mode in masks)
+    measurement = scoring.open()
+    frames = measurement.frames
     classes = classes or each_plane(frames)
-    chosen = choose(frames, names, classes, predicted_dataset=predicted, seed=seed)
-    sentences = {
-        kind: prompts(wordings_of(kind, captions_of(frames, kind))) for kind in {MODES[mode].kind for mode in names}
-    }
-    planes = {kind: plane_features(encoder, frames, classes, of_kind) for kind, of_kind in sentences.items()}
-    views = FrameViews(
-        frames, chosen.indices, names, encoder.transform, donors_N=chosen.donors, predicted=chosen.predicted
-    )
-    answers = _answer(encoder, views, planes, chosen, progress)
-    draws = Draws(chosen.patients, resamples, seed)
-    groups = Groups.find(frames, chosen.indices)
-    figures = {mode: _figures(answers[mode], chosen, draws, groups, tuple(classes)) for mode in names}
-    for mode in names:
-        figures[mode] |= _provenance(mode, frames, chosen, sentences[MODES[mode].kind])
-    result = {
-        **describe(encoder, frames, resamples, seed),
-        **chosen.counts(),
-        "planes_present": len(np.unique(chosen.truth)),
-        "planes": len(classes),
-        "masks": figures,
-        **_differences(answers, chosen, draws),
-    }
-    stem = name or default_name(split, names)
-    write_result(run, stem, result)
-    write_report(run, stem, result, frames, chosen, answers)
+    selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
+    sentences = _sentences(frames, modes)
+    planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
+    answers = _answer(measurement, selection, planes, modes)
+    stem = mask_set(modes)
+    result = measurement.write(stem, _figures(measurement, selection, sentences, answers))
+    write_page(scoring.run, scoring.file_name(stem), result, frames, selection, answers)
     return result
 
 
-def default_name(split: str, masks: Sequence[str]) -> str:
-    """Of the files for these masks, in the order of ``MODES``."""
-    known = [name for name, together in MASK_SETS.items() if together == tuple(masks)]
-    return f"{split}-{known[0] if known else '-'.join(masks)}"
+def mask_set(modes: Sequence[str]) -> str:
+    """The name of these masks together, for files; ``modes`` in the order of ``MODES``."""
+    named = [name for name, together in MASK_SETS.items() if together == tuple(modes)]
+    return named[0] if named else "-".join(modes)
+
+
+def _sentences(frames: Frames, modes: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
+    """By kind of view the sentences that name a plane, worded as the split's own captions are."""
+    kinds = {MODES[mode].kind for mode in modes}
+    return {kind: prompts(wordings_of(kind, captions_of(frames, kind))) for kind in kinds}
 
 
 def _answer(
-    encoder: Encoder, views: FrameViews, planes: Mapping[Kind, torch.Tensor], chosen: Chosen, progress: Report
+    measurement: Measurement, selection: Selection, planes: Mapping[Kind, torch.Tensor], modes: Sequence[str]
 ) -> dict[str, Answers]:
-    """By mask the answers; an image is decoded once for all of them."""
-    cosines: dict[str, list[torch.Tensor]] = {mode: [] for mode in views.modes}
-    for batch in encoder.batches("evaluate", views, chosen.left_out, progress):
-        for mode in views.modes:
+    """The answers by mask; an image is decoded once for all of them."""
+    encoder = measurement.encoder
+    views = FrameViews(
+        measurement.frames,
+        selection.indices,
+        modes,
+        encoder.transform,
+        donors_N=selection.donors,
+        predicted=selection.predicted,
+    )
+    cosines: dict[str, list[torch.Tensor]] = {mode: [] for mode in modes}
+    for batch in measurement.batches("evaluate", views, selection.left_out):
+        for mode in modes:
             cosines[mode].append(encoder.frame_features(batch, mode) @ planes[MODES[mode].kind].T)
-    return {mode: Answers.of(torch.cat(parts), chosen.truth, encoder.temperature) for mode, parts in cosines.items()}
+    return {mode: Answers.of(torch.cat(parts), selection.truth, encoder.temperature) for mode, parts in cosines.items()}
 
 
-def _figures(answers: Answers, chosen: Chosen, draws: Draws, groups: Groups, classes: Sequence[str]) -> dict[str, Any]:
-    truth, predicted = chosen.truth, answers.best[:, 0]
-    counts = metrics.confusion(truth, predicted, len(classes))
-    error, bins = metrics.reliability(answers.probability, answers.top1)
+def _figures(
+    measurement: Measurement,
+    selection: Selection,
+    sentences: Mapping[Kind, Sequence[str]],
+    answers: Mapping[str, Answers],
+) -> dict[str, Any]:
+    bootstrap = measurement.bootstrap(selection.patients)
+    groups = Groups.find(measurement.frames, selection.indices)
+    truth_N, classes = selection.truth, selection.names
     return {
-        "top1": asdict(metrics.mean_per_class(answers.top1, truth, draws)),
-        "top5": asdict(metrics.mean_per_class(answers.top5, truth, draws)),
-        "f1": asdict(metrics.macro_f1(truth, predicted, len(classes), draws)),
-        "calibration": {
-            "temperature": answers.temperature,
-            "expected_error": error,
-            "bins": [asdict(one) for one in bins],
-        },
-        "by": groups.figures(answers.top1, answers.top5, truth, draws),
-        "per_plane": _per_plane(answers, truth, counts, classes),
-        "confusion": {"true_by_predicted": list(classes), "counts": counts.tolist()},
-    }
-
-
-def _per_plane(answers: Answers, truth: Integers, counts: Integers, classes: Sequence[str]) -> dict[str, Any]:
-    f1 = metrics.f1_per_class(counts)
-    return {
-        classes[plane]: {
-            "n_frames": int((truth == plane).sum()),
-            "top1": float(answers.top1[truth == plane].mean()),
-            "top5": float(answers.top5[truth == plane].mean()),
-            "f1": float(f1[plane]),
-        }
-        for plane in np.unique(truth)
-    }
-
-
-def _provenance(mode: str, frames: Frames, chosen: Chosen, sentences: Sequence[str]) -> dict[str, Any]:
-    """What sentences and masks a figure is of."""
-    found: dict[str, Any] = {"prompts": list(sentences)}
-    if sources := count_sources(frames, chosen, mode):
-        found["sources"] = sources
-    if MODES[mode].of_donor:
-        assert chosen.donors is not None
-        # A mask of a frame of the same plane is not wholly foreign: the share tells how often that happened.
-        same = float((chosen.truth == chosen.truth[chosen.donors]).mean())
-        found["donors"] = {"seed": chosen.seed, "same_plane": same}
-    return found
-
-
-def _differences(answers: Mapping[str, Answers], chosen: Chosen, draws: Draws) -> dict[str, Any]:
-    """Paired differences to ``none``, and of predicted masks to the dataset's own."""
-    found: dict[str, Any] = {}
-    for name, reference in _REFERENCES.items():
-        others = [mode for mode in answers if reference in answers and mode != reference]
-        if reference == "region":
-            others = [mode for mode in others if mode == "predicted"]
-        found[name] = {
+        **selection.counts(),
+        "planes_present": len(np.unique(truth_N)),
+        "planes": len(classes),
+        "masks": {
             mode: {
-                top: asdict(
-                    metrics.paired_difference(
-                        getattr(answers[mode], top), getattr(answers[reference], top), chosen.truth, draws
-                    )
-                )
-                for top in ("top1", "top5")
+                **recognition_figures(answers[mode], truth_N, classes, bootstrap, groups),
+                **_provenance(mode, measurement.frames, selection, sentences[MODES[mode].kind]),
             }
-            for mode in others
-        }
-    return found
+            for mode in answers
+        },
+        **differences(answers, truth_N, bootstrap),
+    }
+
+
+def _provenance(mode: str, frames: Frames, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
+    """Which sentences and masks the figures of a mask come from."""
+    provenance: dict[str, Any] = {"prompts": list(sentences)}
+    if sources := count_sources(frames, selection, mode):
+        provenance["sources"] = sources
+    if MODES[mode].of_donor:
+        assert selection.donors is not None
+        # A mask from a frame of the same plane is not entirely foreign: the share tells how often that happened.
+        same = float((selection.truth == selection.truth[selection.donors]).mean())
+        provenance["donors"] = {"seed": selection.seed, "same_plane": same}
+    return provenance

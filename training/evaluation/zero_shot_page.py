@@ -1,4 +1,4 @@
-"""The page about an evaluation: figures by mask and group, confusion, calibration, and frames that the mask turned."""
+"""The page of an evaluation: figures by mask and group, confusion, calibration, and frames whose answer changed."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from sono.training.model.transforms import Pixels
 
 if TYPE_CHECKING:
     from .answers import Answers
-    from .selection import Chosen
+    from .selection import Selection
 
-_EXAMPLES = 8  # of each kind
+_PER_GROUP = 8
 _OUTLINE = (255, 196, 61)
 _MEANING = {
-    "none": "the image, and a mask of all one",
+    "none": "the image, with a mask of all ones",
     "region": "the image through the dataset's masks",
     "predicted": "the image through masks that a program made",
     "shuffled": "the image through another patient's masks",
-    "blank": "the dataset's masks, and a black image",
+    "blank": "a black image through the dataset's masks",
 }
 
 
 @dataclass(frozen=True)
-class Example:
-    """A frame with what was answered without its masks and with them; probabilities from 0 to 1."""
+class TurnedFrame:
+    """A frame that the masks turned to another answer: both answers, with probabilities from 0 to 1."""
 
     frame_id: str
     png: str  # base64, with the masks' outlines
@@ -47,15 +47,15 @@ class Example:
     with_probability: float
 
 
-def write_report(
+def write_page(
     run: Path,
     name: str,
     result: Mapping[str, Any],
     frames: Frames,
-    chosen: Chosen,
+    selection: Selection,
     answers: Mapping[str, Answers],
 ) -> Path:
-    """Write ``RUN/evaluation/<name>.html``, which needs nothing but itself, and return its path."""
+    """Write ``RUN/evaluation/<name>.html``, a page that needs no other file, and return its path."""
     page = pages.render(
         __package__,
         "zero_shot_page.html",
@@ -65,7 +65,7 @@ def write_report(
         meaning=_MEANING,
         groups=_groups(result["masks"]),
         confusions={mask: _confusion(figures["confusion"]) for mask, figures in result["masks"].items()},
-        examples=_examples(frames, chosen, answers),
+        turned=_turned_frames(frames, selection, answers),
         thumbnail_px=THUMBNAIL_PX,
     )
     path = evaluation_file(run, name).with_suffix(".html")
@@ -74,7 +74,7 @@ def write_report(
 
 
 def _groups(masks: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """By what frames are grouped by: every group with its figures by mask."""
+    """By center, scanner and trimester: every group with its figures by mask."""
     first = next(iter(masks.values()))
     return {
         by: [(group, {mask: figures["by"][by][group] for mask, figures in masks.items()}) for group in groups]
@@ -83,7 +83,7 @@ def _groups(masks: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str, Any
 
 
 def _confusion(confusion: Mapping[str, Any]) -> list[tuple[str, list[tuple[int, float, bool]]]]:
-    """For every plane that is there its cells: count, share of the plane's frames, and whether it is the right one."""
+    """For every plane present its cells: count, share of the plane's frames, and whether the answer is right."""
     rows = zip(confusion["true_by_predicted"], confusion["counts"], strict=True)
     return [
         (plane, [(count, count / sum(counts), place == number) for place, count in enumerate(counts)])
@@ -92,12 +92,12 @@ def _confusion(confusion: Mapping[str, Any]) -> list[tuple[str, list[tuple[int, 
     ]
 
 
-def _examples(
-    frames: Frames, chosen: Chosen, answers: Mapping[str, Answers]
-) -> list[tuple[str, str, int, list[Example]]]:
-    """Groups of frames whose answer the masks changed: the mask's name, what changed, how many there are, some of them.
+def _turned_frames(
+    frames: Frames, selection: Selection, answers: Mapping[str, Answers]
+) -> list[tuple[str, str, int, list[TurnedFrame]]]:
+    """Frames whose answer the masks changed, in groups: the mask's name, what changed, how many frames, some of them.
 
-    Which ones is decided by their place in the split, so that nobody picks.
+    The frames shown are spread evenly over the split, so that nobody picks.
     """
     if "none" not in answers:
         return []
@@ -110,42 +110,45 @@ def _examples(
         for what, kind in (
             ("wrong without, right with it", after.top1),
             ("right without, wrong with it", before.top1),
-            ("wrong both times, in another way", ~before.top1 & ~after.top1),
+            ("wrong both times, but differently", ~before.top1 & ~after.top1),
         ):
             places = np.flatnonzero(moved & kind)
-            shown = [_example(frames, chosen, int(place), mode, answers) for place in _spread(places)]
-            groups.append((mode, what, len(places), shown))
+            some = [_turned_frame(frames, selection, int(place), mode, answers) for place in _spread(places)]
+            groups.append((mode, what, len(places), some))
     return groups
 
 
 def _spread(places: Integers) -> Integers:
-    """A few of them, from the whole split."""
-    if len(places) <= _EXAMPLES:
+    """A few of them, spread evenly over the split."""
+    if len(places) <= _PER_GROUP:
         return places
-    return places[np.linspace(0, len(places) - 1, _EXAMPLES).round().astype(np.int64)]
+    return places[np.linspace(0, len(places) - 1, _PER_GROUP).round().astype(np.int64)]
 
 
-def _example(frames: Frames, chosen: Chosen, place: int, mode: str, answers: Mapping[str, Answers]) -> Example:
-    row = frames.row(int(chosen.indices[place]))
+def _turned_frame(
+    frames: Frames, selection: Selection, place: int, mode: str, answers: Mapping[str, Answers]
+) -> TurnedFrame:
+    row = frames.row(int(selection.indices[place]))
     regions = row["regions"]
     if MODES[mode].predicted:
-        assert chosen.predicted is not None
-        regions = chosen.predicted.regions(row)
+        assert selection.predicted is not None
+        regions = selection.predicted.regions(row)
     image = decode_image(row)
     outlined = _outlined(image, [decode_mask(row, region, image) for region in regions])
     before, after = answers["none"], answers[mode]
-    return Example(
+    return TurnedFrame(
         frame_id=row["frame_id"],
         png=encode(outlined),
-        truth=chosen.names[int(chosen.truth[place])],
-        without=chosen.names[int(before.best[place, 0])],
+        truth=selection.names[int(selection.truth[place])],
+        without=selection.names[int(before.best[place, 0])],
         without_probability=float(before.probability[place]),
-        with_mask=chosen.names[int(after.best[place, 0])],
+        with_mask=selection.names[int(after.best[place, 0])],
         with_probability=float(after.probability[place]),
     )
 
 
 def _outlined(image: Image.Image, masks: Sequence[np.ndarray[Any, np.dtype[np.bool_]]]) -> Image.Image:
+    """The image's thumbnail with the outlines of the masks drawn on it."""
     size = reduced_size(image)
     pixels: Pixels = np.array(reduced(image.convert("RGB")))
     for mask in masks:

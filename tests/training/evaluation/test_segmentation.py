@@ -13,7 +13,11 @@ import torch.nn.functional as F
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training.data.dataset import open_split, read_description
-from sono.training.evaluation.segmentation import Outlined, _structures, _uncut, dense_features, segment
+from sono.training.evaluation.scoring import Scoring
+from sono.training.evaluation.segmentation import segment
+from sono.training.evaluation.segmentation_decoder import dense_features
+from sono.training.evaluation.segmentation_scores import without_padding
+from sono.training.evaluation.segmentation_targets import OutlinedFrames, drawn_structures
 from sono.training.features.encoder import Encoder
 from sono.training.model.transforms import PadToSquare
 
@@ -39,11 +43,11 @@ def splits(make_rows: Callable[..., Rows]) -> dict[str, Rows]:
     }
 
 
-def test_a_decoder_learns_to_outline(
+def test_the_decoder_learns_to_outline(
     random_run: Callable[..., Path], splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     run, dataset = random_run(), write_dataset(tmp_path / "dataset", splits)
-    result = segment(run, str(dataset), epochs=16, resamples=50)
+    result = segment(Scoring(run, str(dataset), resamples=50), epochs=16)
     assert result == json.loads((run / "evaluation/test-segment.json").read_text())
     assert (result["n_frames"], result["n_patients"], result["structures"]) == (12, 3, ["spine"])
     dices = result["chosen"]["dice_by_epoch"]
@@ -53,7 +57,7 @@ def test_a_decoder_learns_to_outline(
     assert set(result["per_plane"]) == {"transthalamic", "four_chamber", "abdominal_circumference", "femur"}
 
 
-def test_masks_of_the_test_split_decide_nothing_but_the_score(
+def test_masks_of_the_test_split_change_only_the_score(
     random_run: Callable[..., Path], splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     def emptied(rows: Rows) -> Rows:
@@ -72,12 +76,12 @@ def test_masks_of_the_test_split_decide_nothing_but_the_score(
         ("other", {"validation": emptied(splits["validation"])}),
     ):
         dataset = write_dataset(tmp_path / name, {**splits, **changed})
-        results.append(segment(run, str(dataset), epochs=8, resamples=10))
+        results.append(segment(Scoring(run, str(dataset), resamples=10), epochs=8))
     assert results[0]["chosen"] == results[1]["chosen"] != results[2]["chosen"]
     assert results[0]["dice"] != results[1]["dice"]
 
 
-def test_dense_features_come_from_the_forward_pass_with_all_of_the_mask_stem(random_run: Callable[..., Path]) -> None:
+def test_dense_features_come_from_the_forward_pass_with_the_complete_mask_stem(random_run: Callable[..., Path]) -> None:
     encoder = Encoder.load(random_run(), pytest.fail)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     before = dense_features(encoder, images)
@@ -106,15 +110,15 @@ def test_a_mask_through_the_transform_and_back_is_the_mask(size: tuple[int, int]
     mask = np.zeros((height, width), dtype=np.bool_)
     mask[10 : height // 2, 5 : width - 20] = True
     square = PadToSquare(size=64).mask(mask)
-    found = _uncut(torch.from_numpy(square.astype(np.float32)) - 127.5, mask.shape) > 0
+    found = without_padding(torch.from_numpy(square.astype(np.float32)) - 127.5, mask.shape) > 0
     assert found.shape == mask.shape
     assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.97
 
 
-def test_foreground_is_all_regions_together_and_others_are_told_apart(three_splits: Path) -> None:
+def test_foreground_joins_all_regions_and_structures_stay_separate(three_splits: Path) -> None:
     frames, transform = open_split(read_description(str(three_splits)), "test"), PadToSquare(size=64)
-    apart = Outlined(frames, ("spine", "umbilical vein"), transform)[3]
-    together = Outlined(frames, ("foreground",), transform)[3]
+    apart = OutlinedFrames(frames, ("spine", "umbilical vein"), transform)[3]
+    together = OutlinedFrames(frames, ("foreground",), transform)[3]
     assert not isinstance(apart, UserError)
     assert not isinstance(together, UserError)
     assert list(apart.masks) == [0, 1]
@@ -122,7 +126,7 @@ def test_foreground_is_all_regions_together_and_others_are_told_apart(three_spli
     assert np.array_equal(together.masks[0], apart.masks[0] | apart.masks[1])
 
 
-def test_a_program_s_masks_are_no_truth(
+def test_masks_made_by_a_program_are_not_the_truth(
     splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     first, second, *_ = splits["test"]
@@ -131,15 +135,15 @@ def test_a_program_s_masks_are_no_truth(
     second["regions"] = [predicted]
     dataset = str(write_dataset(tmp_path / "dataset", splits))
     frames = open_split(read_description(dataset), "test")
-    assert _structures(frames) == ("spine",)
-    outlined = Outlined(frames, ("foreground",), PadToSquare(size=64))
+    assert drawn_structures(frames) == ("spine",)
+    outlined = OutlinedFrames(frames, ("foreground",), PadToSquare(size=64))
     assert len(outlined) == len(splits["test"]) - 1
     target = outlined[0]
     assert not isinstance(target, UserError)
     assert target.position == 0
 
 
-def test_wrong_input_is_told(
+def test_wrong_input_is_an_error(
     random_run: Callable[..., Path], splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = random_run()
@@ -147,6 +151,6 @@ def test_wrong_input_is_told(
         row["regions"] = []
     dataset = str(write_dataset(tmp_path / "dataset", splits))
     with pytest.raises(UserError, match="the decoder is made with the train split"):
-        segment(run, dataset, split="train")
+        segment(Scoring(run, dataset, split="train"))
     with pytest.raises(UserError, match=r"no frame of the test split has drawn regions.*masks import"):
-        segment(run, dataset, epochs=1)
+        segment(Scoring(run, dataset), epochs=1)

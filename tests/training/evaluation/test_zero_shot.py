@@ -18,6 +18,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.stages import Progress
 from sono.training.data.dataset import decode_image, open_split, read_description
 from sono.training.evaluation.prompts import WEEKS, WORDINGS, prompts, wordings_of
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot import MASK_SETS, evaluate
 from sono.training.features.views import FrameViews, Views, choose_donors
 from sono.training.model.transforms import PadToSquare
@@ -31,9 +32,9 @@ FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
 def score(learned: Path, write_dataset: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The result for frames as the only split of a dataset."""
 
-    def write_and_score(name: str, rows: list[dict[str, Any]], *modes: str, **options: Any) -> dict[str, Any]:
+    def write_and_score(name: str, rows: list[dict[str, Any]], *modes: str, seed: int = 0) -> dict[str, Any]:
         dataset = write_dataset(tmp_path / name, {"test": rows})
-        return evaluate(learned, str(dataset), masks=modes, resamples=50, **options)
+        return evaluate(Scoring(learned, str(dataset), resamples=50, seed=seed), masks=modes)
 
     return write_and_score
 
@@ -58,19 +59,19 @@ def with_image(row: dict[str, Any], pixels: Callable[[tuple[int, int]], np.ndarr
 
 def test_the_result_names_the_checkpoint_that_was_scored(learned: Path, shapes: Path) -> None:
     meta = checkpoints.load_model(learned, pytest.fail)[2]
-    result = evaluate(learned, str(shapes), split="train", resamples=10)
+    result = evaluate(Scoring(learned, str(shapes), split="train", resamples=10))
     assert result["checkpoint"] == {"file": "step-00000110", "sha256": meta["sha256"], "step": 110}
     assert result["n_frames"] == 240
     assert result["minus_none"] == result["minus_region"] == {}
     assert result == json.loads((learned / "evaluation/train-none.json").read_text())
 
 
-def test_other_weights_in_the_checkpoint_give_other_figures_and_none_give_an_error(
+def test_other_weights_give_other_figures_and_no_checkpoint_is_an_error(
     three_splits: Path, random_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """A score of stored features would be the same for any checkpoint."""
+    """Scores of stored features would be the same for any checkpoint."""
     first, again, other = (
-        evaluate(random_run(seed), str(three_splits), resamples=10)["masks"]["none"] for seed in (0, 0, 1)
+        evaluate(Scoring(random_run(seed), str(three_splits), resamples=10))["masks"]["none"] for seed in (0, 0, 1)
     )
     assert first == again
     assert first["calibration"] != other["calibration"]
@@ -79,14 +80,14 @@ def test_other_weights_in_the_checkpoint_give_other_figures_and_none_give_an_err
         for value in model.clip.parameters():
             value.zero_()
 
-    nothing = evaluate(random_run(0, silence), str(three_splits), resamples=10)["masks"]["none"]["top1"]
+    nothing = evaluate(Scoring(random_run(0, silence), str(three_splits), resamples=10))["masks"]["none"]["top1"]
     assert nothing["value"] == 0.25
     with pytest.raises(UserError, match=r"no checkpoint found; name the folder of a run"):
-        evaluate(tmp_path, str(three_splits))
+        evaluate(Scoring(tmp_path, str(three_splits)))
 
 
 @pytest.mark.parametrize("other", ["region", "shuffled", "blank"])
-def test_all_masks_are_scored_on_the_same_frames_and_the_others_are_counted(
+def test_all_masks_are_scored_on_the_same_frames_and_the_rest_are_counted(
     other: str, score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     rows = make_rows(16, seed=12)
@@ -103,17 +104,17 @@ def test_all_masks_are_scored_on_the_same_frames_and_the_others_are_counted(
     assert figures(together, "none") == figures(cleaned, "none") != figures(alone, "none")
 
 
-def test_masks_scored_together_have_the_figures_that_each_has_alone(learned: Path, shapes: Path) -> None:
-    together = evaluate(learned, str(shapes), masks=ALL, resamples=50)
+def test_masks_scored_together_have_the_same_figures_as_alone(learned: Path, shapes: Path) -> None:
+    together = evaluate(Scoring(learned, str(shapes), resamples=50), masks=ALL)
     assert together == json.loads((learned / "evaluation/test-all.json").read_text())
     for mask in ALL:
-        alone = evaluate(learned, str(shapes), masks=(mask,), resamples=50)
+        alone = evaluate(Scoring(learned, str(shapes), resamples=50), masks=(mask,))
         assert alone["masks"] == {mask: together["masks"][mask]}
         assert (learned / f"evaluation/test-{mask}.json").is_file()
 
 
-def test_every_mask_is_compared_with_none_frame_by_frame(learned: Path, shapes: Path) -> None:
-    result = evaluate(learned, str(shapes), masks=ALL, resamples=200)
+def test_every_mask_is_compared_with_none_on_the_same_frames(learned: Path, shapes: Path) -> None:
+    result = evaluate(Scoring(learned, str(shapes), resamples=200), masks=ALL)
     assert list(result["minus_none"]) == ["region", "shuffled", "blank"]
     for mask, difference in result["minus_none"].items():
         for name in ("top1", "top5"):
@@ -121,10 +122,10 @@ def test_every_mask_is_compared_with_none_frame_by_frame(learned: Path, shapes: 
             assert difference[name]["value"] == pytest.approx(ours - none)
             assert difference[name]["low"] <= difference[name]["value"] <= difference[name]["high"]
         assert difference["top5"] == {"value": 0, "low": 0, "high": 0}  # of four planes the true one is always there
-    assert evaluate(learned, str(shapes), masks=("region", "blank"), resamples=10)["minus_none"] == {}
+    assert evaluate(Scoring(learned, str(shapes), resamples=10), masks=("region", "blank"))["minus_none"] == {}
 
 
-def test_blank_is_deaf_to_the_pixels_and_region_is_not(
+def test_blank_ignores_the_pixels_and_region_does_not(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     random = np.random.default_rng(3)
@@ -140,7 +141,7 @@ def test_blank_is_deaf_to_the_pixels_and_region_is_not(
     assert figures(results["black"], "region") == figures(results["true"], "blank")
 
 
-def test_shuffled_sees_the_true_image_through_the_masks_of_another_patients_frame(
+def test_shuffled_sees_the_image_through_the_masks_of_another_patient(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     rows = of_one_size(make_rows(96, seed=14))
@@ -170,7 +171,7 @@ def test_a_view_has_the_image_of_its_frame_and_the_masks_of_its_mode(shapes: Pat
 @pytest.mark.parametrize(
     "frames", [[1, 1], [4] * 20, [1, 2, 3, 4], [5, 1, 2, 2], [6, 1, 2], [3, 3], [50, *[1] * 60], [1, 1, 9]]
 )
-def test_a_donor_is_a_frame_of_another_patient_and_where_it_can_be_each_is_one_once(frames: list[int]) -> None:
+def test_a_donor_belongs_to_another_patient_and_serves_once_if_possible(frames: list[int]) -> None:
     patients = np.random.default_rng(0).permutation(np.repeat(np.arange(len(frames)), frames))
     for seed in range(20):
         donors = choose_donors(patients, seed)
@@ -179,7 +180,7 @@ def test_a_donor_is_a_frame_of_another_patient_and_where_it_can_be_each_is_one_o
             assert sorted(donors) == list(range(len(patients)))
 
 
-def test_donors_are_a_function_of_the_seed_and_reach_every_other_patient() -> None:
+def test_donors_depend_on_the_seed_alone_and_come_from_every_other_patient() -> None:
     patients = np.repeat(np.arange(10), 4)
     assert np.array_equal(choose_donors(patients, 1), choose_donors(patients, 1))
     assert not np.array_equal(choose_donors(patients, 1), choose_donors(patients, 2))
@@ -191,10 +192,10 @@ def test_donors_are_a_function_of_the_seed_and_reach_every_other_patient() -> No
     assert others.min() > 0.75 * expected
     assert others.max() < 1.25 * expected
     donors_of_one = {len(set(patients[choose_donors(patients, seed)[:4]])) for seed in range(20)}
-    assert max(donors_of_one) >= 3  # not one other patient for all frames of a patient
+    assert max(donors_of_one) >= 3  # not a single donor patient for all frames of a patient
 
 
-def test_the_share_of_donors_of_the_same_plane_is_told(
+def test_the_share_of_donors_with_the_same_plane_is_reported(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     rows = make_rows(16, seed=16)
@@ -203,13 +204,13 @@ def test_the_share_of_donors_of_the_same_plane_is_told(
     assert score("one plane", rows, "shuffled")["masks"]["shuffled"]["donors"] == {"seed": 0, "same_plane": 1.0}
 
 
-def test_sentences_are_worded_as_the_datasets_captions_are(
+def test_sentences_are_worded_like_the_datasets_captions(
     learned: Path, shapes: Path, make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
     row = make_rows(1, seed=17)[0]
     weeks = str(row["ga_days"] // 7)
     captions = {"whole": row["caption"], "region": row["regions"][0]["caption"]}
-    result = evaluate(learned, str(shapes), masks=ALL, resamples=10)
+    result = evaluate(Scoring(learned, str(shapes), resamples=10), masks=ALL)
     for mode, kind in (("none", "whole"), ("region", "region"), ("shuffled", "region"), ("blank", "region")):
         said = result["masks"][mode]["prompts"]
         assert len(said) == len(WEEKS)
@@ -217,7 +218,7 @@ def test_sentences_are_worded_as_the_datasets_captions_are(
         assert captions[kind].startswith(begun), mode
 
 
-def test_every_packaged_template_is_known_by_its_captions_and_own_templates_get_all_wordings() -> None:
+def test_packaged_templates_are_recognised_by_their_captions_and_others_get_all_wordings() -> None:
     said: dict[str, set[str]] = {"whole": set(), "region": set()}
     for folder, kind in (("global", "whole"), ("region", "region")):
         for file in sorted((Path(captioning.__file__).parent / "templates/en" / folder).glob("*.jinja")):
@@ -229,7 +230,7 @@ def test_every_packaged_template_is_known_by_its_captions_and_own_templates_get_
         alone = [wording.sentence.format(weeks=22, plane="femur") for wording in wordings]
         assert wordings_of(kind, ["Femur, seen at 22 weeks."]) == tuple(wording.sentence for wording in wordings)
         if kind == "whole":
-            assert [wordings_of(kind, [one]) for one in alone] == [(wording.sentence,) for wording in wordings]
+            assert [wordings_of(kind, [caption]) for caption in alone] == [(wording.sentence,) for wording in wordings]
 
 
 def test_wordings_are_averaged(
@@ -240,16 +241,18 @@ def test_wordings_are_averaged(
     answers = []
     for chosen in (both[:1], both[1:], both):
         monkeypatch.setitem(WORDINGS, "whole", chosen)  # type: ignore[arg-type]
-        answers.append(evaluate(run, str(three_splits), resamples=10)["masks"]["none"])
+        answers.append(evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"])
     assert [len(answer["prompts"]) for answer in answers] == [8, 8, 8]  # captions have the first of both
-    monkeypatch.setattr("sono.training.evaluation.zero_shot.wordings_of", lambda *_: [one.sentence for one in both])
-    mixed = evaluate(run, str(three_splits), resamples=10)["masks"]["none"]
+    monkeypatch.setattr(
+        "sono.training.evaluation.zero_shot.wordings_of", lambda *_: [wording.sentence for wording in both]
+    )
+    mixed = evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"]
     assert len(mixed["prompts"]) == 16
     assert answers[0]["calibration"] == answers[2]["calibration"] != answers[1]["calibration"]
     assert mixed["calibration"] not in (answers[0]["calibration"], answers[1]["calibration"])
 
 
-def test_no_prompt_names_a_structure_and_every_age_is_named_once() -> None:
+def test_no_prompt_names_a_structure_and_every_age_occurs_once() -> None:
     structures = [name for entry in vocabulary.load().structures.values() for name in (entry.name, *entry.synonyms)]
     for wordings in WORDINGS.values():
         for wording in wordings:
@@ -263,36 +266,36 @@ def test_no_prompt_names_a_structure_and_every_age_is_named_once() -> None:
             assert len(set(said)) == len(said) == len(WEEKS)
 
 
-def test_a_plane_with_a_long_name_is_named_in_one_line(
+def test_the_error_quotes_a_plane_name_that_is_too_long(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     planes = {"femur": "femur", "long": "very " * 80 + "long"}
     rows = [{**row, "plane": 0} for row in make_rows(8, seed=19)]
     dataset = write_dataset(tmp_path / "dataset", {"test": rows}, planes=planes)
     with pytest.raises(UserError, match=r"a sentence has \d+ tokens and the text tower reads 77: .*; give the plane"):
-        evaluate(random_run(), str(dataset))
+        evaluate(Scoring(random_run(), str(dataset)))
 
 
-def test_frames_of_one_patient_give_no_interval_and_that_is_said(
+def test_frames_of_a_single_patient_are_an_error(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(8, seed=20)
     for row in rows[4:]:
         row["regions"] = []
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
-    assert evaluate(random_run(), str(dataset), resamples=10)["n_patients"] == 2
+    assert evaluate(Scoring(random_run(), str(dataset), resamples=10))["n_patients"] == 2
     with pytest.raises(UserError, match=r"all frames of the test split that could be scored are of one patient"):
-        evaluate(random_run(), str(dataset), masks=("region",))
+        evaluate(Scoring(random_run(), str(dataset)), masks=("region",))
 
 
-def test_figures_are_given_by_center_scanner_and_trimester(
+def test_figures_are_broken_down_by_center_scanner_and_trimester(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(24, seed=23)
     for number, row in enumerate(rows):
         row |= {"center": "AB"[number // 16], "ga_days": (97, 98, 195, 196, None)[number % 5]}
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
-    result = evaluate(random_run(), str(dataset), resamples=20)
+    result = evaluate(Scoring(random_run(), str(dataset), resamples=20))
     found = result["masks"]["none"]["by"]
     counts = {by: {name: group["n_frames"] for name, group in groups.items()} for by, groups in found.items()}
     assert counts == {
@@ -306,20 +309,20 @@ def test_figures_are_given_by_center_scanner_and_trimester(
     assert set(found["trimester"]["first"]["top1"]) == {"value", "low", "high"}
 
 
-def test_scanners_are_told_apart_where_the_dataset_knows_them(
+def test_scanners_are_separate_groups_if_the_dataset_names_them(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(16, seed=24)
     for number, row in enumerate(rows):
         row |= {"manufacturer": "GE" if number < 8 else "Philips", "model": "V8" if number < 12 else None}
     folder = write_dataset(tmp_path / "dataset", {"test": rows})
-    found = evaluate(random_run(), str(folder), resamples=20)
+    found = evaluate(Scoring(random_run(), str(folder), resamples=20))
     by = found["masks"]["none"]["by"]["scanner"]
     assert {name: group["n_patients"] for name, group in by.items()} == {"GE V8": 2, "Philips": 1, "Philips V8": 1}
     assert by["Philips"]["top1"]["low"] is None
 
 
-def test_calibration_is_of_a_softmax_with_the_learned_temperature(
+def test_calibration_uses_a_softmax_with_the_learned_temperature(
     three_splits: Path, random_run: Callable[..., Path]
 ) -> None:
     def hot(model: Any) -> None:
@@ -329,26 +332,28 @@ def test_calibration_is_of_a_softmax_with_the_learned_temperature(
         model.clip.logit_scale.fill_(-8.0)
 
     for change, logarithm, bounds in ((hot, 8.0, (0.6, 1.0)), (cold, -8.0, (0.2, 0.3))):
-        figures = evaluate(random_run(0, change), str(three_splits), resamples=10)["masks"]["none"]["calibration"]
+        figures = evaluate(Scoring(random_run(0, change), str(three_splits), resamples=10))["masks"]["none"][
+            "calibration"
+        ]
         assert figures["temperature"] == pytest.approx(np.exp(logarithm), rel=1e-5)
-        frames = sum(one["n"] for one in figures["bins"])
-        said = sum(one["n"] * one["confidence"] for one in figures["bins"]) / frames
+        frames = sum(each["n"] for each in figures["bins"])
+        said = sum(each["n"] * each["confidence"] for each in figures["bins"]) / frames
         assert frames == 32
         assert bounds[0] <= said <= bounds[1]
 
 
 def test_planes_can_count_as_one_class(three_splits: Path, random_run: Callable[..., Path]) -> None:
     classes = {"limb": ("femur", "humerus"), "rest": ("four_chamber", "transthalamic")}
-    result = evaluate(random_run(), str(three_splits), classes=classes, resamples=10)
+    result = evaluate(Scoring(random_run(), str(three_splits), resamples=10), classes=classes)
     assert (result["n_frames"], result["frames_without_plane"]) == (24, 8)
     figures = result["masks"]["none"]
     assert figures["confusion"]["true_by_predicted"] == ["limb", "rest"]
     assert [sum(row) for row in figures["confusion"]["counts"]] == [8, 16]
     with pytest.raises(UserError, match=r"the class 'arm' has no plane in the dataset's vocabulary.*humerus"):
-        evaluate(random_run(), str(three_splits), classes={**classes, "arm": ("humerus",)})
+        evaluate(Scoring(random_run(), str(three_splits)), classes={**classes, "arm": ("humerus",)})
 
 
 def test_progress_counts_batches_and_frames_to_the_end(learned: Path, shapes: Path) -> None:
     told: list[Progress] = []
-    evaluate(learned, str(shapes), masks=ALL, resamples=10, progress=told.append)
+    evaluate(Scoring(learned, str(shapes), resamples=10, progress=told.append), masks=ALL)
     assert [(step.parts_done, step.parts_total, step.rows) for step in told] == [(1, 3, 32), (2, 3, 64), (3, 3, 80)]

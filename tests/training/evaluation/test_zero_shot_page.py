@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot import evaluate
 from sono.training.evaluation.zero_shot_page import THUMBNAIL_PX
 
@@ -21,11 +22,9 @@ def page_of(run: Path, name: str) -> str:
     return (run / "evaluation" / f"{name}.html").read_text()
 
 
-def test_the_page_needs_nothing_but_itself_and_says_the_figures(
-    random_run: Callable[..., Path], three_splits: Path
-) -> None:
+def test_the_page_needs_no_other_file_and_has_the_figures(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run(4)
-    result = evaluate(run, str(three_splits), masks=MASKS, resamples=20)
+    result = evaluate(Scoring(run, str(three_splits), resamples=20), masks=MASKS)
     page = page_of(run, "test-all")
     assert not re.search(r"https?://|<script|<link|url\(", page)
     for mask in MASKS:
@@ -37,8 +36,8 @@ def test_the_page_needs_nothing_but_itself_and_says_the_figures(
     assert str(three_splits) not in page  # a folder's name may be that of a hospital
 
 
-def test_examples_are_frames_whose_answer_the_mask_changed_with_their_outlines(learned: Path, shapes: Path) -> None:
-    evaluate(learned, str(shapes), masks=("none", "region"), resamples=20)
+def test_frames_whose_answer_the_mask_changed_are_shown_with_outlines(learned: Path, shapes: Path) -> None:
+    evaluate(Scoring(learned, str(shapes), resamples=20), masks=("none", "region"))
     page = page_of(learned, "test-both")
     cards = re.findall(r'<div class="frame">.*?</div>', page, re.S)
     assert cards
@@ -62,7 +61,7 @@ def test_names_of_centers_and_planes_cannot_break_the_page(
     for row in rows:
         row["center"] = "<b>St. & Mary's</b>"
     run = random_run()
-    evaluate(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=10)
+    evaluate(Scoring(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=10))
     page = page_of(run, "test-none")
     assert "<b>St." not in page
     assert "&lt;b&gt;St. &amp; Mary&#39;s&lt;/b&gt;" in page
@@ -70,11 +69,11 @@ def test_names_of_centers_and_planes_cannot_break_the_page(
 
 
 @pytest.mark.parametrize("masks", [("region",), ("blank", "shuffled")])
-def test_masks_without_a_reference_make_a_page_too(
+def test_masks_without_a_reference_also_make_a_page(
     masks: tuple[str, ...], random_run: Callable[..., Path], three_splits: Path
 ) -> None:
     run = random_run()
-    result = evaluate(run, str(three_splits), masks=masks, resamples=10)
+    result = evaluate(Scoring(run, str(three_splits), resamples=10), masks=masks)
     (name,) = {path.stem for path in (run / "evaluation").glob("*.html")}
     assert "Differences" not in page_of(run, name)
     assert list(result["masks"]) == [mask for mask in MASKS if mask in masks]

@@ -12,6 +12,7 @@ import pytest
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES
 from sono.training.data.dataset import open_split, read_description
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot import evaluate
 from sono.training.features.predicted_masks import PredictedMasks
 
@@ -43,7 +44,7 @@ def score(
         if second is not None:
             splits = {"train": second[::2], "test": second[1::2]}  # where a frame is in there does not matter
             options["predicted"] = str(write_dataset(folder / "second", splits))
-        return evaluate(run, str(dataset), masks=masks, resamples=10, **options)
+        return evaluate(Scoring(run, str(dataset), resamples=10), masks=masks, **options)
 
     return write_and_score
 

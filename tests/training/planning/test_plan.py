@@ -139,6 +139,7 @@ def test_the_command_prints_the_plan(sono_train: Callable[..., subprocess.Comple
     assert "sono-tiny at 64 px, fp32, batch 32 = 1 x 32" in done.stdout
     assert "240 samples" in done.stdout
     assert "yes" in done.stdout.partition("fits into")[2]
+    assert done.stdout.endswith(f"\nNext: sono-train pretrain {shapes} RUN --recipe tiny --set train.batch_size=32\n")
     both = sono_train("plan", shapes, "--samples", 5, "--recipe", "tiny")
     assert both.returncode == 2
     assert "either a dataset or --samples" in both.stderr
