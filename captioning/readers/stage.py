@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from sono.captioning.facts.statements import NUMBERS, Entry, Fault, Reading
-from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
 from sono.captioning.readers.sr.reader import read_document
 from sono.manifests.errors import UserError
 from sono.manifests.handoff import handoff_file

@@ -9,7 +9,8 @@ from datetime import date
 from typing import Any
 
 from sono.captioning.facts.statements import Entry, Exam, Reading
-from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 

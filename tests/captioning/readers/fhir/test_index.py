@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from sono.captioning.facts.statements import Entry
-from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_ndjson
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_ndjson
 from tests.captioning.readers.fhir_resources import (
     ACSN,
     KEYS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sono.captioning.readers.fhir.reader import Index
+from sono.captioning.readers.fhir.index import Index
 from tests.captioning.readers.fhir_resources import (
     LOINC,
     OUS,

@@ -17,8 +17,9 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from sono.captioning.facts.statements import BY_RULE, Exam, Fault, Statement
-from sono.captioning.readers.fhir.elements import displays_of
-from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
+from sono.captioning.readers.fhir.elements import as_displays
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
 from sono.curation.phantom.exams import ExamRecord, View, plan_exam
 from sono.curation.phantom.files import fhir
 from sono.manifests.errors import UserError
@@ -302,5 +303,5 @@ def test_an_organisation_beside_a_reference_is_nobodys_name():
         {"type": "CareTeam", "display": "Heart Team"},
         {"display": "Zelmira Roe"},
     ]
-    assert displays_of({"performer": people}) == ["Olga Quixworth", "Zelmira Roe"]
-    assert displays_of({"performer": [{"actor": person} for person in people]}) == ["Olga Quixworth", "Zelmira Roe"]
+    assert as_displays(people) == ["Olga Quixworth", "Zelmira Roe"]
+    assert as_displays([{"actor": person} for person in people]) == ["Olga Quixworth", "Zelmira Roe"]
