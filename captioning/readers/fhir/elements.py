@@ -105,6 +105,8 @@ def as_text(value: object) -> str:
 
 def as_date(value: object) -> datetime.date | None:
     """The date as written, whatever its time zone; None for a year or a month alone."""
+    if value is None:
+        return None
     found = _DATE.fullmatch(as_text(value))
     try:
         return datetime.date.fromisoformat(found[1]) if found else None
@@ -120,28 +122,32 @@ def as_past_date(value: object) -> datetime.date | None:
 
 def as_codings(value: object) -> tuple[Coding, ...]:
     """The codings of a CodeableConcept."""
-    codings = as_objects(as_object(value).get("coding"))
+    if not isinstance(value, dict):
+        return ()
+    codings = as_objects(value.get("coding"))
     return tuple([Coding(as_text(coding.get("system")), as_text(coding.get("code"))) for coding in codings])
 
 
 def as_concept(value: object) -> Concept | None:
     """None for what is not an object, or empty."""
-    concept = as_object(value)
-    if not concept:
+    if not isinstance(value, dict) or not value:
         return None
-    codings = as_objects(concept.get("coding"))
-    words = [coding.get(name) for coding in codings for name in ("code", "display")]
-    texts = tuple([text for word in (*words, concept.get("text")) if (text := as_text(word))])
-    return Concept(as_codings(concept), texts)
+    codings: list[Coding] = []
+    words: list[str] = []
+    for coding in as_objects(value.get("coding")):
+        code = as_text(coding.get("code"))
+        codings.append(Coding(as_text(coding.get("system")), code))
+        words += (code, as_text(coding.get("display")))
+    words.append(as_text(value.get("text")))
+    return Concept(codings, [word for word in words if word])
 
 
 def as_identifier(value: object) -> Identifier:
     """Empty for what is not an identifier."""
-    item = as_object(value)
-    if not item:
+    if not isinstance(value, dict) or not value:
         return _NO_IDENTIFIER
-    types = [code for system, code in as_codings(item.get("type")) if v2_table(system) == _IDENTIFIER_TYPES]
-    return Identifier(as_text(item.get("system")), as_text(item.get("value")), as_text(item.get("use")), tuple(types))
+    types = [code for system, code in as_codings(value.get("type")) if v2_table(system) == _IDENTIFIER_TYPES]
+    return Identifier(as_text(value.get("system")), as_text(value.get("value")), as_text(value.get("use")), types)
 
 
 def as_identifiers(value: object) -> tuple[Identifier, ...]:
@@ -163,6 +169,8 @@ def as_references(value: object, kind: str) -> tuple[Reference, ...]:
 def as_target(value: object, kind: str) -> str:
     """``Patient/1`` of Patient/1, https://.../Patient/1 and urn:uuid:1; empty unless it is a ``kind``."""
     text = as_text(value)
+    if not text:
+        return ""
     found = _TARGET.fullmatch(text)
     if found and found[1] != kind:
         return ""
@@ -198,8 +206,8 @@ def as_names(value: object) -> list[str]:
 
 def as_displays(value: object) -> list[str]:
     """The names of people beside a reference to them, or beside each of a list."""
-    items = [as_object(item) for item in (value, *(value if isinstance(value, list) else ()))]
-    people = [person for item in items for person in (item, as_object(item.get("actor")))]
+    items = as_objects(value if isinstance(value, list) else [value])
+    people = [person for item in items for person in (item, item.get("actor")) if isinstance(person, dict)]
     return [text for person in people if (text := as_text(person.get("display"))) and not _is_group(person)]
 
 

@@ -10,7 +10,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sono.captioning.readers.codes import FETUS_ID, NUMBER_OF_FETUSES
+from sono.captioning.readers.codes import (
+    AGES,
+    DATES,
+    FETUS_ID,
+    IMAGE_VIEW,
+    LENGTHS,
+    NUMBER_OF_FETUSES,
+    PRESENTATION,
+)
 
 from .elements import (
     LOINC,
@@ -46,6 +54,7 @@ _REPORTED = (*_FINAL, "appended")  # of a report
 _STUDY_VALID = ("registered", "available", "unknown")  # of an imaging study
 _OBSTETRIC_REPORT = "11525-3"  # LOINC, US Pelvis and Fetus for pregnancy
 _SERVICE_SECTIONS, _OBSTETRIC_ULTRASOUND = "0074", "OUS"  # HL7 v2 table, and its code
+_CODES_READ = frozenset({*LENGTHS, *AGES, *DATES, PRESENTATION, NUMBER_OF_FETUSES, FETUS_ID, IMAGE_VIEW})
 _PEOPLE = ("subject", "performer", "referrer", "interpreter", "resultsInterpreter")
 
 
@@ -158,7 +167,7 @@ class Observation(_Record):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Other:
-    """A resource of a type that is not read; ``kind`` is empty where it has none."""
+    """A resource that says nothing of use; ``kind`` is empty where it has none."""
 
     kind: str
 
@@ -174,7 +183,8 @@ def parse_resource(json: Json, full_url: str = "") -> Resource:
     """
     kind = as_text(json.get("resourceType"))
     if kind == "Observation":
-        return _observation(json, full_url)
+        # most of a hospital's observations are about something else, and should cost next to nothing
+        return _observation(json, full_url) if _is_of_use(json) else Other(kind)
     if kind == "DiagnosticReport":
         return _report(json, full_url)
     if kind == "ImagingStudy":
@@ -248,18 +258,26 @@ def _observation(json: Json, full_url: str) -> Observation:
     )
 
 
+def _is_of_use(observation: Json) -> bool:
+    """Whether it may give a fact, text, or a link to other observations."""
+    if "hasMember" in observation or "note" in observation:
+        return True
+    parts = (observation, *as_objects(observation.get("component")))
+    return any(coding.code in _CODES_READ for part in parts for coding in as_codings(part.get("code")))
+
+
 def _part(json: Json) -> Part:
     code = as_concept(json.get("code")) or NO_CONCEPT
     loinc = [coding.code for coding in code.codings if coding.system == LOINC]
-    values = sum(name.startswith("value") for name in json)
+    values = len([name for name in json if name.startswith("value")])
     return Part(
         code=code,
         loinc=loinc,
         values=values,
         quantity=as_quantity(json["valueQuantity"]) if "valueQuantity" in json else None,
-        text=as_text(json.get("valueString")),
-        date=as_date(json.get("valueDateTime")),
-        concept=as_concept(json.get("valueCodeableConcept")),
+        text=as_text(json["valueString"]) if "valueString" in json else "",
+        date=as_date(json["valueDateTime"]) if "valueDateTime" in json else None,
+        concept=as_concept(json["valueCodeableConcept"]) if "valueCodeableConcept" in json else None,
         is_absent=bool(json.get("dataAbsentReason")),
         is_modified=bool(json.get("modifierExtension")),
         fetus=_fetus_name(json) if FETUS_ID in loinc else "",
@@ -303,13 +321,15 @@ def _is_modified(json: Json) -> bool:
 def _people(json: Json) -> list[str]:
     found = [display for name in _PEOPLE if name in json for display in as_displays(json[name])]
     authors = [as_text(note.get("authorString")) for note in as_objects(json.get("note"))]
-    return [*found, *(author for author in authors if author)]
+    return [*found, *[author for author in authors if author]]
 
 
 def _effective_date(json: Json) -> datetime.date | None:
-    period = as_object(json.get("effectivePeriod")).get("start")
-    values = (json.get("effectiveDateTime"), period, json.get("effectiveInstant"))
-    return next((date for value in values if (date := as_past_date(value)) is not None), None)
+    return (
+        as_past_date(json.get("effectiveDateTime"))
+        or as_past_date(as_object(json.get("effectivePeriod")).get("start"))
+        or as_past_date(json.get("effectiveInstant"))
+    )
 
 
 def _has_date(json: Json) -> bool:
