@@ -9,7 +9,8 @@ from datetime import date
 from typing import Any
 
 from sono.captioning.facts.statements import Entry, Exam, Reading
-from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 
@@ -111,7 +112,7 @@ def exported(index: Index, *resources: Json, reading: Reading = READING) -> list
     return list(read_ndjson(enumerate(lines(*resources), 1), "records file 1", reading, index))
 
 
-def said(entries: Iterable[Entry]) -> list[tuple[str, float | str, str, str | None]]:
+def facts(entries: Iterable[Entry]) -> list[tuple[str, float | str, str, str | None]]:
     """Everything but whose names are to be avoided."""
     return [tuple(s)[:4] for entry in entries for s in entry.statements if s.fact != "identity"]  # type: ignore[misc]
 
