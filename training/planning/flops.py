@@ -101,7 +101,7 @@ def train_flops(
     image = _count_tower(model, model.encode_image, _images(model), grad_checkpointing, accumulate)
     text = _count_tower(model, model.encode_text, _tokens(model), grad_checkpointing, accumulate)
     is_trained = text.backward > 0
-    # One image against every distinct text of the batch: its cosines, its gradient, and its part of the texts' gradients.
+    # One image against every distinct text of the batch: its cosines, its gradient, its part of the texts' gradients.
     product = round(2 * batch_size * captions_per_sample * feature_dim(model))
     return TrainFlops(
         image=image,
