@@ -1,4 +1,4 @@
-"""A small dataset in the layout that ``sono-curate build`` writes: bright shapes on speckle, a plane for each shape."""
+"""A small dataset in the layout that ``sono-curate build`` writes: bright shapes on speckle, one plane per shape."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ SMALL_BACKBONES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session")
 def small_backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Small architectures of many kinds, which open_clip knows by name like its own."""
+    """Small architectures of many kinds, registered with open_clip by name like its own."""
     folder = tmp_path_factory.mktemp("configs")
     write_tokenizer(folder / "words")
     text = {**SMALL_TEXT, "hf_tokenizer_name": str(folder / "words"), "pool_type": "last", "no_causal_mask": True}
@@ -204,7 +204,7 @@ def three_splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a run whose only checkpoint holds random weights, the mask's too; ``change`` is given the model before."""
+    """Makes a run whose only checkpoint holds random weights, the mask's too, after ``change`` of the model."""
 
     def make(seed: int = 0, change: Callable[[Any], object] = lambda _: None) -> Path:
         run = tmp_path_factory.mktemp("runs") / "random"
@@ -274,7 +274,7 @@ class Ranks:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.output = output
+        self.output_stem = output
         self.processes = []
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["sono.training.pretraining.run", "torch.distributed.tensor"])
@@ -296,7 +296,7 @@ class Ranks:
         return all(process.is_alive() for process in self.processes)
 
     def end(self, timeout: float = 120) -> list[int | None]:
-        """Wait for all; their exit codes, None for one that had to be killed."""
+        """Wait for all; returns their exit codes, None for one that had to be killed."""
         deadline = time.monotonic() + timeout
         codes = []
         for process in self.processes:
@@ -306,9 +306,9 @@ class Ranks:
             process.join()
         return codes
 
-    def said(self, suffix: str = "err") -> str:
+    def output(self, suffix: str = "err") -> str:
         """What all ranks printed."""
-        return "".join(Path(f"{self.output}-{rank}.{suffix}").read_text() for rank in range(len(self.processes)))
+        return "".join(Path(f"{self.output_stem}-{rank}.{suffix}").read_text() for rank in range(len(self.processes)))
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def rows(count: int, *, seed: int, patients: str = "train") -> Rows:
-    """Frames of all planes in turn, four to a patient, two regions each, with captions as our templates word them."""
+    """Frames of all planes in turn, four per patient, two regions each, with captions worded as by our templates."""
     random = np.random.default_rng(seed)
     made = []
     for number in range(count):
@@ -368,7 +368,7 @@ def rows(count: int, *, seed: int, patients: str = "train") -> Rows:
 def draw(
     plane: str, size: tuple[int, int], random: np.random.Generator
 ) -> tuple[Image.Image, list[np.ndarray[tuple[int, int], np.dtype[np.bool_]]]]:
-    """Two shapes of the plane, displaced at random, and the mask of each."""
+    """The two shapes of a plane, displaced at random, and the mask of each."""
     width, height = size
     x, y = width // 2 + int(random.integers(-8, 9)), height // 2 + int(random.integers(-8, 9))
     boxes = {

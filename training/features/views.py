@@ -17,6 +17,8 @@ from sono.training.model.transforms import PadToSquare, Pixels
 
 from .predicted_masks import PredictedMasks
 
+Kind = Literal["whole", "region"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
@@ -150,6 +152,3 @@ def _mix(donors_N: Integers, patients_N: Integers, random: np.random.Generator) 
             if patients[ours] != patients[frame] and patients[theirs] != patients[other]:
                 donors[frame], donors[other] = ours, theirs
     return np.array(donors, dtype=np.int64)
-
-
-Kind = Literal["whole", "region"]

@@ -66,7 +66,7 @@ def test_an_unfinished_or_damaged_folder_is_refused(
     [
         ("/no/such/folder", "dataset folder not found"),
         ("./nobody/nothing", "dataset folder not found"),
-        ("nobody/nothing", "neither a folder nor a dataset of the Hub that can be reached"),
+        ("nobody/nothing", "neither a folder nor a reachable dataset on the Hub"),
     ],
 )
 def test_a_source_that_is_not_a_dataset_is_refused(source: str, message: str) -> None:

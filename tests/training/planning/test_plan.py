@@ -1,4 +1,4 @@
-"""``sono-train plan``: what it says before a run, and whether the run then is so."""
+"""``sono-train plan``: what it predicts, and whether a run then agrees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TINY = recipes.override(recipes.tiny(), ["train.batch_size=32", "train.warmup_st
 
 
 def small(gib: float) -> Device:
-    """A device that does 1 TFLOP/s in fp32."""
+    """A device of 1 TFLOP/s in fp32."""
     return Device("small", "small", 2.0, 1.0, gib)
 
 

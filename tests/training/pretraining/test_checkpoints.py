@@ -115,7 +115,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """A file system without room, as far as a process can tell: writing more is an error of the system."""
+    """As on a full file system, writing more is an error of the system."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -168,7 +168,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_other_ranks_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where every machine has a folder of its own: the description names files that lie elsewhere."""
+    """As if every machine had a folder of its own: the description names files that are elsewhere."""
     save(tmp_path, 1)
     described = CheckpointReader.read_metadata
 
@@ -184,7 +184,7 @@ def test_a_checkpoint_without_other_ranks_files_is_refused(tmp_path: Path, monke
 
 
 def save_after(run: Path, step: int) -> None:
-    """As a run does that goes on from the newest checkpoint."""
+    """As a resumed run does."""
     found = checkpoints.latest(run, pytest.fail)
     assert found is not None
     writer = CheckpointWriter(run, 2, last_good=found.folder)

@@ -1,4 +1,4 @@
-"""Training in this process: the log, what may stop it, and what a second run may find in the folder."""
+"""Training in this process: the log, what may stop it, and what a second run finds in the folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sono.training.pretraining.run import Outcome, pretrain
 from sono.training.pretraining.step_log import COLUMNS, TIMINGS
 from sono.training.step.schedule import factor
 
-# One thread: two threads wait for each other where other processes want the processor, too.
+# One thread: two would wait for each other when other processes compete for the processor.
 SHORT = [
     "train.batch_size=8", "train.steps=6", "train.warmup_steps=2", "checkpoint.every=2", "log.every=1",
     "train.threads=1", "loss.kind=sigmoid", "loss.bias=-4",
@@ -113,13 +113,13 @@ def test_resuming_gives_the_same_weights_with_any_number_of_workers(
     for step in (4, 6):
         shutil.rmtree(run / f"checkpoints/step-{step:08d}")
     with (run / "log.csv").open("a") as file:
-        file.write("99")  # a line cut short
+        file.write("99")  # a truncated line
     train(shapes, run, "checkpoint.keep=9", f"data.workers={workers}", resume=True)
     assert_same_end(run, finished)
 
 
 def assert_same_end(run: Path, other: Path, step: int = 6) -> None:
-    """Weights, optimizer and log, up to the columns that tell time and memory, are equal to the bit."""
+    """Weights, optimizer and log are equal to the bit, except for columns of time and memory."""
     one, two = load(run, step).read(""), load(other, step).read("")
     assert one.keys() == two.keys()
     assert any(name.startswith("optimizer.") for name in one)
@@ -171,7 +171,7 @@ def test_intervals_of_log_and_checkpoints_do_not_change_the_result(
 def test_a_folder_that_is_not_empty_is_refused(finished: Path, shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the folder is not empty; add --resume to continue its run"):
         train(shapes, finished)
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("notes")
     with pytest.raises(UserError, match=r"'notes\.txt' does not belong to a training run"):
         train(shapes, tmp_path, resume=True)
     with pytest.raises(UserError, match="not a folder"):
@@ -254,7 +254,7 @@ def test_after_a_full_disk_the_run_resumes_as_if_undisturbed(finished: Path, sha
     run = tmp_path / "run"
 
     def fill(progress: TrainingProgress) -> None:
-        if progress.step == 3:  # no file may grow beyond this: an error of the system, as on a full disk
+        if progress.step == 3:  # larger files are an error of the system, as on a full disk
             while not (run / "checkpoints/step-00000002").exists():
                 time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
@@ -278,7 +278,7 @@ def test_too_little_memory_is_a_one_line_error_that_names_the_settings(tmp_path:
         torch.empty(2**55)
     assert "model.grad_checkpointing=true" in str(error.value)
     assert "train.precision=bf16" in str(error.value)
-    with pytest.raises(RuntimeError, match="size of tensor"), memory_errors(tmp_path, recipe()):  # another mistake
+    with pytest.raises(RuntimeError, match="size of tensor"), memory_errors(tmp_path, recipe()):  # another error
         torch.ones(2) + torch.ones(3)
 
 

@@ -63,7 +63,7 @@ def test_ranks_that_share_a_batch_have_the_gradients_of_all_of_it(
     size: int, start_ranks: Callable, tmp_path: Path
 ) -> None:
     ranks = start_ranks(size, str(Path(__file__).parent / "global_gradients.py"), tmp_path / "found.pt")
-    assert ranks.end() == [0] * size, ranks.said()
+    assert ranks.end() == [0] * size, ranks.output()
     found = {Case(*fields): values for fields, values in torch.load(tmp_path / "found.pt").items()}
     assert set(found) == set(cases(("ddp", "fsdp")))
     for case, values in found.items():
