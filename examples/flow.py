@@ -23,7 +23,7 @@ from sono.manifests.splits import SplitPlan
 from sono.manifests.workspace import create, open_workspace
 from sono.training import recipes
 from sono.training.evaluation.scoring import Scoring
-from sono.training.evaluation.zero_shot import evaluate
+from sono.training.evaluation.zero_shot.run import evaluate
 from sono.training.pretraining.run import pretrain
 
 CENTERS = ("north", "south")

@@ -10,6 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from sono.captioning.facts.statements import NUMBERS, Entry, Fault, Reading
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
+from sono.captioning.readers.sr.reader import read_document
 from sono.manifests.errors import UserError
 from sono.manifests.handoff import handoff_file
 from sono.manifests.schemas import STATEMENTS, TableSpec
@@ -17,13 +20,10 @@ from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageO
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 
-from .fhir.index import Index
-from .fhir.reader import index_ndjson, read_json, read_ndjson
 from .files import DICOM_SR, DOCUMENTS, FHIR_JSON, FHIR_LINES, TABLES, RecordsFile
 from .mapping import Column, ColumnMapping
 from .rows import columns_of, rows_of
 from .slices import Slice, fhir_context, lines_of, record_parts, slices_of
-from .sr.reader import read_document
 from .table import TableReader
 
 _NOT_A_RECORD = Fault("not_a_record", "it is neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR")

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sono.curation.masks.formats.registry import reader
 from sono.manifests import masks
 from sono.manifests.pseudonyms import Pseudonymizer
 
-from .formats.registry import reader
 from .reasons import excluded
 
 

@@ -17,13 +17,7 @@ from sono.curation.phantom.drawing.frames import DrawnImage, draw_image
 from sono.curation.phantom.drawing.m_mode import SWEEP_S
 from sono.curation.phantom.drawing.sector import Box, Sector
 from sono.curation.phantom.files.dicom import Instance, write_instance
-from sono.curation.phantom.files.regions import (
-    FORMAT_2D,
-    FORMAT_M_MODE,
-    TYPE_COLOR_FLOW,
-    TYPE_TISSUE,
-    UltrasoundRegion,
-)
+from sono.curation.phantom.files.regions import FORMAT_2D, FORMAT_M_MODE, TYPE_COLOR_FLOW, TYPE_TISSUE, UltrasoundRegion
 from sono.manifests.store import PartInfo, TableStore, write_atomically
 from sono.manifests.vocabulary import Vocabulary
 

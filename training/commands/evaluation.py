@@ -71,8 +71,8 @@ def evaluate(
     Example: sono-train evaluate runs/first dataset --mask both
     """
     with _scoring(run, dataset, split, as_json) as scoring:
-        from sono.training.evaluation.zero_shot import MASK_SETS, mask_set
-        from sono.training.evaluation.zero_shot import evaluate as measure
+        from sono.training.evaluation.zero_shot.run import MASK_SETS, mask_set
+        from sono.training.evaluation.zero_shot.run import evaluate as measure
 
         masks = MASK_SETS.get(mask.value, (mask.value,))
         if predicted is not None:
@@ -133,7 +133,7 @@ def segment(
     Example: sono-train segment runs/first dataset --epochs 10
     """
     with _scoring(run, dataset, split, as_json) as scoring:
-        from sono.training.evaluation.segmentation import segment as measure
+        from sono.training.evaluation.segmentation.run import segment as measure
 
         result = measure(scoring, foreground=foreground, epochs=epochs)
     _print(run, scoring.file_name("segment"), result, as_json, text.segmentation(result))
@@ -153,7 +153,7 @@ def gestational_age(
     Example: sono-train gestational-age runs/first dataset --step weeks
     """
     with _scoring(run, dataset, split, as_json) as scoring:
-        from sono.training.evaluation.gestational_age import estimate_age
+        from sono.training.evaluation.gestational_age.run import estimate_age
 
         result = estimate_age(scoring, step=step.value)
     _print(run, scoring.file_name(f"ga-{step.value}"), result, as_json, text.ages(result))

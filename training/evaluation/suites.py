@@ -162,10 +162,11 @@ def _measure(suite: Suite, scoring: Scoring) -> dict[str, Any]:
     # Imported here, so that the suites can be listed without torch.
     from functools import partial
 
-    from .gestational_age import estimate_age
+    from sono.training.evaluation.gestational_age.run import estimate_age
+    from sono.training.evaluation.segmentation.run import segment
+    from sono.training.evaluation.zero_shot.run import evaluate
+
     from .probe import probe
-    from .segmentation import segment
-    from .zero_shot import evaluate
 
     classes = suite.classes or None
     commands: Mapping[Command, Callable[..., dict[str, Any]]] = {

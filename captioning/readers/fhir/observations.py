@@ -5,12 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from sono.captioning.facts.quantities import (
-    check_age_day,
-    check_pregnancy_day,
-    gestational_age_days,
-    millimetres,
-)
+from sono.captioning.facts.quantities import check_age_day, check_pregnancy_day, gestational_age_days, millimetres
 from sono.captioning.facts.statements import Exam, Fault, FaultError, Statement
 from sono.captioning.readers.codes import AGES, DATES, LENGTHS, PRESENTATION, PRESENTATIONS
 from sono.manifests.pseudonyms import Pseudonymizer

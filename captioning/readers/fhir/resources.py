@@ -10,15 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sono.captioning.readers.codes import (
-    AGES,
-    DATES,
-    FETUS_ID,
-    IMAGE_VIEW,
-    LENGTHS,
-    NUMBER_OF_FETUSES,
-    PRESENTATION,
-)
+from sono.captioning.readers.codes import AGES, DATES, FETUS_ID, IMAGE_VIEW, LENGTHS, NUMBER_OF_FETUSES, PRESENTATION
 
 from .elements import (
     LOINC,

@@ -10,12 +10,7 @@ import datetime
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sono.captioning.facts.quantities import (
-    check_age_day,
-    check_pregnancy_day,
-    gestational_age_days,
-    millimetres,
-)
+from sono.captioning.facts.quantities import check_age_day, check_pregnancy_day, gestational_age_days, millimetres
 from sono.captioning.facts.statements import Exam, Fault, FaultError, Statement
 from sono.captioning.readers.codes import AGES, DATES, LENGTHS
 from sono.manifests.pseudonyms import Pseudonymizer

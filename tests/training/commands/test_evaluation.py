@@ -14,7 +14,6 @@ import pytest
 
 from sono.training.cli import main
 from sono.training.data.dataset import open_split, read_description
-from sono.training.evaluation import zero_shot
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.suites import SUITES
 

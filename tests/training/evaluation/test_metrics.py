@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from sono.training.evaluation.bootstrap import Bootstrap
-from sono.training.evaluation.metrics import (
-    confusion,
-    f1_per_class,
-    macro_f1,
-    mean,
-    mean_per_class,
-    paired_difference,
-)
+from sono.training.evaluation.metrics import confusion, f1_per_class, macro_f1, mean, mean_per_class, paired_difference
 
 
 def test_every_class_present_counts_the_same() -> None:

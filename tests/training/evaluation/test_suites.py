@@ -13,7 +13,7 @@ from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.suites import SUITES, run_suite
-from sono.training.evaluation.zero_shot import evaluate
+from sono.training.evaluation.zero_shot.run import evaluate
 
 Rows = list[dict[str, Any]]
 

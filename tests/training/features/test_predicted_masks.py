@@ -13,7 +13,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
-from sono.training.evaluation.zero_shot import evaluate
+from sono.training.evaluation.zero_shot.run import evaluate
 from sono.training.features.predicted_masks import PredictedMasks
 
 Rows = list[dict[str, Any]]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sono.manifests import masks
-from sono.training.evaluation.head_circumference import circumference_at, fits_age, head_circumference
+from sono.training.evaluation.gestational_age.head_circumference import circumference_at, fits_age, head_circumference
 
 
 def ellipse(size: tuple[int, int], axes: tuple[int, int], angle: float = 0) -> masks.Mask:

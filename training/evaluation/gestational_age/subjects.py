@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from sono.manifests.errors import UserError
 from sono.training.arrays import Booleans, Floats, Integers
 from sono.training.data.dataset import Frames, decode_image, decode_mask
+from sono.training.evaluation.selection import Classes, number_classes, number_patients
 from sono.training.features.predicted_masks import drawn
 
 from .head_circumference import head_circumference
-from .selection import Classes, number_classes, number_patients
 
 _HEAD = "head"
 

@@ -14,7 +14,7 @@ from sono.manifests.stages import Progress
 from sono.training.arrays import Integers
 from sono.training.features.encoder import Encoder
 
-from .segmentation_targets import OutlinedFrames, Target
+from .targets import OutlinedFrames, Target
 
 BATCH_SIZE = 8
 

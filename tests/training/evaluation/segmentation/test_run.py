@@ -14,10 +14,10 @@ from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
-from sono.training.evaluation.segmentation import segment
-from sono.training.evaluation.segmentation_decoder import dense_features
-from sono.training.evaluation.segmentation_scores import without_padding
-from sono.training.evaluation.segmentation_targets import OutlinedFrames, drawn_structures
+from sono.training.evaluation.segmentation.decoder import dense_features
+from sono.training.evaluation.segmentation.run import segment
+from sono.training.evaluation.segmentation.scores import without_padding
+from sono.training.evaluation.segmentation.targets import OutlinedFrames, drawn_structures
 from sono.training.features.encoder import Encoder
 from sono.training.model.transforms import PadToSquare
 

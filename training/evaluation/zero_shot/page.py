@@ -20,8 +20,8 @@ from sono.training.features.views import MODES
 from sono.training.model.transforms import Pixels
 
 if TYPE_CHECKING:
-    from .answers import Answers
-    from .selection import Selection
+    from sono.training.evaluation.answers import Answers
+    from sono.training.evaluation.selection import Selection
 
 _PER_GROUP = 8
 _OUTLINE = (255, 196, 61)
@@ -58,7 +58,7 @@ def write_page(
     """Write ``RUN/evaluation/<name>.html``, a page that needs no other file, and return its path."""
     page = pages.render(
         __package__,
-        "zero_shot_page.html",
+        "page.html",
         name=name,
         result=result,
         masks=result["masks"],

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from sono.training.features.encoder import Encoder, Report
 
-from .segmentation_decoder import BATCH_SIZE, Segmenter
-from .segmentation_scores import score
-from .segmentation_targets import OutlinedFrames, Target
+from .decoder import BATCH_SIZE, Segmenter
+from .scores import score
+from .targets import OutlinedFrames, Target
 
 EPOCHS = 10
 

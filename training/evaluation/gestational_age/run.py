@@ -15,16 +15,16 @@ import numpy as np
 import torch
 
 from sono.training.arrays import Floats, Integers
+from sono.training.evaluation import metrics
+from sono.training.evaluation.bootstrap import Bootstrap
+from sono.training.evaluation.prompts import SHORTER_PLANE, wordings_of
+from sono.training.evaluation.scoring import Measurement, Scoring
+from sono.training.evaluation.selection import Classes, captions_of, each_plane
 from sono.training.features.encoder import Encoder
 from sono.training.features.views import FrameViews
 
-from . import metrics
-from .bootstrap import Bootstrap
-from .gestational_age_subjects import Subjects
 from .head_circumference import fits_age
-from .prompts import SHORTER_PLANE, wordings_of
-from .scoring import Measurement, Scoring
-from .selection import Classes, captions_of, each_plane
+from .subjects import Subjects
 
 Step = Literal["weeks", "days"]
 

@@ -19,7 +19,7 @@ from sono.manifests.stages import Progress
 from sono.training.data.dataset import decode_image, open_split, read_description
 from sono.training.evaluation.prompts import WEEKS, WORDINGS, prompts, wordings_of
 from sono.training.evaluation.scoring import Scoring
-from sono.training.evaluation.zero_shot import MASK_SETS, evaluate
+from sono.training.evaluation.zero_shot.run import MASK_SETS, evaluate
 from sono.training.features.views import FrameViews, Views, choose_donors
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining import checkpoints
@@ -244,7 +244,7 @@ def test_wordings_are_averaged(
         answers.append(evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"])
     assert [len(answer["prompts"]) for answer in answers] == [8, 8, 8]  # captions have the first of both
     monkeypatch.setattr(
-        "sono.training.evaluation.zero_shot.wordings_of", lambda *_: [wording.sentence for wording in both]
+        "sono.training.evaluation.zero_shot.run.wordings_of", lambda *_: [wording.sentence for wording in both]
     )
     mixed = evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"]
     assert len(mixed["prompts"]) == 16

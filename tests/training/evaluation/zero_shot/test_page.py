@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from sono.training.evaluation.scoring import Scoring
-from sono.training.evaluation.zero_shot import evaluate
-from sono.training.evaluation.zero_shot_page import THUMBNAIL_PX
+from sono.training.evaluation.zero_shot.page import THUMBNAIL_PX
+from sono.training.evaluation.zero_shot.run import evaluate
 
 MASKS = ("none", "region", "shuffled", "blank")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .scoring import Scoring, refuse_fitted_split
-from .segmentation_scores import overlap_figures, score
-from .segmentation_targets import FOREGROUND, OutlinedFrames, drawn_structures
-from .segmentation_training import EPOCHS, train_decoder
-from .selection import number_patients
+from sono.training.evaluation.scoring import Scoring, refuse_fitted_split
+from sono.training.evaluation.selection import number_patients
+
+from .fitting import EPOCHS, train_decoder
+from .scores import overlap_figures, score
+from .targets import FOREGROUND, OutlinedFrames, drawn_structures
 
 
 def segment(scoring: Scoring, *, foreground: bool = False, epochs: int = EPOCHS) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from sono.training.arrays import Integers
-
-from . import metrics
-from .answers import Answers
-from .bootstrap import Bootstrap
-from .breakdown import Groups
-from .calibration import reliability
+from sono.training.evaluation import metrics
+from sono.training.evaluation.answers import Answers
+from sono.training.evaluation.bootstrap import Bootstrap
+from sono.training.evaluation.breakdown import Groups
+from sono.training.evaluation.calibration import reliability
 
 REFERENCES = ("none", "region")
 """The masks that others are compared with."""

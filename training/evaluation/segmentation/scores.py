@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from sono.training.arrays import Floats, Integers
+from sono.training.evaluation import metrics
+from sono.training.evaluation.bootstrap import Bootstrap
 from sono.training.features.encoder import Report
 
-from . import metrics
-from .bootstrap import Bootstrap
-from .segmentation_decoder import Segmenter
-from .segmentation_targets import OutlinedFrames
+from .decoder import Segmenter
+from .targets import OutlinedFrames
 
 
 @dataclass(frozen=True)

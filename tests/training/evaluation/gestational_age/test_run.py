@@ -11,7 +11,7 @@ import pytest
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.training.evaluation.gestational_age import estimate_age, middle_of_best
+from sono.training.evaluation.gestational_age.run import estimate_age, middle_of_best
 from sono.training.evaluation.scoring import Scoring
 
 Rows = list[dict[str, Any]]
@@ -88,7 +88,7 @@ def test_an_estimate_counts_if_the_head_is_as_large_as_heads_of_that_age(
         mask = ellipse((height, width), (30, 30))
         row["regions"] = [{**row["regions"][0], "structure": "head", "mask": masks.encode(mask)}]
         row |= {"pixel_mm": [173 / (2 * np.pi * 30.5)] * 2, "ga_days": 140}
-    monkeypatch.setattr("sono.training.evaluation.gestational_age._estimate", lambda *_: np.full(8, float(answer)))
+    monkeypatch.setattr("sono.training.evaluation.gestational_age.run._estimate", lambda *_: np.full(8, float(answer)))
     result = estimate_age(Scoring(random_run(), str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=20))
     assert result["within_95"]["value"] == share
     assert result["mean_absolute_error_days"]["value"] == answer - 140

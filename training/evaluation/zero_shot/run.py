@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from sono.training.data.dataset import Frames
+from sono.training.evaluation.answers import Answers
+from sono.training.evaluation.breakdown import Groups
+from sono.training.evaluation.prompts import plane_features, prompts, wordings_of
+from sono.training.evaluation.scoring import Measurement, Scoring
+from sono.training.evaluation.selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
 from sono.training.features.views import MODES, FrameViews, Kind
 
-from .answers import Answers
-from .breakdown import Groups
-from .prompts import plane_features, prompts, wordings_of
-from .scoring import Measurement, Scoring
-from .selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
-from .zero_shot_figures import differences, recognition_figures
-from .zero_shot_page import write_page
+from .figures import differences, recognition_figures
+from .page import write_page
 
 MASK_SETS: Mapping[str, tuple[str, ...]] = {
     "both": ("none", "region"),
