@@ -45,12 +45,13 @@ class About(NamedTuple):
 
 
 class Attribution:
-    """Looks up references in a store of notes."""
+    """Looks up references in a store of notes, and remembers what it found for the next resources."""
 
     def __init__(self, reading: Reading, store: Store) -> None:
         self._reading, self._keys = reading, reading.keys
         self._references = ReferenceKeys(reading.keys)
         self._note = lru_cache(maxsize=10_000)(store.get)
+        self._any_day = lru_cache(maxsize=10_000)(lambda key: reading.keys.day(key, _ANY_DAY))
         self._fetuses_anywhere = store.get(self._references.fetuses(ANY, None)) is not None
 
     def of_study(self, study: ImagingStudy) -> About:
@@ -138,11 +139,11 @@ class Attribution:
         return Exam(subject.patient_key, study.study_key, study.accession_key, day)
 
     def _day(self, date: datetime.date | None, subject: Subject) -> int | None:
-        return self._keys.day(subject.patient_key, date) if date else None
+        return self._any_day(subject.patient_key) + (date - _ANY_DAY).days if date else None
 
     def _moved(self, day: int, calendar: str, subject: Subject) -> int:
         """From a resource's own calendar to its patient's; the date itself is never known."""
-        return day - self._keys.day(calendar, _ANY_DAY) + self._keys.day(subject.patient_key, _ANY_DAY)
+        return day - self._any_day(calendar) + self._any_day(subject.patient_key)
 
     def _has_several_fetuses(
         self, record: ImagingStudy | DiagnosticReport | Observation, studies: Sequence[str]

@@ -33,7 +33,7 @@ from .resources import (
     identifier_values,
     parse_resource,
 )
-from .views import is_view, view_of
+from .views import Views, is_view
 
 _RESOURCE_TYPE = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]+)"')
 _NOTED_OBSERVATIONS = (b"hasMember", NUMBER_OF_FETUSES.encode(), FETUS_ID.encode())
@@ -133,7 +133,7 @@ class _Reader:
 
     def __init__(self, reading: Reading, attribution: Attribution, names: Sequence[str] = ()) -> None:
         self._reading, self._keys, self._names = reading, reading.keys, names
-        self._attribution = attribution
+        self._attribution, self._views = attribution, Views(reading.vocabulary)
         self._identified: dict[Exam, None] = {}
 
     def entry(self, resource: Resource, place: str) -> Entry | None:
@@ -187,7 +187,7 @@ class _Reader:
             faults.append(_SEVERAL_FETUSES)
         else:
             statements += facts_of(parts, about.exam, about.own_day, self._keys, faults)
-            statements += view_of(observation, self._reading.vocabulary, faults) if has_view else []
+            statements += self._views.read(observation, faults) if has_view else []
             texts = [("Observation.note", text) for text in observation.notes]
             statements += self._prose(observation, texts, about.subject, faults)
         statements += self._identity_once(about, observation)
