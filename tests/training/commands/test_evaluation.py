@@ -16,6 +16,7 @@ from sono.training.cli import main
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.suites import SUITES
+from sono.training.evaluation.zero_shot import run as zero_shot
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
