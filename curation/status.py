@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.curation.dataset.latest import LatestDataset, latest_dataset
+from sono.curation.qc.parts import qc_parts
+from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.exclusions import count_exclusions
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
-
-from .dataset.latest import LatestDataset, latest_dataset
-from .qc.parts import qc_parts
-from .qc.stage import QcSection, QcStage
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,12 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a Typer application as a program.
 
     Exits with 0 when done, 1 when the user's input is at fault (one line), 2 for wrong usage, 3 for an internal error
-    (its traceback in a log file), 130 when interrupted.
+    (its traceback in a log file), 130 when interrupted. A program that was started with SIGINT ignored, as a script's
+    background jobs are, keeps ignoring it.
     """
-    # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
-    signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         _call(app, program)
     except Interrupted:

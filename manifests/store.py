@@ -67,7 +67,9 @@ class TableStore:
         names = columns if columns is not None else table.schema.names
         tables = [_read(path, names) for path in self.paths(table)]
         schema = pa.schema([table.schema.field(name) for name in names])
-        return pa.concat_tables([_with_schema(part, schema) for part in tables]) if tables else schema.empty_table()
+        if not tables:
+            return pa.Table.from_batches([], schema)  # schema.empty_table() would load pandas
+        return pa.concat_tables([_with_schema(part, schema) for part in tables])
 
     def count_rows(self, table: TableSpec) -> int:
         return sum(pq.read_metadata(path).num_rows for path in self.paths(table))

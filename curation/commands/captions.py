@@ -32,12 +32,12 @@ SeedOption = Annotated[
 def caption(
     workspace: WorkspaceArgument,
     records: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             metavar="FILE",
             help="Clinical records: CSV, JSON lines, Parquet, FHIR, DICOM SR, or a folder; may be repeated.",
         ),
-    ] = None,
+    ],
     mapping: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="TOML that says which column of a table holds what, in which unit."),
@@ -56,7 +56,7 @@ def caption(
 
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
         report = caption_workspace(
-            opened, records or [], mapping=mapping, templates=templates, seed=seed, engine=engine, progress=progress
+            opened, records, mapping=mapping, templates=templates, seed=seed, engine=engine, progress=progress
         )
         page = write_caption_report(opened, context_length=report.context_length) if report.captions.rows else None
     if as_json:
@@ -64,8 +64,8 @@ def caption(
         return
     _print_report(report)
     if page is None:
-        print("No captions were written.")
-        print_next(f"sono-curate exclusions {workspace}, which says why for each frame and record")
+        print("No captions were written. The list of exclusions says why, for each frame and record.")
+        print_next(f"sono-curate exclusions {workspace}")
         return
     print(f"Look at {page}")
     print_next(f"sono-curate build {workspace} OUT")

@@ -29,7 +29,7 @@ def build(
         bool,
         typer.Option(
             "--allow-unchecked-text",
-            help="Include frames that were not checked for burned-in text: you know that they show no names.",
+            help="Include frames not checked for burned-in text. Use it only if you know that they show no names.",
         ),
     ] = False,
     workers: WorkersOption = 0,

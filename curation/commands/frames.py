@@ -95,7 +95,7 @@ def _print_warnings(metadata: Path, warnings: Sequence[str]) -> None:
 
 
 def qc(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: JsonOption = False) -> None:
-    """Measure every frame, accept or reject it or ask for review, and write a page that shows the result.
+    """Measure every frame, decide whether to accept, review or reject it, and write a page that shows the result.
 
     Example: sono-curate qc archive
     """

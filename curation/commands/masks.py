@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from sono.curation.masks.formats.registry import FORMATS
 from sono.manifests import console
 
 from .options import (
@@ -24,11 +25,8 @@ from .options import (
 app = typer.Typer(help="Import masks of anatomical structures.", no_args_is_help=True)
 
 
-class MaskFormat(enum.StrEnum):
-    """How masks are drawn."""
-
-    png = "png"
-    outline = "outline"
+MaskFormat = enum.StrEnum("MaskFormat", list(FORMATS))  # type: ignore[misc]
+_FILLED_AREAS = MaskFormat("png")
 
 
 @app.command("import")
@@ -44,8 +42,8 @@ def import_(
         ),
     ] = None,
     mask_format: Annotated[
-        MaskFormat, typer.Option("--format", help="png: filled areas. outline: closed lines, which are filled.")
-    ] = MaskFormat.png,
+        MaskFormat, typer.Option("--format", help=" ".join(f"{name}: {drawn}." for name, drawn in FORMATS.items()))
+    ] = _FILLED_AREAS,
     suffix: Annotated[
         str, typer.Option(metavar="TEXT", help="What mask names have after the image's name, such as _mask.")
     ] = "",

@@ -28,7 +28,7 @@ def phantom(
 
     Example: sono-curate phantom phantoms --exams 40 --seed 1
     """
-    from sono.curation.phantom.exams import CENTERS
+    from sono.curation.phantom.hospitals import CENTERS
     from sono.curation.phantom.run import draw_phantom
 
     with console.progress_bar(enabled=not as_json) as progress:
@@ -47,9 +47,20 @@ def demo(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="New folder, or that of an interrupted demo with the same options.")
     ] = Path("demo"),
-    exams: Annotated[int, typer.Option(metavar="N", help="Number of examinations to draw.", min=4)] = 240,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the synthetic examinations.", min=0)] = 0,
-    runs: Annotated[int, typer.Option(metavar="N", help="Training runs, each with its own seed.", min=1)] = 3,
+    full: Annotated[
+        bool, typer.Option("--full", help="The larger archive and three training runs, to show the spread.")
+    ] = False,
+    exams: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Examinations to draw; if omitted, 100, or 240 with --full.", min=4),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed draws other patients.", min=0)] = 0,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Training runs, each with its own seed; if omitted, 1, or 3 with --full.", min=1
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe tiny; may be repeated."),
@@ -58,14 +69,15 @@ def demo(
 ) -> None:
     """Run every step on synthetic examinations, from drawing them to an evaluated model, and write a page about it.
 
-    Takes about twelve minutes on two cores. If interrupted, run it again: it resumes where it stopped.
+    Takes about five minutes on two cores, or fifteen with --full. If interrupted, run it again: it resumes where it
+    stopped.
 
     Example: sono-curate demo demo
     """
-    from sono.curation.demo.plan import Plan
+    from sono.curation.demo.plan import FULL, SHORT, DemoPlan
     from sono.curation.demo.run import run_demo
 
-    page = run_demo(
-        out, Plan(exams, seed, runs, tuple(settings or ()), workers), say=lambda line: print(line, flush=True)
-    )
+    size = FULL if full else SHORT
+    plan = DemoPlan(exams or size.exams, seed, runs or size.runs, tuple(settings or ()), workers)
+    page = run_demo(out, plan, report=lambda line: print(line, flush=True))
     print(f"Look at {page}")

@@ -7,28 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sono.curation.images.pixels import ExcludedError
+from sono.curation.masks.formats.registry import reader
 from sono.manifests import masks
 from sono.manifests.pseudonyms import Pseudonymizer
 
-from .outlines import MESSAGES, fill_outline, read_mask
+from .reasons import excluded
 
 
-def region_row(file: Mapping[str, Any], keys: Pseudonymizer, *, is_outline: bool, source: str) -> dict[str, object]:
+def region_row(file: Mapping[str, Any], keys: Pseudonymizer, *, mask_format: str, source: str) -> dict[str, object]:
     """The mask of a file, on the frame it belongs to.
 
     Args:
         file: an input row; its columns are those of ``targets.INPUT``.
-        is_outline: closed lines are drawn, which are to be filled.
+        mask_format: one of ``formats.registry.FORMATS``.
         source: who made the mask, as the column ``source`` has it.
 
     Raises:
         ExcludedError: the mask cannot be used.
     """
     if file["problem"]:
-        raise _excluded(file["problem"])
+        raise excluded(file["problem"])
     frame = json.loads(file["frame"])
-    mask = _on_frame(Path(file["path"]), frame, is_outline=is_outline)
+    mask = _on_frame(Path(file["path"]), frame, mask_format=mask_format)
     return {
         "region_id": keys.region(frame["frame_id"], file["structure"], source),
         "frame_id": frame["frame_id"],
@@ -42,22 +42,17 @@ def region_row(file: Mapping[str, Any], keys: Pseudonymizer, *, is_outline: bool
     }
 
 
-def _on_frame(path: Path, frame: Mapping[str, Any], *, is_outline: bool) -> masks.Mask:
+def _on_frame(path: Path, frame: Mapping[str, Any], *, mask_format: str) -> masks.Mask:
     """The mask in the frame's size; it may be drawn on the frame, or on the image that the frame was cropped from."""
-    drawn = read_mask(path)
+    mask = reader(mask_format)(path)
     frame_size = frame["height"], frame["width"]
-    if drawn.shape not in ((frame["source_height"], frame["source_width"]), frame_size):
-        raise _excluded("size_mismatch")
-    if not drawn.any():
-        raise _excluded("empty_mask")
-    mask = fill_outline(drawn) if is_outline else drawn
+    if mask.shape not in ((frame["source_height"], frame["source_width"]), frame_size):
+        raise excluded("size_mismatch")
+    if not mask.any():
+        raise excluded("empty_mask")
     if mask.shape != frame_size:
         x, y, width, height = frame["crop"]
         mask = mask[y : y + height, x : x + width]
         if not mask.any():
-            raise _excluded("outside_crop")
+            raise excluded("outside_crop")
     return mask
-
-
-def _excluded(reason: str) -> ExcludedError:
-    return ExcludedError(reason, MESSAGES[reason])

@@ -11,7 +11,7 @@ from sono.manifests.schemas import FRAMES
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
-from .stage import MaskFormat, MaskImportStage
+from .stage import MaskImportStage
 from .targets import INPUT, Targets, find_drawings
 
 
@@ -20,7 +20,7 @@ def import_masks(
     folder: Path,
     *,
     structure: str | None = None,
-    mask_format: MaskFormat,
+    mask_format: str,
     suffix: str = "",
     predicted: bool = False,
     engine: Engine,

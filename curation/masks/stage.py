@@ -12,15 +12,13 @@ from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import REGIONS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
-MaskFormat = Literal["png", "outline"]
-
 
 @dataclass(frozen=True)
 class MaskImportStage:
     """From mask files, each with its frame, to regions. Input columns: ``targets.INPUT``."""
 
     keys: Pseudonymizer
-    mask_format: MaskFormat
+    mask_format: str  # one of formats.registry.FORMATS
     source: Literal["import", "model"] = "import"
 
     name = "masks-import"
@@ -43,8 +41,7 @@ class MaskImportStage:
         exclusions: list[Exclusion] = []
         for file in part.to_pylist():
             try:
-                is_outline = self.mask_format == "outline"
-                rows.append(region_row(file, self.keys, is_outline=is_outline, source=self.source))
+                rows.append(region_row(file, self.keys, mask_format=self.mask_format, source=self.source))
             except ExcludedError as error:
                 exclusions.append(Exclusion(file["source_key"], error.reason, error.message, file["frame_index"]))
         return StageOutput(REGIONS.from_rows(rows), exclusions)

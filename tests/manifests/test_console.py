@@ -129,6 +129,14 @@ def test_ctrl_c_exits_with_130_and_says_how_to_resume(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_program_that_was_started_with_ctrl_c_ignored_keeps_ignoring_it(tmp_path: Path) -> None:
+    """As a background job of a script is: Ctrl-C is meant for what runs in the foreground."""
+    assert run(tmp_path, "interrupt-itself").returncode == 130
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, str(PROGRAM), "interrupt-itself"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "still here\n", "")
+
+
 def test_json_output_can_be_parsed(tmp_path: Path) -> None:
     found = json.loads(run(tmp_path, "as-json").stdout)
     assert (found["name"], found["rows"]) == ("Fötus", 3)

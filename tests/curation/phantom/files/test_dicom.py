@@ -1,4 +1,4 @@
-"""The phantom's DICOM files hold what was put in, whoever reads them, and conform to their IODs."""
+"""The phantom's DICOM files hold what was put in, for every reader, and conform to their IODs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from sono.curation.images import dicom
-from sono.curation.phantom.exams import Center, ExamRecord, Patient
-from sono.curation.phantom.files.dicom import TRANSFER_SYNTAXES, Instance, UltrasoundRegion, write_instance
+from sono.curation.images.dicom.frames import open_dicom
+from sono.curation.images.dicom.regions import Box
+from sono.curation.phantom.files.dicom import Instance, write_instance
+from sono.curation.phantom.files.encodings import TRANSFER_SYNTAXES
+from sono.curation.phantom.files.regions import UltrasoundRegion
+from sono.curation.phantom.hospitals import Center
+from sono.curation.phantom.records import ExamRecord, Patient
 from sono.manifests import vocabulary
 
 PLANES = vocabulary.load().planes
@@ -65,7 +69,7 @@ every_kind = pytest.mark.parametrize(
 
 
 def drawn(colored: bool, frame_count: int) -> npt.NDArray[np.uint8]:
-    """Speckle on black, other in every frame; in colour with a red patch in it."""
+    """Speckle on black, different in every frame; in colour with a red patch."""
     random = np.random.default_rng(7)
     frames = np.zeros((frame_count, HEIGHT, WIDTH), np.uint8)
     for frame in frames:
@@ -112,8 +116,7 @@ def written(folder: Path, instance: Instance, record: ExamRecord = RECORD) -> Pa
 
 
 def by_ingest(file: Path) -> npt.NDArray[np.uint8]:
-    dataset, facts = dicom.read_header(file.read_bytes(), FIELDS)
-    frames = [frame for _, frame in dicom.read_frames(dataset, facts)]
+    frames = list(open_dicom(file.read_bytes(), FIELDS).frames())
     assert all(isinstance(frame, np.ndarray) for frame in frames)
     return np.stack(frames)  # type: ignore[arg-type]
 
@@ -166,16 +169,18 @@ def test_every_reader_gets_the_pixels_that_were_written(
 @every_kind
 def test_ingest_reads_the_facts_that_were_written(tmp_path: Path, syntax: str, colored: bool, frame_count: int) -> None:
     instance = instance_of(syntax, colored, frame_count)
-    dataset, facts = dicom.read_header(written(tmp_path, instance).read_bytes(), FIELDS)
+    file = written(tmp_path, instance)
+    image = open_dicom(file.read_bytes(), FIELDS)
+    facts = image.facts
     assert (facts.patient_id, facts.study_id, facts.series_id) == ("P-0042", "2.25.1001", "2.25.1002")
     assert (facts.manufacturer, facts.model) == ("Sonovendor", "Wave 7")
     assert facts.plane_texts == ("femur", "Oberschenkel, Länge", "OB 2nd/3rd Trimester")
-    assert (facts.height, facts.width, facts.frame_count) == (HEIGHT, WIDTH, frame_count)
+    assert (facts.image.rows, facts.image.columns, image.frame_count) == (HEIGHT, WIDTH, frame_count)
     assert facts.crop == TISSUE.box
     assert facts.pixel_mm == pytest.approx((0.21, 0.23))
-    times = dicom.frame_times_ms(dataset, frame_count)
-    assert times == ([None] if frame_count == 1 else pytest.approx([0, FRAME_TIME_MS, 2 * FRAME_TIME_MS]))
-    assert dataset.file_meta.TransferSyntaxUID == syntax
+    assert image.times_ms == ([None] if frame_count == 1 else pytest.approx([0, FRAME_TIME_MS, 2 * FRAME_TIME_MS]))
+    assert list(image.left_out) == []
+    assert pydicom.dcmread(file).file_meta.TransferSyntaxUID == syntax
 
 
 @pytest.mark.parametrize(
@@ -195,13 +200,13 @@ def test_regions_give_mode_crop_and_spacing(
     tmp_path: Path,
     regions: tuple[UltrasoundRegion, ...],
     mode: str,
-    crop: dicom.Box,
+    crop: Box,
     pixel_mm: tuple[float, float] | None,
     shown: str,
     color: int,
 ) -> None:
     file = written(tmp_path, instance_of(regions=regions))
-    dataset, facts = dicom.read_header(file.read_bytes(), FIELDS)
+    dataset, facts = pydicom.dcmread(file), open_dicom(file.read_bytes(), FIELDS).facts
     assert (facts.mode, facts.crop) == (mode, crop)
     assert facts.pixel_mm == (pytest.approx(pixel_mm) if pixel_mm else None)
     assert dataset.ImageType[3] == shown
@@ -258,7 +263,7 @@ def test_a_plane_is_coded_by_its_id(tmp_path: Path, plane: str, keyword: str) ->
 @pytest.mark.parametrize("ga_days", [None, 60, 150])
 def test_without_a_plane_only_the_series_description_can_name_one(tmp_path: Path, ga_days: int | None) -> None:
     file = written(tmp_path, instance_of(plane=None), dataclasses.replace(RECORD, ga_days=ga_days))
-    dataset, facts = dicom.read_header(file.read_bytes(), FIELDS)
+    dataset, facts = pydicom.dcmread(file), open_dicom(file.read_bytes(), FIELDS).facts
     assert "ViewCodeSequence" not in dataset
     assert "CodingSchemeIdentificationSequence" not in dataset
     description, protocol = facts.plane_texts
@@ -276,7 +281,7 @@ def test_a_cine_has_an_offset_for_every_frame(tmp_path: Path) -> None:
     assert all(data[first + at + 8 : first + at + 10] == b"\xff\xd8" for at in offsets)
 
 
-def test_what_is_lossy_says_so(tmp_path: Path) -> None:
+def test_lossy_compression_is_declared(tmp_path: Path) -> None:
     lossy = pydicom.dcmread(written(tmp_path, instance_of(JPEGBaseline8Bit, colored=True)))
     assert lossy.PhotometricInterpretation == "YBR_FULL_422"
     assert (lossy.LossyImageCompression, lossy.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
@@ -305,7 +310,7 @@ def test_every_time_and_identifier_is_from_the_input(tmp_path: Path) -> None:
     assert dataset.file_meta.ImplementationVersionName == "SONO_PHANTOM"
 
 
-def test_only_the_file_itself_is_left(tmp_path: Path) -> None:
+def test_no_temporary_file_is_left(tmp_path: Path) -> None:
     file = written(tmp_path, instance_of())
     assert list(file.parent.iterdir()) == [file]
 
@@ -320,13 +325,13 @@ def test_only_the_file_itself_is_left(tmp_path: Path) -> None:
         ({"frames": np.zeros((1, HEIGHT, 121), np.uint8)}, "121 x 93 px has an odd number of pixels"),
         ({"frames": np.zeros((2, HEIGHT, WIDTH), np.uint8)}, "2 frames without frame_time_ms"),
         ({"frame_time_ms": 0.0}, "frame_time_ms is 0"),
-        ({"transfer_syntax": "1.2.840.10008.1.2.2"}, "none of TRANSFER_SYNTAXES"),
+        ({"transfer_syntax": "1.2.840.10008.1.2.2"}, "not one of TRANSFER_SYNTAXES"),
         ({"regions": (dataclasses.replace(TISSUE, box=(80, 0, 60, 50)),)}, "not inside an image of 122 x 93 px"),
         ({"regions": (dataclasses.replace(TISSUE, box=(0, 0, 0, 50)),)}, "not inside an image"),
         ({"regions": (dataclasses.replace(TISSUE, spatial_format=5),)}, "spatial format 5"),
     ],
 )
-def test_what_cannot_be_written_is_refused_at_construction(change: dict[str, object], message: str) -> None:
+def test_impossible_instances_are_refused_at_construction(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(instance_of(), **change)  # type: ignore[arg-type]
 
@@ -334,7 +339,7 @@ def test_what_cannot_be_written_is_refused_at_construction(change: dict[str, obj
 def check_conformance(file: Path) -> None:
     program = shutil.which("dciodvfy")
     if program is None:
-        pytest.skip("dciodvfy is not here: apt-get install dicom3tools")
+        pytest.skip("dciodvfy not found: apt-get install dicom3tools")
     done = subprocess.run([program, "-new", str(file)], capture_output=True, text=True, check=False)
     said = (done.stdout + done.stderr).splitlines()
     assert said[0] in ("USImage", "USMultiFrameImage")  # it found the IOD to check against
@@ -345,9 +350,7 @@ def check_conformance(file: Path) -> None:
 
 @every_syntax
 @every_kind
-def test_dciodvfy_has_nothing_to_say_of_any_syntax(
-    tmp_path: Path, syntax: str, colored: bool, frame_count: int
-) -> None:
+def test_dciodvfy_accepts_every_syntax(tmp_path: Path, syntax: str, colored: bool, frame_count: int) -> None:
     check_conformance(written(tmp_path, instance_of(syntax, colored, frame_count)))
 
 
@@ -359,7 +362,7 @@ def test_dciodvfy_has_nothing_to_say_of_any_syntax(
     ids=["dual", "m_mode", "spectral", "flow", "uncalibrated", "none"],
 )
 @pytest.mark.parametrize("plane", [None, "abdominal_circumference"])
-def test_dciodvfy_has_nothing_to_say_of_any_regions(
+def test_dciodvfy_accepts_all_regions(
     tmp_path: Path, syntax: str, frame_count: int, regions: tuple[UltrasoundRegion, ...], plane: str | None
 ) -> None:
     check_conformance(written(tmp_path, instance_of(syntax, True, frame_count, regions, plane)))
