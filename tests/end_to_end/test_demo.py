@@ -24,7 +24,7 @@ from .test_kill import ends
 
 MASKS = ("none", "region", "shuffled", "blank")
 QUICK = ("--runs", "1", "--set", "train.steps=12", "--set", "train.warmup_steps=4", "--set", "log.every=2")
-QUICKEST = ("--runs", "1", "--set", "train.steps=2", "--set", "train.warmup_steps=1")
+WORDS = ("out", "--exams", "8", *QUICK)
 STEPS = (
     "sono-curate phantom",
     "sono-curate init",
@@ -68,12 +68,53 @@ def demo_environment(folder: Path) -> dict[str, str]:
     return environment(HF_HOME=str(folder / "hf"), OMP_NUM_THREADS="1")
 
 
+@dataclass(frozen=True)
+class Interrupted:
+    """A demo that was interrupted while it drew its first images."""
+
+    folder: Path
+    code: int
+    printed: str
+    errors: str
+    all_ended: bool
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     folder = tmp_path_factory.mktemp("demo")
-    done = run(folder, "out", "--exams", "8", *QUICK)
+    process = subprocess.Popen(
+        ["sono-curate", "demo", *WORDS],
+        cwd=folder,
+        env=demo_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_images(folder / "out" / "phantoms" / "dicom", process)
+        os.killpg(process.pid, signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+        return Interrupted(folder, process.returncode, printed, errors, ends(process.pid))
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_images(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.rglob("*.dcm")):
+        assert process.poll() is None, "it ended before it drew anything"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def demo(interrupted: Interrupted) -> Demo:
+    """The interrupted demo, resumed: every other test looks at what that gave."""
+    done = run(interrupted.folder, *WORDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    return Demo(folder, done.stdout, folder / "out" / "index.html")
+    return Demo(interrupted.folder, done.stdout, interrupted.folder / "out" / "index.html")
 
 
 def announced(printed: str) -> list[tuple[int, int, str]]:
@@ -200,7 +241,7 @@ def written(out: Path) -> dict[str, int]:
 
 def test_a_second_run_computes_nothing_and_writes_the_same_page(demo: Demo) -> None:
     page, files = demo.page.read_bytes(), written(demo.out)
-    again = run(demo.folder, "out", "--exams", "8", *QUICK)
+    again = run(demo.folder, *WORDS)
     assert again.returncode == 0, again.stdout + again.stderr
     assert re.findall(r"(\d+) (?:parts computed|shards written)", again.stdout) == ["0"] * 10
     assert written(demo.out) == files
@@ -218,41 +259,15 @@ def test_a_folder_with_another_demo_is_refused_in_one_line(demo: Demo) -> None:
     assert (demo.page.read_bytes(), written(demo.out)) == (page, files)
 
 
-def test_ctrl_c_ends_every_process_and_the_next_run_resumes(tmp_path: Path) -> None:
-    # With four patients at the training hospital, at least one is in the train split, whatever the key.
-    words = ["out", "--exams", "7", "--seed", "173", *QUICKEST]
-    process = subprocess.Popen(
-        ["sono-curate", "demo", *words],
-        cwd=tmp_path,
-        env=demo_environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        wait_for_images(tmp_path / "out" / "phantoms" / "dicom", process)
-        os.killpg(process.pid, signal.SIGINT)
-        printed, errors = process.communicate(timeout=60)
-        assert ends(process.pid), "a process outlived the demo"
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 130, printed + errors
-    assert [number for number, _, _ in announced(printed)] == [1]
-    assert "interrupted" in errors
-    assert "Traceback" not in printed + errors
-
-    finished = run(tmp_path, *words)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert len(announced(finished.stdout)) == len(STEPS)
-    assert (tmp_path / "out" / "index.html").exists()
-    assert not list((tmp_path / "out").rglob(".tmp-*")), "partial files are removed"
+def test_ctrl_c_ends_every_process(interrupted: Interrupted) -> None:
+    assert interrupted.code == 130, interrupted.printed + interrupted.errors
+    assert interrupted.all_ended, "a process outlived the demo"
+    assert [number for number, _, _ in announced(interrupted.printed)] == [1]
+    assert "interrupted" in interrupted.errors
+    assert "Traceback" not in interrupted.printed + interrupted.errors
 
 
-def wait_for_images(folder: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not list(folder.rglob("*.dcm")):
-        assert process.poll() is None, "it ended before it drew anything"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def test_the_next_run_resumes(demo: Demo) -> None:
+    assert len(announced(demo.printed)) == len(STEPS)
+    assert demo.page.exists()
+    assert not list(demo.out.rglob(".tmp-*")), "partial files are removed"

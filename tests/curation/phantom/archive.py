@@ -125,6 +125,10 @@ def decoded(path: Path) -> list[Image]:
 
 def draw_and_read(out: Path, seed: int, exams: int) -> Phantom:
     draw_phantom(out, exams=exams, seed=seed, engine=in_process)
+    return read(out, seed, exams)
+
+
+def read(out: Path, seed: int, exams: int) -> Phantom:
     store = TableStore(out / "truth")
 
     def rows(table: TableSpec) -> list[Row]:
