@@ -172,7 +172,9 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
-        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys") from error
+        raise UserError(
+            f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys"
+        ) from error
     columns = {
         name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
         for name, value in content.columns.items()

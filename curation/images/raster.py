@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -29,13 +30,8 @@ def count_frames(content: bytes, kind: str) -> int:
     """
     if kind != "tiff":
         return 1
-    try:
-        with _opened(content, kind) as image:
-            return int(getattr(image, "n_frames", 1))
-    except ExcludedError:
-        raise
-    except Exception:  # noqa: BLE001 - a damaged directory can make Pillow stumble over anything
-        raise _DAMAGED from None
+    with _open(content, kind) as image:
+        return _count_pages(image)
 
 
 def read_frames(content: bytes, kind: str) -> Iterator[Pixels]:
@@ -90,42 +86,49 @@ def _read_jpeg(content: bytes) -> Pixels:
 
 def _read_pages(content: bytes, kind: str) -> Iterator[Pixels]:
     """By Pillow, one page in memory at a time."""
-    with _opened(content, kind) as image:
-        pages = range(getattr(image, "n_frames", 1))
+    with _open(content, kind) as image:
+        pages = range(_count_pages(image))
         total = 0
         for number in pages:  # the sizes first: nothing is decoded of a file that claims too much
-            _seek(image, number)
+            with _strict():
+                image.seek(number)
             check_size(image.height, image.width)
             total += image.height * image.width
         check_total(total, len(content))
         for number in pages:
-            _seek(image, number)
-            yield _loaded(image)
+            with _strict():
+                image.seek(number)
+                image.load()
+            yield _eight_bits(image)
 
 
-def _seek(image: Image.Image, page: int) -> None:
-    try:
-        image.seek(page)
-    except Exception:  # noqa: BLE001 - a damaged page can make Pillow stumble over anything
-        raise _DAMAGED from None
-
-
-def _opened(content: bytes, kind: str) -> Image.Image:
+@contextlib.contextmanager
+def _strict() -> Iterator[None]:
+    """Whatever Pillow stumbles over, or only warns of, is damage."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return Image.open(io.BytesIO(content), formats=[_PILLOW[kind]])
-    except Exception:  # noqa: BLE001 - as above
+            yield
+    except Exception:  # noqa: BLE001 - a damaged directory can make Pillow raise anything
         raise _DAMAGED from None
 
 
-def _loaded(image: Image.Image) -> Pixels:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            image.load()
-    except Exception:  # noqa: BLE001 - as above
-        raise _DAMAGED from None
+def _open(content: bytes, kind: str) -> Image.Image:
+    with _strict():
+        return Image.open(io.BytesIO(content), formats=[_PILLOW[kind]])
+
+
+def _count_pages(image: Image.Image) -> int:
+    with _strict():
+        return int(getattr(image, "n_frames", 1))
+
+
+def _eight_bits(image: Image.Image) -> Pixels:
+    """The pixels of a loaded page.
+
+    Raises:
+        ExcludedError: they are not 8-bit grey or colour.
+    """
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         raise _TOO_DEEP
     if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema() != (255, 255):

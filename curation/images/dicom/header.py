@@ -76,8 +76,8 @@ def read_header(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
         optional.add("region")
     spacing: Callable[[], tuple[float, float] | None] = lambda: _pixel_spacing(dataset)  # noqa: E731
     return DicomFacts(
-        patient_id=_identifier(dataset, "PatientID"),
-        study_id=_identifier(dataset, "StudyInstanceUID"),
+        patient_id=_required(dataset, "PatientID"),
+        study_id=_required(dataset, "StudyInstanceUID"),
         series_id=optional.read("series", lambda: _identifier(dataset, "SeriesInstanceUID"), None),
         accession=optional.read("accession_number", lambda: _identifier(dataset, "AccessionNumber"), None),
         study_date=optional.read("study_date", lambda: _study_date(dataset), None),
@@ -147,6 +147,18 @@ def _pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
     if not (0 < row <= _PIXEL_MM_MOST and 0 < column <= _PIXEL_MM_MOST):  # so that NaN fails as well
         raise ValueError("not a spacing")
     return column, row
+
+
+def _required(dataset: Dataset, keyword: str) -> str | None:
+    """An identifier without which nobody knows whose the image is: where it is damaged, the file is.
+
+    Raises:
+        ExcludedError: the attribute is there and cannot be read.
+    """
+    try:
+        return _identifier(dataset, keyword)
+    except Exception:  # noqa: BLE001 - as above
+        raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated") from None
 
 
 def _identifier(dataset: Dataset, keyword: str) -> str | None:
