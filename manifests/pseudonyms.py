@@ -84,7 +84,15 @@ class Pseudonymizer:
     def _digest(self, kind: str, value: str) -> str:
         if not value:
             raise ValueError(f"an empty {kind} identifier has no pseudonym")
-        return hmac.digest(self.key, f"{kind}\0{value}".encode(), "sha256")[:16].hex()
+        return hmac.digest(self.key, _encoded(f"{kind}\0{value}"), "sha256")[:16].hex()
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8. File names that are not UTF-8 get their own bytes back; other lone surrogates, as JSON may hold, pass."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def without_extension(relative_path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from .stage import IngestStage
 
 INPUT = pa.schema(
     {
-        "path": pa.string(),
+        "path": pa.binary(),  # as the file system has it: names need not be UTF-8
         "source_key": pa.string(),
         "name_key": pa.string(),
         "patient_key": pa.string(),
@@ -183,8 +184,10 @@ def _input_row(
         problem = problem or (None if patient_id else "patient_unknown")
     if file.size == 0:
         problem = "empty_file"
+    if file.unreadable:
+        problem = "unreadable"
     return {
-        "path": str(file.path),
+        "path": os.fsencode(file.path),
         "source_key": file.source_key,
         "name_key": file.name_key,
         "patient_key": keys.patient(patient_id) if patient_id else None,

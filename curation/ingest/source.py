@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 from sono.curation.images import raster
 from sono.curation.images.dicom.frames import DicomImage, open_dicom
@@ -60,7 +62,7 @@ def open_source(
     """
     if row["problem"]:
         raise _excluded(str(row["problem"]))
-    content = _read(Path(str(row["path"])))
+    content = _read(Path(os.fsdecode(cast(bytes, row["path"]))))
     kind = image_kind(content)
     if kind is None:
         raise _excluded("not_an_image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -23,7 +24,7 @@ from .stage import MaskImportStage
 
 INPUT = pa.schema(
     {
-        "path": pa.string(),
+        "path": pa.binary(),
         "source_key": pa.string(),
         "structure": pa.string(),
         "frame_index": pa.int32(),
@@ -122,7 +123,7 @@ class Targets:
                 problem = "second_mask"
         frame = found if isinstance(found, dict) else None
         return {
-            "path": str(drawing.file.path),
+            "path": os.fsencode(drawing.file.path),
             "source_key": drawing.file.source_key,
             "structure": drawing.structure,
             "frame_index": frame["frame_index"] if frame else None,

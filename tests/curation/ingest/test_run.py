@@ -192,7 +192,7 @@ def test_bad_files_are_counted_by_reason_and_do_not_stop_the_run(
     assert report.run.exclusions == {
         "empty_file": 1,
         "not_an_image": 1,
-        "no_pixels": 1,
+        "damaged_dicom": 1,
         "not_ultrasound": 1,
         "undecodable": 1,
         "patient_unknown": 1,
