@@ -24,6 +24,9 @@ from sono.manifests.schemas import EXCLUSIONS, QC, TableSpec
 from sono.manifests.stages import Crashed, Exclusion, Part, StageOutput, in_process, run_stage
 from sono.manifests.store import TableStore
 
+if multiprocessing.parent_process() is not None:  # a worker, which imports this file when it starts
+    time.sleep(float(os.environ.get("START_DELAY_S", "0")))
+
 PARTS, ROWS = 3, 5
 BAD_ROWS = {("1", 0), ("1", 4)}
 

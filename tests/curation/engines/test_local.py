@@ -31,11 +31,20 @@ def run(name: str, folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def until_ended(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The program, in a process group of its own, working for much longer than the test."""
+def until_ended(folder: Path, *, start_delay_s: float = 0) -> Iterator[subprocess.Popen[str]]:
+    """The program, in a process group of its own, working for much longer than the test.
+
+    Args:
+        start_delay_s: how much longer its workers take to start.
+    """
     command = [sys.executable, str(PROGRAM), "until_ended", str(folder)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "START_DELAY_S": str(start_delay_s)},
     ) as program:
         try:
             yield program
@@ -178,10 +187,10 @@ def test_ctrl_c_ends_the_program_and_its_workers_promptly(tmp_path: Path, to_all
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to see a worker before it is at work")
 def test_ctrl_c_while_workers_start_is_quiet(tmp_path: Path) -> None:
-    with until_ended(tmp_path) as program:
+    with until_ended(tmp_path, start_delay_s=1) as program:
         children = Path(f"/proc/{program.pid}/task/{program.pid}/children")
         wait_until(lambda: len(children.read_text().split()) == 3)  # both workers, and Python's resource tracker
-        time.sleep(0.1)  # a worker imports for longer than this
+        time.sleep(0.1)  # less than the delay, so that no worker is at work yet
         os.killpg(program.pid, signal.SIGINT)
         out, err = program.communicate(timeout=PROMPTLY_S)
         assert (program.returncode, out, err) == (130, "", "")
