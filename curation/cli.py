@@ -258,7 +258,7 @@ def _write_captions(
 
 def _show_preview(workspace: Path, count: int, templates: str | None, seed: int | None, as_json: bool) -> None:
     from sono.captioning.explain.preview import preview
-    from sono.captioning.explain.text import example_text
+    from sono.captioning.explain.text import preview_text
     from sono.manifests.workspace import open_workspace
 
     examples = preview(open_workspace(workspace), count, templates=templates, seed=seed)
@@ -266,7 +266,7 @@ def _show_preview(workspace: Path, count: int, templates: str | None, seed: int 
         console.print_json({"examples": [asdict(example) for example in examples]})
         return
     for example in examples:
-        console.print_text(example_text(example))
+        console.print_text(preview_text(example))
 
 
 def _show_trace(workspace: Path, caption_id: str, templates: str | None, as_json: bool) -> None:
