@@ -177,7 +177,7 @@ def _read_toml(path: Path, where: str) -> _PackFile:
     try:
         return _PackFile.model_validate(tomllib.loads(_read(path, where)))
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="mend the line it names") from error
+        raise UserError(f"not valid TOML: {error}", where=where, fix="correct the line it names") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -186,7 +186,7 @@ def _read_toml(path: Path, where: str) -> _PackFile:
             raise UserError(
                 f"unknown key {key!r}", where=where, fix=did_you_mean(key, keys) or one_of("keys", keys)
             ) from None
-        raise UserError(f"{key}: {first['msg']}", where=where, fix="mend that entry") from None
+        raise UserError(f"{key}: {first['msg']}", where=where, fix="correct that entry") from None
 
 
 def _names(

@@ -73,7 +73,7 @@ def checked(text: str, where: str, names: Collection[str]) -> Content:
         tree = environment().parse(text)
     except jinja2.TemplateSyntaxError as error:
         raise UserError(
-            f"line {error.lineno} is no valid template: {error.message}", where=where, fix="mend that line"
+            f"line {error.lineno} is no valid template: {error.message}", where=where, fix="correct that line"
         ) from error
     except ValueError:
         raise UserError("a number in the template is too large", where=where, fix="write no numbers") from None
@@ -163,7 +163,7 @@ def _fault(node: nodes.Node, parents: tuple[nodes.Node, ...], names: Collection[
             return "loops over something else than a list", "loop over structures, findings or a slice of them"
         case nodes.TemplateData(data=str(text)) | nodes.Const(value=str(text)):
             fault = wording_fault(text.replace("\n", " "))
-            return (f"its own text cannot be used: it {fault}", "mend that line") if fault else None
+            return (f"its own text cannot be used: it {fault}", "correct that line") if fault else None
     kind = type(node).__name__
     return None if kind in _NODES else (f"uses {kind.lower()}", "templates have only if, for, variables and filters")
 
