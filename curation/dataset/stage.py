@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from sono.curation.images.pixels import decode_png, encode_png
+from sono.curation.images.stored_png import decode_png, encode_png
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET, TableSpec
 from sono.manifests.stages import StageOutput

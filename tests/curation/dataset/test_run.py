@@ -17,7 +17,7 @@ from sono.captioning.captions.run import caption_workspace
 from sono.curation.dataset.run import BuildReport, build
 from sono.curation.dataset.select import select
 from sono.curation.dataset.store import MARKER
-from sono.curation.images.pixels import decode_png
+from sono.curation.images.stored_png import decode_png
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc

@@ -11,16 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.images.pixels import (
-    ExcludedError,
-    bare_png,
-    decode_png,
-    encode_png,
-    pixel_sha256,
-    without_equal_channels,
-)
+from sono.curation.images.pixels import ExcludedError, pixel_sha256, without_equal_channels
 from sono.curation.images.raster import count_frames, read_frames
 from sono.curation.images.signatures import image_kind
+from sono.curation.images.stored_png import bare_png, decode_png, encode_png
 
 Image = npt.NDArray[np.uint8]
 

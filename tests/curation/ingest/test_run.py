@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from pydicom.data import get_testdata_file
 
-from sono.curation.images.pixels import decode_png
+from sono.curation.images.stored_png import decode_png
 from sono.curation.ingest.exclusions import list_exclusions
 from sono.curation.ingest.run import IngestReport, ingest
 from sono.manifests.errors import UserError
