@@ -1,14 +1,21 @@
 # On a fresh clone each of these does everything: `make demo` makes .venv, installs, and runs the whole product on drawn
-# exams; `make test` makes .venv, installs, lints, type-checks and tests.
+# exams; `make test` makes .venv, installs, lints, type-checks and runs every test; `make quick` lints and runs the fast
+# tests, while you work.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO_STAMP := .venv/.installed-train
-OUT ?= demo
+OUT ?= $(if $(FULL),demo-full,demo)
+# A process per core, each with whole files; those with slow tests come first (tests/conftest.py), so that no core idles
+# at the end.
+PYTEST := $(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder
 
-.PHONY: test lint types pytest install clean bench demo tools
+.PHONY: test quick lint types pytest install clean bench demo tools
 
 test: lint types pytest
+
+quick: lint
+	$(PYTEST) -m 'not slow'
 
 install: $(STAMP)
 
@@ -25,9 +32,9 @@ $(DEMO_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
 	touch $(DEMO_STAMP)
 
-# make demo OUT=folder
+# make demo [FULL=1] [OUT=folder]: minutes with one training run; FULL=1 draws a larger archive and trains three times
 demo: $(DEMO_STAMP)
-	$(BIN)/sono-curate demo $(OUT)
+	$(BIN)/sono-curate demo $(OUT) $(if $(FULL),--full)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -37,10 +44,10 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 pytest: $(STAMP) tools
-	$(BIN)/pytest
+	$(PYTEST)
 
-# Two programs that are no Python packages: a browser, and an independent judge of DICOM files. Tests that need one that
-# could not be installed are skipped and say so.
+# Two programs that are not Python packages: a browser, and an independent validator of DICOM files. Tests that need one
+# are skipped, and say so, where it could not be installed.
 tools:
 	@command -v chromium >/dev/null && command -v dciodvfy >/dev/null || { test "$$(id -u)" = 0 \
 	  && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y chromium dicom3tools >/dev/null; } \

@@ -72,7 +72,8 @@ def ours(options: argparse.Namespace, cache: str) -> Iterator[tuple[Any, Any]]:
     """``sono-train``'s reader, captions' tokens included."""
     from sono.training import recipes
     from sono.training.data.dataset import open_split, read_description
-    from sono.training.data.samples import batches_from, make_pool, with_cache
+    from sono.training.data.pool import make_pool, with_cache
+    from sono.training.data.samples import batches_from
     from sono.training.model.tokenizer import CaptionTokenizer
     from sono.training.model.transforms import PadToSquare
 

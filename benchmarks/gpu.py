@@ -9,7 +9,7 @@ without an installed package. In this order, each part only while time is left:
 - one step as ranks take it, over NCCL with one rank, as copies (DDP) and as shards (FSDP2), against the step without:
   difference of the weights;
 - the mask stem against the backbone's own patch embedding: a step each in turn, median of the ratios;
-- training steps with and without recomputed activations and ``torch.compile``: samples a second, share of the peak
+- training steps with and without recomputed activations and ``torch.compile``: samples per second, share of the peak
   rate, and peak memory against what ``sono-train plan`` says before.
 
 Prints a table last and writes OUT/gpu.json after every part. With ``--device cpu --backbone sono-tiny`` the same runs
@@ -312,7 +312,7 @@ def measured_steps(bench: Bench, batch: int, recompute: bool, compiled: bool) ->
 
 def make_model(bench: Bench) -> MaskClip:
     """The recipe's model with random weights, the same every time, made on the device."""
-    from sono.training.model.mask_clip import build_model
+    from sono.training.model.build import build_model
 
     torch.manual_seed(0)
     with bench.device:
@@ -326,7 +326,6 @@ def make_step(
 
     With a ``strategy``, over the ranks of the default process group.
     """
-    from sono.training.step.losses import Settings
     from sono.training.step.objective import Objective
     from sono.training.step.optimizer import build_optimizer, freeze
     from sono.training.step.parallel import clip_gradients, compile_blocks
@@ -337,9 +336,8 @@ def make_step(
     if compiled:
         compile_blocks(model)
     towers, ranks = over_ranks(model, strategy, device)
-    settings = Settings(recipe.loss.kind, recipe.loss.positives, recipe.loss.chunk)
     objective = Objective(
-        model, towers, bank_KD, settings, ranks, autocast=lambda: torch.autocast(device.type, torch.bfloat16)
+        model, towers, bank_KD, recipe.loss, ranks, autocast=lambda: torch.autocast(device.type, torch.bfloat16)
     )
     optimizer = build_optimizer(model.clip, recipe.optimizer)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss, SigLipLoss
 
-from sono.training.step.losses import Captions, Settings, contrastive_loss
+from sono.training import recipes
+from sono.training.step.losses import Captions, contrastive_loss
 
 MIB = 2**20
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -41,7 +42,7 @@ def losses(batch: int, chunk: int) -> dict[str, tuple[int, Loss]]:
 
     def ours(kind: str, texts: int) -> tuple[int, Loss]:
         captions = Captions.of(torch.arange(batch) % texts, texts)
-        settings = Settings(kind, "caption", chunk)
+        settings = recipes.Loss(kind=kind, chunk=chunk)
         return texts, lambda image, text, log_t, b: contrastive_loss(image, text, captions, log_t, b, settings)
 
     siglip, clip = SigLipLoss(), ClipLoss()

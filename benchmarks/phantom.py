@@ -2,11 +2,10 @@
 
     python benchmarks/phantom.py [--exams 8 16 32] [--seed 0]
 
-For each number of examinations a fresh process, held on one core, draws them into a fresh folder with everything that
-``sono-curate phantom`` writes: DICOM files, masks, records, truth. Then it writes the very same bytes once more, each
-file synced and nothing else done: that is the floor below which no generator of these files gets on this disk. Starting
-Python and importing is not counted. Times by step are exclusive of one another: what a step waits for the disk is
-counted there, and not in the step.
+For each number of examinations, a fresh process on one core draws them into a fresh folder with everything that
+``sono-curate phantom`` writes: DICOM files, masks, records, truth. Then it writes the same bytes again, syncing each
+file and doing nothing else: no generator of these files can be faster than this floor on this disk. Starting Python and
+importing are not counted. Times by step do not overlap: when a step waits for the disk, only the waiting is counted.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def main() -> None:
 
 
 def in_fresh_process(exams: int, seed: int) -> dict[str, Any]:
-    """What ``measure`` returns, from a process whose greatest memory is its own."""
+    """The result of ``measure`` from a process of its own, so that its peak memory is its own."""
     command = [sys.executable, __file__, "--measure", str(exams), "--seed", str(seed)]
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, env={**os.environ, **one_thread}, stdout=subprocess.PIPE, check=True)
@@ -54,23 +53,24 @@ def measure(exams: int, seed: int) -> dict[str, Any]:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import cv2
 
-    from sono.curation.phantom import run as phantom
+    from sono.curation.phantom import writer
+    from sono.curation.phantom.run import draw_phantom
     from sono.manifests.stages import in_process
 
     cv2.setNumThreads(1)
     before_mib = peak_mib()
     clock = Clock()
-    clock.watch(phantom, "draw_image", "drawing")
-    clock.watch(phantom, "write_instance", "DICOM")
-    clock.watch(phantom._Writer, "_note", "masks and truth")
-    clock.watch(phantom._Writer, "_write_record", "records")
+    clock.watch(writer, "draw_image", "drawing")
+    clock.watch(writer, "write_instance", "DICOM")
+    clock.watch(writer.ExamWriter, "_add_truth", "masks and truth")
+    clock.watch(writer.ExamWriter, "_write_record", "records")
     clock.watch(os, "fsync", "waiting for the disk")
     with tempfile.TemporaryDirectory(prefix="sono-benchmark-") as folder:
         out = Path(folder) / "phantoms"
         started, worked = time.perf_counter(), time.process_time()
-        drawn = phantom.draw_phantom(out, exams=exams, seed=seed, engine=in_process)
+        drawn = draw_phantom(out, exams=exams, seed=seed, engine=in_process)
         total_s, processor_s = time.perf_counter() - started, time.process_time() - worked
-        peak = peak_mib()  # before the floor, which holds a file at a time
+        peak = peak_mib()  # before the floor, which reads one file at a time
         steps = {**clock.seconds, "the rest": total_s - sum(clock.seconds.values())}
         files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
         floor_s = write_again(files, Path(folder) / "floor")
@@ -90,7 +90,7 @@ def measure(exams: int, seed: int) -> dict[str, Any]:
 
 
 class Clock:
-    """Seconds by step. Of steps within one another, only the innermost runs."""
+    """Seconds by step. If steps are nested, only the innermost clock runs."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -119,13 +119,13 @@ class Clock:
 
 
 def peak_mib() -> float:
-    """The most memory that this process has held."""
+    """The most memory that this process has used."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def write_again(files: Sequence[Path], target: Path) -> float:
-    """Seconds to write these files' bytes into one folder, each file synced, reading not counted."""
+    """Seconds to write these files' bytes to one folder, syncing each file; reading is not counted."""
     target.mkdir()
     seconds = 0.0
     for number, path in enumerate(files):
@@ -140,7 +140,7 @@ def write_again(files: Sequence[Path], target: Path) -> float:
 
 
 def report(runs: Sequence[dict[str, Any]]) -> None:
-    print("| exams | frames | files | MiB written | frames/s | a processor second | times the floor | peak MiB |")
+    print("| exams | frames | files | MiB written | frames/s | frames/processor s | times the floor | peak MiB |")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|")
     for run in runs:
         print(

@@ -2,13 +2,12 @@
 
     python benchmarks/step_overhead.py DATASET [--steps 12] [--rounds 5] [--set KEY=VALUE ...]
 
-The loop is the one of ``sono-train pretrain``: it loads batches from the dataset, sets the learning rate, computes loss
-and gradients, measures their norm, checks both, steps the optimizer, and writes its log. Beside it the least that a
-step can be: forward, loss, backward and optimizer, of the same model on the same batches, which lie in memory ready
-made. In every round both take ``--steps`` steps, in turn, whichever is first changing from round to round; the first
-round warms up and does not count. Printed are medians, and the median of the ratios within rounds, by the clock and in
-processor time, which other programs on the machine disturb less. The loop starts its loading anew in every round;
-checkpoints are not in it.
+The loop is that of ``sono-train pretrain``: it loads batches from the dataset, sets the learning rate, computes loss
+and gradients, measures their norm, checks both, steps the optimizer, and writes its log. It is compared with the least
+that a step can be: forward, loss, backward and optimizer, of the same model on the same batches, held ready in memory.
+In every round both take ``--steps`` steps, and which is first alternates; the first round warms up and does not count.
+Printed are medians, and the median of the ratios within rounds, by the clock and in processor time, which other
+programs on the machine disturb less. The loop restarts its loading in every round and writes no checkpoints.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if importlib.util.find_spec("sono") is None:  # not installed: typings/ holds the package as links
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "typings"))
@@ -30,8 +29,9 @@ if importlib.util.find_spec("sono") is None:  # not installed: typings/ holds th
 import torch
 
 if TYPE_CHECKING:
+    from sono.training.data.pool import Pool
     from sono.training.data.samples import Batch
-    from sono.training.pretraining.trainer import Trainer
+    from sono.training.pretraining.learner import Learner
     from sono.training.recipes import Recipe
 
 
@@ -46,9 +46,9 @@ def main() -> None:
     recipe = make_recipe(options)
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     with tempfile.TemporaryDirectory(prefix="sono-benchmark-") as folder:
-        trainer = make_trainer(options.dataset, recipe, Path(folder) / "run")
-        batches = list(itertools.islice(batches_of(trainer), options.steps))
-        contestants = {"loop": loop(trainer, options.steps), "bare": bare(trainer, batches)}
+        trained = set_up(options.dataset, recipe, Path(folder) / "run")
+        batches = list(itertools.islice(batches_of(trained), options.steps))
+        contestants = {"loop": loop(trained, options.steps), "bare": bare(trained, batches)}
         seconds = [one_round(contestants, number) for number in range(options.rounds + 1)][1:]
     report(seconds, options.steps, recipe)
 
@@ -62,59 +62,90 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
     return recipes.override(recipes.find(options.recipe), [*own, *options.set])
 
 
-def make_trainer(dataset: str, recipe: Recipe, run: Path) -> Trainer:
+class Trained(NamedTuple):
+    """What a run has built before its first step."""
+
+    learner: Learner
+    pool: Pool
+
+
+def set_up(dataset: str, recipe: Recipe, run: Path) -> Trained:
+    """As ``pretrain`` does."""
     from sono.training.data.dataset import read_description
-    from sono.training.pretraining.trainer import Trainer
+    from sono.training.model.build import build_model
+    from sono.training.pretraining.setup import load_weights, open_pool, place_on_ranks
     from sono.training.step.distributed import Ranks
 
     run.mkdir()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Trainer(run, recipe, read_description(dataset), None, Ranks(device=device), print)
+    ranks = Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.manual_seed(recipe.train.seed)
+    model = build_model(recipe.model, recipe.loss)
+    transform = load_weights(model, recipe.model, None)
+    pool = open_pool(read_description(dataset), recipe, model.tokenizer, transform, print)
+    return Trained(place_on_ranks(run, model, transform, pool, recipe, None, ranks), pool)
 
 
-def batches_of(trainer: Trainer) -> Iterator[Batch]:
+def batches_of(trained: Trained) -> Iterator[Batch]:
     from sono.training.data.samples import batches_from
 
-    recipe = trainer.recipe
-    return batches_from(0, trainer.total_steps, trainer.pool, trainer.transform, trainer.tokenizer, recipe)
+    learner, pool = trained
+    tokenizer = learner.model.tokenizer
+    return batches_from(0, learner.total_steps, pool, learner.transform, tokenizer, learner.recipe)
 
 
-def loop(trainer: Trainer, steps: int) -> Callable[[], None]:
-    """``steps`` steps of the loop itself: it is stopped from outside, as a signal would stop it."""
+class NoWriter:
+    """In place of a writer of checkpoints: writes none."""
+
+    last_good = None
+
+    def save(self, tensors: object, meta: object) -> None: ...
+
+    def wait(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def loop(trained: Trained, steps: int) -> Callable[[], None]:
+    """``steps`` steps of the loop itself, which is stopped from outside, as a signal would stop it."""
+    from sono.training.pretraining.loop import train
+
+    learner, pool = trained
 
     def run() -> None:
-        end = trainer.step + steps
-        trainer.save = lambda: None  # type: ignore[method-assign]
-        trainer.steps(lambda: trainer.step >= end, lambda progress: None)
+        end = learner.step + steps
+        train(learner, pool, cast(Any, NoWriter()), lambda: learner.step >= end, lambda progress: None)
 
     return run
 
 
-def bare(trainer: Trainer, batches: list[Batch]) -> Callable[[], None]:
-    """Forward, loss, backward and optimizer, of the trainer's own model and with its own optimizer."""
+def bare(trained: Trained, batches: list[Batch]) -> Callable[[], None]:
+    """Forward, loss, backward and optimizer, of the learner's own model and with its own optimizer."""
+    from sono.training.pretraining.learner import autocast
     from sono.training.step.global_texts import exchange, look_up
     from sono.training.step.losses import contrastive_loss
 
-    objective, clip, device = trainer.objective, trainer.model.clip, trainer.ranks.device
+    learner = trained.learner
+    objective, model, device = learner.objective, learner.model, learner.ranks.device
+    context = autocast(device, learner.recipe.train)
     ready = [
-        (trainer._images(batch), *(one.to(device) for one in (batch.tokens, batch.caption_ids, batch.captions)))
+        (learner.inputs(batch), batch.tokens.to(device), batch.caption_ids.to(device), batch.captions.to(device))
         for batch in batches
     ]
 
     def run() -> None:
         for x_N4HW, tokens_VL, ids_V, own_N in ready:
-            trainer.optimizer.zero_grad(set_to_none=True)
-            with trainer._autocast():
-                image_ND = trainer.model.encode_image(x_N4HW)
-                text_VD = trainer.model.encode_text(tokens_VL) if objective.bank_KD is None else None
+            learner.optimizer.zero_grad(set_to_none=True)
+            with context():
+                image_ND = model.encode_image(x_N4HW)
+                text_VD = model.encode_text(tokens_VL) if objective.bank_KD is None else None
             if text_VD is None:
                 assert objective.bank_KD is not None
                 text_UD, captions = look_up(objective.bank_KD, ids_V[own_N])
             else:
                 text_UD, captions = exchange(text_VD, ids_V, own_N)
-            scalars = clip.logit_scale, clip.logit_bias
+            scalars = model.clip.logit_scale, model.clip.logit_bias
             contrastive_loss(image_ND, text_UD, captions, *scalars, objective.settings).backward()
-            trainer.optimizer.step()
+            learner.optimizer.step()
 
     return run
 
@@ -153,7 +184,7 @@ def report(rounds: list[dict[str, Seconds]], steps: int, recipe: Recipe) -> None
         )
         ratios = [round_["loop"][clock] / round_["bare"][clock] for round_ in rounds]
         print(
-            f"  {name:<15}bare {bare_ms:8.1f} ms a step, loop {loop_ms:8.1f} ms, "
+            f"  {name:<15}bare {bare_ms:8.1f} ms per step, loop {loop_ms:8.1f} ms, "
             f"loop / bare {statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
         )
 

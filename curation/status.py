@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from sono.curation.dataset.latest import LatestDataset, latest_dataset
 from sono.curation.qc.parts import qc_parts
 from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.exclusions import count_exclusions
-from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS, TableSpec
+from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
@@ -21,7 +22,7 @@ from sono.manifests.workspace import Workspace
 class Status:
     """Counts of a workspace; ``next_step`` is the command that is due, as one would type it."""
 
-    center: str  # of files whose center nobody names
+    center: str  # of files whose center is not given otherwise
     patients: int
     frames: int
     frames_by_center: Mapping[str, int]
@@ -32,59 +33,74 @@ class Status:
     records: int
     captions: int
     stale: Mapping[str, int]  # stage -> parts that a run would compute
+    dataset: LatestDataset | None
     next_step: str
 
 
-def status(workspace: Workspace) -> Status:
-    """Read the tables' small columns; pixels and masks are not touched."""
+def read_status(workspace: Workspace) -> Status:
+    """Read the tables' metadata and small columns, but neither pixels nor masks."""
     store = workspace.store
     frames = store.read_all(FRAMES, ["patient_key", "center", "plane"])
-    verdicts = store.read_all(QC, ["verdict"])["verdict"].to_pylist()
-    structures = store.read_all(REGIONS, ["structure"])["structure"]
-    planes = frames["plane"].fill_null("unknown")
+    verdicts = Counter(store.read_all(QC, ["verdict"])["verdict"].to_pylist())
+    regions = _by_count(store.read_all(REGIONS, ["structure"])["structure"].to_pylist())
     stale = {"qc": stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store)}
-    counts = {table.name: _rows(store, table) for table in (FRAMES, QC, RECORDS, CAPTIONS)}
+    captions = store.count_rows(CAPTIONS)
+    dataset = latest_dataset(workspace)
     return Status(
         center=workspace.center,
-        patients=pc.count_distinct(frames["patient_key"]).as_py(),
+        patients=len(set(frames["patient_key"].to_pylist())),
         frames=frames.num_rows,
-        frames_by_center=_count(frames["center"].fill_null("unknown").to_pylist()),
-        frames_by_plane=_count(planes.to_pylist()),
+        frames_by_center=_by_count(frames["center"].to_pylist()),
+        frames_by_plane=_by_count(frames["plane"].to_pylist()),
         exclusions=_exclusions(store),
-        verdicts={verdict: verdicts.count(verdict) for verdict in VERDICTS},
-        regions=_count(structures.to_pylist()),
-        records=counts["records"],
-        captions=counts["captions"],
+        verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
+        regions=regions,
+        records=store.count_rows(RECORDS),
+        captions=captions,
         stale={stage: parts for stage, parts in stale.items() if parts},
-        next_step=_next(str(workspace.path), counts, stale, structures=len(structures)),
+        dataset=dataset,
+        next_step=_next_step(
+            str(workspace.path),
+            frames=frames.num_rows,
+            qc_stale=stale["qc"] > 0,
+            regions=len(regions),
+            captions=captions,
+            dataset=dataset,
+        ),
     )
 
 
-def _next(path: str, counts: Mapping[str, int], stale: Mapping[str, int], structures: int) -> str:
-    if not counts["frames"]:
+def _next_step(
+    path: str, *, frames: int, qc_stale: bool, regions: int, captions: int, dataset: LatestDataset | None
+) -> str:
+    if not frames:
         return f"sono-curate ingest {path} SOURCE"
-    if stale["qc"]:
+    if qc_stale:
         return f"sono-curate qc {path}"
-    if not structures:
-        return f"sono-curate masks import {path} DIR --structure S --format png"
-    if not counts["captions"]:
-        return f"sono-curate caption {path} --records RECORDS"
-    return f"sono-curate build {path} OUT"
+    if not captions:
+        if not regions:
+            return f"sono-curate masks import {path} DIR --structure NAME"
+        return f"sono-curate caption {path} --records FILE"
+    if dataset is None:
+        return f"sono-curate build {path} OUT"
+    if not dataset.up_to_date:
+        return shlex.join(["sono-curate", "build", path, _short(dataset.path), *dataset.options])
+    return f"sono-train pretrain {shlex.quote(_short(dataset.path))} RUN --recipe tiny"
 
 
-def _count(values: list[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
+def _short(path: Path) -> str:
+    """The path as one would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _by_count(values: Iterable[str | None]) -> dict[str, int]:
+    """How often each value occurs, the most frequent first; null counts as ``unknown``."""
+    counts = Counter("unknown" if value is None else value for value in values)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _exclusions(store: TableStore) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+    by_stage: dict[str, dict[str, int]] = {}
     for count in count_exclusions(store):
-        found.setdefault(count.stage, {})[count.reason] = count.rows
-    return found
-
-
-def _rows(store: TableStore, table: TableSpec) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in store.paths(table))
+        by_stage.setdefault(count.stage, {})[count.reason] = count.rows
+    return by_stage

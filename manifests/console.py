@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .errors import UserError
 
@@ -51,12 +51,10 @@ def application(program: str, purpose: str) -> typer.Typer:
             print(f"{program} {version('sono-curate')}")
             raise typer.Exit
 
+    option = typer.Option(False, "--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+
     @app.callback()
-    def head(
-        version: Annotated[
-            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
-        ] = False,
-    ) -> None:
+    def head(version: bool = option) -> None:  # not Annotated: Typer evaluates that outside this function
         del version  # its callback has done all there is to do
 
     head.__doc__ = purpose
@@ -67,19 +65,21 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a Typer application as a program.
 
     Exits with 0 when done, 1 when the user's input is at fault (one line), 2 for wrong usage, 3 for an internal error
-    (its traceback in a log file), 130 when interrupted.
+    (its traceback in a log file), 130 when interrupted. A program that was started with SIGINT ignored, as a script's
+    background jobs are, keeps ignoring it.
     """
-    # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
-    signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         _call(app, program)
     except Interrupted:
-        print(f"{program}: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        print(f"{program}: interrupted; run the same command again to resume where it stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+    except BrokenPipeError:  # the reader of our output has closed, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the outermost handler
@@ -90,13 +90,13 @@ def run(app: typer.Typer, program: str) -> NoReturn:
 
 
 def _call(app: typer.Typer, program: str) -> None:
-    """Typer turns a broken pipe into exit code 1; here it is itself again."""
+    """Turn Typer's exit code 1 for a broken pipe back into the exception."""
     try:
         app(prog_name=program)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):
             raise end.__context__ from None
-        sys.stdout.flush()  # at the interpreter's exit it would be too late to handle a broken pipe
+        sys.stdout.flush()  # when the interpreter exits it is too late to handle a broken pipe
         raise
 
 
@@ -105,7 +105,7 @@ def print_json(result: Mapping[str, object]) -> None:
 
 
 def print_text(text: Text) -> None:
-    """Styled text: in colour on a terminal, plain where it goes into a file or another program."""
+    """Styled text: in colour on a terminal, plain in a file or a pipe."""
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=True).print(text)
@@ -158,7 +158,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _write_log(program: str, error: BaseException) -> Path:
-    """The stack without the messages: a library's message may quote a header's value."""
+    """Write the stack without messages: a library's message may quote a header's value."""
     lines = [f"{program} {datetime.now(UTC).isoformat(timespec='seconds')}"]
     chain: BaseException | None = error
     while chain is not None:
@@ -167,7 +167,7 @@ def _write_log(program: str, error: BaseException) -> Path:
             f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
             for frame in traceback.extract_tb(chain.__traceback__)
         ]
-        if type(chain).__name__ == "_RemoteTraceback":  # all that a worker's stack is here is its text
+        if type(chain).__name__ == "_RemoteTraceback":  # a worker's stack arrives as text only
             lines += [f"  {':'.join(place)}" for place in re.findall(r'^ +File "(.+)", line (\d+)', str(chain), re.M)]
         chain = chain.__cause__ or chain.__context__
     descriptor, path = tempfile.mkstemp(prefix=f"{program}-", suffix=".log")  # mode 0600

@@ -1,8 +1,10 @@
-"""Errors whose text is meant for the person at the keyboard."""
+"""Errors whose text is written for the user."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 
@@ -18,7 +20,7 @@ class UserError(Exception):
         line = f"{where}: {what}" if where else what
         super().__init__(f"{line}; {fix}" if fix else line)
 
-    def __reduce__(self) -> tuple[object, ...]:  # exceptions with keyword arguments do not cross processes otherwise
+    def __reduce__(self) -> tuple[object, ...]:  # without it, exceptions with keyword arguments cannot cross processes
         return _rebuild, (type(self), self.what, self.where, self.fix)
 
 
@@ -26,11 +28,23 @@ def _rebuild(kind: type[UserError], what: str, where: str | None, fix: str | Non
     return kind(what, where=where, fix=fix)
 
 
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """The name that ``word`` is most like, if any is like it at all."""
+    found = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str | None:
+    """The question to ask about a misspelt word, as the ``fix`` of a ``UserError``."""
+    name = nearest(word, names)
+    return f"did you mean {name!r}?" if name else None
+
+
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import ``module``, which only the optional dependencies ``extra`` install.
+    """Import ``module``, which only the optional dependency group ``extra`` installs.
 
     Raises:
-        UserError: the module is not installed; the text names the exact command that installs it.
+        UserError: the module is not installed; the text gives the exact command that installs it.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""What every page and ``status`` say of the ``exclusions`` table: how many rows for each stage and reason."""
+"""Counts of the ``exclusions`` table by stage and reason, as pages and ``status`` show them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From one query over whole tables to the parts of a stage, without holding either in memory.
 
-The rows go through a file beside the tables, in which every part is a row group: a worker reads its own and no other.
+The rows go through a file beside the tables with one row group per part; each worker reads its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BATCH_ROWS = 65_536
 
 @contextlib.contextmanager
 def handoff_file(folder: Path) -> Iterator[Path]:
-    """A name for the file, which is removed at the end; a killed run's is cleared with other leftovers."""
+    """A name for the file, which is removed at the end; if the run is killed it is cleared with other leftovers."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f".tmp-{uuid.uuid4().hex}"
     try:
@@ -38,16 +38,16 @@ def handoff_file(folder: Path) -> Iterator[Path]:
 def hand_off(
     connection: duckdb.DuckDBPyConnection, queries: Iterable[str], schema: pa.Schema, path: Path
 ) -> list[Part]:
-    """The rows of the queries, one after the other, as parts: named by their column ``part``, in the queries' order.
+    """The rows of the queries as parts named by their column ``part``, in the order of the queries.
 
-    Each query gives ``part`` and the columns of ``schema``, is ordered by ``part`` first, and has parts of its own. A
-    part's digest is over its rows alone, so that tables written anew with the same content make nothing stale.
+    Each query returns ``part`` and the columns of ``schema``, is ordered by ``part`` first, and shares no part with
+    another query. A part's digest covers its rows only, so tables rewritten with the same content make nothing stale.
     """
     columns = ", ".join(schema.names)
     parts: list[Part] = []
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
         for query in queries:
-            # A row's hash is 64 bits of DuckDB's: a change that it misses would be one in 2^64.
+            # DuckDB's hash of a row has 64 bits: it misses one change in 2^64.
             hashed = connection.sql(f"SELECT part, hash({columns}) AS row_hash, {columns} FROM ({query})")
             for name, rows in _groups(hashed.to_arrow_reader(_BATCH_ROWS)):
                 digest = hashlib.sha256(rows.column("row_hash").to_numpy().tobytes()).hexdigest()

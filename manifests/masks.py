@@ -1,4 +1,4 @@
-"""Masks as COCO run-length encoding, both ways, bit-exact: holes, several parts and empty masks included."""
+"""Masks as COCO run-length encoding, bit-exact both ways, including holes, separate parts and empty masks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def decode(rle: Rle, expected_size: Sequence[int] | None = None) -> Mask:
         expected_size: [height, width] of the image the mask belongs to.
 
     Raises:
-        UserError: the mask has another size than its image. A mask is never rotated, cropped or stretched to fit.
+        UserError: mask and image differ in size. A mask is never rotated, cropped or stretched to fit.
     """
     height, width = rle["size"]
     if expected_size is not None and [height, width] != [int(side) for side in expected_size]:

@@ -1,4 +1,4 @@
-"""HTML pages: templates beside the code, one style for all of them, everything escaped and nothing left undefined."""
+"""HTML pages: templates beside the code, one shared style, everything escaped, undefined names refused."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from importlib import resources
 
 
 def render(package: str, template: str, **values: object) -> str:
-    """What a template of ``package`` gives; ``style`` is the style that all pages share.
+    """A template of ``package`` rendered; ``style`` is the style that all pages share.
 
     Raises:
-        jinja2.UndefinedError: the template names a value that is not given.
+        jinja2.UndefinedError: the template uses a value that was not given.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -17,13 +17,13 @@ from pathlib import Path, PurePosixPath
 from .errors import UserError
 
 _KEY_BYTES = 32
-_CALENDAR_DAYS = 36_525  # a century: no day on a patient's calendar says anything about the date
+_CALENDAR_DAYS = 36_525  # a century: a day on a patient's calendar says nothing about the date
 _FIRST_DAY = datetime.date(1900, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
 class Pseudonymizer:
-    """Turns identifiers into pseudonyms. The key shows in no representation of the object."""
+    """Turns identifiers into pseudonyms. No representation of the object shows the key."""
 
     key: bytes = field(repr=False)
 
@@ -34,37 +34,37 @@ class Pseudonymizer:
         return self._digest("study", study_id.strip())
 
     def only_study(self, patient_key: str) -> str:
-        """The study of a patient for whom no study is named: all of the patient's frames and records are in it."""
+        """The study of a patient without named studies: it holds all of the patient's frames and records."""
         return self._digest("study of patient", patient_key)
 
     def patient_of_study(self, study_key: str) -> str:
-        """What stands for the patient of a study whose files name none."""
+        """Stands for the patient of a study whose files name none."""
         return self._digest("patient of study", study_key)
 
     def accession(self, accession_number: str) -> str:
         return self._digest("accession", accession_number.strip())
 
     def day(self, patient_key: str, date: datetime.date) -> int:
-        """A date as a day on the patient's own calendar, which is moved by a secret number of days.
+        """A date as a day on the patient's own calendar, which is shifted by a secret number of days.
 
-        Days of one patient keep their distances; nothing else can be read from them without the key.
+        Intervals between one patient's days are kept; without the key nothing else can be read from them.
         """
         moved = int.from_bytes(bytes.fromhex(self._digest("calendar", patient_key))) % _CALENDAR_DAYS
         return date.toordinal() - _FIRST_DAY + moved
 
     def word(self, text: str) -> str:
-        """Of one word of a name, or of an identifier: by these a caption is searched for what it must not say."""
+        """Of one word of a name or identifier: captions are searched for these words, which they must not contain."""
         return self._digest("word", text.strip().casefold())
 
     def series(self, series_id: str) -> str:
         return self._digest("series", series_id.strip())
 
     def source(self, relative_path: str) -> str:
-        """Of a file's path relative to the ingested folder; the last extension does not count."""
+        """Of a file's path relative to the ingested folder, without the last extension."""
         return self._digest("source", without_extension(relative_path))
 
     def name(self, relative_path: str) -> str:
-        """Of a file's bare name, folders and the last extension left away."""
+        """Of a file's bare name, without folders and the last extension."""
         return self._digest("name", PurePosixPath(without_extension(relative_path)).name)
 
     def frame(self, source_key: str, frame_index: int) -> str:
@@ -74,11 +74,11 @@ class Pseudonymizer:
         return self._digest("region", f"{frame_id}/{structure}/{source}")
 
     def folder(self, path: str) -> str:
-        """Of a folder that was ingested: tells two archives apart without storing their names."""
+        """Of an ingested folder: distinguishes two archives without storing their names."""
         return self._digest("folder", path)
 
     def content(self, text: str) -> str:
-        """Of any text that decides a part's content; keyed, so that nothing can be guessed from a fingerprint."""
+        """Of text that decides a part's content; keyed, so that a fingerprint reveals nothing."""
         return self._digest("content", text)
 
     def _digest(self, kind: str, value: str) -> str:
@@ -104,15 +104,13 @@ def create_key(path: Path) -> Pseudonymizer:
     """Create the key file, readable by its owner only.
 
     Raises:
-        UserError: there is one already; overwriting it would part every frame from its patient.
+        UserError: a key exists; overwriting it would separate every frame from its patient.
     """
     key = secrets.token_bytes(_KEY_BYTES)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise UserError(
-            "there is a key already", where=str(path), fix="keep it: every pseudonym depends on it"
-        ) from None
+        raise UserError("a key exists already", where=str(path), fix="keep it: every pseudonym depends on it") from None
     with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor, not a path
         file.write(key.hex() + "\n")
         file.flush()
@@ -124,7 +122,7 @@ def load_key(path: Path) -> Pseudonymizer:
     """Read the key file.
 
     Raises:
-        UserError: it is missing, readable by others, or no key.
+        UserError: it is missing, readable by others, or not a key.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -133,7 +131,7 @@ def load_key(path: Path) -> Pseudonymizer:
         raise UserError(
             "the workspace's key is missing",
             where=str(path),
-            fix="restore it from your backup; a new key renames everybody",
+            fix="restore it from your backup; a new key would give every patient a new pseudonym",
         ) from None
     except UnicodeDecodeError:
         text = ""
@@ -144,5 +142,5 @@ def load_key(path: Path) -> Pseudonymizer:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
-        raise UserError("this is no workspace key", where=str(path), fix="restore it from your backup")
+        raise UserError("not a workspace key", where=str(path), fix="restore it from your backup")
     return Pseudonymizer(key)

@@ -1,4 +1,4 @@
-"""SQL over the Parquet parts of a workspace: for what needs a whole table at once."""
+"""SQL over the Parquet parts of a workspace, for what needs a whole table at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEMORY_LIMIT = "4GB"  # beyond it DuckDB spills to disk
 
 @contextlib.contextmanager
 def connect() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A fresh, memory-limited DuckDB that spills to a temporary folder; rows have no order but what ORDER BY gives."""
+    """A new DuckDB with limited memory that spills to a temporary folder; only ORDER BY gives rows an order."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="sono-duckdb-") as folder:

@@ -273,7 +273,7 @@ DATASET = TableSpec(
             "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
             "ga_days": pa.int32(),
             "caption": pa.string(),
-            "caption_id": pa.string(),  # sono-curate caption --trace shows what it was made from
+            "caption_id": pa.string(),  # sono-curate trace shows what it was made from
             "regions": pa.list_(DATASET_REGION),
             "sector": SECTOR,
             "pixel_mm": pa.list_(pa.float64()),  # x, y in mm per px

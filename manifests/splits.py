@@ -1,7 +1,7 @@
-"""Splits that no patient and no duplicate crosses.
+"""Splits that never separate the frames of one patient, or duplicates.
 
 Whole patients are assigned by a keyed hash, not by quota, so that a patient keeps its split when the archive grows:
-a test patient of last year is never trained on this year. Patients who share a duplicate image move together.
+last year's test patient is never trained on this year. Patients who share a duplicate image stay together.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .errors import UserError
 class SplitPlan:
     """How to split: the shares of validation and test (the rest is train), a seed, and a center held out as test.
 
-    With ``holdout_center`` the test split is that center's patients (with what other centers saw of them, and with
-    patients joined to them by a duplicate) and nobody else.
+    With ``holdout_center`` the test split holds that center's patients (including their frames from other centers,
+    and patients joined to them by a duplicate) and nobody else.
     """
 
     validation: float = 0.1
@@ -27,7 +27,7 @@ class SplitPlan:
     holdout_center: str | None = None
 
     def __post_init__(self) -> None:
-        # So that NaN fails, too: it is no number below 1.
+        # Written so that NaN fails as well.
         if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
             raise UserError(
                 f"shares of {self.validation} validation and {self.test} test leave nothing to train on",
@@ -57,14 +57,16 @@ def assign(
     held_out = {leader[patient] for patient, seen in centers.items() if plan.holdout_center in seen}
     if plan.holdout_center is not None and not held_out:
         known = ", ".join(sorted({str(center) for seen in centers.values() for center in seen}))
-        raise UserError(f"no frame comes from center {plan.holdout_center!r}", fix=f"centers here: {known}")
+        raise UserError(
+            f"no frame comes from center {plan.holdout_center!r}", fix=f"centers in this workspace: {known}"
+        )
     if plan.holdout_center is None:
         held_out = set()
     return {patient: _split(leader[patient], leader[patient] in held_out, plan) for patient in centers}
 
 
 def _join(patients: Mapping[str, object], duplicates: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """For every patient the least key among those joined to it by duplicates."""
+    """For every patient the smallest key among those joined to it by duplicates."""
     parent = {patient: patient for patient in patients}
 
     def root(patient: str) -> str:

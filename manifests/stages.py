@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Something that was not taken, and why. ``message`` never holds a name, a path or a header's value."""
+    """Something that was left out, and why. ``message`` never holds a name, a path or a header's value."""
 
     source_key: str
     reason: str
@@ -44,8 +44,8 @@ class StageOutput(NamedTuple):
 class Stage(Protocol):
     """One step of the flow. Implementations are frozen dataclasses, so that they pickle and cannot drift.
 
-    Every input row stands for itself and has a ``source_key`` (and ``frame_index``, where it is about one frame), so
-    that it can be named when it is excluded.
+    Input rows are independent. Each has a ``source_key`` (and a ``frame_index`` if it is about one frame), so that it
+    can be named if it is excluded.
     """
 
     @property
@@ -53,7 +53,7 @@ class Stage(Protocol):
 
     @property
     def version(self) -> int:
-        """Raised by hand whenever the same input and configuration would give another output."""
+        """Increased by hand whenever the same input and configuration would give a different output."""
         ...
 
     @property
@@ -89,7 +89,7 @@ class Crashed(Generic[Argument]):
 
 
 class PartStore(Protocol):
-    """Where parts are kept. Picklable, and without state besides where it is."""
+    """Where parts are kept. Picklable, with no state other than its location."""
 
     def parts(self, table: TableSpec) -> dict[str, PartInfo]: ...
 
@@ -103,10 +103,10 @@ class PartStore(Protocol):
 
 
 class Engine(Protocol):
-    """Calls a picklable function on every argument, in any order, possibly elsewhere; yields as results come.
+    """Calls a picklable function on every argument, in any order, possibly elsewhere; yields results as they arrive.
 
-    An exception of the function ends the run. An argument that kills its worker process is tried again alone, and
-    when it does so again it is yielded as ``Crashed``; the other arguments still get their results.
+    An exception from the function ends the run. An argument that kills its worker process is retried alone; if it
+    does so again it is yielded as ``Crashed``. The other arguments still get their results.
     """
 
     def __call__(
@@ -115,7 +115,7 @@ class Engine(Protocol):
 
 
 def in_process(function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
-    """The simplest engine: one part after the other in this process, without protection from crashes."""
+    """The simplest engine: one part after another in this process, with no protection from crashes."""
     return map(function, arguments)
 
 
@@ -202,7 +202,7 @@ def stale_parts(stage: Stage, parts: Sequence[Part], store: PartStore) -> int:
 
 @contextlib.contextmanager
 def _ended(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
-    """Ends an engine that is a generator now, not when its garbage is collected: an error must find nobody at work."""
+    """Close an engine that is a generator right away, not at garbage collection: no worker may outlive an error."""
     try:
         yield results
     finally:
@@ -229,7 +229,7 @@ class _Rows(NamedTuple):
 
 
 def _run_by_rows(task: _Task, engine: Engine) -> PartInfo:
-    """A part that kills its worker, row by row: only the rows that do so are lost, and they are counted."""
+    """Run a part that killed its worker row by row: only the rows that crash are lost, and they are counted."""
     rows = task.part.load()
     # Copied: a slice would travel with the buffers of the whole part behind it.
     slices = [_Rows(task.stage, index, rows.slice(index, 1).take([0])) for index in range(rows.num_rows)]
@@ -259,7 +259,7 @@ def _run_rows(rows: _Rows) -> tuple[int, StageOutput]:
 
 
 def _write_output(task: _Task, output: StageOutput) -> PartInfo:
-    """The exclusions go first: the table's own file is what marks the part done."""
+    """Exclusions are written first: the table's own file marks the part as done."""
     stage = task.stage
     counts: dict[str, int] = {}
     for exclusion in output.exclusions:

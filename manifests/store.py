@@ -51,7 +51,7 @@ class TableStore:
         """The parts of a table by name, in name order.
 
         Raises:
-            UserError: a file cannot be read as a part of ours.
+            UserError: a file cannot be read as a part.
         """
         found = (read_info(path) for path in sorted(self.folder(table).glob(f"{_PART}*.parquet")))
         return {info.name: info for info in found}
@@ -60,19 +60,22 @@ class TableStore:
         return sorted(self.folder(table).glob(f"{_PART}*.parquet"))
 
     def read(self, table: TableSpec, name: str, columns: list[str] | None = None) -> pa.Table:
-        return pq.read_table(self.path(table, name), columns=columns, partitioning=None)
+        return _read(self.path(table, name), columns)
 
     def read_all(self, table: TableSpec, columns: list[str] | None = None) -> pa.Table:
-        """Every part of a table at once: for small tables and small columns only."""
+        """Every part of a table at once; only for small tables and small columns."""
         names = columns if columns is not None else table.schema.names
-        tables = [pq.read_table(path, columns=names, partitioning=None) for path in self.paths(table)]
+        tables = [_read(path, names) for path in self.paths(table)]
         schema = pa.schema([table.schema.field(name) for name in names])
-        return (
-            pa.concat_tables([part.select(names).cast(schema) for part in tables]) if tables else schema.empty_table()
-        )
+        if not tables:
+            return pa.Table.from_batches([], schema)  # schema.empty_table() would load pandas
+        return pa.concat_tables([_with_schema(part, schema) for part in tables])
+
+    def count_rows(self, table: TableSpec) -> int:
+        return sum(pq.read_metadata(path).num_rows for path in self.paths(table))
 
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
-        """Write one part atomically: after this returns it is on the disk, and at no moment is half of it visible."""
+        """Write one part atomically: it is on disk when this returns, and a partial file is never visible."""
         write_part(self.path(table, info.name), table, info, content)
 
     def write_exclusions(self, info: PartInfo, content: pa.Table) -> None:
@@ -84,14 +87,14 @@ class TableStore:
 
     def remove(self, table: TableSpec, name: str, stage: str) -> None:
         """Remove a part and what was excluded from it."""
-        # The part goes last: as long as it is there, the next run knows that this is still to be done.
+        # The part goes last: while it exists, the next run knows that there is still something to remove.
         self.path(EXCLUSIONS, f"{stage}-{name}").unlink(missing_ok=True)
         self.path(table, name).unlink(missing_ok=True)
 
     def remove_other_exclusions(self, stage: str, scope: str, names: Set[str]) -> None:
         """Remove exclusions of a stage and scope that belong to none of the parts ``names``.
 
-        They are written before their part: a process that was killed in between leaves them without one.
+        They are written before their part, so a process killed in between leaves them without one.
         """
         for path in self.folder(EXCLUSIONS).glob(f"{_PART}{stage}-*.parquet"):
             info = read_info(path)
@@ -99,7 +102,7 @@ class TableStore:
                 path.unlink()
 
     def clear_leftovers(self) -> int:
-        """Remove temporary files of runs that were killed. Call it only while holding the workspace's lock."""
+        """Remove temporary files left by killed runs. Call it only while holding the workspace's lock."""
         leftovers = list(self.root.glob(f"*/{_TEMPORARY}*"))
         for path in leftovers:
             path.unlink(missing_ok=True)
@@ -111,8 +114,22 @@ def part_name(path: Path | str) -> str:
     return Path(path).stem.removeprefix(_PART)
 
 
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    """One file, its columns in the order asked for."""
+    # Not pq.read_table: it loads pyarrow.dataset and pandas, which take longer than reading a small table.
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns)
+    return table if columns is None else table.select(columns)
+
+
+def _with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    if table.schema.equals(schema):
+        return table.replace_schema_metadata(schema.metadata)
+    return table.cast(schema)  # which loads pyarrow.compute
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
-    """Give ``write`` a file that takes the name ``path`` only once it is whole and on the disk."""
+    """Give ``write`` a file that gets the name ``path`` only once it is complete and on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
@@ -130,7 +147,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int
 
 @contextlib.contextmanager
 def exclusive(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it when the process ends, however it ends.
+    """Hold the folder's lock; the system releases it when the process ends, however it ends.
 
     Raises:
         UserError: another process holds it.
@@ -142,7 +159,7 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                "another command is writing here", where=what, fix="wait for it to end, then run this one again"
+                "another command is writing here", where=what, fix="wait for it to finish, then run this command again"
             ) from None
         yield
 
@@ -156,7 +173,7 @@ def write_part(
     metadata: Mapping[bytes, bytes] | None = None,
     row_group_rows: int | None = None,
 ) -> None:
-    """Write one Parquet file atomically, with what is known about it and ``metadata`` in its schema's metadata."""
+    """Write one Parquet file atomically, with ``info`` and ``metadata`` in its schema's metadata."""
     if content.schema.names != table.schema.names:
         raise ValueError(f"{table.name}: columns {content.schema.names} are not the schema's")
     own = {_METADATA: json.dumps(asdict(info), sort_keys=True).encode()}
@@ -189,22 +206,22 @@ def _leaves(kind: pa.DataType | pa.Schema, prefix: str = "") -> list[str]:
 
 
 def read_info(path: Path) -> PartInfo:
-    """What a part's metadata says of it.
+    """What a part's metadata says about it.
 
     Raises:
-        UserError: the file is damaged or not ours.
+        UserError: the file is damaged or was not written by this program.
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
         return PartInfo(**json.loads(metadata[_METADATA]))
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(
-            "this file is not a part that sono-curate wrote", where=str(path), fix="move it away and run again"
+            "not a part that sono-curate wrote", where=str(path), fix="move it away and run again"
         ) from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlast a loss of power."""
+    """Make new names in a folder survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

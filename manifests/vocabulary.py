@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import tomllib
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import UserError
+from .errors import UserError, nearest
 
 SYSTEMS = ("head", "face", "heart", "abdomen", "upper_limb", "lower_limb")
 
@@ -88,10 +87,10 @@ class Vocabulary:
         """
         found = self.find_structure(text)
         if found is None:
-            nearest = self.nearest_structure(text)
+            similar = self.nearest_structure(text)
             raise UserError(
                 f"unknown structure {text!r}",
-                fix=f"did you mean {nearest!r}?" if nearest else "see planes.toml for the vocabulary",
+                fix=f"did you mean {similar!r}?" if similar else "see planes.toml for the vocabulary",
             )
         return found
 
@@ -115,17 +114,15 @@ def load(override: Path | None = None) -> Vocabulary:
         text = (override or resources.files(__package__).joinpath("planes.toml")).read_text(encoding="utf-8")
         content = _File.model_validate(tomllib.loads(text))
     except FileNotFoundError:
-        raise UserError(
-            "there is no such vocabulary file", where=where, fix="check [vocabulary] in sono.toml"
-        ) from None
+        raise UserError("vocabulary file not found", where=where, fix="check [vocabulary] in sono.toml") from None
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="mend the line it names") from error
+        raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{place}: {first['msg']}", where=where, fix="mend that entry") from error
+        raise UserError(f"{place}: {first['msg']}", where=where, fix="correct that entry") from error
     return _checked(content, where)
 
 
@@ -145,10 +142,10 @@ def _checked(content: _File, where: str) -> Vocabulary:
     for plane in content.planes:
         low, high = plane.ga_weeks
         if not 0 < low < high <= 45:
-            raise UserError(f"plane {plane.id}: ga_weeks {low}-{high} is no gestational window", where=where)
+            raise UserError(f"plane {plane.id}: ga_weeks {low}-{high} is not a valid gestational window", where=where)
         for structure in plane.structures:
             if plane.structures.count(structure) > 1:
-                raise UserError(f"plane {plane.id}: structure {structure!r} stands twice", where=where)
+                raise UserError(f"plane {plane.id}: structure {structure!r} is listed twice", where=where)
             if structure not in structures:
                 raise UserError(
                     f"plane {plane.id}: structure {structure!r} is not listed under [[structures]]", where=where
@@ -158,11 +155,11 @@ def _checked(content: _File, where: str) -> Vocabulary:
         for entry in entries:
             for name in {normalise(word) for word in (entry.id, entry.name, *entry.synonyms)}:
                 if not name:
-                    raise UserError(f"{kind} {entry.id}: a name has no letter or digit", where=where)
+                    raise UserError(f"{kind} {entry.id}: a name has no letters or digits", where=where)
                 if seen.setdefault(name, entry.id) != entry.id:
                     raise UserError(f"two {kind}s are called {name!r}: {seen[name]} and {entry.id}", where=where)
         if len({entry.id for entry in entries}) != len(entries):
-            raise UserError(f"a {kind} id stands twice", where=where)
+            raise UserError(f"a {kind} id is listed twice", where=where)
     return Vocabulary(planes={plane.id: plane for plane in content.planes}, structures=structures)
 
 
@@ -171,5 +168,5 @@ def _index(entries: Iterable[Plane | Structure]) -> dict[str, str]:
 
 
 def _nearest(text: str, index: Mapping[str, str]) -> str | None:
-    found = difflib.get_close_matches(normalise(text), list(index), n=1, cutoff=0.6)
-    return index[found[0]] if found else None
+    name = nearest(normalise(text), index)
+    return index[name] if name else None

@@ -14,11 +14,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import pseudonyms, vocabulary
-from .errors import UserError
+from .errors import UserError, did_you_mean
 from .store import TableStore, exclusive, write_atomically
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
-"""Each has a model that reads it; any other is refused."""
+"""Each section has a model that validates it; unknown sections are refused."""
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -41,7 +41,7 @@ class VocabularySection(BaseModel):
 
 @dataclass(frozen=True)
 class Workspace:
-    """An existing workspace; make one with ``create`` or ``open_workspace``."""
+    """An existing workspace; get one from ``create`` or ``open_workspace``."""
 
     path: Path
 
@@ -70,7 +70,7 @@ class Workspace:
         """One section of ``sono.toml``, validated by the model of the code that owns it.
 
         Raises:
-            UserError: an unknown or impossible value; the text names the key.
+            UserError: an unknown key or an invalid value; the text names the key.
         """
         assert name in SECTIONS, name
         try:
@@ -78,17 +78,15 @@ class Workspace:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join([name, *(str(part) for part in first["loc"])])
-            unknown = first["type"] == "extra_forbidden"
-            known = ", ".join(sorted(model.model_fields))
-            raise UserError(
-                f"{key}: unknown key" if unknown else f"{key}: {first['msg']}",
-                where=str(self._file),
-                fix=f"known keys of [{name}]: {known}" if unknown else "mend that value",
-            ) from error
+            if first["type"] != "extra_forbidden":
+                raise UserError(f"{key}: {first['msg']}", where=str(self._file), fix="correct that value") from error
+            similar = did_you_mean(str(first["loc"][-1]), model.model_fields)
+            known = f"known keys of [{name}]: {', '.join(sorted(model.model_fields))}"
+            raise UserError(f"{key}: unknown key", where=str(self._file), fix=similar or known) from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the workspace for writing, and clear what killed runs left behind.
+        """Lock the workspace for writing, and clear what killed runs left behind.
 
         Raises:
             UserError: another command is writing to it.
@@ -98,7 +96,7 @@ class Workspace:
             try:
                 yield
             finally:
-                self.store.clear_leftovers()  # an interrupted engine ends its workers in the middle of their work
+                self.store.clear_leftovers()  # an interrupted engine stops its workers mid-write
 
     @property
     def _file(self) -> Path:
@@ -111,20 +109,20 @@ class Workspace:
         except UnicodeDecodeError as error:
             raise UserError("not UTF-8", where=str(self._file), fix="save it again as UTF-8") from error
         except tomllib.TOMLDecodeError as error:
-            raise UserError(f"not valid TOML: {error}", where=str(self._file), fix="mend the line it names") from error
+            raise UserError(f"not valid TOML: {error}", where=str(self._file), fix="correct that line") from error
         unknown = sorted(set(content) - set(SECTIONS))
         if unknown:
-            raise UserError(
-                f"unknown section [{unknown[0]}]", where=str(self._file), fix=f"known sections: {', '.join(SECTIONS)}"
-            )
+            known = f"known sections: {', '.join(SECTIONS)}"
+            fix = did_you_mean(unknown[0], SECTIONS) or known
+            raise UserError(f"unknown section [{unknown[0]}]", where=str(self._file), fix=fix)
         return content
 
 
 def create(path: Path, center: str) -> Workspace:
-    """Make a new workspace with a fresh key.
+    """Create a workspace with a new key.
 
     Raises:
-        UserError: the folder holds something already, or the center's name cannot be used.
+        UserError: the folder is not empty, or the center's name cannot be used.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError("not an empty folder", where=str(path), fix="name a new folder for the workspace")
@@ -139,7 +137,7 @@ def create(path: Path, center: str) -> Workspace:
     pseudonyms.create_key(path / "secret.key")
     text = re.sub(r"^center = .*$", f'center = "{center}"', _TEMPLATE, count=1, flags=re.MULTILINE)
     write_atomically(path / "sono.toml", lambda file: file.write(text.encode()))
-    write_atomically(path / ".gitignore", lambda file: file.write(b"*\n"))  # nothing of a workspace belongs in git
+    write_atomically(path / ".gitignore", lambda file: file.write(b"*\n"))  # a workspace does not belong in git
     return Workspace(path)
 
 
@@ -147,23 +145,23 @@ def open_workspace(path: Path) -> Workspace:
     """Open a workspace.
 
     Raises:
-        UserError: the folder is missing or no workspace.
+        UserError: the folder is missing or not a workspace.
     """
     if not path.is_dir():
-        raise UserError("there is no such folder", where=str(path), fix=f"run: sono-curate init {path}")
+        raise UserError("folder not found", where=str(path), fix=f"run: sono-curate init {path}")
     if not (path / "sono.toml").is_file():
         raise UserError("not a workspace: it has no sono.toml", where=str(path), fix=f"run: sono-curate init {path}")
     return Workspace(path)
 
 
 _TEMPLATE = """\
-# Configuration of this workspace. Every key may be left out; unknown keys are errors. See docs/configuration.md.
+# Configuration of this workspace. Every key is optional; unknown keys are errors. See docs/configuration.md.
 
 [workspace]
 center = "center"
 
 [ingest]
-# missing_patient = "exclude"   # or "study": take the study for the patient where the header names none
+# missing_patient = "exclude"   # or "study": use the study as the patient if the header names none
 # plane_fields = ["ViewCodeSequence", "SeriesDescription", "ProtocolName"]
 
 [qc]
@@ -172,5 +170,5 @@ center = "center"
 [caption]
 # templates = "en"        # or "paper", or a folder with templates of your own
 # context_length = 77     # of the text tower that will be trained; FetalCLIP's is 117
-# text = "ignore"         # or "rules": facts from prose in the records, too
+# text = "ignore"         # or "rules": also take facts from prose in the records
 """

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sono.curation.engines.local import default_workers
 from sono.manifests.workspace import Workspace, create
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW_FOLDERS = {"end_to_end", "examples"}
+SLOW_FIXTURES = {"learned", "phantom_archive", "other_archive", "curated"}
+"""They train for many steps, or draw and ingest an archive."""
+
+
+# Tests run in a process per core: threads of one would only wait for those of another. Set before numpy and torch are
+# imported, and for the programs that the tests start.
+for _variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+    os.environ.setdefault(_variable, "1")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """With ``-n auto``, a process for every processor that the tests may use."""
+    return default_workers()
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use a slow fixture are slow, as are those of programs from end to end.
+
+    Files with slow tests come first: pytest-xdist hands out files in this order, and no process idles at the end.
+    """
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.path.parent.name in SLOW_FOLDERS:
+            item.add_marker("slow")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_configure() -> None:
+    """Programs that the tests start can be interrupted, even if the tests themselves were told to ignore signals.
+
+    A script's background jobs ignore SIGINT, and programs inherit that; a handler is not inherited. So this process
+    still ignores the signal, and its children do not.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +62,32 @@ def _no_caches_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Fills a folder once for all of pytest-xdist's processes: whoever asks first makes it, the others wait for it.
+
+    Such a folder is only read; a test that changes it works on a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "made_once"
+    shared.mkdir(exist_ok=True)
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Recipes: every setting of a training run, checked when it is made.
+"""Recipes: every setting of a training run, checked at construction.
 
 A recipe is a function that returns a full configuration. Single settings are changed by dotted keys
 (``train.steps=100``); the checkpoint keeps the configuration that was used.
@@ -7,7 +7,6 @@ A recipe is a function that returns a full configuration. Single settings are ch
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -16,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 
-SEE_KEYS = "see `sono-train recipes --recipe NAME` for all keys"
+SEE_KEYS = "see `sono-train recipes NAME` for all keys"
 
 CANNOT_CHANGE_RESULT = (
     "log.every",
@@ -34,7 +33,7 @@ CANNOT_CHANGE_RESULT = (
 )
 """Keys that a resumed run may change: the weights it ends with do not depend on them.
 
-With the last two, and with the number of ranks, sums are taken in another order: the weights agree, up to rounding.
+The last two, like the number of ranks, change the order of sums: the weights agree up to rounding.
 """
 
 
@@ -43,38 +42,38 @@ class Model:
     """``backbone`` is ``sono-tiny``, ``FetalCLIP``, one of open_clip's ViTs, or ``hf-hub:owner/name``.
 
     ``weights`` is a file, one of the backbone's pretrained tags, or ``hf-hub:owner/name``; ``text_weights`` likewise,
-    needed where ``weights`` hold an image tower only.
+    needed if ``weights`` hold an image tower only.
     """
 
     backbone: str
     weights: str | None = None
     text_weights: str | None = None
-    from_scratch: bool = False  # random weights are never an accident: this must say so
-    grad_checkpointing: bool = False  # less memory, a quarter more time, the same gradients
+    from_scratch: bool = False  # must be set for random weights: nobody trains from those by accident
+    grad_checkpointing: bool = False  # less memory, a quarter more time, equal gradients
 
     def __post_init__(self) -> None:
         _require(bool(self.backbone), "model.backbone", self.backbone, "the name of a backbone")
-        _require(not (self.from_scratch and self.weights), "model.from_scratch", True, "false where weights are given")
+        _require(not (self.from_scratch and self.weights), "model.from_scratch", True, "false if weights are given")
         _require(
             self.weights is not None or self.text_weights is None,
             "model.text_weights",
             self.text_weights,
-            "none where model.weights is none",
+            "none if model.weights is none",
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """``global_fraction`` of the samples are whole-image pairs, the rest region pairs; ``workers`` load them.
+    """``global_fraction`` of the samples are whole-image pairs, the rest region pairs; ``workers`` processes load them.
 
     ``region_sampling`` says how a frame's region is drawn; ``cache`` is the folder for frames at the training size.
     """
 
     global_fraction: float = 0.1
-    masks: Literal["on", "off"] = "on"  # off: "one everywhere" for region pairs too, to see what masks are good for
+    masks: Literal["on", "off"] = "on"  # off: "one everywhere" for region pairs too, to measure what masks contribute
     region_sampling: Literal["uniform", "structure", "inverse_frequency"] = "uniform"
     workers: int = 0
-    cache: str | None = "auto"  # below the user's cache folder; none decodes every image anew
+    cache: str | None = "auto"  # auto: below the user's cache folder; none: decode every image every time
 
     def __post_init__(self) -> None:
         _require(0 <= self.global_fraction <= 1, "data.global_fraction", self.global_fraction, "from 0 to 1")
@@ -86,19 +85,19 @@ class Data:
 class Augment:
     """Random changes of training pairs, all off at 0: each value is the largest change, or a probability.
 
-    Never upside down; ``flip`` is left-right, and only where the side cannot matter.
+    Never upside down; ``flip`` is left-right, and only if the side cannot matter.
     """
 
-    flip: bool = False  # half of the pairs that may be
+    flip: bool = False  # half of the pairs that may be flipped
     rotate_deg: float = 0.0
     scale: float = 0.0  # 0.1: from 1/1.1 to 1.1
-    translate: float = 0.0  # share of the square's side
+    translate: float = 0.0  # fraction of the square's side
     gain_db: float = 0.0  # on a display of 60 dB
     gamma: float = 0.0  # 0.2: exponents from exp(-0.2) to exp(0.2)
     speckle: float = 0.0  # standard deviation of a factor around 1
-    mask_edge: float = 0.0  # grown or shrunk by up to this share of the region's radius
-    mask_box: float = 0.0  # probability of the bounding box in place of the mask
-    mask_drop: float = 0.0  # probability of "one everywhere" in place of the mask, with the region's caption
+    mask_edge: float = 0.0  # grown or shrunk by up to this fraction of the region's radius
+    mask_box: float = 0.0  # probability of the bounding box instead of the mask
+    mask_drop: float = 0.0  # probability of "one everywhere" instead of the mask, with the region's caption
 
     def __post_init__(self) -> None:
         limits = {"rotate_deg": 45, "scale": 0.5, "translate": 0.5, "gain_db": 30, "gamma": 1, "speckle": 1}
@@ -112,14 +111,14 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loss:
-    """Which loss, which pairs are positive, temperature and bias at the start, rows computed at once.
+    """Which loss, which pairs are positive, temperature and bias at the start, images computed at a time.
 
-    The bias and the rows at once are the sigmoid loss's alone.
+    Only the sigmoid loss has positives to choose and a bias.
     """
 
     kind: Literal["sigmoid", "softmax"] = "sigmoid"
     positives: Literal["caption", "diagonal"] = "caption"
-    temperature: float = 10.0  # t = exp(log_t); log_t is what is learned
+    temperature: float = 10.0  # t = exp(log_t), and log_t is learned
     bias: float = -10.0
     chunk: int = 1024
 
@@ -130,7 +129,7 @@ class Loss:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimizer:
-    """AdamW; one learning rate for each group of parameters, 0 freezes the group; ``clip_norm`` 0 never clips."""
+    """AdamW with one learning rate per group of parameters; 0 freezes the group, and ``clip_norm`` 0 never clips."""
 
     lr_stem: float
     lr_vision: float
@@ -149,16 +148,14 @@ class Optimizer:
             _require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "from 0 to below 1")
         _require(self.eps > 0, "optimizer.eps", self.eps, "more than 0")
         rates = (self.lr_stem, self.lr_vision, self.lr_text, self.lr_logit)
-        _require(
-            any(rates), "optimizer.lr_stem", 0.0, "more than 0 where the other rates are 0: nothing would be trained"
-        )
+        _require(any(rates), "optimizer.lr_stem", 0.0, "more than 0 if the other rates are 0: nothing would be trained")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Train:
-    """How long and how: training ends after ``steps`` or ``epochs``, whichever comes first.
+    """How long to train, and how: training ends after ``steps`` or ``epochs``, whichever comes first.
 
-    ``batch_size`` is that of all ranks together. Each computes its share in ``accumulate`` micro-batches.
+    ``batch_size`` is that of all ranks together. Each rank computes its share in ``accumulate`` micro-batches.
     """
 
     batch_size: int
@@ -166,11 +163,11 @@ class Train:
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
-    accumulate: int = 1  # less memory, a third more time, the same gradients
-    strategy: Literal["ddp", "fsdp"] = "ddp"  # of several ranks: a copy of the model on each, or a part of it
+    accumulate: int = 1  # less memory, a third more time, equal gradients
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # with several ranks: each holds a copy of the model, or a part of it
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
-    threads: int = 0  # of torch on the CPU; 0 leaves torch's choice. Sums depend on it in the last bit
+    threads: int = 0  # of torch on the CPU, 0: torch's choice; sums depend on it in the last bit
     deterministic: bool = True  # an operation without a deterministic version is an error
 
     def __post_init__(self) -> None:
@@ -179,11 +176,11 @@ class Train:
         _require(self.steps is None or self.steps > 0, "train.steps", self.steps, "1 or more, or none")
         _require(self.epochs is None or self.epochs > 0, "train.epochs", self.epochs, "more than 0, or none")
         both = self.steps is None and self.epochs is None
-        _require(not both, "train.steps", None, "a number where train.epochs is none: training must end")
+        _require(not both, "train.steps", None, "a number if train.epochs is none: training must end")
         _require(self.seed >= 0, "train.seed", self.seed, "0 or more")
         _require(self.threads >= 0, "train.threads", self.threads, "0 or more")
-        wanted = "from 1 to train.batch_size"
-        _require(1 <= self.accumulate <= self.batch_size, "train.accumulate", self.accumulate, wanted)
+        fits = 1 <= self.accumulate <= self.batch_size
+        _require(fits, "train.accumulate", self.accumulate, "from 1 to train.batch_size")
 
     def total_steps(self, samples: int) -> int:
         """Optimizer steps over a training split of ``samples`` frames.
@@ -203,7 +200,7 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """Save ``every`` so many steps (and at the end), and keep the last ``keep``."""
+    """Save a checkpoint every ``every`` steps and at the end, and keep the last ``keep``."""
 
     every: int = 500
     keep: int = 2
@@ -215,7 +212,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Log:
-    """Write a line of ``log.csv`` every so many steps, and tell TensorBoard and a tracker of experiments the same."""
+    """Write a line to ``log.csv`` every ``every`` steps, and the same to TensorBoard and an experiment tracker."""
 
     every: int = 10
     tensorboard: bool = False
@@ -240,11 +237,11 @@ class Recipe:
 
 
 def tiny() -> Recipe:
-    """Both towers from scratch, for two CPU cores and a few thousand frames: minutes, not a good model."""
+    """Both towers from scratch, for two CPU cores and a few thousand frames: minutes, and not a good model."""
     return Recipe(
         model=Model(backbone="sono-tiny", from_scratch=True),
         data=Data(global_fraction=0.2),
-        loss=Loss(kind="softmax"),  # the sigmoid loss takes far longer to leave random features behind
+        loss=Loss(kind="softmax"),  # from random features, the sigmoid loss takes far longer to learn
         optimizer=Optimizer(
             lr_stem=1e-3, lr_vision=1e-3, lr_text=1e-3, lr_logit=1e-2, weight_decay=0.02, clip_norm=1.0
         ),
@@ -271,10 +268,11 @@ def find(name: str) -> Recipe:
     """The recipe called ``name``.
 
     Raises:
-        UserError: there is none.
+        UserError: no recipe has that name; the text suggests the most similar one.
     """
     if name not in RECIPES:
-        raise UserError(f"there is no recipe {name!r}", fix=f"choose one of: {', '.join(RECIPES)}")
+        fix = did_you_mean(name, RECIPES) or f"choose one of: {', '.join(RECIPES)}"
+        raise UserError(f"recipe {name!r} not found", fix=fix)
     return RECIPES[name]()
 
 
@@ -282,22 +280,22 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """The recipe with settings of the form ``section.key=value`` changed, all checked together.
 
     Raises:
-        UserError: an unknown key (the text names the nearest), a value of another type, or one out of range.
+        UserError: a key is unknown (the text suggests the most similar one), or a value is of the wrong type or out of
+            range.
     """
     values = flatten(recipe)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise UserError(f"{setting!r} is no setting", fix="write it as --set section.key=value")
+            raise UserError(f"{setting!r} is not a setting", fix="write it as --set section.key=value")
         if key not in values:
-            near = difflib.get_close_matches(key, [*values, *_SECTIONS], n=1)
-            raise UserError(f"{key}: no such setting", fix=f"did you mean {near[0]}?" if near else SEE_KEYS)
+            raise UserError(f"unknown setting {key!r}", fix=_suggestion(key, values))
         values[key] = _parse(key, text)
     return _assemble(values)
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
-    """All settings by dotted key, in the order in which they are written down."""
+    """All settings by dotted key, in the order of their definition."""
     return {
         f"{section}.{name}": value
         for section in _SECTIONS
@@ -306,21 +304,22 @@ def flatten(recipe: Recipe) -> dict[str, Any]:
 
 
 def public(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """``flatten``'s settings as others may read them: what a machine's files and folders are called is nobody's."""
-    shown = dict(recipe)
+    """``flatten``'s settings without the names of this machine's files and folders, so that others may read them."""
+    published = dict(recipe)
     for key in ("model.weights", "model.text_weights"):
-        if shown[key] and not shown[key].startswith("hf-hub:") and not re.fullmatch(r"\w+", shown[key]):
-            shown[key] = "a file"  # a tag of open_clip's is one word
-    if shown["data.cache"] not in ("auto", "none", None):
-        shown["data.cache"] = "a folder"
-    return shown
+        value = published[key]
+        if value and not value.startswith("hf-hub:") and not re.fullmatch(r"\w+", value):
+            published[key] = "a file"  # a tag of open_clip is a single word
+    if published["data.cache"] not in ("auto", "none", None):
+        published["data.cache"] = "a folder"
+    return published
 
 
 def from_flat(values: Mapping[str, Any]) -> Recipe:
     """The inverse of ``flatten``.
 
     Raises:
-        UserError: keys are missing or unknown: another version wrote them.
+        UserError: keys are missing or unknown, because another version wrote them.
     """
     differing = sorted(set(values) ^ set(flatten(tiny())))
     if differing:
@@ -332,9 +331,9 @@ def from_flat(values: Mapping[str, Any]) -> Recipe:
 
 
 def first_difference(before: Recipe, after: Recipe) -> str | None:
-    """The first key whose value decides the result and differs."""
-    one, other = flatten(before), flatten(after)
-    return next((key for key in one if one[key] != other[key] and key not in CANNOT_CHANGE_RESULT), None)
+    """The first key that can change the result and whose value differs."""
+    old, new = flatten(before), flatten(after)
+    return next((key for key in old if old[key] != new[key] and key not in CANNOT_CHANGE_RESULT), None)
 
 
 _SECTIONS: Mapping[str, type] = {
@@ -347,6 +346,12 @@ _SECTIONS: Mapping[str, type] = {
     "checkpoint": Checkpoint,
     "log": Log,
 }
+
+
+def _suggestion(key: str, keys: Iterable[str]) -> str:
+    """The most similar key; a name without its section stands for the key that ends with it."""
+    ending = [known for known in keys if known.partition(".")[2] == key]
+    return f"did you mean {ending[0]!r}?" if len(ending) == 1 else did_you_mean(key, keys) or SEE_KEYS
 
 
 def _assemble(values: Mapping[str, Any]) -> Recipe:
@@ -374,12 +379,12 @@ def _parse(key: str, text: str) -> Any:
     try:
         value = kind(text)
     except ValueError:
-        wanted = {int: "a whole number", float: "a number"}[kind]
-        raise UserError(f"{key} is {text!r} but must be {wanted}") from None
+        expected = {int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"{key} is {text!r} but must be {expected}") from None
     _require(not isinstance(value, float) or math.isfinite(value), key, text, "a finite number")
     return value
 
 
-def _require(holds: bool, key: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise UserError(f"{key} is {value!r} but must be {wanted}")
+def _require(is_valid: bool, key: str, value: object, expected: str) -> None:
+    if not is_valid:
+        raise UserError(f"{key} is {value!r} but must be {expected}")

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sono.captioning.facts.statements import Prose, Reading
-from sono.captioning.prose.language_model import LanguageModelSection, ModelProse
+from sono.captioning.prose.endpoint import LanguageModelSection
+from sono.captioning.prose.language_model import ModelProse
 from sono.captioning.prose.rules import RuleBasedProse
 from sono.captioning.sentences.packs import load_pack
 from sono.captioning.sentences.writer import Budget, Writer

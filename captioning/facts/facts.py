@@ -1,4 +1,4 @@
-"""What is known about a frame or a region, each fact with the field it comes from: all that captions are made of."""
+"""What is known about a frame or a region, each fact with the field it comes from: what captions are made of."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """What captions of a frame, and of its regions, are made of. None: not known.
+    """What the captions of a frame, and of its regions, are made of. None: not known.
 
     Attributes:
         plane: a plane's id.
         ga_days: completed days at the examination.
         trimester: 1, 2 or 3 (from 14+0 and 28+0 weeks), from ``ga_days``.
         structures: ids in caption order; of a frame only.
-        structure: the id of the one that is outlined; of a region only.
+        structure: the id of the structure that is outlined; of a region only.
         laterality: one of ``statements.LATERALITIES``.
         presentation: one of ``statements.PRESENTATIONS``.
         measurements: mm, by names of ``schemas.BIOMETRY``.
@@ -49,7 +49,7 @@ class Facts:
         return joined_json(fact_json(name, fact) for name, fact in self.known().items())
 
     def known(self) -> dict[str, Fact]:
-        """The known facts by name; measurements stand under their own names."""
+        """The known facts by name; measurements by their own names."""
         single = {
             name: getattr(self, name)
             for name in (
@@ -61,7 +61,7 @@ class Facts:
 
 
 def fact_json(name: str, fact: Fact) -> str:
-    """A fact's member of the object that ``Facts.as_json`` gives."""
+    """A fact's member of the object that ``Facts.as_json`` returns."""
     return f'"{name}": {json.dumps({"value": fact.value, "source": fact.source})}'
 
 
@@ -92,9 +92,9 @@ def structures_shown(
 ) -> Fact:
     """The structures a frame shows, in the plane's caption priority, then in the vocabulary's order.
 
-    What was outlined in the frame holds; else what the record says was seen; else the plane's own structures, which the
-    plane is defined by. A record about the whole study says nothing about one frame, so of its structures only those
-    that belong to the plane count.
+    What was outlined in the frame counts; else what the record says was seen; else the structures that define the
+    plane. A record about the study says nothing about one frame, so only those of its structures count that belong to
+    the plane.
 
     Args:
         field: of the record, where ``seen_in_plane`` or ``seen_in_study`` come from.

@@ -1,6 +1,6 @@
-"""What clinical records say, before anything is compared: the types that every reader of records gives.
+"""What clinical records say, before anything is compared: the types that every reader of records returns.
 
-A reader (``records_table``, ``records_fhir``, ``records_sr``) turns a file into ``Entry`` objects. Names, identifiers
+A reader (``readers.table``, ``readers.fhir``, ``readers.sr``) turns a file into ``Entry`` objects. Names, identifiers
 and dates end there: an entry holds pseudonyms, days on the patient's own calendar, numbers, vocabulary ids and codes.
 """
 
@@ -35,9 +35,9 @@ LATERALITIES = ("left", "right", "bilateral")
 PRESENTATIONS = ("cephalic", "breech", "transverse", "oblique")
 
 CODED, BY_RULE, BY_MODEL = 0, 1, 2
-"""Ranks of a statement: where several sources speak, the lowest rank counts."""
+"""Ranks of a statement: where sources differ in rank, the lowest counts."""
 
-# Of every system, what its codes look like: a name or a number of a patient in the place of a code goes no further.
+# What each system's codes look like: a patient's name or number in the place of a code goes no further.
 _FINDINGS: Mapping[str, re.Pattern[str]] = {
     "DCM": re.compile(r"[0-9]{5,6}"),
     "HP": re.compile(r"[0-9]{7}"),
@@ -49,7 +49,6 @@ _FINDINGS: Mapping[str, re.Pattern[str]] = {
     "ORPHA": re.compile(r"[0-9]{1,6}"),
     "SCT": re.compile(r"[0-9]{6,18}"),
 }
-
 
 _WORDS = re.compile(r"\w+")
 _COMPOUND = re.compile(r"[^\W_]+(?:['’‐‑–-][^\W_]+)+")
@@ -65,8 +64,8 @@ class Statement(NamedTuple):
     Attributes:
         fact: one of ``FACTS``.
         value: a number for ``NUMBERS``, else a code.
-        field: where in the source it stands, in words of ours or codes, never a value: ``column hc_mm``.
-        plane: a plane's id where it holds for images of that plane only.
+        field: where in the source it was found, in words of ours or codes, never a value: ``column hc_mm``.
+        plane: the id of a plane, if it holds for images of that plane only.
         rank: ``CODED``, ``BY_RULE`` or ``BY_MODEL``.
     """
 
@@ -79,7 +78,7 @@ class Statement(NamedTuple):
 
 @dataclass(frozen=True)
 class Fault:
-    """Why something is not taken. ``text`` continues "line 7 of records file 1: " and holds no value of the source."""
+    """Why something is not taken. ``text`` continues "line 7 of records file 1: " and never quotes the source."""
 
     reason: str
     text: str
@@ -110,7 +109,7 @@ class Entry:
     Attributes:
         place: names it for people and in messages: ``line 7 of records file 1``. Never a name or an identifier.
         exam: None where the entry does not say whom it is about; then it has a fault and no statements.
-        faults: what of it could not be taken.
+        faults: what could not be taken.
     """
 
     place: str
@@ -126,16 +125,16 @@ class Prose(Protocol):
         """Statements of rank ``BY_RULE`` or ``BY_MODEL``, whose fields begin with ``field``.
 
         Args:
-            text: the report, as it stands in the record; nothing of it but the facts may go anywhere.
-            field: where the text stands: ``column report``.
-            names: names and identifiers of the patient and of people in the record, as they may stand in the text.
+            text: the report, as written; nothing but its facts may leave.
+            field: where the text was found: ``column report``.
+            names: names and identifiers of the patient and of people in the record, as the text may have them.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What every reader needs. ``prose`` None: free text is not looked at.
+    """What every reader needs. ``prose`` None: free text is ignored.
 
     ``patient_system`` names the FHIR identifier system whose values are the PatientID of the images, where a patient
     has several identifiers.
@@ -147,8 +146,20 @@ class Reading:
     patient_system: str | None = None
 
 
+def finding(code: str) -> str:
+    """The code, if it is of a known system and has the form of that system's codes: ``HP:0001561``.
+
+    Raises:
+        FaultError: it is not; free text is refused, because it may name somebody.
+    """
+    system, _, rest = code.partition(":")
+    if system not in _FINDINGS or not _FINDINGS[system].fullmatch(rest):
+        raise FaultError("finding_malformed", "a finding is no code of a known system, written SYSTEM:CODE")
+    return code
+
+
 def identity_statements(keys: Pseudonymizer, texts: Iterable[str], field: str) -> list[Statement]:
-    """Keyed hashes of names and identifiers, whole and word by word, which the exam's captions must not contain.
+    """Keyed hashes of names and identifiers, complete and word by word, which the exam's captions must not contain.
 
     Words are hashed in the spellings that a caption may have: with and without accents, compounds (O'Brien) in one and
     in parts. Single letters are left out, because initials would forbid every text. So are numbers: a caption with a
@@ -178,7 +189,7 @@ def _spellings(text: str) -> Iterator[str]:
         yield from word.split("_")
     yield from (re.sub(r"[\W_]", "", word) for word in _COMPOUND.findall(text))
     if not text.isascii():
-        # Vowel signs are no letters to a pattern: without them a word of such a script is single letters.
+        # To a pattern, vowel signs are not letters: words of such scripts would fall into single letters.
         yield from "".join(letter if unicodedata.category(letter)[0] in "LM" else " " for letter in text).split()
         if len(words) > 1 and all(len(word) == 1 for word in words):
             yield "".join(words)  # family and given name of one character each
@@ -186,15 +197,3 @@ def _spellings(text: str) -> Iterator[str]:
 
 def _has_letter(word: str) -> bool:
     return any(letter.isalpha() for letter in word)
-
-
-def finding(code: str) -> str:
-    """The code, if it is one of a known system, and written as that system writes its codes: ``HP:0001561``.
-
-    Raises:
-        FaultError: it is not; free text is refused, because it may name somebody.
-    """
-    system, _, rest = code.partition(":")
-    if system not in _FINDINGS or not _FINDINGS[system].fullmatch(rest):
-        raise FaultError("finding_malformed", "a finding is no code of a known system, written SYSTEM:CODE")
-    return code

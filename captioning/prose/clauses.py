@@ -1,6 +1,6 @@
-"""Sentences and clauses of report prose, and what of them is denied, doubted, remembered, planned or of another day.
+"""Sentences and clauses of report prose, and which of them are denied, doubted, remembered, planned or of another day.
 
-Every text here is normalised, and parts of it are blanked rather than cut, so that places stay what they are.
+Every text here is normalised, and parts of it are blanked rather than cut, so that positions stay valid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sono.captioning.facts.statements import FaultError
 
 
 def words_of(text: str) -> frozenset[str]:
-    """The words of a list that is written as text."""
+    """The words of a list written as text."""
     return frozenset(text.split())
 
 
@@ -117,7 +117,7 @@ _ABBREVIATED = words_of(
 
 
 class Span(NamedTuple):
-    """Something of the text by its place, with the fact and the value that it gives."""
+    """A place in the text, with the fact and the value that it states."""
 
     start: int
     end: int
@@ -129,28 +129,28 @@ class Clause(NamedTuple):
     """A part of a sentence, and whether it denies or doubts what it names."""
 
     start: int
-    text: str  # as long as in the text, with ages and dates of no interest blanked out
+    text: str  # as long as in the report, with ages and dates of no interest blanked
     doubted: bool
 
 
 class Sentence(NamedTuple):
-    """A sentence, or a line that stands alone, and how much of it is said about the present examination."""
+    """A sentence, or a line of its own, and how much of it is about the present examination."""
 
     start: int
     text: str
     blocked: bool  # remembered, planned, of another person or of another day
     dated: bool  # by an age that need not be the present one
-    clauses: Sequence[Sequence[Clause]]  # parted at "but", then at commas
+    clauses: Sequence[Sequence[Clause]]  # split at "but", then at commas
     ages: Sequence[Span]
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Parts a text into sentences, with what surrounds each taken into account: headings, and a next one's doubts.
+    """Splits a text into sentences, and judges each by its surroundings: headings, and doubts in the next sentence.
 
     Attributes:
-        terms: anything that a fact is made of; a part without such belongs to what stands beside it.
-        others: what begins another fact behind an age.
+        terms: anything that a fact is made of; a part without any belongs to its neighbour.
+        others: what begins another fact after an age.
     """
 
     terms: re.Pattern[str]
@@ -188,17 +188,17 @@ class Sentences:
         return Sentence(start, text, remembered, dated, self._clauses(clean, start), shifted)
 
     def _clauses(self, text: str, start: int) -> list[list[Clause]]:
-        groups = self._merged(_parted(text, _BREAK))
+        groups = self._merged(_split(text, _BREAK))
         return [
             [
                 Clause(start + first + offset, part, doubted)
-                for offset, part, doubted in self._carried(self._merged(_parted(group, _COMMA)))
+                for offset, part, doubted in self._carried(self._merged(_split(group, _COMMA)))
             ]
             for first, group in groups
         ]
 
     def _merged(self, parts: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-        """A part that denies or doubts without saying what belongs to the part before: "seen but not well"."""
+        """Join a part that denies or doubts without naming anything to the part before: "seen but not well"."""
         merged: list[tuple[int, str]] = []
         for offset, part in parts:
             adrift = not self.terms.search(part) and (_DENIED.search(part) or _UNSURE.search(part))
@@ -210,7 +210,7 @@ class Sentences:
         return merged
 
     def _carried(self, parts: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, bool]]:
-        """With each part, whether it is doubted: "no A, B or C" denies all three, until a new clause begins."""
+        """Each part, and whether it is doubted: "no A, B or C" denies all three, until a new clause begins."""
         carried, complete = False, False
         for offset, part in parts:
             own = bool(_DENIED.search(part) or _UNSURE.search(part)) and not _no_abnormality(part)
@@ -232,12 +232,12 @@ def lists_abnormalities(before: Sequence[Clause], clause: Clause) -> bool:
 
 
 def several_fetuses(text: str) -> bool:
-    """Whether the normalised ``text`` speaks of several: then no fact says of which it holds."""
+    """Whether the normalised ``text`` is about several fetuses: then no fact says which one it is about."""
     return _SEVERAL.search(text) is not None
 
 
 def ages_in(text: str) -> list[Span]:
-    """Every age that the normalised ``text`` names, whosesoever and whenever; in days. Ranges are none."""
+    """Every age in the normalised ``text``, in days, whoever and whenever it is about. A range is not an age."""
     found = []
     for match in AGE.finditer(text):
         if not (
@@ -250,12 +250,12 @@ def ages_in(text: str) -> list[Span]:
 
 
 def blanked(text: str, pattern: re.Pattern[str], filler: str = " ") -> str:
-    """The text, as long as before, with ``filler`` for every letter that the pattern finds."""
+    """The text, as long as before, with ``filler`` for every character that the pattern matches."""
     return pattern.sub(lambda match: filler * len(match[0]), text)
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Sentences and lines that stand alone: start, text, whether a paragraph begins. A wrapped line is no sentence."""
+    """Sentences and lines of their own: start, text, whether a paragraph begins. Wrapped lines are joined."""
     start, paragraph = 0, True
     for end in [*_ends(text), len(text)]:
         piece = text[start:end]
@@ -322,7 +322,7 @@ def _blank(text: str, start: int, end: int, filler: str = " ") -> str:
     return text[:start] + filler * (end - start) + text[end:]
 
 
-def _parted(text: str, mark: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+def _split(text: str, mark: re.Pattern[str]) -> Iterator[tuple[int, str]]:
     start = 0
     for found in mark.finditer(text):
         yield start, text[start : found.start()]

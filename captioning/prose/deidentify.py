@@ -1,7 +1,7 @@
-"""Report prose made fit to leave the machine: allow-listed words, ages and lengths stay, tags stand for the rest.
+"""Report prose made fit to leave the machine: allow-listed words, ages and lengths stay, tags replace the rest.
 
-The words are those of ``report_words.txt`` and of the vocabulary's names. Such a word goes too where it is a part of a
-name that is known, or stands behind a title or beside a caret.
+The words are those of ``report_words.txt`` and of the vocabulary's names. Such a word is removed too if it is part of a
+known name, or follows a title or is beside a caret.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _PUNCTUATION = frozenset(".,;:()/+-=%<>?!~")
 
 
 def deidentify(text: str, names: Sequence[str], vocabulary: Vocabulary) -> str:
-    """The text in lower case with nothing in it but allow-listed words, ages and lengths; for the rest stand tags.
+    """The text in lower case with nothing in it but allow-listed words, ages and lengths; tags replace the rest.
 
     Args:
-        names: names and identifiers, replaced whole and by parts, whatever their case and diacritics.
+        names: names and identifiers, replaced as a whole and in parts, whatever their case and diacritics.
     """
-    held = _Held(len(text))
+    decisions = _Decisions(len(text))
     folded, plain = _folded(text), normalised(text)
     for name in names:
         parts = re.findall(r"[^\W_]+", _folded(name))
@@ -62,25 +62,27 @@ def deidentify(text: str, names: Sequence[str], vocabulary: Vocabulary) -> str:
         wholes = [r"[\W_]*".join(map(re.escape, parts))] if len("".join(parts)) > 2 else []
         single = [re.escape(part) for part in parts if len(part) > (2 if part.isdigit() else 1)]
         for pattern in (*wholes, *single):
-            held.take(re.finditer(rf"(?<![^\W_]){pattern}(?![^\W_])", folded), tag)
+            decisions.take(re.finditer(rf"(?<![^\W_]){pattern}(?![^\W_])", folded), tag)
     for tag, private in _PRIVATE.items():
         if tag == "[PHONE]":
-            held.keep(numbers(plain), plain)
-        held.take(private.finditer(text), tag)
+            decisions.keep(numbers(plain), plain)
+        decisions.take(private.finditer(text), tag)
     named = RuleBasedProse(vocabulary).mentions(plain, "structures_seen")
-    held.keep([(each.start, each.end) for each in named if re.search("[0-9]", plain[each.start : each.end])], plain)
+    decisions.keep(
+        [(each.start, each.end) for each in named if re.search("[0-9]", plain[each.start : each.end])], plain
+    )
     words, lower_only = _allowed_words(vocabulary)
     written: list[str] = []
     position = 0
-    for start, end, instead in [*held.in_order(), (len(text), len(text), "")]:
+    for start, end, instead in [*decisions.in_order(), (len(text), len(text), "")]:
         written.extend(_allowed(token[0], words, lower_only) for token in _TOKEN.finditer(text, position, start))
         written.append(instead)
         position = end
     return re.sub(r"[^\S\n]+", " ", "".join(written)).strip()
 
 
-class _Held:
-    """Places of a text that are decided, first come first served."""
+class _Decisions:
+    """Places of a text whose fate is decided, first come first served."""
 
     def __init__(self, length: int) -> None:
         self._places: list[tuple[int, int, str]] = []
@@ -115,7 +117,7 @@ def _allowed(token: str, words: frozenset[str], lower_only: frozenset[str]) -> s
 
 
 def _allowed_words(vocabulary: Vocabulary) -> tuple[frozenset[str], frozenset[str]]:
-    """Words that may leave, and those that may only in lower case because people are called so."""
+    """Words that may leave, and those that may leave only in lower case, because they are people's names too."""
     text = resources.files(__package__).joinpath("report_words.txt").read_text(encoding="ascii")
     listed = [word for line in text.splitlines() if not line.startswith("#") for word in line.split()]
     structures = [name for entry in vocabulary.structures.values() for name in (entry.name, *entry.synonyms)]

@@ -1,7 +1,7 @@
 """Facts from English report prose by rules, which would rather find nothing than something wrong.
 
-A clause gives a fact only if every word of it is one that the rules know to be harmless beside such a fact.
-What is denied, doubted, remembered or planned is so written in other words, and gives nothing.
+A clause gives a fact only if the rules know every other word in it to be harmless beside such a fact. What is denied,
+doubted, remembered or planned takes other words, and so gives nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FINDINGS: Mapping[str, str] = {  # DICOM PS3.16 CID 12249, Fetal Summary Finding
     r"hypoplastic left heart syndrome|hlhs": "SCT:62067003",  # Hypoplastic left heart syndrome
     r"(?:fetal )?scalp o?edema|o?edema of the (?:fetal )?scalp": "SCT:443168008",  # Edema of fetal scalp
 }
-"""Phrases that mean one code and nothing else."""
+"""Phrases that mean exactly one code."""
 
 _MEASUREMENTS = {
     "bpd_mm": r"bpd|biparietal diameter",
@@ -92,7 +92,6 @@ _BESIDE_MEASUREMENT = _BESIDE_PRESENTATION | words_of(
     "ega age"
 )
 
-
 SEVERAL_FETUSES = Fault("text_ambiguous", "its text speaks of several fetuses")
 
 
@@ -121,7 +120,7 @@ class RuleBasedProse:
         return statements, [*faults, *ambiguous]
 
     def mentions(self, text: str, fact: str) -> list[Span]:
-        """Every place of the normalised ``text`` that names a value of ``fact``, asserted or not."""
+        """Every place in the normalised ``text`` that names a value of ``fact``, asserted or not."""
         if fact == "ga_days":
             return ages_in(text)
         if fact == "structures_seen":
@@ -133,7 +132,7 @@ class RuleBasedProse:
         return [span for span in _lengths(text, []) if span.fact == fact]
 
     def doubted(self, text: str, span: Span) -> bool:
-        """Whether the normalised ``text`` denies, doubts, remembers or plans what stands at ``span``."""
+        """Whether the normalised ``text`` denies, doubts, remembers or plans what is at ``span``."""
         for sentence in self._sentences(text):
             if _overlap(span, sentence) and (
                 sentence.blocked
@@ -150,7 +149,7 @@ class RuleBasedProse:
         return several_fetuses(text)
 
     def upholds(self, text: str, names: Sequence[str], claim: Span) -> bool:
-        """Whether the record's ``text`` names the claim's value somewhere undoubted, and denies it nowhere."""
+        """Whether the record's ``text`` names the claim's value without doubt somewhere, and denies it nowhere."""
         plain = _without(normalised(text), names)
         present = (sentence for sentence in self._sentences(plain) if not (sentence.blocked or sentence.dated))
         if any((claim.fact, claim.value) in self._denied(sentence) for sentence in present):
@@ -232,11 +231,11 @@ class RuleBasedProse:
                     facts = ("structures_seen", "findings") if "abnormalit" not in clause.text else ("findings",)
                     yield from ((span.fact, span.value) for fact in facts for span in self.mentions(clause.text, fact))
 
-    def _harmless(self, text: str, known: frozenset[str], phrases: str) -> bool:
-        """Whether nothing stands in ``text`` but known words, structures, ``phrases`` and lengths."""
+    def _harmless(self, text: str, allowed: frozenset[str], phrases: str) -> bool:
+        """Whether ``text`` is nothing but allowed words, structures, ``phrases`` and lengths."""
         rest = re.sub(rf"\b(?:{phrases})\b", " ", text) if phrases else text
         rest = re.sub(rf"\b{_NUMBER}\s*(?:mm|cm|st|nd|rd|th)\b|\bat present\b", " ", self._structures.sub(" ", rest))
-        return set(re.findall(r"[^\s,:()&/.=-]+", rest)) <= known
+        return set(re.findall(r"[^\s,:()&/.=-]+", rest)) <= allowed
 
 
 def _overlap(span: Span, part: Sentence | Clause) -> bool:
@@ -252,7 +251,7 @@ def _is_of_a_length(span: Span, sentence: Sentence) -> bool:
 def agreed(
     spans: Iterable[Span], denied: Collection[tuple[str, float | str]], source: Callable[[str], str], rank: int
 ) -> tuple[list[Statement], list[Fault]]:
-    """One statement for each fact; several values of what can have one, or a value that is also denied, are a fault."""
+    """One statement per fact; several values where there can be one, or a value that is also denied, are a fault."""
     values: dict[str, list[float | str]] = {}
     for span in spans:
         if span.value not in values.setdefault(span.fact, []):
@@ -275,14 +274,14 @@ def agreed(
 
 
 def numbers(text: str) -> list[tuple[int, int]]:
-    """Where ages and lengths stand in the normalised ``text``."""
+    """Where the ages and lengths in the normalised ``text`` are."""
     ages = [(match.start(), match.end()) for match in AGE.finditer(text)]
     lengths = re.finditer(rf"(?<![\w.,/+-]){_NUMBER}\s*(?:mm|cm)\b", text)
     return [*ages, *((match.start(), match.end()) for match in lengths)]
 
 
 def _without(text: str, names: Sequence[str]) -> str:
-    """Names covered: Mr. Head was seen, his head was not."""
+    """The text with names covered: Mr. Head was seen, his head was not."""
     for part in {part for name in names for part in re.findall(r"\w+", normalised(name)) if len(part) > 1}:
         text = blanked(text, re.compile(rf"\b{re.escape(part)}\b"), "#")
     return text

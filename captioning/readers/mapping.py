@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.schemas import BIOMETRY
 
 IGNORED, NAME, TEXT = "ignore", "name", "text"
@@ -54,7 +53,7 @@ class _Column(BaseModel):
 
     holds: str
     unit: str | None = None  # UCUM, of a measurement or an age
-    codes: Mapping[str, str] = {}  # what stands in the cells -> what it means here
+    codes: Mapping[str, str] = {}  # what a cell says -> what it means here
     format: str | None = None  # of a date, as in Python's strptime
 
 
@@ -78,7 +77,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """The columns that a mapping file names, by names in lower case; others must be called as ``COLUMNS`` says."""
+    """The columns that a mapping file names, by names in lower case; others must have the names of ``COLUMNS``."""
 
     columns: Mapping[str, Column] = field(default_factory=dict)
     date_format: str | None = None
@@ -96,13 +95,13 @@ class ColumnMapping:
         """What each column of a table holds.
 
         Raises:
-            UserError: a column is unknown or stands twice, one that the mapping names is missing, or no column holds
+            UserError: a column is unknown or is listed twice, one that the mapping names is missing, or no column holds
                 the patient. The text names columns only, and not even those where the first line may be a patient's.
         """
         names = [name.strip().lower() for name in header]
         found = [self._column(original.strip(), name) for original, name in zip(header, names, strict=True)]
         if not any(column is not None and column.holds == "patient_id" for column in found):
-            # Before anything else, and without showing the line: a file without a header begins with a patient.
+            # First of all, and without showing the line: a file without a header begins with a patient.
             raise UserError(
                 "no column holds the patient_id",
                 where=where,
@@ -116,7 +115,7 @@ class ColumnMapping:
         return columns
 
     def column(self, name: str) -> Column:
-        """The column that is called as ``COLUMNS`` says."""
+        """The column of one of the names of ``COLUMNS``."""
         return Column(name, name, date_format=self.date_format)
 
     def _column(self, original: str, name: str) -> Column | None:
@@ -126,19 +125,16 @@ class ColumnMapping:
 
     def _unknown(self, name: str, where: str) -> None:
         known = [*COLUMNS, *(column.name.lower() for column in self.columns.values())]
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
-        raise UserError(
-            f"unknown column {name!r}",
-            where=where,
-            fix=f"did you mean {nearest[0]!r}? Else say in a mapping file what it holds, or {IGNORED!r}",
-        )
+        question = did_you_mean(name, known)
+        otherwise = f"say in a mapping file what it holds, or {IGNORED!r}"
+        fix = f"{question} If not, {otherwise}" if question else otherwise
+        raise UserError(f"unknown column {name!r}", where=where, fix=fix)
 
     def _check(self, columns: Sequence[Column], names: Sequence[str], where: str) -> None:
         missing = [column.name for name, column in self.columns.items() if name not in names]
         if missing:
-            nearest = difflib.get_close_matches(missing[0].lower(), names, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "remove it from the mapping file"
-            raise UserError(f"the mapping names a column {missing[0]!r}, which is not there", where=where, fix=hint)
+            hint = did_you_mean(missing[0].lower(), names) or "remove it from the mapping file"
+            raise UserError(f"the mapping names the column {missing[0]!r}, not found", where=where, fix=hint)
         for column in columns:
             same = [other.name for other in columns if other.holds == column.holds]
             if len(same) > 1 and column.holds not in _SEVERAL:
@@ -150,10 +146,10 @@ class ColumnMapping:
 
 
 def load_mapping(path: Path | None) -> ColumnMapping:
-    """The mapping in a TOML file; without one, columns must be called as ``COLUMNS`` says.
+    """The mapping in a TOML file; without one, columns must have the names of ``COLUMNS``.
 
     Raises:
-        UserError: the file is missing or no TOML, or names something unknown; the text names the column.
+        UserError: the file is missing or not valid TOML, or names something unknown; the text names the column.
     """
     if path is None:
         return ColumnMapping()
@@ -161,18 +157,18 @@ def load_mapping(path: Path | None) -> ColumnMapping:
     try:
         content = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError("there is no such file", where=where, fix="name the mapping file") from None
+        raise UserError("file not found", where=where, fix="check the path of the mapping file") from None
     except IsADirectoryError:
-        raise UserError("this is a folder", where=where, fix="name the mapping file") from None
+        raise UserError("not a file but a folder", where=where, fix="name the mapping file") from None
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="mend the line it names") from error
+        raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
         # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
-        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/captions.md for its keys") from error
+        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md") from error
     columns = {
         name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
         for name, value in content.columns.items()
@@ -183,11 +179,10 @@ def load_mapping(path: Path | None) -> ColumnMapping:
 def _mapped(name: str, value: str | _Column, date_format: str | None, where: str) -> Column:
     given = _Column(holds=value) if isinstance(value, str) else value
     if given.holds not in (*COLUMNS, IGNORED):
-        nearest = difflib.get_close_matches(given.holds, (*COLUMNS, IGNORED), n=1, cutoff=0)
         raise UserError(
-            f"column {name!r} is mapped to {given.holds!r}, which is no fact",
+            f"column {name!r} is mapped to {given.holds!r}, which is not a fact",
             where=where,
-            fix=f"did you mean {nearest[0]!r}?",
+            fix=did_you_mean(given.holds, (*COLUMNS, IGNORED)) or "see docs/record_formats.md for the facts",
         )
     measured = given.holds in BIOMETRY
     units = ("mm", "cm", "m") if measured else ("d", "wk") if given.holds in AGES else ()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import datetime
-import decimal
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from sono.captioning.facts.statements import NUMBERS, Entry, Fault, Reading
-from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
 from sono.captioning.readers.sr.reader import read_document
 from sono.manifests.errors import UserError
 from sono.manifests.handoff import handoff_file
@@ -24,23 +20,14 @@ from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageO
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 
-from .files import (
-    CSV,
-    DICOM_SR,
-    FHIR_JSON,
-    FHIR_LINES,
-    JSON_LINES,
-    PARQUET,
-    RecordsFile,
-    fhir_context,
-    lines_of,
-    pieces_of,
-    record_parts,
-)
-from .mapping import COLUMNS, Column, ColumnMapping
+from .files import DICOM_SR, DOCUMENTS, FHIR_JSON, FHIR_LINES, TABLES, RecordsFile
+from .mapping import Column, ColumnMapping
+from .rows import columns_of, rows_of
+from .slices import Slice, fhir_context, lines_of, record_parts, slices_of
 from .table import TableReader
 
-_HEADER_LINES = 1_000  # of JSON lines, which name their columns one by one
+_NOT_A_RECORD = Fault("not_a_record", "it is neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR")
+_NOT_JSON = Fault("not_json", "it is damaged, or no FHIR JSON")
 
 
 def read_statements(
@@ -61,7 +48,7 @@ def read_statements(
     Raises:
         UserError: a table has an unknown column, or a file is damaged as a whole; nothing has been written then.
     """
-    columns = {str(file.path): _columns(file, mapping) for file in files if file.kind in (CSV, JSON_LINES, PARQUET)}
+    columns = {str(file.path): columns_of(file, mapping) for file in files if file.kind in TABLES}
     parts = record_parts(files, reading.keys, _contexts(files, columns))
     with handoff_file(store.folder(STATEMENTS)) as path:
         stage = StatementsStage(reading, columns, path, {**config, "mapping": mapping.as_json})
@@ -73,7 +60,7 @@ def read_statements(
 
 @dataclass(frozen=True)
 class StatementsStage:
-    """Reads slices of files (``records_files.SLICES``). ``columns`` are those of tables, by path."""
+    """Reads slices of files. ``columns`` are those of tables, by path; ``index`` is that of FHIR lines."""
 
     reading: Reading
     columns: Mapping[str, Sequence[Column]]
@@ -96,52 +83,45 @@ class StatementsStage:
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
-        table = _Rows()
+        rows = _StatementRows()
         exclusions: list[Exclusion] = []
-        for slice_ in part.to_pylist():
+        for slice_ in slices_of(part):
             for entry in self._entries(slice_):
-                # A document's own key finds its name again; within a file of lines it is the line that matters.
-                lines = slice_["kind"] in (CSV, JSON_LINES, FHIR_LINES, PARQUET)
-                key = self._key(slice_, entry) if lines else slice_["source_key"]
-                table.add(entry, key)
+                source_key = self._source_key(slice_, entry)
+                rows.add(entry, source_key)
                 exclusions += [
-                    Exclusion(key, fault.reason, f"{entry.place}: {fault.text}")
+                    Exclusion(source_key, fault.reason, f"{entry.place}: {fault.text}")
                     for fault in dict.fromkeys(entry.faults)
                 ]
-        return StageOutput(table.as_table(), exclusions)
+        return StageOutput(rows.as_table(), exclusions)
 
-    def _key(self, slice_: Mapping[str, Any], entry: Entry) -> str:
-        return self.reading.keys.content(f"records/{slice_['digest']}/{entry.place}")
-
-    def _entries(self, slice_: Mapping[str, Any]) -> Iterator[Entry]:
-        path, label, kind = Path(slice_["path"]), slice_["file"], slice_["kind"]
-        if kind in (CSV, JSON_LINES, PARQUET):
-            columns = self.columns[slice_["path"]]
-            rows = {CSV: _csv_rows, JSON_LINES: _json_rows, PARQUET: _parquet_rows}[kind](slice_, columns)
-            yield from TableReader(columns, self.reading).read(rows)
-        elif kind == FHIR_LINES:
-            lines = enumerate(lines_of(path, slice_["start"], slice_["stop"]), slice_["first_line"])
-            yield from read_ndjson(lines, label, self.reading, Index(self.index))
-        elif kind == FHIR_JSON:
-            yield from self._fhir(path, label)
-        elif kind == DICOM_SR:
-            yield read_document(path.read_bytes(), label, self.reading)
+    def _entries(self, slice_: Slice) -> Iterator[Entry]:
+        path, label, reading = Path(slice_.path), slice_.file, self.reading
+        if slice_.kind in TABLES:
+            columns = self.columns[slice_.path]
+            yield from TableReader(columns, reading).read(rows_of(slice_, columns))
+        elif slice_.kind == FHIR_LINES:
+            lines = enumerate(lines_of(path, slice_.start, slice_.stop), slice_.first_line)
+            yield from read_ndjson(lines, label, reading, Index(self.index))
+        elif slice_.kind == FHIR_JSON:
+            try:
+                yield from read_json(path.read_bytes(), label, reading, Index(self.index))
+            except UserError:
+                # One damaged file among thousands is counted, and does not stop the others.
+                yield Entry(label, None, faults=(_NOT_JSON,))
+        elif slice_.kind == DICOM_SR:
+            yield read_document(path.read_bytes(), label, reading)
         else:
-            yield Entry(label, None, faults=(_UNKNOWN,))
+            yield Entry(label, None, faults=(_NOT_A_RECORD,))
 
-    def _fhir(self, path: Path, label: str) -> Iterator[Entry]:
-        try:
-            yield from read_json(path.read_bytes(), label, self.reading, Index(self.index))
-        except UserError:
-            # One damaged file among thousands is counted, and does not keep the others out.
-            yield Entry(label, None, faults=(_NOT_JSON,))
-
-
-_UNKNOWN = Fault("not_a_record", "it is neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR")
-_NOT_JSON = Fault("not_json", "it is damaged, or no FHIR JSON")
+    def _source_key(self, slice_: Slice, entry: Entry) -> str:
+        """A document's own key finds its name again; within a file of lines it is the line that matters."""
+        if slice_.kind in DOCUMENTS:
+            return slice_.source_key
+        return self.reading.keys.content(f"records/{slice_.digest}/{entry.place}")
 
 
-class _Rows:
+class _StatementRows:
     """Columns of ``STATEMENTS`` that grow row by row."""
 
     def __init__(self) -> None:
@@ -153,13 +133,13 @@ class _Rows:
             assert not entry.statements, "statements about nobody"
             return
         columns = self._columns
-        for fact, value, where, plane, rank in entry.statements:
+        for fact, value, field_, plane, rank in entry.statements:
             number = fact in NUMBERS
             columns["plane"].append(plane)
             columns["fact"].append(fact)
             columns["number"].append(value if number else None)
             columns["code"].append(None if number else value)
-            columns["field"].append(where)
+            columns["field"].append(field_)
             columns["rank"].append(rank)
         count = len(entry.statements)
         for name, repeated in (
@@ -188,115 +168,3 @@ def _index(files: Iterable[RecordsFile], reading: Reading, path: Path) -> None:
     for file in files:
         if file.kind == FHIR_LINES:
             index_ndjson(lines_of(file.path, 0, file.path.stat().st_size), reading, index)
-
-
-# ------------------------------------------------------------------------------------------------------------ tables
-
-
-def _columns(file: RecordsFile, mapping: ColumnMapping) -> list[Column]:
-    where = str(file.path)
-    if file.kind == CSV:
-        return mapping.resolve(_csv_header(file), where)
-    if file.kind == PARQUET:
-        import pyarrow.parquet as pq
-
-        return mapping.resolve(pq.read_schema(file.path).names, where)
-    names: dict[str, None] = {}
-    for number, line in enumerate(lines_of(file.path, 0, file.path.stat().st_size)):
-        if number == _HEADER_LINES:
-            break
-        names.update(dict.fromkeys(_json_object(line) or ()))
-    found = mapping.resolve(list(names), where)
-    # What is null is often left out of a line, so that columns may come late.
-    known = {column.holds for column in found} | {name.strip().lower() for name in names}
-    return [*found, *(mapping.column(name) for name in COLUMNS if name not in known)]
-
-
-def _csv_header(file: RecordsFile) -> list[str]:
-    where = str(file.path)
-    try:
-        first = next(pieces_of(file), b"").decode("utf-8-sig")
-        header = next(csv.reader(io.StringIO(first, newline=""), strict=True), None)
-    except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", where=where, fix="save it as CSV with UTF-8 encoding") from None
-    except csv.Error:
-        raise UserError("the first line is no valid CSV", where=where, fix="it must name the columns") from None
-    if header is None:
-        raise UserError("the file is empty", where=where, fix="its first line must name the columns")
-    if len(header) == 1 and ";" in header[0]:
-        raise UserError("the cells are separated by semicolons", where=where, fix="save it comma-separated")
-    return header
-
-
-def _csv_rows(slice_: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[tuple[str, Sequence[str] | None]]:
-    path, label = Path(slice_["path"]), slice_["file"]
-    with path.open("rb") as file:
-        file.seek(slice_["start"])
-        content = file.read(slice_["stop"] - slice_["start"])
-    line = slice_["first_line"]
-    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-    for cells in reader:
-        if cells and line > 1:
-            yield f"line {line} of {label}", cells if len(cells) == len(columns) else None
-        line = slice_["first_line"] + reader.line_num
-
-
-def _json_rows(slice_: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[tuple[str, Sequence[str] | None]]:
-    names = [column.name.strip().lower() for column in columns]
-    lines = lines_of(Path(slice_["path"]), slice_["start"], slice_["stop"])
-    for number, line in enumerate(lines, slice_["first_line"]):
-        if line.strip():
-            yield f"line {number} of {slice_['file']}", _cells(_json_object(line), names)
-
-
-def _parquet_rows(slice_: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[tuple[str, Sequence[str] | None]]:
-    import pyarrow.dataset
-
-    rows = pyarrow.dataset.dataset(slice_["path"]).scanner(batch_size=4096)
-    table = rows.take(pa.array(range(slice_["start"], slice_["stop"]), pa.int64()))
-    names = [column.name.strip().lower() for column in columns]
-    for offset, row in enumerate(table.to_pylist()):
-        yield f"row {slice_['first_line'] + offset} of {slice_['file']}", _cells(row, names)
-
-
-def _cells(row: Mapping[str, object] | None, names: Sequence[str]) -> list[str] | None:
-    """A row's values as a CSV would hold them; None where it has another column, or a value that no cell can hold.
-
-    Args:
-        names: of the columns, in lower case.
-    """
-    by_name = {name.strip().lower(): value for name, value in (row or {}).items()}
-    if row is None or len(by_name) < len(row) or not set(by_name) <= set(names):
-        return None
-    cells = [_cell(by_name.get(name)) for name in names]
-    return None if None in cells else [cell for cell in cells if cell is not None]
-
-
-def _cell(value: object) -> str | None:
-    if value is None or value != value:  # NaN, which stands for a missing number
-        return ""
-    if isinstance(value, decimal.Decimal):
-        return format(value, "f")
-    if isinstance(value, list | tuple):
-        items = [_cell(item) for item in value]
-        return None if None in items else ";".join(item for item in items if item)
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    return None
-
-
-def _json_object(line: bytes) -> dict[str, object] | None:
-    try:
-        found = json.loads(line, object_pairs_hook=_named_once)
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _named_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice")
-    return found

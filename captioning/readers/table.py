@@ -1,4 +1,4 @@
-"""Clinical records from tables: CSV, JSON lines and Parquet, one row an examination, or one plane of an examination.
+"""Clinical records from tables: one row per examination, or per plane of an examination.
 
 Cells hold identifiers and may hold names by mistake, so no cell's content leaves this module except as a pseudonym, a
 number, a day on the patient's own calendar, a vocabulary id or a code. Faults name columns, lines and reasons.
@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from sono.captioning.facts.quantities import gestational_age_days, millimetres
 from sono.captioning.facts.statements import (
@@ -26,16 +27,16 @@ from sono.captioning.facts.statements import (
     finding,
     identity_statements,
 )
-from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import BIOMETRY
 
 from .mapping import AGES, DATES, NAME, TEXT, Column
+from .rows import Row
 
 _CellReader = Callable[[Column, str, Exam, str | None], list[Statement]]
 
 _NUMBER = re.compile(r"(\d{1,7}(?:\.\d{1,20})?)\s*([a-z]{0,2})", re.IGNORECASE)
 _WEEKS_AND_DAYS = re.compile(r"(\d{1,2})\s*(?:\+|w\s?)\s*([0-6])\s*d?", re.IGNORECASE)
-_SAME_WORDS = {
+_LATERALITY_WORDS = {
     "right": "right",
     "left": "left",
     "bilateral": "bilateral",
@@ -45,6 +46,16 @@ _SAME_WORDS = {
 }
 _PRESENTATION_WORDS = {"vertex": "cephalic", "head": "cephalic", **{word: word for word in PRESENTATIONS}}
 _MALFORMED = Fault("row_malformed", "its cells do not fit the table's columns")
+_CELLS_REMEMBERED = 10_000
+
+
+class _Record(NamedTuple):
+    """A row whose cells are stripped, and whom it is about."""
+
+    cells: Sequence[str]
+    exam: Exam
+    plane: str | None
+    names: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -54,45 +65,48 @@ class TableReader:
     columns: Sequence[Column]
     reading: Reading = field(repr=False)
 
-    def read(self, rows: Iterable[tuple[str, Sequence[str] | None]]) -> Iterator[Entry]:
-        """Entries, one a row.
+    def read(self, rows: Iterable[Row]) -> Iterator[Entry]:
+        """Entries, one per row."""
+        before: tuple[Exam, Sequence[str]] | None = None
+        for row in rows:
+            if row.cells is None:
+                yield Entry(row.place, None, faults=(_MALFORMED,))
+                continue
+            faults: list[Fault] = []
+            try:
+                record = self._record(row.cells, faults)
+            except FaultError as error:
+                yield Entry(row.place, None, faults=(error.fault,))
+                continue
+            statements = self._facts(record, faults)
+            # Neighbouring rows are often about one examination: the same names need not be repeated.
+            if before != (record.exam, record.names):
+                statements += identity_statements(self.reading.keys, record.names, "identifying columns")
+            before = record.exam, record.names
+            yield Entry(row.place, record.exam, statements, faults)
 
-        Args:
-            rows: the place of a row, and its cells as text, as many as columns; None where their number is wrong.
-        """
-        said: tuple[Exam, Sequence[str]] | None = None
-        for place, cells in rows:
-            entry, names = self._entry(place, cells, said)
-            if entry.exam is not None:
-                said = entry.exam, names
-            yield entry
-
-    def _entry(
-        self, place: str, cells: Sequence[str] | None, said: tuple[Exam, Sequence[str]] | None
-    ) -> tuple[Entry, Sequence[str]]:
-        """The entry, and the names in the row; ``said`` are those of the row before."""
-        if cells is None:
-            return Entry(place, None, faults=(_MALFORMED,)), ()
+    def _record(self, cells: Sequence[str], faults: list[Fault]) -> _Record:
         values = [cell.strip() for cell in cells]
-        faults: list[Fault] = []
-        try:
-            exam = self._exam(values, faults)
-            plane = self._plane(values)
-        except FaultError as error:
-            return Entry(place, None, faults=(error.fault,)), ()
+        names = [values[at] for at in self._named if values[at]]
+        return _Record(values, self._exam(values, faults), self._plane(values), names)
+
+    def _facts(self, record: _Record, faults: list[Fault]) -> list[Statement]:
         statements: list[Statement] = []
-        for column, value in zip(self.columns, values, strict=True):
+        texts: list[tuple[Column, str]] = []
+        for column, value in zip(self.columns, record.cells, strict=True):
             if value and column.holds in self._readers:
                 try:
-                    statements.extend(self._readers[column.holds](column, value, exam, plane))
+                    statements += self._readers[column.holds](column, value, record.exam, record.plane)
                 except FaultError as error:
                     faults.append(error.fault)
-        statements.extend(self._prose(values, faults))
-        # Neighbouring rows are often about one examination: the same names need not be said again.
-        names = self._names(values)
-        if said != (exam, names):
-            statements.extend(identity_statements(self.reading.keys, names, "identifying columns"))
-        return Entry(place, exam, statements, faults), names
+            elif value and column.holds == TEXT:
+                texts.append((column, value))
+        if self.reading.prose is not None:
+            for column, text in texts:
+                found, unclear = self.reading.prose(text, _field(column), record.names)
+                statements += found
+                faults += unclear
+        return statements
 
     def _cell(self, holds: str, values: Sequence[str]) -> str:
         at = self._at.get(holds)
@@ -101,6 +115,11 @@ class TableReader:
     @cached_property
     def _at(self) -> dict[str, int]:
         return {column.holds: index for index, column in enumerate(self.columns)}
+
+    @cached_property
+    def _named(self) -> Sequence[int]:
+        named = ("patient_id", "study_id", "accession", NAME)
+        return [at for at, column in enumerate(self.columns) if column.holds in named]
 
     def _exam(self, values: Sequence[str], faults: list[Fault]) -> Exam:
         keys = self.reading.keys
@@ -145,24 +164,6 @@ class TableReader:
             raise FaultError("plane_unknown", "it names a plane that neither the vocabulary nor the mapping has")
         return plane
 
-    def _names(self, values: Sequence[str]) -> list[str]:
-        return [values[at] for at in self._named if values[at]]
-
-    @cached_property
-    def _named(self) -> Sequence[int]:
-        named = ("patient_id", "study_id", "accession", NAME)
-        return [at for at, column in enumerate(self.columns) if column.holds in named]
-
-    def _prose(self, values: Sequence[str], faults: list[Fault]) -> list[Statement]:
-        statements: list[Statement] = []
-        if self.reading.prose is not None:
-            for column, value in zip(self.columns, values, strict=True):
-                if value and column.holds == TEXT:
-                    found, faulty = self.reading.prose(value, _field(column), self._names(values))
-                    statements.extend(found)
-                    faults.extend(faulty)
-        return statements
-
     @cached_property
     def _readers(self) -> Mapping[str, _CellReader]:
         return {
@@ -176,8 +177,7 @@ class TableReader:
         }
 
     def _pregnancy_date(self, column: Column, value: str, exam: Exam, plane: str | None) -> list[Statement]:
-        keys: Pseudonymizer = self.reading.keys
-        day = keys.day(exam.patient_key, _date(column, value))
+        day = self.reading.keys.day(exam.patient_key, _date(column, value))
         if exam.study_day is not None and not -45 * 7 < day - exam.study_day < 45 * 7:
             raise FaultError("date_impossible", f"its {column.holds} lies too far from the examination")
         if column.holds == "lmp" and exam.study_day is not None and day > exam.study_day:
@@ -192,13 +192,13 @@ class TableReader:
             if None in ids:
                 raise FaultError("structure_unknown", "it names a structure that the vocabulary does not have")
             found = [structure for structure in vocabulary.structures if structure in ids]
-            if len(self._seen) < 10_000:
+            if len(self._seen) < _CELLS_REMEMBERED:
                 self._seen[value] = found
         return [Statement("structures_seen", structure, _field(column), plane) for structure in found]
 
     @cached_property
     def _seen(self) -> dict[str, list[str]]:
-        """The same cells come again and again."""
+        """By cell: the same cells come again and again."""
         return {}
 
 
@@ -226,7 +226,7 @@ def _length(column: Column, value: str, exam: Exam, plane: str | None) -> list[S
 
 
 def _number(column: Column, value: str) -> tuple[float, str]:
-    """The number, and the unit that stands behind it in the cell."""
+    """The number, and the unit that follows it in the cell."""
     found = _NUMBER.fullmatch(value)
     if not found:
         raise FaultError("number_impossible", f"its {column.holds} is no number")
@@ -250,7 +250,7 @@ def _past(date: datetime.date) -> datetime.date:
 
 
 def _laterality(column: Column, value: str, exam: Exam, plane: str | None) -> list[Statement]:
-    word = _SAME_WORDS.get(column.codes.get(value, value).lower())
+    word = _LATERALITY_WORDS.get(column.codes.get(value, value).lower())
     if word not in LATERALITIES:
         raise FaultError("laterality_unknown", f"its laterality is none of {', '.join(LATERALITIES)}")
     return [Statement("laterality", word, _field(column), plane)]

@@ -19,11 +19,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sono.captioning.facts.statements import LATERALITIES, PRESENTATIONS, FaultError, finding
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.vocabulary import Plane, Structure, Vocabulary
 
 from .guard import wording_fault
-from .syntax import FACT_OF, checked, did_you_mean, environment, one_of
+from .syntax import FACT_OF, checked, environment, one_of
 
 __all__ = ["FACT_OF", "GLOBAL", "REGION", "Pack", "Template", "environment", "load_pack", "packaged"]
 

@@ -6,11 +6,10 @@ nor what makes a date or an address.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.schemas import BIOMETRY
 
 from .guard import wording_fault
@@ -111,12 +110,6 @@ def environment() -> SandboxedEnvironment:
     sandbox.filters = {name: sandbox.filters[name] for name in FILTERS}
     sandbox.tests = {name: sandbox.tests[name] for name in TESTS}
     return sandbox
-
-
-def did_you_mean(word: str, names: Collection[str]) -> str | None:
-    """A remedy for a misspelt name; None if no name resembles it."""
-    found = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean {found[0]!r}?" if found else None
 
 
 def one_of(kind: str, names: Collection[str]) -> str:

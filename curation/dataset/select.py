@@ -19,7 +19,7 @@ from sono.manifests.workspace import Workspace
 
 
 def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Table, dict[str, int]]:
-    """The frames that go into a dataset, in the order of the frames' parts; and the others, counted by reason.
+    """The frames that go into a dataset, in the order of their parts, and a count of the others by reason.
 
     Columns: part, frame_id, patient_key, center, plane, ga_days, duplicate_group.
     """
@@ -55,6 +55,11 @@ def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Tabl
 
 
 def check_tables(workspace: Workspace) -> None:
+    """Check that the tables are there, complete, and judged by today's quality control.
+
+    Raises:
+        UserError: they are not; the text names the command to run.
+    """
     store, path = workspace.store, str(workspace.path)
     for table, command in ((FRAMES, "ingest"), (QC, "qc"), (CAPTIONS, "caption")):
         if not store.paths(table):
@@ -62,22 +67,22 @@ def check_tables(workspace: Workspace) -> None:
                 f"the workspace has no {table.name} yet", where=path, fix=f"run sono-curate {command} first"
             )
     for table, command in ((FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")):
-        if _has_twins(store, table):
-            # Old parts go when the new ones are there; between the two a frame may even have two patients.
-            raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again, to its end")
+        if _has_duplicate_keys(store, table):
+            # Old parts are removed after the new ones are written; in between, a frame may even have two patients.
+            raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again until it ends")
     if stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store):
-        # A verdict on other pixels, or by other thresholds, must not decide what is trained on.
+        # A verdict on other pixels, or with other thresholds, must not decide what is trained on.
         raise UserError("quality control is out of date", where=path, fix=f"run sono-curate qc {path} first")
 
 
-def _has_twins(store: TableStore, table: TableSpec) -> bool:
+def _has_duplicate_keys(store: TableStore, table: TableSpec) -> bool:
     paths = [str(path) for path in store.paths(table)]
-    sql = f"SELECT count(*) > count(DISTINCT {table.key}) AS twins FROM read_parquet($paths)"
-    return bool(paths) and bool(query(sql, {"paths": paths})["twins"][0].as_py())
+    sql = f"SELECT count(*) > count(DISTINCT {table.key}) AS duplicates FROM read_parquet($paths)"
+    return bool(paths) and bool(query(sql, {"paths": paths})["duplicates"][0].as_py())
 
 
 def _global_captions(store: TableStore) -> pa.Table:
-    """frame_id, and the plane and the age that the caption is about."""
+    """The captions of whole frames: frame_id, and the plane and age that the caption is about."""
     return query(
         """
         SELECT frame_id, facts ->> '$.plane.value' AS plane, CAST(facts ->> '$.ga_days.value' AS INTEGER) AS ga_days
@@ -88,6 +93,11 @@ def _global_captions(store: TableStore) -> pa.Table:
 
 
 def assign_splits(selection: pa.Table, plan: SplitPlan) -> dict[str, str]:
+    """The split of every patient in the selection.
+
+    Raises:
+        UserError: the held-out center is unknown.
+    """
     pairs = selection.group_by(["patient_key", "center"]).aggregate([])
     grouped = selection.filter(pc.is_valid(selection["duplicate_group"]))
     return assign(

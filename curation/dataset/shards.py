@@ -1,9 +1,10 @@
-"""A dataset cut into shards, and the frames, regions and captions of one of them joined."""
+"""The shards of a dataset: which frames each holds, and their regions and captions joined."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ _SHARD_ROWS = 1024
 
 
 def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str], vocabulary: Vocabulary) -> list[Part]:
-    """The parts of the build. Neighbours in the tables stay neighbours, so that a shard reads few parts."""
+    """One part per shard. Frames stay in the order of the tables, so that a shard reads from few parts of them."""
     labels = {plane: index for index, plane in enumerate(vocabulary.plane_ids)}
     rows = selection.append_column("split", pa.array([splits[key] for key in selection["patient_key"].to_pylist()]))
     plane = pa.array([labels.get(name) for name in rows["plane"].to_pylist()], pa.int64())
@@ -34,10 +35,10 @@ def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str]
     }
     parts = []
     for split in SPLITS:
-        mine = rows.filter(pc.equal(rows["split"], split))
-        count = -(-mine.num_rows // _SHARD_ROWS)
+        in_split = rows.filter(pc.equal(rows["split"], split))
+        count = math.ceil(in_split.num_rows / _SHARD_ROWS)
         for number in range(count):
-            shard = mine.slice(number * _SHARD_ROWS, _SHARD_ROWS).select(["part", "frame_id", "plane", "ga_days"])
+            shard = in_split.slice(number * _SHARD_ROWS, _SHARD_ROWS).select(["part", "frame_id", "plane", "ga_days"])
             names = pc.unique(shard["part"]).to_pylist()
             regions = sorted({name for part in names for name in region_parts.get(part, ())})
             captions = sorted({name for part in names for name in caption_parts.get(part, ())})
@@ -51,7 +52,7 @@ def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str]
 
 
 def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
-    """For each part of frames the parts of ``table``, of regions or captions, that are about its frames."""
+    """For each part of ``frames``, the parts of ``table`` (regions or captions) that are about its frames."""
     if not store.paths(table):
         return {}
     rows = query(
@@ -65,10 +66,10 @@ def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
             "frames": [str(path) for path in store.paths(FRAMES)],
         },
     )
-    found: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     for row in rows.to_pylist():
-        found.setdefault(row["part"], []).append(row["other"])
-    return found
+        others.setdefault(row["part"], []).append(row["other"])
+    return others
 
 
 _FRAME_COLUMNS = [
@@ -78,7 +79,7 @@ _FRAME_COLUMNS = [
 
 
 def _load(store: TableStore, shard: pa.Table, region_parts: Sequence[str], caption_parts: Sequence[str]) -> pa.Table:
-    """The rows of a shard with everything joined: called in the worker."""
+    """The rows of a shard with everything joined; called in the worker."""
     rows: list[dict[str, Any]] = []
     chosen = {row["frame_id"]: row for row in shard.to_pylist()}
     regions = _regions_of(store, region_parts, chosen)
@@ -113,7 +114,7 @@ _JOINED = pa.schema(
 def _regions_of(
     store: TableStore, region_parts: Sequence[str], frames: Mapping[str, object]
 ) -> dict[tuple[str, str], list[tuple[str, dict[str, object]]]]:
-    """By frame and the pixels a mask was drawn on: a mask of other pixels than the frame's is not one of it."""
+    """The accepted regions by frame and by the pixels they were drawn on, which may not be the frame's any more."""
     columns = ["region_id", "frame_id", "pixel_sha256", "structure", "mask", "bbox", "area_px", "source", "status"]
     found: dict[tuple[str, str], list[tuple[str, dict[str, object]]]] = {}
     for name in region_parts:
@@ -132,7 +133,7 @@ def _regions_of(
 def _captions_of(
     store: TableStore, caption_parts: Sequence[str], frames: Mapping[str, object]
 ) -> dict[tuple[str, str | None], dict[str, object]]:
-    """Caption and its id by frame and region; the region is None where the caption is about the whole image."""
+    """Each caption and its id, by frame and region; the region is None for a caption of the whole frame."""
     columns = ["frame_id", "region_id", "text", "caption_id"]
     return {
         (row["frame_id"], row["region_id"]): {"caption": row["text"], "caption_id": row["caption_id"]}

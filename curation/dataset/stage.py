@@ -47,7 +47,7 @@ class BuildStage:
         for name in ("source_key", "frame_index"):
             del row[name]
         for region in row["regions"]:
-            masks.decode(region["mask"], (height, width))  # a mask of another size must not get into a dataset
+            masks.decode(region["mask"], (height, width))  # raises for a mask of another size than its image
         scale = self.max_side_px / max(height, width) if self.max_side_px else 1.0
         return _scaled(row, scale, height, width) if scale < 1 else row
 
@@ -76,11 +76,16 @@ def _scaled(row: dict[str, Any], scale: float, height: int, width: int) -> dict[
     if row["pixel_mm"]:
         row["pixel_mm"] = [row["pixel_mm"][0] / ratio_x, row["pixel_mm"][1] / ratio_y]
     if row["sector"] and row["sector"]["box"]:
-        x, y, box_width, box_height = row["sector"]["box"]
-        box = (x * ratio_x, y * ratio_y, box_width * ratio_x, box_height * ratio_y)
-        row["sector"] |= {"box": [round(value) for value in box]}
-        if row["sector"]["apex"]:
-            row["sector"] |= {"apex": [row["sector"]["apex"][0] * ratio_x, row["sector"]["apex"][1] * ratio_y]}
-        if row["sector"]["radii"]:
-            row["sector"] |= {"radii": [radius * scale for radius in row["sector"]["radii"]]}
+        row["sector"] = _scaled_sector(row["sector"], ratio_x, ratio_y, scale)
     return row
+
+
+def _scaled_sector(sector: Mapping[str, Any], ratio_x: float, ratio_y: float, scale: float) -> dict[str, Any]:
+    x, y, width, height = sector["box"]
+    box = [round(value) for value in (x * ratio_x, y * ratio_y, width * ratio_x, height * ratio_y)]
+    scaled = {**sector, "box": box}
+    if sector["apex"]:
+        scaled["apex"] = [sector["apex"][0] * ratio_x, sector["apex"][1] * ratio_y]
+    if sector["radii"]:
+        scaled["radii"] = [radius * scale for radius in sector["radii"]]
+    return scaled

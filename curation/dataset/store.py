@@ -26,7 +26,7 @@ _ROW_GROUP_ROWS = 128  # a row group of frames stays far below the Hub viewer's 
 
 @dataclass(frozen=True)
 class DatasetStore:
-    """The shards of a dataset: ``data/<split>-<number>-of-<count>.parquet``, a part's name being the file's."""
+    """The shards of a dataset, ``data/<split>-<number>-of-<count>.parquet``; a part is named like its file."""
 
     root: Path
 
@@ -57,8 +57,12 @@ class DatasetStore:
         return self.root / "data" / f"{name}.parquet"
 
 
-def take(out: Path) -> None:
-    """Make sure that ``out`` is ours to write to, and say that it is being written."""
+def claim(out: Path) -> None:
+    """Mark ``out`` as being written, and clear what killed runs left behind.
+
+    Raises:
+        UserError: it holds something that ``build`` did not write.
+    """
     present = {path.name for path in out.iterdir()} - {".lock"}
     if present and not present & {MARKER, _BUILDING}:
         raise UserError("the folder holds something that build did not write", where=str(out), fix="name a new folder")
@@ -67,9 +71,14 @@ def take(out: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def finish(
+def complete(
     out: Path, store: DatasetStore, vocabulary: Vocabulary, plan: SplitPlan, left_out: Mapping[str, int]
 ) -> dict[str, int]:
+    """Write the card and then the marker, which makes the dataset complete.
+
+    Returns:
+        Frames by split.
+    """
     infos = store.parts(DATASET)
     shards: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
     for name, info in infos.items():
@@ -93,8 +102,10 @@ def finish(
 
 
 def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
-    """The README.md. It names no ``configs``: ``datasets`` finds the splits by the files' names, and would otherwise
-    key its cache by the folder's name alone, and give one dataset's rows for another's.
+    """The dataset card.
+
+    It has no ``configs`` section: ``datasets`` finds the splits by file name. With one, it would name its cache after
+    the folder alone, and return one dataset's rows for another of the same name.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -104,5 +115,6 @@ def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
 
 
 def count_regions(store: DatasetStore) -> int:
+    """How many regions the dataset holds."""
     paths = [str(path) for path in sorted((store.root / "data").glob("*.parquet"))]
     return int(query("SELECT sum(len(regions)) AS n FROM read_parquet($paths)", {"paths": paths})["n"][0].as_py() or 0)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 import numpy as np
 
@@ -14,24 +12,22 @@ from sono.manifests import pages
 from sono.manifests.filenames import RUN_LOG
 from sono.manifests.store import write_atomically
 
-from .facts import MASKS, Facts
-from .plan import HOLDOUT, Layout
+from .facts import DemoFacts
+from .plan import HOLDOUT, DemoLayout
+from .results import MASKS, RunResult
 
 
-def write_page(layout: Layout, facts: Facts) -> Path:
-    confusions = {mask: _confusion(facts.results, mask) for mask in ("none", "region")}
+def write_page(layout: DemoLayout, facts: DemoFacts) -> Path:
     page = pages.render(
         __package__,
         "page.html",
         facts=facts,
         holdout=HOLDOUT,
         masks=MASKS,
-        mean=mean,
-        first=facts.results[0],
-        widest=max(step.count for step in facts.funnel) or 1,
-        curves=_curves(facts.losses),
-        confusions=confusions,
-        planes=facts.results[0]["masks"]["none"]["confusion"]["true_by_predicted"],
+        first=facts.runs[0],
+        widest=max(step.count for step in facts.funnel.steps) or 1,
+        curves=_curves([run.losses for run in facts.runs]),
+        confusions={mask: _confusion(facts.runs, mask) for mask in ("none", "region")},
         places=_places(layout),
     )
     write_atomically(layout.page, lambda file: file.write(page.encode()))
@@ -40,7 +36,7 @@ def write_page(layout: Layout, facts: Facts) -> Path:
 
 @dataclass(frozen=True)
 class Curves:
-    """Polylines in a box of 100 x 100, and the ticks of their axes: (place, label)."""
+    """Polylines in a box of 100 x 100, the last step, and (place, label) of the ticks."""
 
     lines: Sequence[str]
     steps: int
@@ -54,14 +50,14 @@ def _curves(losses: Sequence[Sequence[tuple[int, float]]]) -> Curves:
     return Curves(lines, steps, [(100 - 100 * share, f"{share * top:.1f}") for share in (0.0, 0.5, 1.0)])
 
 
-def _confusion(results: Sequence[Mapping[str, Any]], mask: str) -> list[list[float]]:
-    """Shares of shape [true plane][predicted plane], over all runs; a row of zeros where no frame shows the plane."""
-    counts = sum(np.array(result["masks"][mask]["confusion"]["counts"], dtype=np.float64) for result in results)
-    rows = np.asarray(counts).sum(axis=1, keepdims=True)
-    return [[float(share) for share in row] for row in np.asarray(counts) / np.maximum(rows, 1)]
+def _confusion(runs: Sequence[RunResult], mask: str) -> list[list[float]]:
+    """Shares of shape [true plane][predicted plane], over all runs; zeros in the row of a plane without frames."""
+    counts = np.sum([np.array(run.confusion[mask], dtype=np.float64) for run in runs], axis=0)
+    frames = counts.sum(axis=1, keepdims=True)
+    return [[float(share) for share in row] for row in counts / np.maximum(frames, 1)]
 
 
-def _places(layout: Layout) -> list[tuple[str, str]]:
+def _places(layout: DemoLayout) -> list[tuple[str, str]]:
     return [
         (f"{layout.phantoms.name}/dicom", "the archive, as scanners write it"),
         (f"{layout.phantoms.name}/records", "clinical records: CSV, FHIR R4, DICOM SR"),
@@ -71,5 +67,5 @@ def _places(layout: Layout) -> list[tuple[str, str]]:
         ),
         (layout.workspace.name, "tables of frames, verdicts, regions, records, captions; reports/qc.html"),
         (layout.dataset.name, "what datasets.load_dataset reads and sono-train trains on"),
-        ("runs", f"checkpoints, {RUN_LOG} and evaluation of each run"),
+        (layout.runs.name, f"checkpoints, {RUN_LOG} and evaluation of each run"),
     ]

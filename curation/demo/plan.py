@@ -1,4 +1,4 @@
-"""What the demo will do: where its files lie, how much it draws and trains, and the commands in their order."""
+"""What the demo will do: where its files lie, how much it draws and trains, and its commands in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sono.curation.phantom.exams import CENTERS
+from sono.curation.phantom.hospitals import CENTERS
 
 HOLDOUT = "south"
 MAX_SIDE_PX = 128  # the dataset's images: twice what the recipe `tiny` looks at
@@ -14,8 +14,8 @@ PAGE = "index.html"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where everything lies under the demo's folder."""
+class DemoLayout:
+    """Where everything lies in the demo's folder."""
 
     root: Path
 
@@ -31,8 +31,12 @@ class Layout:
     def dataset(self) -> Path:
         return self.root / "dataset"
 
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
     def run(self, seed: int) -> Path:
-        return self.root / "runs" / f"seed-{seed}"
+        return self.runs / f"seed-{seed}"
 
     @property
     def page(self) -> Path:
@@ -40,15 +44,15 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """How much is drawn and trained.
 
     Attributes:
         exams: phantom examinations.
-        seed: of the phantoms; training runs take the seeds 0, 1, ...
-        runs: training runs, for the spread between them.
-        settings: changes of the recipe ``tiny``, as ``sono-train pretrain --set`` takes them.
-        workers: processes, 0 for one a processor.
+        seed: for the phantoms; training runs use the seeds 0, 1, ...
+        runs: training runs, to show the spread between them.
+        settings: changes to the recipe ``tiny``, as ``sono-train pretrain --set`` takes them.
+        workers: processes; 0 for one per processor.
     """
 
     exams: int
@@ -58,7 +62,14 @@ class Plan:
     workers: int = 0
 
 
-def commands(layout: Layout, plan: Plan) -> Iterator[list[str]]:
+SHORT = DemoPlan(exams=100, seed=0, runs=1)
+"""A few minutes on two cores; its held-out hospital has 24 patients."""
+
+FULL = DemoPlan(exams=240, seed=0, runs=3)
+"""The figures that the documentation shows; its held-out hospital has 54 patients."""
+
+
+def commands(layout: DemoLayout, plan: DemoPlan) -> Iterator[list[str]]:
     """The steps, as one would type them."""
     workers = ["--workers", str(plan.workers)] if plan.workers else []
     workspace, phantoms, dataset = str(layout.workspace), layout.phantoms, str(layout.dataset)
@@ -77,5 +88,5 @@ def commands(layout: Layout, plan: Plan) -> Iterator[list[str]]:
     for seed in range(plan.runs):
         run = str(layout.run(seed))
         settings = [f"--set={setting}" for setting in (f"train.seed={seed}", *plan.settings)]
-        yield ["sono-train", "pretrain", dataset, "--out", run, "--recipe", "tiny", "--resume", *settings]
+        yield ["sono-train", "pretrain", dataset, run, "--recipe", "tiny", "--resume", *settings]
         yield ["sono-train", "evaluate", run, dataset, "--mask", "all"]

@@ -24,17 +24,17 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Maps over a pool of ``workers`` spawned processes.
+    """Maps over a pool of at most ``workers`` spawned processes; none is started if there are no arguments.
 
-    They are gone when the iteration ends, also when it ends early or by an exception (then what is in flight is lost),
-    and they end with this process, however it ends.
+    They end when the iteration does, even early or by an exception (then work in flight is lost), and with this
+    process, however it ends.
     """
 
     workers: int
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise UserError(f"{self.workers} workers can do no work", fix="give --workers 1 or more")
+            raise UserError(f"{self.workers} workers cannot do any work", fix="give --workers 1 or more")
 
     def __call__(
         self, function: Callable[[Argument], Result], arguments: Sequence[Argument]
@@ -45,9 +45,9 @@ class LocalEngine:
             with _pool(min(self.workers, len(waiting))) as pool:
                 try:
                     while waiting or in_flight:
-                        # Few are submitted ahead: a queue of a million parts would live in memory twice.
+                        # Submit only a few ahead: a queue of a million parts would be in memory twice.
                         while waiting and len(in_flight) < 2 * self.workers:
-                            # It stays in the queue until the pool has taken it: a broken one takes nothing.
+                            # It stays in the queue until the pool has taken it: a broken pool takes nothing.
                             in_flight[_submit(pool, function, waiting[0])] = waiting[0]
                             waiting.popleft()
                         done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
@@ -58,8 +58,8 @@ class LocalEngine:
                 except BrokenProcessPool:
                     pass
             for future, argument in in_flight.items():
-                unharmed = future.done() and future.exception() is None
-                yield future.result() if unharmed else _alone(function, argument)
+                succeeded = future.done() and future.exception() is None
+                yield future.result() if succeeded else _alone(function, argument)
 
 
 def default_workers() -> int:
@@ -68,6 +68,7 @@ def default_workers() -> int:
 
 
 def _alone(function: Callable[[Argument], Result], argument: Argument) -> Result | Crashed[Argument]:
+    """Try an argument again in a process of its own, to find out whether it was the one that broke the pool."""
     with _pool(1) as pool:
         try:
             return _submit(pool, function, argument).result()
@@ -77,8 +78,8 @@ def _alone(function: Callable[[Argument], Result], argument: Argument) -> Result
 
 @contextlib.contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Workers that end at once when the block is left by an exception: behind it nothing writes to the workspace."""
-    # Spawned, not forked: a forked child inherits locks that Arrow's threads may hold.
+    """Workers that end at once if the block is left by an exception: after it, nothing writes to the workspace."""
+    # Spawned, not forked: a forked child would inherit locks that Arrow's threads may hold.
     context = multiprocessing.get_context("spawn")
     watched, lifeline = context.Pipe(duplex=False)
     with (
@@ -94,7 +95,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
-    """Submitting may start a worker, which inherits what is blocked here: Ctrl-C is the parent's alone to handle."""
+    """Submitting may start a worker, which inherits the signals blocked here: only the parent handles Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return pool.submit(function, argument)
@@ -110,17 +111,18 @@ def _start_worker(watched: connection.Connection) -> None:
         connection.wait(ends)
         os._exit(1)
 
+    if watched.poll():  # the pool was ended while this worker started: do not begin any work
+        os._exit(1)
     threading.Thread(target=end_with_parent, args=(parent.sentinel, watched), daemon=True).start()
-    # C libraries say on stderr what they think of a file, header values included; exceptions travel by themselves.
+    # C libraries complain about files on stderr, quoting header values; exceptions reach the parent by themselves.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _limit_threads()
 
 
 def _limit_threads() -> None:
-    """One thread a process: the pool already has one process a core."""
-    import cv2
+    """One thread per process: the pool already has one process per core."""
     import pyarrow as pa
 
-    cv2.setNumThreads(1)
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"  # read when OpenCV is loaded, which most stages never do
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)

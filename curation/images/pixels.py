@@ -1,11 +1,10 @@
-"""Decoded pixels as ingest handles them, and the lossless PNG they are stored as."""
+"""Decoded pixels, and the lossless PNG that they are stored as."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 import zlib
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ _GREY, _RGB = 0, 2
 
 
 class ExcludedError(Exception):
-    """A source, or one frame of it, that is not taken. ``message`` is a fixed text: it quotes nothing of the source."""
+    """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing of the source."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason)
@@ -33,32 +32,8 @@ def pixel_sha256(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class PixelStatistics:
-    """What quality control needs to know of an image, taken while its pixels are in memory anyway.
-
-    Decoding costs far more than anything done with the pixels after it. With these two a frame is decoded once, and
-    other thresholds give new verdicts without reading an image again.
-
-    Attributes:
-        grey_histogram: number of pixels of each grey level, 256 values.
-        laplacian_energy: sum over pixels of the squared Laplacian (3x3), grey levels squared.
-    """
-
-    grey_histogram: list[int]
-    laplacian_energy: float
-
-
-def pixel_statistics(pixels: Pixels) -> PixelStatistics:
-    """Statistics of an image; colour is weighed as ITU-R BT.601 does."""
-    grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    histogram = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64)
-    energy = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR)
-    return PixelStatistics(histogram.tolist(), float(energy))
-
-
 def without_equal_channels(pixels: Pixels) -> Pixels:
-    """A colour image whose three channels agree everywhere, as one channel; any other image as it is."""
+    """A colour image whose three channels are equal everywhere, as one channel; any other image unchanged."""
     if pixels.ndim == 3:
         first = pixels[..., 0]
         if np.array_equal(first, pixels[..., 1]) and np.array_equal(first, pixels[..., 2]):
@@ -86,12 +61,11 @@ def decode_png(content: bytes) -> Pixels:
 
 
 def bare_png(content: bytes, pixels: Pixels) -> bytes | None:
-    """The same PNG with nothing but its pixels, or None where it has to be encoded anew.
+    """The same PNG with nothing but its pixels, or None if it has to be encoded again.
 
-    Compressing a PNG again costs more than decoding it. Only the chunks that carry pixels (IHDR, IDAT, IEND) are taken
-    over, so text, time and profile chunks, and whatever stands after the end, do not travel. Images that need any other
-    chunk to look right (palette, transparency, interlacing, 16 bit), or that decode to another shape than they are
-    stored in, return None.
+    Compressing a PNG costs more than decoding it. Only the chunks that carry pixels (IHDR, IDAT, IEND) are kept, so
+    text, time and profile chunks, and anything after the end, are dropped. Images that need another chunk to look right
+    (palette, transparency, interlacing, 16 bit), or whose decoded shape differs from the stored one, return None.
     """
     header = struct.unpack_from(">IIBBBBB", content, 16)
     channels = {_GREY: (), _RGB: (3,)}.get(header[3])

@@ -7,22 +7,15 @@ import numpy as np
 
 from .pixels import ExcludedError, Pixels
 
-_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"II*\0": "tiff", b"MM\0*": "tiff", b"BM": "bmp"}
-
-
-def image_kind(content: bytes) -> str | None:
-    """``png``, ``jpeg``, ``tiff`` or ``bmp`` by the file's first bytes, else None."""
-    return next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
-
 
 def read_frames(content: bytes, kind: str) -> list[Pixels]:
-    """Decode a file; a TIFF of several pages gives several frames.
+    """Decode a file of ``kind``, as ``raster_kind`` gives it; a TIFF with several pages gives several frames.
 
     Raises:
         ExcludedError: the file is truncated or damaged, or its pixels are not 8-bit grey or colour.
     """
     buffer = np.frombuffer(content, np.uint8)
-    # Orientation tags are left alone: masks drawn on such a file were drawn on its pixels as they are stored.
+    # Orientation tags are ignored: masks of such a file were drawn on its pixels as they are stored.
     flags = cv2.IMREAD_UNCHANGED
     try:
         decoded = cv2.imdecodemulti(buffer, flags)[1] if kind == "tiff" else [cv2.imdecode(buffer, flags)]
@@ -35,7 +28,7 @@ def read_frames(content: bytes, kind: str) -> list[Pixels]:
 
 
 def _is_cut_short(content: bytes, kind: str) -> bool:
-    """Some releases of OpenCV fill the missing rest of a file with grey and say nothing: look for the end marker."""
+    """Some releases of OpenCV silently fill the missing rest of a file with grey, so look for the end marker."""
     if kind == "png":
         return b"IEND" not in content[-4096:]
     if kind == "jpeg":

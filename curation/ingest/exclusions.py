@@ -1,4 +1,4 @@
-"""Naming the files that were left out, for the person who has them."""
+"""The files that were left out, by name, for the person who has them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class NamedExclusion:
 
 
 def list_exclusions(workspace: Workspace, sources: Sequence[Path]) -> list[NamedExclusion]:
-    """Everything that was left out, by stage and reason.
+    """Everything that was left out, sorted by stage and reason.
 
-    The names come from the folders, not from the workspace, which has none; nothing is written.
+    File names come from the folders in ``sources``, because the workspace stores none. Nothing is written.
 
     Raises:
         UserError: a folder is missing or empty.

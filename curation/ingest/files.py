@@ -1,4 +1,4 @@
-"""Finding the files of an archive, and cutting them into parts."""
+"""The files of an archive: find them, and cut them into parts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.stages import Part
 
 _PART_FILES = 64  # on average
-_PART_FILES_MOST = 4 * _PART_FILES
-_PART_BYTES_MOST = 256 * 2**20
+_MAX_PART_FILES = 4 * _PART_FILES
+_MAX_PART_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -33,28 +33,28 @@ class SourceFile:
 
 
 def find_files(folder: Path, keys: Pseudonymizer, skip: Iterable[Path] = ()) -> list[SourceFile]:
-    """Every regular file below ``folder``, sorted by its relative path; hidden files and folders are left out.
+    """Every regular file below ``folder``, sorted by relative path; hidden files and folders are skipped.
 
     Raises:
         UserError: the folder is missing or holds no file.
     """
     if not folder.is_dir():
-        what = "not a folder" if folder.exists() else "there is no such folder"
-        raise UserError(what, where=str(folder), fix="name the folder that holds the files")
+        what = "not a folder" if folder.exists() else "folder not found"
+        raise UserError(what, where=str(folder), fix="give the folder that contains the files")
     skipped = {path.resolve() for path in skip}
     found = [_describe(path, folder, keys) for path in _walk(folder) if path.resolve() not in skipped]
     if not found:
-        raise UserError("the folder holds no files", where=str(folder), fix="name the folder that holds the files")
+        raise UserError("the folder holds no files", where=str(folder), fix="give the folder that contains the files")
     return sorted(found, key=lambda file: file.relative)
 
 
 def cut(
     files: Sequence[SourceFile], size: Callable[[SourceFile], int] = lambda file: file.size
 ) -> Iterator[list[SourceFile]]:
-    """Cut a sorted list into parts where the files' own keys say so.
+    """Cut a sorted list into parts, at places that depend on the files' own keys.
 
-    A file's key decides whether a part ends behind it, so a file that is added or taken away changes the part it is in
-    and, at most, a few behind it, whatever the length of the list: everything else is found up to date.
+    A file's key decides whether a part ends with it. A file that is added or removed therefore changes its own part and
+    at most a few after it, however long the list is; everything else is found up to date.
     """
     part: list[SourceFile] = []
     total = 0
@@ -62,7 +62,7 @@ def cut(
         part.append(file)
         total += size(file)
         ends = int(file.source_key[:8], 16) % _PART_FILES == 0
-        if ends or len(part) >= _PART_FILES_MOST or total >= _PART_BYTES_MOST:
+        if ends or len(part) >= _MAX_PART_FILES or total >= _MAX_PART_BYTES:
             yield part
             part, total = [], 0
     if part:
@@ -76,16 +76,16 @@ def part_of(
     keys: Pseudonymizer,
     kind: str,
 ) -> Part:
-    """The part of these files, whose input ``rows`` (by relative path) are of ``schema`` and have a ``path``.
+    """The part made of these files; ``rows`` are its input, by relative path, with the columns of ``schema``.
 
-    It is named by ``kind`` and the files' paths, and stale when a size, a time or anything else in a row changes. Both
-    are keyed: neither the name nor the digest lets anyone try out file names.
+    Its name depends on ``kind`` and the files' paths; its digest changes with a file's size or time, or with anything
+    in its row but ``path``. Both are keyed hashes, so that nobody can test guesses of file names against them.
     """
     facts = [
         [file.size, file.mtime_ns, {name: value for name, value in rows[file.relative].items() if name != "path"}]
         for file in files
     ]
-    # Rows in the order of their pseudonyms: the order of names would tell something about them.
+    # Rows in the order of their pseudonyms: the order of file names would reveal something about them.
     inputs = sorted((rows[file.relative] for file in files), key=lambda row: str(row["source_key"]))
     return Part(
         name=keys.content("\n".join([kind, *(file.relative for file in files)])),

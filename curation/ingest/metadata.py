@@ -1,14 +1,14 @@
-"""What a CSV says of files: patient, study, plane, center, pixel size, date."""
+"""The CSV that describes files: patient, study, plane, center, pixel size, date."""
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.pseudonyms import without_extension
 from sono.manifests.vocabulary import Vocabulary
 
@@ -20,7 +20,7 @@ _CENTER = re.compile(r"^[\w .()-]{1,64}$")
 
 @dataclass(frozen=True)
 class FileMetadata:
-    """One row of the CSV; ``problem`` is the reason code of an exclusion, where the row cannot be used."""
+    """One row of the CSV; ``problem`` is the reason code of an exclusion if the row cannot be used."""
 
     patient_id: str = ""
     study_id: str = ""
@@ -33,13 +33,13 @@ class FileMetadata:
 
 @dataclass(frozen=True)
 class Metadata:
-    """Rows by file, as relative path or as bare name, extension left away; and what is wrong with rows, by line."""
+    """Rows by file (its relative path or bare name, without extension), and what is wrong with rows, by line."""
 
     rows: Mapping[str, FileMetadata] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
     def find(self, relative: str, bare_name_is_unique: bool) -> FileMetadata | None:
-        """The row of a file: by its path, or by its bare name where only one file has it."""
+        """The row of a file, by its path, or by its bare name if only one file has that name."""
         path = without_extension(relative)
         if path in self.rows:
             return self.rows[path]
@@ -53,27 +53,9 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
         UserError: the file is missing, empty or not UTF-8, a column is missing or unknown, or two rows name one file.
             Values of cells are never quoted; lines are named by number.
     """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except FileNotFoundError:
-        raise UserError("there is no such file", where=str(csv), fix="name the metadata CSV") from None
-    except IsADirectoryError:
-        raise UserError("this is a folder", where=str(csv), fix="name the metadata CSV") from None
-    except UnicodeDecodeError as error:
-        raise UserError("the CSV is not UTF-8", where=str(csv), fix="save it again as UTF-8") from error
-    except pd.errors.EmptyDataError:
-        raise UserError("the CSV is empty", where=str(csv), fix=f"columns: {', '.join(REQUIRED + OPTIONAL)}") from None
-    except pd.errors.ParserError as error:
-        found = re.search(r"line (\d+)", str(error))
-        place = f"line {found.group(1)}" if found else "a line"
-        raise UserError(f"{place} has another number of cells than the header", where=str(csv), fix="mend it") from None
-    _check_columns([str(name) for name in table.columns], csv, patient_required)
     rows: dict[str, FileMetadata] = {}
     warnings: list[str] = []
-    for line, row in enumerate(table.to_dict("records"), start=2):
-        cells = {str(name): str(value).strip() for name, value in row.items()}
+    for line, cells in enumerate(_read_cells(csv, patient_required), start=2):
         file = without_extension(cells["file"].replace("\\", "/").removeprefix("./")) if cells["file"] else ""
         if not file:
             raise UserError(
@@ -88,7 +70,7 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
 
 
 def require_center(name: str) -> str:
-    """``name``, if it can stand in a dataset as a center's.
+    """``name``, if a center in a dataset can be called so.
 
     Raises:
         UserError: it cannot.
@@ -100,20 +82,41 @@ def require_center(name: str) -> str:
     return name
 
 
+def _read_cells(csv: Path, patient_required: bool) -> Iterator[dict[str, str]]:
+    """The rows of the file, as stripped cells by column."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except FileNotFoundError:
+        raise UserError("file not found", where=str(csv), fix="check the path of the metadata CSV") from None
+    except IsADirectoryError:
+        raise UserError("this is a folder", where=str(csv), fix="give the metadata CSV itself") from None
+    except UnicodeDecodeError as error:
+        raise UserError("the CSV is not UTF-8", where=str(csv), fix="save it again as UTF-8") from error
+    except pd.errors.EmptyDataError:
+        raise UserError("the CSV is empty", where=str(csv), fix=f"columns: {', '.join(REQUIRED + OPTIONAL)}") from None
+    except pd.errors.ParserError as error:
+        found = re.search(r"line (\d+)", str(error))
+        place = f"line {found.group(1)}" if found else "a line"
+        raise UserError(f"{place} has more cells than the header", where=str(csv), fix="correct it") from None
+    _check_columns([str(name) for name in table.columns], csv, patient_required)
+    for row in table.to_dict("records"):
+        yield {str(name): str(value).strip() for name, value in row.items()}
+
+
 def _check_columns(columns: Sequence[str], csv: Path, patient_required: bool) -> None:
     required = REQUIRED if patient_required else REQUIRED[:1]
     for name in required:
         if name not in columns:
             raise UserError(
-                f"the column {name!r} is missing", where=str(csv), fix=f"columns it has: {', '.join(columns)}"
+                f"the column {name!r} is missing", where=str(csv), fix=f"its columns are: {', '.join(columns)}"
             )
     unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
     if unknown:
-        raise UserError(
-            f"unknown column {unknown[0]!r}",
-            where=str(csv),
-            fix=f"known columns: {', '.join(REQUIRED + OPTIONAL)}; delete or rename it",
-        )
+        known = f"known columns: {', '.join(REQUIRED + OPTIONAL)}; delete or rename it"
+        fix = did_you_mean(unknown[0], REQUIRED + OPTIONAL) or known
+        raise UserError(f"unknown column {unknown[0]!r}", where=str(csv), fix=fix)
 
 
 def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: bool) -> tuple[FileMetadata, str | None]:
@@ -123,7 +126,7 @@ def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: boo
         if plane is None:
             nearest = vocabulary.nearest_plane(cells["plane"])
             problem = "unknown_plane"
-            warning = "unknown plane" + (f"; the nearest known one is {nearest!r}" if nearest else "")
+            warning = "unknown plane" + (f"; did you mean {nearest!r}?" if nearest else "")
     center = cells.get("center") or None
     if center is not None and not _CENTER.fullmatch(center):
         problem, warning = "bad_metadata", "this cannot name a center"
@@ -131,7 +134,7 @@ def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: boo
     if cells.get("pixel_mm"):
         pixel_mm = _positive(cells["pixel_mm"])
         if pixel_mm is None:
-            problem, warning = "bad_metadata", "pixel_mm is no positive number"
+            problem, warning = "bad_metadata", "pixel_mm is not a number between 0 and 100"
     date = None
     if cells.get("date"):
         date = _date(cells["date"])

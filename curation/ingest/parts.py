@@ -1,4 +1,4 @@
-"""What ingest has to do: a folder's files joined with the metadata and cut into parts."""
+"""What ingest has to do: a folder's files, joined with the metadata and cut into parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sono.curation.images import dicom, raster
+from sono.curation.images.signatures import SIGNATURE_BYTES, image_kind
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.query import query
@@ -19,22 +19,12 @@ from sono.manifests.stages import Part, fingerprint
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
+from .config import IngestSection
 from .files import SourceFile, cut, part_of
 from .metadata import FileMetadata, Metadata
-from .stage import IngestSection, IngestStage
+from .stage import IngestStage
 
-
-@dataclass(frozen=True)
-class FolderPlan:
-    stage: IngestStage
-    scope: str
-    parts: Sequence[Part]
-    source_keys: frozenset[str]
-    files: int
-    used_rows: int
-
-
-_INPUT = pa.schema(
+INPUT = pa.schema(
     {
         "path": pa.string(),
         "source_key": pa.string(),
@@ -45,23 +35,47 @@ _INPUT = pa.schema(
         "center": pa.string(),
         "pixel_mm": pa.float64(),
         "date": pa.date32(),
-        "problem": pa.string(),
+        "problem": pa.string(),  # the reason code, if the file is to be left out unread
     }
 )
 
 
+@dataclass(frozen=True)
+class FolderPlan:
+    """What is to be done for one folder.
+
+    Attributes:
+        scope: the folder's pseudonym.
+        matched_rows: how many rows of the metadata match its files.
+    """
+
+    stage: IngestStage
+    scope: str
+    parts: Sequence[Part]
+    source_keys: frozenset[str]
+    files: int
+    matched_rows: int
+
+
 def patient_pattern(regex: str | None) -> re.Pattern[str] | None:
+    """The compiled ``--patient-regex``.
+
+    Raises:
+        UserError: it is not a regular expression, or has no group.
+    """
     if regex is None:
         return None
     try:
         pattern = re.compile(regex)
     except re.error as error:
-        raise UserError(f"not a regular expression: {error}", where="--patient-regex", fix="mend it") from error
+        raise UserError(
+            f"not a regular expression: {error}", where="--patient-regex", fix="correct the expression"
+        ) from error
     if pattern.groups < 1:
         raise UserError(
             "the expression has no group",
             where="--patient-regex",
-            fix="put the patient's part in brackets: '^(\\d{3})_'",
+            fix="put parentheses around the patient's part, as in '^(\\d{3})_'",
         )
     return pattern
 
@@ -74,43 +88,84 @@ def plan_folder(
     metadata: Metadata | None,
     pattern: re.Pattern[str] | None,
 ) -> FolderPlan:
+    """The parts of ``folder``, whose files are given.
+
+    Args:
+        center: of files for which the metadata names none.
+        metadata: None if no CSV was given.
+        pattern: finds the patient in a file's relative path, as its first group.
+    """
     names = Counter(file.name_key for file in files)
     clashing = _clashing(files)
     rows: dict[str, dict[str, object]] = {}
-    used = 0
+    matches = 0
     for file in files:
-        found, problem = None, None
-        if metadata is not None:
-            found = metadata.find(file.relative, names[file.name_key] == 1)
-            used += found is not None
-            if found is None and names[file.name_key] > 1 and metadata.find(file.relative, True):
-                problem = "ambiguous_name"
-            elif found is None and pattern is None and _is_raster(file.path):
-                problem = "not_in_metadata"
+        found, problem = _look_up(file, metadata, unique=names[file.name_key] == 1, pattern=pattern)
+        matches += found is not None
         if file.relative in clashing:
             problem = "two_extensions"
         rows[file.relative] = _input_row(file, found, problem, pattern, workspace.keys)
     return FolderPlan(
         stage=IngestStage(workspace.keys, workspace.vocabulary, center, workspace.section("ingest", IngestSection)),
         scope=workspace.keys.folder(str(folder.resolve())),
-        parts=[part_of(part, rows, _INPUT, workspace.keys, "ingest") for part in cut(files)],
+        parts=[part_of(part, rows, INPUT, workspace.keys, "ingest") for part in cut(files)],
         source_keys=frozenset(file.source_key for file in files),
         files=len(files),
-        used_rows=used,
+        matched_rows=matches,
     )
 
 
+def check_paths(store: TableStore, plans: Sequence[FolderPlan]) -> None:
+    """Check that no two folders hold files of the same relative path: their frames would have the same keys.
+
+    Raises:
+        UserError: two of the folders do, or one of them and a folder that was ingested before.
+    """
+    seen: set[str] = set()
+    for plan in plans:
+        if not seen.isdisjoint(plan.source_keys):
+            raise UserError(
+                f"{len(seen & plan.source_keys)} files have the same path in two of the folders",
+                fix="ingest the folder that contains both",
+            )
+        seen |= plan.source_keys
+    earlier = _earlier_sources(store, plans)
+    if not earlier.isdisjoint(seen):
+        raise UserError(
+            f"{len(earlier & seen)} files have the same path as files ingested from another folder before",
+            fix="ingest the folder that contains both, or the folder at its old path if it was moved",
+        )
+
+
 def _clashing(files: Sequence[SourceFile]) -> set[str]:
-    """Images whose paths differ in the extension only, and so share a key. A text beside an image is no clash."""
+    """Images whose paths differ only in the extension, and so share a key. A text file beside an image is no clash."""
     by_key: dict[str, list[SourceFile]] = {}
     for file in files:
         by_key.setdefault(file.source_key, []).append(file)
     clashing: set[str] = set()
     for same in by_key.values():
-        images = [file for file in same if len(same) > 1 and _is_image(file.path)]
+        images = [file for file in same if len(same) > 1 and _kind(file.path)]
         if len(images) > 1:
             clashing |= {file.relative for file in images}
     return clashing
+
+
+def _look_up(
+    file: SourceFile, metadata: Metadata | None, *, unique: bool, pattern: re.Pattern[str] | None
+) -> tuple[FileMetadata | None, str | None]:
+    """The file's row of the metadata, and the reason code if it needs one and has none.
+
+    Args:
+        unique: no other file has the same bare name.
+    """
+    if metadata is None:
+        return None, None
+    found = metadata.find(file.relative, unique)
+    if found is None and not unique and metadata.find(file.relative, True):
+        return None, "ambiguous_name"
+    if found is None and pattern is None and _kind(file.path) not in (None, "dicom"):
+        return None, "not_in_metadata"
+    return found, None
 
 
 def _input_row(
@@ -142,50 +197,26 @@ def _input_row(
     }
 
 
-def check_paths(store: TableStore, plans: Sequence[FolderPlan]) -> None:
-    """Two folders must not hold files of the same relative path: their frames would have the same keys."""
+def _kind(path: Path) -> str | None:
+    """``image_kind`` of a file; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return image_kind(file.read(SIGNATURE_BYTES))
+    except OSError:
+        return None
+
+
+def _earlier_sources(store: TableStore, plans: Sequence[FolderPlan]) -> set[str]:
+    """The keys of files in the workspace that come from other folders than those of ``plans``."""
     scopes = {plan.scope for plan in plans}
-    seen: set[str] = set()
-    for plan in plans:
-        if not seen.isdisjoint(plan.source_keys):
-            raise UserError(
-                f"{len(seen & plan.source_keys)} files have the same path in two of the folders",
-                fix="ingest the folder that holds both",
-            )
-        seen |= plan.source_keys
-    # A part with the same files, unchanged, is that of a folder that was moved: it is taken over, not a clash.
+    # A part with the same files, unchanged, is that of a folder that was moved: it is taken over and does not clash.
     planned = {(part.name, fingerprint(plan.stage, part)) for plan in plans for part in plan.parts}
-    other = [
-        name
+    paths = [
+        str(store.path(FRAMES, name))
         for name, info in store.parts(FRAMES).items()
         if info.scope not in scopes and (name, info.fingerprint) not in planned
     ]
-    if not other:
-        return
-    paths = [str(store.path(FRAMES, name)) for name in other]
+    if not paths:
+        return set()
     rows = query("SELECT DISTINCT source_key FROM read_parquet($paths)", {"paths": paths})
-    known = set(rows["source_key"].to_pylist())
-    if not known.isdisjoint(seen):
-        raise UserError(
-            f"{len(known & seen)} files have the same path as files ingested from another folder before",
-            fix="ingest the folder that holds both, or the folder at its old place if it was moved",
-        )
-
-
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)
-    except OSError:
-        return b""
-
-
-def _is_image(path: Path) -> bool:
-    first = _first_bytes(path)
-    return dicom.is_dicom(first) or raster.image_kind(first) is not None
-
-
-def _is_raster(path: Path) -> bool:
-    first = _first_bytes(path)
-    # DICOM is asked about first: the preamble of a DICOM file may be a TIFF header.
-    return not dicom.is_dicom(first) and raster.image_kind(first) is not None
+    return set(rows["source_key"].to_pylist())

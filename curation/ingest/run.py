@@ -1,4 +1,4 @@
-"""Ingest: from files to the ``frames`` table. Behind this stage nothing identifies a patient any more."""
+"""Ingest: from files to the ``frames`` table. After this stage nothing identifies a patient."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .parts import check_paths, patient_pattern, plan_folder
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What ingest did; ``warnings`` are about rows of the metadata, by line number."""
+    """What ingest did with one folder; ``warnings`` are about rows of the metadata, by line number."""
 
     run: RunReport
     files: int
@@ -34,15 +34,18 @@ def ingest(
     patient_regex: str | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[IngestReport]:
-    """Bring the frames of every folder in ``sources`` into the workspace, one report a folder.
+    """Bring the frames of every folder in ``sources`` into the workspace. The caller holds ``workspace.writing()``.
 
-    Running again reads only what is new or changed. Frames of files that have left a folder leave the workspace; other
-    folders' frames stay. The caller holds ``workspace.writing()``.
+    Running it again reads only what is new or changed. Frames of files that were removed from a folder are removed from
+    the workspace; other folders' frames stay.
 
     Args:
-        center: the hospital that the files are from, where the metadata does not say; None: the workspace's.
-        metadata: CSV that says of files what their headers do not; where both speak, the CSV holds.
-        patient_regex: finds the patient in a file's path relative to its folder; its first group is the identifier.
+        center: the hospital that the files are from, unless the metadata says otherwise; None means the workspace's.
+        metadata: CSV with what headers do not say about the files; it takes precedence over headers.
+        patient_regex: finds the patient in a file's path relative to its folder, as its first group.
+
+    Returns:
+        One report per folder.
 
     Raises:
         UserError: a folder, the CSV or the expression cannot be used, or two folders have files of the same path.
@@ -60,6 +63,11 @@ def ingest(
     for plan in plans:
         run = run_stage(plan.stage, plan.parts, workspace.store, engine=engine, scope=plan.scope, progress=progress)
         reports.append(
-            IngestReport(run, plan.files, rows.warnings if rows else (), len(rows.rows) - plan.used_rows if rows else 0)
+            IngestReport(
+                run,
+                plan.files,
+                warnings=rows.warnings if rows else (),
+                unused_metadata_rows=len(rows.rows) - plan.matched_rows if rows else 0,
+            )
         )
     return reports

@@ -1,4 +1,4 @@
-"""Import of masks that people have drawn, or a program has predicted, elsewhere: images named after their frames."""
+"""Import of masks that people drew, or a program predicted, elsewhere: images named after their frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sono.manifests.schemas import FRAMES
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
-from .stage import MaskFormat, MaskImportStage
+from .stage import MaskImportStage
 from .targets import INPUT, Targets, find_drawings
 
 
@@ -20,22 +20,22 @@ def import_masks(
     folder: Path,
     *,
     structure: str | None = None,
-    mask_format: MaskFormat,
+    mask_format: str,
     suffix: str = "",
     predicted: bool = False,
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> RunReport:
-    """Bring the masks in ``folder`` into ``regions``, as accepted. The caller holds ``writing()``.
+    """Import the masks in ``folder`` into ``regions``, as accepted. The caller holds ``workspace.writing()``.
 
-    A mask belongs to the frame whose source has the same path relative to its folder, or, where it is unique, the same
-    bare name, extension left away; frame N of a cine or a paged TIFF is ``NAME_fN``, counted from 0.
+    A mask belongs to the frame whose source has the same path relative to its folder, or the same bare name if that is
+    unique; extensions are ignored. Frame N of a cine or of a TIFF with several pages is ``NAME_fN``, counted from 0.
 
     Args:
-        structure: what is drawn in all of them; None where each folder directly in ``folder`` is named by a structure
-            and holds its masks.
-        suffix: what the names of masks have behind the names of their frames, as ``_Annotation``.
-        predicted: a program made them: their source is ``model``, and nobody takes them for a person's.
+        structure: what all masks show; None if each folder directly in ``folder`` is named after a structure and holds
+            its masks.
+        suffix: what mask names have after their frame's name, such as ``_Annotation``.
+        predicted: a program made the masks, so their source is ``model`` and they are not taken for a person's.
 
     Raises:
         UserError: the folder or a structure is unknown, or no mask finds a frame.
@@ -55,7 +55,7 @@ def import_masks(
         raise UserError(
             f"none of the {len(files)} files is named like a frame",
             where=str(folder),
-            fix="give --suffix what mask names have behind the image's name"
+            fix="give --suffix what mask names have after the image's name"
             if not suffix
             else f"check --suffix {suffix}, and that the images themselves were ingested",
         )

@@ -1,4 +1,4 @@
-"""Which frame, or exclusion, each mask file belongs to."""
+"""Which frame each mask file belongs to, or why it belongs to none."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _Frame = dict[str, object]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A mask file: what it shows, and its name less its suffix (``stem``), None where it has another suffix."""
+    """A mask file: what it shows, and its name without the suffix (``stem``), None if it has another suffix."""
 
     file: SourceFile
     structure: str
@@ -54,30 +54,37 @@ class Drawing:
 def find_drawings(
     files: Sequence[SourceFile], structure: str | None, vocabulary: Vocabulary, folder: Path, suffix: str
 ) -> list[Drawing]:
+    """What each mask file shows, and its name; the arguments are those of ``import_masks``.
+
+    Raises:
+        UserError: ``structure`` is None and a folder is not named after a structure.
+    """
     names = [(None, file.relative) if structure else _split(file.relative) for file in files]
-    found = {first: structure or vocabulary.find_structure(first or "") for first, _ in names}
-    unknown = sum(name is None for name in found.values())
+    structures = {first: structure or vocabulary.find_structure(first or "") for first, _ in names}
+    unknown = [first or "" for first, found in structures.items() if found is None]
     if unknown:  # counted, not named: a folder's name may be a patient's
+        similar = sorted(filter(None, map(vocabulary.nearest_structure, unknown)))
+        hint = f"did you mean {', '.join(map(repr, similar[:3]))}? Else " if similar else ""
         raise UserError(
-            f"{unknown} of {len(found)} folders are not named by a structure",
+            f"{len(unknown)} of {len(structures)} folders are not named after a structure",
             where=str(folder),
-            fix="name them as planes.toml names structures, or give --structure",
+            fix=f"{hint}name them as planes.toml names structures, or give --structure",
         )
     stems = [without_extension(name) for _, name in names]
     return [
-        Drawing(file, str(found[first]), stem.removesuffix(suffix) if stem.endswith(suffix) else None)
+        Drawing(file, str(structures[first]), stem.removesuffix(suffix) if stem.endswith(suffix) else None)
         for file, (first, _), stem in zip(files, names, stems, strict=True)
     ]
 
 
 def _split(relative: str) -> tuple[str, str]:
-    """The first folder of a path, empty where there is none, and the rest."""
+    """The first folder of a path, empty if there is none, and the rest."""
     first, slash, rest = relative.partition("/")
     return (first, rest) if slash else ("", relative)
 
 
 class Targets:
-    """Finds the frame each mask file is for. Holds the frames that any of the files could mean, and no others."""
+    """Finds the frame that each mask file is for. Holds only the frames that one of the files could mean."""
 
     def __init__(self, store: TableStore, keys: Pseudonymizer, scope: str, drawings: Sequence[Drawing]) -> None:
         self._keys = keys
@@ -104,6 +111,7 @@ class Targets:
         )
 
     def row(self, drawing: Drawing) -> dict[str, object]:
+        """The input row of a mask file; its columns are those of ``INPUT``."""
         found = self._find(drawing)
         problem = found if isinstance(found, str) else None
         if isinstance(found, dict):
@@ -129,7 +137,7 @@ class Targets:
             exact = self._keys.source(f"{name}.x")
             sources: set[object] = {exact} if exact in self._by_source else set()
             if not sources and "/" not in name:
-                # Not where the mask lies in a folder: its own image may be missing, and another patient's has its name.
+                # Not if the mask is in a folder: its image may be missing, and another patient's have that name.
                 sources = self._sources_by_name.get(self._keys.name(f"{name}.x"), set())
             if len(sources) > 1:
                 return "ambiguous_name"
@@ -143,14 +151,14 @@ class Targets:
 
 
 def _readings(stem: str) -> list[tuple[str, int | None]]:
-    """What a mask's name can mean: a source, or a frame of one."""
+    """What a mask's name can mean: a file, or a frame of one."""
     match = _FRAME_SUFFIX.match(stem)
     named = [(match.group(1), int(match.group(2)))] if match and PurePosixPath(match.group(1)).name else []
     return [(stem, None), *named]
 
 
 def _imported_elsewhere(store: TableStore, structures: Set[str], scope: str) -> set[tuple[object, str]]:
-    """Frames and those of ``structures`` that they have from an import of another folder."""
+    """The frames, with those of ``structures`` that were imported for them from another folder."""
     taken: set[tuple[object, str]] = set()
     for name, info in store.parts(REGIONS).items():
         if info.stage == MaskImportStage.name and info.scope != scope:

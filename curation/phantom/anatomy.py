@@ -3,7 +3,7 @@
 Means of head, abdomen and femur: Papageorghiou AT et al., International standards for fetal growth based on serial
 ultrasound measurements: the Fetal Growth Longitudinal Study of the INTERGROWTH-21st Project, Lancet 2014;384:869-79
 (14 to 40 weeks). Crown-rump length: Papageorghiou AT et al., Ultrasound Obstet Gynecol 2014;44:641-8 (9 to 14 weeks).
-The other lengths are ratios to these, round figures for drawing and no reference for anybody's growth.
+The other lengths are ratios to these: round figures for drawing, not a reference for growth.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 RELATIVE_SD = 0.035
-"""Spread of a measurement between fetuses of one age, as a share of its mean: ours, about what the standards show."""
+"""Spread of a measurement between fetuses of one age, as a share of its mean. Our choice, close to the standards."""
 
-VENTRICULAR_SEPTAL_DEFECT = "SCT:30288003"
-HYPOPLASTIC_LEFT_HEART = "SCT:62067003"
-SCALP_EDEMA = "SCT:443168008"
+FIRST_TRIMESTER_DAYS = 14 * 7
+"""Up to this age biometry is the crown-rump length, and an examination shows the early planes."""
+
+SNOMED_CT_PREFIX = "SCT:"
+VENTRICULAR_SEPTAL_DEFECT = f"{SNOMED_CT_PREFIX}30288003"
+HYPOPLASTIC_LEFT_HEART = f"{SNOMED_CT_PREFIX}62067003"
+SCALP_EDEMA = f"{SNOMED_CT_PREFIX}443168008"
 FINDINGS: Mapping[str, str] = {
     VENTRICULAR_SEPTAL_DEFECT: "Ventricular septal defect",
     HYPOPLASTIC_LEFT_HEART: "Hypoplastic left heart syndrome",
@@ -28,8 +32,19 @@ FINDINGS: Mapping[str, str] = {
 """What a phantom may have, and its images show, as ``SYSTEM:CODE``: from PS3.16 CID 12249, Fetal Summary Findings."""
 
 
+def finding_meaning(finding: str) -> str:
+    """The meaning of a finding's code.
+
+    Raises:
+        ValueError: it is not one of ``FINDINGS``.
+    """
+    if finding not in FINDINGS:
+        raise ValueError(f"the finding {finding!r} is not one of {', '.join(FINDINGS)}")
+    return FINDINGS[finding]
+
+
 def head_circumference_mm(weeks: float) -> float:
-    """INTERGROWTH-21st, mean, 14 to 40 weeks; below 14 weeks the curve is drawn on through the crown-rump length."""
+    """INTERGROWTH-21st, mean, 14 to 40 weeks; below 14 weeks it shrinks with the crown-rump length."""
     if weeks < 14:
         return head_circumference_mm(14.0) * crown_rump_length_mm(weeks) / crown_rump_length_mm(14.0)
     return -28.2849 + 1.69267 * weeks**2 - 0.397485 * weeks**2 * math.log(weeks)
@@ -80,7 +95,7 @@ class Fetus:
 
     @property
     def bpd_mm(self) -> float:
-        """Of an ellipse with the head circumference and a cephalic index of 0.78."""
+        """Biparietal diameter of an ellipse with the head circumference and a cephalic index of 0.78."""
         return 0.78 * self.ofd_mm
 
     @property
@@ -106,12 +121,12 @@ class Fetus:
 
     @property
     def nt_mm(self) -> float:
-        """Nuchal translucency: about the normal median, in a few fetuses much thicker."""
+        """Nuchal translucency: about the normal median, and much thicker in a few fetuses."""
         return self.variation.get("nt", 1.0) * (1.1 + 0.012 * (self.crl_mm - 45))
 
     @property
     def tcd_mm(self) -> float:
-        """Transverse cerebellar diameter: about a millimetre a week in mid-trimester, more later."""
+        """Transverse cerebellar diameter: about one millimetre per week in mid-trimester, more later."""
         return (self.weeks + 0.035 * max(self.weeks - 20, 0) ** 2) * self.scale
 
     def biometry_mm(self) -> dict[str, float]:
@@ -134,14 +149,14 @@ class Fetus:
 
 
 def ellipse_circumference(long_axis: float, short_axis: float) -> float:
-    """Of an ellipse with these diameters. Ramanujan S., Quart J Math 1914;45:350-72, second approximation."""
+    """Circumference by the diameters. Ramanujan S., Quart J Math 1914;45:350-72, second approximation."""
     a, b = long_axis / 2, short_axis / 2
     h = ((a - b) / (a + b)) ** 2
     return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
 
 
 def draw_fetus(random: np.random.Generator, ga_days: int, missing: frozenset[str], findings: frozenset[str]) -> Fetus:
-    """A fetus of that age, its size and proportions drawn from around the mean."""
+    """A fetus of that age, with size and proportions drawn from around the mean."""
     scale = float(np.clip(random.normal(1.0, RELATIVE_SD), 0.92, 1.08))
     variation = {name: float(np.clip(random.normal(1.0, 0.012), 0.97, 1.03)) for name in ("hc", "ac", "fl")}
     variation["nt"] = 2.6 if random.random() < 0.05 else float(random.uniform(0.85, 1.25))

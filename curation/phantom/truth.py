@@ -1,7 +1,7 @@
 """The truth about a phantom archive, as tables: what every later stage can be measured against.
 
-Boxes, masks and sectors are in px of the whole screen, as it lies in the file, before ingest crops it. A sector's
-geometry is continuous: pixel (i, j) covers i to i + 1, and belongs to the sector where its middle does.
+Boxes, masks and sectors are in px of the entire screen, as stored in the file, before ingest crops it. A sector's
+geometry is continuous: pixel (i, j) covers i to i + 1, and belongs to the sector if its centre does.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from sono.curation.phantom.drawing.frames import DrawnImage
-from sono.curation.phantom.drawing.physics import Sector
 from sono.curation.phantom.drawing.screen import IDENTITY
+from sono.curation.phantom.drawing.sector import Sector
 from sono.manifests import masks
 from sono.manifests.schemas import RLE, SECTOR, TableSpec
 
-from .exams import EXAM_FAULTS, FILE_FAULTS, Exam, ImagePlan
+from .exams import Exam
+from .faults import EXAM_FAULTS, FILE_FAULTS
+from .image_plans import ImagePlan
 
 Row = dict[str, object]
 
@@ -38,16 +40,16 @@ TRUE_FRAMES = TableSpec(
         study_uid=pa.string(),
         plane=pa.string(),
         mode=pa.string(),
-        ga_days=pa.int32(),  # of the fetus that is shown
+        ga_days=pa.int32(),  # of the fetus shown
         height=pa.int32(),  # px, of the screen
         width=pa.int32(),
         sectors=pa.list_(SECTOR),  # two on a dual screen
         flow_box=pa.list_(pa.int32(), 4),  # of colour Doppler
         trace_box=pa.list_(pa.int32(), 4),  # of M-mode
         pixel_mm=pa.float64(),  # mm per px in both directions
-        structures=pa.list_(pa.string()),  # seen in it: the plane's own first, then others that happen to be there
+        structures=pa.list_(pa.string()),  # seen in it: the plane's own first, then any others
         findings=pa.list_(pa.string()),
-        measured=pa.bool_(),  # calipers stand on it
+        measured=pa.bool_(),  # with calipers
         fault=pa.string(),
     ),
 )
@@ -69,10 +71,10 @@ TRUE_TEXTS = TableSpec(
     "text_boxes",
     "file",
     _schema(
-        file=pa.string(),  # the text stands on every frame of it
+        file=pa.string(),  # the text is on every frame of it
         text=pa.string(),
-        kind=pa.string(),  # see ``phantom_screen.TextBox``
-        identity=pa.bool_(),  # says who was examined, where or when: one of ``phantom_screen.IDENTITY``
+        kind=pa.string(),  # see ``screen.TextBox``
+        identity=pa.bool_(),  # says who was examined, where or when: one of ``screen.IDENTITY``
         box=pa.list_(pa.int32(), 4),  # x, y, width, height
     ),
 )
@@ -93,7 +95,7 @@ TRUTH = (TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS, TRUE_DUPLICATES, TRUE_FAULTS)
 
 
 def frame_rows(exam: Exam, shown: Exam, image: ImagePlan, drawn: DrawnImage, file: str, order: list[str]) -> list[Row]:
-    """A row a frame. ``exam`` is the one it is filed under, ``shown`` the one that was scanned."""
+    """One row per frame. ``exam`` is the one it is filed under, ``shown`` the one that was scanned."""
     height, width = drawn.frames[0].pixels.shape[:2]
     return [
         {
@@ -143,6 +145,16 @@ def text_rows(drawn: DrawnImage, file: str) -> Iterator[Row]:
             "identity": text.kind in IDENTITY,
             "box": list(text.box),
         }
+
+
+def duplicate_row(exam: Exam, shown: Exam, image: ImagePlan, file: str) -> Row:
+    original = next(other for other in shown.images if other.number == image.number)
+    return {
+        "file": file,
+        "original": f"{shown.folder}/{original.name}.dcm",
+        "kind": image.duplicate,
+        "same_patient": shown.record.patient.patient_id == exam.record.patient.patient_id,
+    }
 
 
 def fault_rows(exam: Exam) -> Iterator[Row]:

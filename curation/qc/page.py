@@ -20,24 +20,26 @@ from sono.manifests.workspace import Workspace
 
 from .stage import REASONS, QcSection
 
-_EXAMPLES = 12  # of accepted frames, and of each reason
+_EXAMPLES = 12  # per reason, and of accepted frames
 _BINS = 40
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """One metric: bar heights from 0 to 100 by verdict, stacked, and where its thresholds lie from 0 to 100."""
+    """One metric: stacked bars by verdict, and thresholds; heights and positions are percentages of the plot."""
 
     title: str
     unit: str
     low: str
     high: str
-    bars: Sequence[Sequence[tuple[str, float, float]]]  # verdict, bottom, height
-    thresholds: Sequence[tuple[float, str]]
+    bars: Sequence[Sequence[tuple[str, float, float]]]  # per bin: verdict, bottom, height
+    thresholds: Sequence[tuple[float, str]]  # position, label
 
 
 @dataclass(frozen=True)
 class Thumbnail:
+    """One example frame."""
+
     frame_id: str
     verdict: str
     reasons: str
@@ -45,7 +47,11 @@ class Thumbnail:
 
 
 def write_qc_report(workspace: Workspace) -> Path:
-    """Write ``reports/qc.html`` from the tables as they are, and return its path."""
+    """Write ``reports/qc.html`` from the tables as they are.
+
+    Returns:
+        The page's path.
+    """
     store, section = workspace.store, workspace.section("qc", QcSection)
     metrics = store.read_all(QC, ["verdict", "reasons", *_METRICS])
     verdicts = metrics["verdict"].to_pylist()
@@ -89,7 +95,7 @@ def _histograms(metrics: pa.Table, section: QcSection) -> list[Histogram]:
     verdicts = np.asarray(metrics["verdict"].to_pylist())
     histograms = []
     for name, (title, unit) in _METRICS.items():
-        values = metrics[name].to_numpy().astype(np.float64)
+        values = np.asarray(metrics[name].to_pylist(), np.float64)  # to_numpy() would load pandas
         limits = [float(getattr(section, key)) for key in _THRESHOLDS[name]]
         histograms.append(_histogram(title, unit, values, verdicts, limits))
     return histograms
@@ -98,11 +104,11 @@ def _histograms(metrics: pa.Table, section: QcSection) -> list[Histogram]:
 def _histogram(
     title: str, unit: str, values: npt.NDArray[np.float64], verdicts: npt.NDArray[np.str_], limits: Sequence[float]
 ) -> Histogram:
-    known = np.isfinite(values)
-    low = min([0.0, *values[known]])
-    high = max([*limits, *values[known]]) * 1.02 or 1.0
+    finite = np.isfinite(values)
+    low = min([0.0, *values[finite]])
+    high = max([*limits, *values[finite]]) * 1.02 or 1.0
     counts = np.stack(
-        [np.histogram(values[known & (verdicts == verdict)], bins=_BINS, range=(low, high))[0] for verdict in VERDICTS]
+        [np.histogram(values[finite & (verdicts == verdict)], bins=_BINS, range=(low, high))[0] for verdict in VERDICTS]
     )
     heights = counts * (100.0 / max(int(counts.sum(axis=0).max()), 1))
     bottoms = np.vstack([np.zeros(_BINS), np.cumsum(heights, axis=0)[:-1]])
@@ -115,7 +121,7 @@ def _histogram(
 
 
 def _examples(store: TableStore) -> list[tuple[str, list[Thumbnail]]]:
-    """Groups of examples: one for each reason, then accepted frames. Which ones is decided by their keys."""
+    """Groups of examples: one per reason, then accepted frames. The frames with the lowest keys are chosen."""
     chosen = query(
         """
         WITH named AS (
@@ -144,6 +150,6 @@ def _examples(store: TableStore) -> list[tuple[str, list[Thumbnail]]]:
     pngs = {row["frame_id"]: row["png"] for row in images}
     groups: dict[str, list[Thumbnail]] = {}
     for row in chosen:
-        shown = Thumbnail(row["frame_id"], row["verdict"], row["reasons"], thumbnail(pngs[row["frame_id"]]))
-        groups.setdefault(row["group"], []).append(shown)
+        example = Thumbnail(row["frame_id"], row["verdict"], row["reasons"], thumbnail(pngs[row["frame_id"]]))
+        groups.setdefault(row["group"], []).append(example)
     return list(groups.items())

@@ -1,4 +1,4 @@
-"""What quality control has to do: a part for each part of ``frames``, with the duplicates of its frames."""
+"""What quality control has to do: one part per part of ``frames``, with the duplicates of its frames."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from sono.manifests.schemas import FRAMES
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore, part_name
 
+Duplicate = tuple[str, str, str | None]
+"""frame_id, duplicate_group, and the reason; None for the one frame of a group that is kept."""
+
 
 def qc_parts(store: TableStore) -> list[Part]:
-    """One part for each part of ``frames``, stale when the frames change or their duplicates do."""
+    """One part per part of ``frames``, stale when the frames or their duplicates change."""
     duplicates = _duplicates(store)
     parts = []
     for name, info in store.parts(FRAMES).items():
-        mine = duplicates.get(name, [])
-        digest = hashlib.sha256(json.dumps([info.fingerprint, mine]).encode()).hexdigest()
-        parts.append(Part(name, digest, partial(_load, store, name, mine)))
+        in_part = duplicates.get(name, [])
+        digest = hashlib.sha256(json.dumps([info.fingerprint, in_part]).encode()).hexdigest()
+        parts.append(Part(name, digest, partial(_load, store, name, in_part)))
     return parts
-
-
-Duplicate = tuple[str, str, str | None]
 
 
 def _duplicates(store: TableStore) -> dict[str, list[Duplicate]]:
     """Frames with equal pixels, by part name.
 
-    Of a group from one patient the frame with the least key is kept. A group that spans patients has at least one
-    frame under the wrong name, and nobody knows which: all of it goes to a person.
+    Of a group from one patient, the frame with the lowest key is kept. A group that spans patients has at least one
+    frame under the wrong name, and nobody knows which, so all of it goes to review.
     """
     paths = [str(path) for path in store.paths(FRAMES)]
     if not paths:
@@ -52,14 +52,15 @@ def _duplicates(store: TableStore) -> dict[str, list[Duplicate]]:
         """,
         {"paths": paths},
     ).to_pylist()
-    found: dict[str, list[Duplicate]] = {}
+    by_part: dict[str, list[Duplicate]] = {}
     for row in rows:
         duplicate = (row["frame_id"], row["first"], row["reason"])
-        found.setdefault(part_name(row["part"]), []).append(duplicate)
-    return found
+        by_part.setdefault(part_name(row["part"]), []).append(duplicate)
+    return by_part
 
 
 def _load(store: TableStore, name: str, duplicates: list[Duplicate]) -> pa.Table:
+    """The stage's input: the frames of a part, each with its duplicate group and reason."""
     columns = ["frame_id", "source_key", "frame_index", "height", "width", "grey_histogram", "laplacian_energy"]
     frames = store.read(FRAMES, name, columns)
     groups = {frame_id: (group, reason) for frame_id, group, reason in duplicates}

@@ -15,6 +15,3 @@ def qc(workspace: Workspace, *, engine: Engine, progress: Callable[[Progress], N
     """Bring the ``qc`` table up to date with the frames. The caller holds ``workspace.writing()``."""
     stage = QcStage(workspace.section("qc", QcSection))
     return run_stage(stage, qc_parts(workspace.store), workspace.store, engine=engine, progress=progress)
-
-
-"""frame_id, duplicate_group, reason (null for the one frame of a group that is kept)."""

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from sono.curation.images.pixels import PixelStatistics
+from sono.curation.images.statistics import PixelStatistics
 from sono.manifests.schemas import QC, TableSpec
 from sono.manifests.stages import StageOutput
 
@@ -20,10 +20,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class QcSection(BaseModel):
-    """``[qc]`` of ``sono.toml``: a frame below (above) a threshold gets the reason named beside it.
+    """``[qc]`` of ``sono.toml``: a frame below a minimum or above a maximum gets the reason named beside it.
 
-    The defaults were set on clinical frames to let everything pass that a person would call an ultrasound image; they
-    look for broken frames, not for poor ones.
+    The defaults were chosen on clinical frames so that everything passes that a person would call an ultrasound image:
+    they find broken frames, not poor ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ REASONS: Mapping[str, str] = {  # reason -> the verdict it leads to
 
 @dataclass(frozen=True)
 class Metrics:
-    """Grey-level metrics of a frame; levels are 0..255, and all but ``lit_fraction`` are over lit pixels only."""
+    """Grey-level metrics of a frame; levels are 0 to 255, and all but ``lit_fraction`` are over lit pixels only."""
 
     short_side_px: int
     mean_intensity: float
@@ -66,8 +66,8 @@ class Metrics:
 def measure(statistics: PixelStatistics, height: int, width: int, section: QcSection) -> Metrics:
     """The metrics of a frame of height x width px, from the statistics of its pixels.
 
-    Black surroundings of the sector would hide what is wrong inside it, so they do not count. Sharpness is the root
-    mean square of the Laplacian (Pech-Pacheco et al., ICPR 2000, use its variance); the surroundings add nothing to it.
+    The black surroundings of the sector do not count, because they would hide what is wrong inside it. Sharpness is the
+    root mean square of the Laplacian (Pech-Pacheco et al., ICPR 2000, use its variance), to which they add nothing.
     """
     levels = np.arange(256)
     lit = np.where(levels > section.black_level, np.asarray(statistics.grey_histogram, np.float64), 0.0)
@@ -84,7 +84,7 @@ def measure(statistics: PixelStatistics, height: int, width: int, section: QcSec
 
 
 def judge(metrics: Metrics, section: QcSection) -> list[str]:
-    """The reasons against a frame, empty when there are none."""
+    """The reasons against a frame, empty if there are none."""
     if metrics.short_side_px < section.min_short_side_px:
         return ["too_small"]
     if metrics.lit_fraction < section.min_lit_fraction or metrics.contrast < section.min_contrast:
@@ -99,7 +99,7 @@ def judge(metrics: Metrics, section: QcSection) -> list[str]:
 
 
 def verdict(reasons: list[str]) -> str:
-    """``reject`` if any reason demands it, else ``review`` if there is any, else ``accept``."""
+    """``reject`` if any reason leads to it, else ``review`` if there is any reason, else ``accept``."""
     kinds = {REASONS[reason] for reason in reasons}
     return "reject" if "reject" in kinds else "review" if kinds else "accept"
 

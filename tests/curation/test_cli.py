@@ -1,18 +1,21 @@
-"""What a person at the terminal meets: one line for each mistake, exit code 1, and nothing lost."""
+"""The program at the terminal: one line and exit code 1 for a mistake, and nothing is lost."""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from sono.curation.cli import InOrderOfWork, main
 from sono.manifests.schemas import FRAMES
-from sono.manifests.workspace import Workspace
+from sono.manifests.workspace import Workspace, create
 
 PROGRAM = str(Path(sys.executable).with_name("sono-curate"))
 
@@ -33,17 +36,37 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
     (folder / "wrong.csv").write_text("file,patient,CANARY\na,b,c\n")
     (folder / "nobody.csv").write_text("patient_id,ga_days\n,140\n")
     (folder / "wide.csv").write_text("patient_id,ga_dayz\nP1,140\n")
+    (folder / "toml").mkdir()
+    for name, key in (
+        ("key", "[qc]\nmin_contrats = 3\n"),
+        ("field", '[ingest]\nplane_fields = ["SeriesDescripton"]\n'),
+    ):
+        create(folder / "toml" / name, "A")
+        (folder / "toml" / name / "sono.toml").write_text(key)
+    (folder / "column.csv").write_text("file,patient_id,plnae\n")
     (folder / "plane.csv").write_text("file,patient_id,plane\nP1/scan0.png,P1,CANARY\n")
     masks = folder / "masks"
     masks.mkdir()
-    cv2.imwrite(str(masks / "other.png"), np.full((9, 9), 255, np.uint8))
+    (folder / "by-folder" / "haed").mkdir(parents=True)
+    for path in (masks / "other.png", folder / "by-folder" / "haed" / "other.png"):
+        cv2.imwrite(str(path), np.full((9, 9), 255, np.uint8))
     return {
-        "missing workspace": (["qc", folder / "none"], "there is no such folder; run: sono-curate init"),
+        "missing workspace": (["qc", folder / "none"], "folder not found; run: sono-curate init"),
         "no workspace": (["qc", folder / "empty"], "not a workspace"),
-        "missing folder": (["ingest", workspace, folder / "none"], "there is no such folder"),
+        "missing folder": (["ingest", workspace, folder / "none"], "folder not found"),
         "empty folder": (["ingest", workspace, folder / "empty"], "holds no files"),
         "a file for a folder": (["ingest", workspace, folder / "wrong.csv"], "not a folder"),
         "missing column": (["ingest", workspace, masks, "--metadata", folder / "wrong.csv"], "'patient_id' is missing"),
+        "misspelt column": (
+            ["ingest", workspace, masks, "--metadata", folder / "column.csv"],
+            "unknown column 'plnae'; did you mean 'plane'?",
+        ),
+        "misspelt key": (["qc", folder / "toml" / "key"], "qc.min_contrats: unknown key; did you mean 'min_contrast'?"),
+        "misspelt plane field": (
+            ["ingest", folder / "toml" / "field", masks],
+            "not the keyword of a DICOM attribute; did you mean 'SeriesDescription'?",
+        ),
+        "misspelt folder of masks": (["masks", "import", workspace, folder / "by-folder"], "did you mean 'head'?"),
         "unknown structure": (["masks", "import", workspace, masks, "--structure", "haed"], "did you mean 'head'"),
         "masks of nothing": (["masks", "import", workspace, masks, "--structure", "head"], "named like a frame"),
         "unknown column": (["caption", workspace, "--records", folder / "wide.csv"], "ga_dayz"),
@@ -55,16 +78,21 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
     }
 
 
-def test_every_mistake_is_one_line_and_what_was_ingested_stays(filled: Workspace, tmp_path: Path) -> None:
+def test_every_mistake_is_one_line_and_what_was_ingested_stays(
+    filled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the program would set pytest's own handler
     before = filled.store.read_all(FRAMES)
     for name, (words, expected) in bad_calls(tmp_path, filled.path).items():
-        done = run(*words)
-        assert done.returncode == 1, name
-        lines = [line for line in done.stderr.splitlines() if line.strip() and "━" not in line]
-        assert len(lines) == 1, f"{name}: {done.stderr}"
+        monkeypatch.setattr(sys, "argv", ["sono-curate", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 1, name
+        stderr = capsys.readouterr().err
+        lines = [line for line in stderr.splitlines() if line.strip() and "━" not in line]
+        assert len(lines) == 1, f"{name}: {stderr}"
         assert lines[0].startswith("sono-curate: "), name
         assert expected in lines[0], f"{name}: {lines[0]}"
-        assert "Traceback" not in done.stderr
     assert filled.store.read_all(FRAMES).equals(before)
 
 
@@ -82,21 +110,22 @@ def test_rows_that_cannot_be_used_are_counted_and_never_quoted(
     assert "left out 1: patient" in done.stdout
 
 
-def test_wrong_usage_is_exit_code_2() -> None:
+def test_wrong_usage_is_exit_code_2_and_a_misspelt_command_is_corrected() -> None:
     assert run("ingest").returncode == 2
-    assert run("no-such-command").returncode == 2
+    done = run("statsu")
+    assert done.returncode == 2
+    assert "Did you mean 'status'?" in done.stderr
 
 
-def test_status_names_the_next_command_at_each_step(workspace: Workspace, archive: Path) -> None:
-    assert "next        sono-curate ingest" in run("status", workspace.path).stdout
-    run("ingest", workspace.path, archive, "--patient-regex", r"^(P\d)/")
-    assert "next        sono-curate qc" in run("status", workspace.path).stdout
-    run("qc", workspace.path)
-    shown = run("status", workspace.path).stdout
-    assert "12 of 4 patients: 12 unknown" in shown
-    assert "12 accept" in shown
-    assert "next        sono-curate masks import" in shown
-    assert json.loads(run("status", workspace.path, "--json").stdout)["verdicts"]["accept"] == 12
+def test_help_lists_the_commands_in_the_order_of_the_work() -> None:
+    lines = [line.strip("│ ") for line in run("--help").stdout.splitlines()]
+    words = [line.split()[0] for line in lines if line]
+    listed = [word for word in words if word in InOrderOfWork.ORDER]
+    assert listed == list(InOrderOfWork.ORDER)
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout == f"sono-curate {version('sono-curate')}\n"
 
 
 def test_two_commands_do_not_write_to_one_workspace_at_once(filled: Workspace) -> None:

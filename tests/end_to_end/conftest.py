@@ -17,7 +17,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """Runs a command in ``tmp_path`` with the project's programs on the path; fails the test if it fails."""
+    """Runs a command in ``tmp_path`` with the project's programs on the path; the test fails if the command does."""
 
     def run(*words: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -30,4 +30,5 @@ def command(tmp_path: Path) -> Command:
 
 
 def environment(**extra: str) -> dict[str, str]:
+    """This process's environment, with the project's programs on the path."""
     return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160", **extra}

@@ -1,4 +1,4 @@
-"""The demo, run as a user runs it: every step, its page in a browser, again, and interrupted."""
+"""The demo, run as a user runs it: every step, its page in a browser, a second run, an interrupted run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .test_kill import ends
 
 MASKS = ("none", "region", "shuffled", "blank")
 QUICK = ("--runs", "1", "--set", "train.steps=12", "--set", "train.warmup_steps=4", "--set", "log.every=2")
-QUICKEST = ("--runs", "1", "--set", "train.steps=2", "--set", "train.warmup_steps=1")
+WORDS = ("out", "--exams", "8", *QUICK)
 STEPS = (
     "sono-curate phantom",
     "sono-curate init",
@@ -42,7 +42,7 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo that ended well: the folder it was called in, what it printed, and its page."""
+    """A finished demo: the folder it was run in, its output, and its page."""
 
     folder: Path
     printed: str
@@ -68,16 +68,57 @@ def demo_environment(folder: Path) -> dict[str, str]:
     return environment(HF_HOME=str(folder / "hf"), OMP_NUM_THREADS="1")
 
 
+@dataclass(frozen=True)
+class Interrupted:
+    """A demo that was interrupted while it drew its first images."""
+
+    folder: Path
+    code: int
+    printed: str
+    errors: str
+    all_ended: bool
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     folder = tmp_path_factory.mktemp("demo")
-    done = run(folder, "out", "--exams", "8", *QUICK)
+    process = subprocess.Popen(
+        ["sono-curate", "demo", *WORDS],
+        cwd=folder,
+        env=demo_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_images(folder / "out" / "phantoms" / "dicom", process)
+        os.killpg(process.pid, signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+        return Interrupted(folder, process.returncode, printed, errors, ends(process.pid))
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_images(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.rglob("*.dcm")):
+        assert process.poll() is None, "it ended before it drew anything"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def demo(interrupted: Interrupted) -> Demo:
+    """The interrupted demo, resumed: every other test looks at what that gave."""
+    done = run(interrupted.folder, *WORDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    return Demo(folder, done.stdout, folder / "out" / "index.html")
+    return Demo(interrupted.folder, done.stdout, interrupted.folder / "out" / "index.html")
 
 
 def announced(printed: str) -> list[tuple[int, int, str]]:
-    """(number, of how many, command) of every step that was announced."""
+    """(number, total, command) of every announced step."""
     found = re.findall(r"^\[(\d+)/(\d+)\] (.+)$", printed, flags=re.MULTILINE)
     return [(int(number), int(count), command) for number, count, command in found]
 
@@ -99,7 +140,7 @@ def test_the_table_on_the_terminal_lists_all_four_masks(demo: Demo) -> None:
 
 
 class _Words(HTMLParser):
-    """Everything that a page says: its text and its attributes, but for the images' data."""
+    """A page's text and attributes, without the images' data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +160,7 @@ def words(demo: Demo) -> str:
     return "\n".join(parser.found)
 
 
-def test_nothing_of_the_template_is_left_in_the_page(demo: Demo, words: str) -> None:
+def test_the_page_has_no_template_syntax_left(demo: Demo, words: str) -> None:
     assert not re.search(r"\{\{|\{%|\}\}|%\}|Undefined", words)
     assert "None" not in words
     assert len(re.findall(r"<img ", demo.page.read_text())) >= 4
@@ -138,14 +179,14 @@ def test_the_page_names_no_patient(demo: Demo, words: str) -> None:
 
 
 def identities(phantoms: Path) -> set[str]:
-    """Whole texts that are burned in, each name and number in them, and the headers' identifiers."""
+    """Burned-in texts, each name and number in them, and the headers' identifiers."""
     truth = TableStore(phantoms / "truth")
     texts = [row["text"] for row in truth.read_all(TRUE_TEXTS).to_pylist() if row["identity"]]
     frames = truth.read_all(TRUE_FRAMES).to_pylist()
     files = [part for row in frames for part in Path(row["file"]).parts[1:3]]  # patient and date
     parts = [part for text in [*texts, *files] for part in re.split(r"[ ,_]+", text)]
     numbers = [row[key] for row in frames for key in ("patient_id", "study_uid")]
-    # 'Hospital', 'DOB' and 'South' are no secrets.
+    # 'Hospital', 'DOB' and 'South' identify nobody.
     common = {"hospital", "south", "clinic", "women's", "dob", "id", "st."}
     return {secret for secret in (*texts, *files, *parts, *numbers) if len(secret) > 2 and secret.lower() not in common}
 
@@ -155,7 +196,7 @@ def browser() -> Iterator[Any]:
     """Chromium, driven by playwright."""
     program = shutil.which("chromium")
     if program is None:
-        pytest.skip("chromium is not here: apt-get install chromium")
+        pytest.skip("chromium not found: apt-get install chromium")
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
@@ -165,7 +206,7 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-def test_a_browser_shows_the_page_whole_and_asks_nobody_else(demo: Demo, browser: Any) -> None:
+def test_a_browser_shows_the_entire_page_without_any_request(demo: Demo, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     complaints: list[str] = []
     requests: list[str] = []
@@ -183,22 +224,24 @@ def test_a_browser_shows_the_page_whole_and_asks_nobody_else(demo: Demo, browser
     widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert len(widths) >= 4
     assert min(widths) > 0
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is cut off on the right"
+    for width in (1280, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"cut off at {width} px"
     page.close()
 
 
-# ------------------------------------------------------------------------------------------------- again, and otherwise
+# ----------------------------------------------------------------------------------------------------- further runs
 
 
 def written(out: Path) -> dict[str, int]:
-    """When each file of the archive, the tables, the dataset and the checkpoints was written."""
+    """When each file of the archive, tables, dataset and checkpoints was written."""
     kinds = (".dcm", ".parquet", ".pt")
     return {str(path): path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in kinds}
 
 
-def test_run_again_it_computes_nothing_and_writes_the_same_page(demo: Demo) -> None:
+def test_a_second_run_computes_nothing_and_writes_the_same_page(demo: Demo) -> None:
     page, files = demo.page.read_bytes(), written(demo.out)
-    again = run(demo.folder, "out", "--exams", "8", *QUICK)
+    again = run(demo.folder, *WORDS)
     assert again.returncode == 0, again.stdout + again.stderr
     assert re.findall(r"(\d+) (?:parts computed|shards written)", again.stdout) == ["0"] * 10
     assert written(demo.out) == files
@@ -206,51 +249,25 @@ def test_run_again_it_computes_nothing_and_writes_the_same_page(demo: Demo) -> N
     assert demo.page.read_bytes() == page
 
 
-def test_another_plan_in_the_same_folder_is_refused_in_one_line(demo: Demo) -> None:
+def test_a_folder_with_another_demo_is_refused_in_one_line(demo: Demo) -> None:
     page, files = demo.page.read_bytes(), written(demo.out)
     other = run(demo.folder, "out", "--exams", "9", *QUICK)
     assert other.returncode == 1
     assert other.stdout == ""
     (line,) = other.stderr.splitlines()
-    assert "out: this folder holds a demo of other settings" in line
+    assert "out: this folder holds a demo with other settings" in line
     assert (demo.page.read_bytes(), written(demo.out)) == (page, files)
 
 
-def test_ctrl_c_ends_every_process_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    # Of four patients of the clinic that is trained on, one at least is in the train split, whatever the key.
-    words = ["out", "--exams", "7", "--seed", "173", *QUICKEST]
-    process = subprocess.Popen(
-        ["sono-curate", "demo", *words],
-        cwd=tmp_path,
-        env=demo_environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        wait_for_images(tmp_path / "out" / "phantoms" / "dicom", process)
-        os.killpg(process.pid, signal.SIGINT)
-        printed, errors = process.communicate(timeout=60)
-        assert ends(process.pid), "a process outlived the demo"
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 130, printed + errors
-    assert [number for number, _, _ in announced(printed)] == [1]
-    assert "interrupted" in errors
-    assert "Traceback" not in printed + errors
-
-    finished = run(tmp_path, *words)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert len(announced(finished.stdout)) == len(STEPS)
-    assert (tmp_path / "out" / "index.html").exists()
-    assert not list((tmp_path / "out").rglob(".tmp-*")), "half files are cleared"
+def test_ctrl_c_ends_every_process(interrupted: Interrupted) -> None:
+    assert interrupted.code == 130, interrupted.printed + interrupted.errors
+    assert interrupted.all_ended, "a process outlived the demo"
+    assert [number for number, _, _ in announced(interrupted.printed)] == [1]
+    assert "interrupted" in interrupted.errors
+    assert "Traceback" not in interrupted.printed + interrupted.errors
 
 
-def wait_for_images(folder: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not list(folder.rglob("*.dcm")):
-        assert process.poll() is None, "it ended before it drew anything"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def test_the_next_run_resumes(demo: Demo) -> None:
+    assert len(announced(demo.printed)) == len(STEPS)
+    assert demo.page.exists()
+    assert not list(demo.out.rglob(".tmp-*")), "partial files are removed"

@@ -1,4 +1,4 @@
-"""Ingest, killed at random moments and run again, gives the tables of an undisturbed run."""
+"""An interrupted ingest, run again, gives the tables of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -17,23 +17,41 @@ import pytest
 
 from .conftest import Command, environment
 
-INGEST = ("sono-curate", "ingest", "{workspace}", "scans", "--patient-regex", r"^(\d\d)", "--workers", "2")
+KILLS = 3
+ENDS_S = 60  # for processes that end at once on a machine that is not busy
 
 
-@pytest.fixture
-def scans(tmp_path: Path) -> Path:
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    speckle = np.random.default_rng(0).integers(0, 256, (600, 800), dtype=np.uint8)
-    for number in range(400):
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images for ten parts."""
+    folder = tmp_path_factory.mktemp("scans")
+    speckle = np.random.default_rng(0).integers(0, 256, (300, 400), dtype=np.uint8)
+    for number in range(800):
         assert cv2.imwrite(str(folder / f"{number:03}.png"), np.roll(speckle, 97 * number))
     return folder
 
 
-def init(command: Command, workspace: Path) -> None:
+def ingest(workspace: Path, scans: Path) -> list[str]:
+    return ["sono-curate", "ingest", str(workspace), str(scans), "--patient-regex", r"^(\d\d)", "--workers", "2"]
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own."""
+    return subprocess.Popen(
+        words,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def init(command: Command, workspace: Path) -> Path:
     """With a key that is the same in every run, since the key decides where parts are cut."""
     command("sono-curate", "init", workspace)
     (workspace / "secret.key").write_text("5e" * 32)
+    return workspace
 
 
 def tables(workspace: Path) -> dict[str, bytes]:
@@ -44,75 +62,63 @@ def tables(workspace: Path) -> dict[str, bytes]:
     }
 
 
-def start(tmp_path: Path, workspace: str) -> subprocess.Popen[bytes]:
-    words = [word.format(workspace=workspace) for word in INGEST]
-    return subprocess.Popen(
-        words,
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def parts(workspace: Path) -> int:
+    return len(list(workspace.glob("frames/part-*")))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + ENDS_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
 
 
 def ends(group: int) -> bool:
-    """Whether all processes of a group have ended, given ten seconds."""
-    for _ in range(200):
+    """Whether all processes of a group have ended, or end soon."""
+    deadline = time.monotonic() + ENDS_S
+    while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
             return True
-        time.sleep(0.05)
+        time.sleep(0.005)
     return False
 
 
-def kill_often(
-    tmp_path: Path, workspace: str, undisturbed_s: float, stop: Callable[[subprocess.Popen[bytes]], None]
-) -> int:
-    moments = random.Random(4)
-    kills = 0
-    for _ in range(30):
-        process = start(tmp_path, workspace)
-        try:
-            process.wait(timeout=undisturbed_s * moments.uniform(0.35, 0.9))
-        except subprocess.TimeoutExpired:
-            stop(process)
-            process.wait()
-            assert ends(process.pid), "workers outlived their parent"
-            kills += 1
-        else:
-            assert process.returncode == 0
-            return kills
-    raise AssertionError("thirty runs did not come to an end")
-
-
 def test_sigkill_at_random_moments_changes_nothing(scans: Path, tmp_path: Path, command: Command) -> None:
-    init(command, tmp_path / "undisturbed")
-    shutil.copytree(tmp_path / "undisturbed", tmp_path / "killed")
+    undisturbed = init(command, tmp_path / "undisturbed")
+    killed = shutil.copytree(undisturbed, tmp_path / "killed")
     started = time.monotonic()
-    command(*(word.format(workspace="undisturbed") for word in INGEST))
-    undisturbed_s = time.monotonic() - started
-    kills = kill_often(tmp_path, "killed", undisturbed_s, lambda process: process.kill())
-    assert kills >= 2
-    assert tables(tmp_path / "killed") == tables(tmp_path / "undisturbed")
-    assert len(tables(tmp_path / "killed")) > 4
+    command(*ingest(undisturbed, scans))
+    seconds_per_part = (time.monotonic() - started) / parts(undisturbed)
+    assert parts(undisturbed) > 2 * KILLS, "draw more images"
+
+    moments = random.Random(4)
+    for _ in range(KILLS):  # each run completes a part or two and is killed in the middle of the next
+        before = parts(killed)
+        process = start(*ingest(killed, scans))
+        wait_until(lambda before=before, process=process: parts(killed) > before or process.poll() is not None)
+        time.sleep(seconds_per_part * moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        assert ends(process.pid), "workers outlived their parent"
+        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert parts(killed) < parts(undisturbed)
+
+    command(*ingest(killed, scans))
+    assert tables(killed) == tables(undisturbed)
 
 
-def test_ctrl_c_says_how_to_go_on(scans: Path, tmp_path: Path, command: Command) -> None:
-    init(command, tmp_path / "archive")
-    words = [word.format(workspace="archive") for word in INGEST]
-    process = subprocess.Popen(
-        words, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "archive").glob("frames/part-*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+def test_ctrl_c_says_how_to_resume(scans: Path, tmp_path: Path, command: Command) -> None:
+    workspace = init(command, tmp_path / "archive")
+    process = start(*ingest(workspace, scans))
+    wait_until(lambda: parts(workspace) > 0)
     os.killpg(process.pid, signal.SIGINT)
-    _, printed = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=ENDS_S)
     assert process.returncode == 130
-    assert "interrupted; run the same command again" in printed
-    assert "Traceback" not in printed
-    assert not list((tmp_path / "archive").glob("*/.tmp-*"))
-    command(*words)
-    assert len(list((tmp_path / "archive").glob("frames/part-*"))) > 2
+    assert "interrupted; run the same command again" in errors
+    assert "Traceback" not in errors
+    assert not list(workspace.glob("*/.tmp-*"))
+    interrupted = parts(workspace)
+    command(*ingest(workspace, scans))
+    assert parts(workspace) > interrupted

@@ -1,4 +1,4 @@
-"""A phantom hospital's records in each of their three forms, through the commands, held against the phantom's truth."""
+"""A phantom archive, captioned from records in each of three formats, against the phantom's truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 import datasets
 import pytest
 
-from sono.curation.phantom.exams import CENTERS, plan_exam
+from sono.curation.phantom.exams import plan_exam
+from sono.curation.phantom.hospitals import CENTERS
 from sono.curation.phantom.truth import TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, RECORDS
@@ -35,11 +36,11 @@ exact and a near duplicate, and an image whose header names no plane."""
 
 @dataclass(frozen=True)
 class Archive:
-    """The phantom, its truth by frame and region id, and a workspace for each form of its records."""
+    """The phantom, its truth by frame and region id, and one workspace per record format."""
 
     folder: Path
     frames: Mapping[str, Row]
-    structures: Mapping[str, tuple[str, str]]  # frame and structure of a region
+    structures: Mapping[str, tuple[str, str]]  # frame and structure of each region
     faults: Mapping[str, str]  # of examinations, by study UID
 
     def workspace(self, form: str) -> Workspace:
@@ -50,7 +51,7 @@ class Archive:
         return found
 
     def captioned(self) -> set[str]:
-        """Frames of whose examination one age is known, and whose header names their plane."""
+        """Frames whose examination has one known age and whose header names their plane."""
         return {
             frame_id
             for frame_id, row in self.frames.items()
@@ -108,7 +109,7 @@ def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_the_archive_has_what_the_tests_are_about(archive: Archive) -> None:
+def test_the_archive_covers_every_case(archive: Archive) -> None:
     assert set(archive.faults.values()) == {"missing_record", "conflicting_gestational_age"}
     assert {row["center"] for row in archive.frames.values()} == {"north", "south"}
     assert any(row["fault"] == "no_plane" for row in archive.frames.values())
@@ -116,14 +117,14 @@ def test_the_archive_has_what_the_tests_are_about(archive: Archive) -> None:
     assert len(archive.captioned()) > 20
 
 
-def test_captions_are_of_the_frames_whose_age_and_plane_are_known(archive: Archive, form: str) -> None:
+def test_frames_with_known_age_and_plane_are_captioned(archive: Archive, form: str) -> None:
     rows = archive.rows(form, CAPTIONS)
     assert {row["frame_id"] for row in rows if row["region_id"] is None} == archive.captioned()
     expected = {region for region, (frame_id, _) in archive.structures.items() if frame_id in archive.captioned()}
     assert {row["region_id"] for row in rows} - {None} == expected
 
 
-def test_facts_are_the_truth(archive: Archive, form: str) -> None:
+def test_facts_match_the_truth(archive: Archive, form: str) -> None:
     for row in archive.rows(form, CAPTIONS):
         truth, facts = archive.frames[row["frame_id"]], json.loads(row["facts"])
         assert facts["plane"]["value"] == truth["plane"]
@@ -136,7 +137,7 @@ def test_facts_are_the_truth(archive: Archive, form: str) -> None:
             assert facts["structure"]["value"] == archive.structures[row["region_id"]][1]
 
 
-def test_sentences_say_the_truth(archive: Archive, form: str) -> None:
+def test_sentences_state_the_truth(archive: Archive, form: str) -> None:
     for row in archive.rows(form, CAPTIONS):
         truth = archive.frames[row["frame_id"]]
         weeks = str(truth["ga_days"] // 7)
@@ -148,7 +149,7 @@ def test_sentences_say_the_truth(archive: Archive, form: str) -> None:
         assert ", ".join(names).lower() in text
 
 
-def test_the_papers_template_writes_the_papers_sentence(archive: Archive, form: str) -> None:
+def test_the_paper_template_writes_the_papers_sentence(archive: Archive, form: str) -> None:
     rows = [row for row in archive.rows(form, CAPTIONS) if row["template"] == "global/paper"]
     assert rows
     for row in rows:
@@ -160,7 +161,7 @@ def test_the_papers_template_writes_the_papers_sentence(archive: Archive, form: 
 
 
 @pytest.mark.parametrize("other", FORMS[1:])
-def test_every_form_gives_the_same_captions_and_records(archive: Archive, other: str) -> None:
+def test_every_record_format_gives_the_same_captions_and_records(archive: Archive, other: str) -> None:
     assert _without_sources(archive.rows(other, CAPTIONS)) == _without_sources(archive.rows("csv", CAPTIONS))
     for left, right in zip(archive.rows(other, RECORDS), archive.rows("csv", RECORDS), strict=True):
         same = set(left) - {"provenance", "identity"}
@@ -168,11 +169,11 @@ def test_every_form_gives_the_same_captions_and_records(archive: Archive, other:
 
 
 def _without_sources(rows: list[Row]) -> list[Row]:
-    """The fields differ from form to form: a column, an Observation, a content item. Their facts must not."""
+    """The fields differ between formats (a column, an Observation, a content item); the facts must not."""
     return [row | {"facts": {name: fact["value"] for name, fact in json.loads(row["facts"]).items()}} for row in rows]
 
 
-def test_conflicts_and_gaps_stand_in_the_exclusions_and_on_the_page_alone(archive: Archive, form: str) -> None:
+def test_conflicts_and_gaps_are_exclusions_and_are_listed_on_the_page(archive: Archive, form: str) -> None:
     workspace, rows = archive.workspace(form), archive.rows(form, EXCLUSIONS)
     by_fault = {fault: study for study, fault in archive.faults.items()}
     conflicting = workspace.keys.study(by_fault["conflicting_gestational_age"])
@@ -194,7 +195,7 @@ def _frames_of(archive: Archive, study_uid: str) -> int:
     return sum(row["study_uid"] == study_uid for row in archive.frames.values())
 
 
-def test_nothing_names_anybody(archive: Archive, form: str) -> None:
+def test_no_name_or_identifier_is_written(archive: Archive, form: str) -> None:
     patients = [plan_exam(SEED, number, VOCABULARY).record for number in range(EXAMS)]
     names = {record.patient.family_name for record in patients} | {record.patient.given_name for record in patients}
     names |= {record.patient.patient_id for record in patients} | {record.accession_number for record in patients}
@@ -203,7 +204,7 @@ def test_nothing_names_anybody(archive: Archive, form: str) -> None:
     assert [name for name in names for text in written if name.lower() in text.lower()] == []
 
 
-def test_a_caption_of_the_dataset_leads_back_to_the_record(archive: Archive, form: str) -> None:
+def test_a_caption_in_the_dataset_can_be_traced_to_its_record(archive: Archive, form: str) -> None:
     archive.run("build", form, f"{form}-dataset", "--max-side", 128, "--allow-unchecked-text")
     rows = [
         row
@@ -218,11 +219,11 @@ def test_a_caption_of_the_dataset_leads_back_to_the_record(archive: Archive, for
         (row["caption_id"], row["caption"]),
         (row["regions"][0]["caption_id"], row["regions"][0]["caption"]),
     ):
-        shown = json.loads(archive.run("caption", form, "--trace", caption_id, "--json"))
+        shown = json.loads(archive.run("trace", form, caption_id, "--json"))
         assert shown["text"] == text
         assert shown["template_text"]
         facts = {fact["name"]: fact for fact in shown["facts"]}
         assert (facts["ga_days"]["value"], facts["ga_days"]["source"]) == (row["ga_days"], field)
         assert {"fact": "ga_days", "value": row["ga_days"], "field": field}.items() <= next(
-            said for said in facts["ga_days"]["statements"] if said["fact"] == "ga_days"
+            statement for statement in facts["ga_days"]["statements"] if statement["fact"] == "ga_days"
         ).items()

@@ -1,4 +1,4 @@
-"""The notebook about phantoms runs as it is committed, and draws the picture of docs/phantoms.md."""
+"""The committed notebook about phantoms runs, and draws the picture in docs/phantoms.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PICTURE = ROOT / "docs" / "figures" / "phantoms.png"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the notebook ran; ``executed.ipynb`` is what it looks like then."""
+    """Where the notebook ran; ``executed.ipynb`` is the notebook with its outputs."""
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute(
@@ -47,15 +47,15 @@ def test_the_picture_shows_every_plane(folder: Path) -> None:
     assert all(float(np.mean(tile > 40)) > 0.1 for tile in tiles), "ultrasound in each"
 
 
-def test_the_picture_in_the_documents_is_the_notebooks(folder: Path) -> None:
-    """Up to what another version of matplotlib draws otherwise, which is the lettering."""
+def test_the_documented_picture_is_the_notebooks(folder: Path) -> None:
+    """Except for lettering, which other versions of matplotlib draw differently."""
     committed, drawn = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (PICTURE, folder / "phantoms.png"))
     assert committed is not None
     assert drawn is not None
     assert PICTURE.stat().st_size < 1_500_000
     assert committed.shape == drawn.shape
     changed = float(np.mean(cv2.absdiff(committed, drawn) > 32))
-    assert changed < 0.01, "phantoms are drawn otherwise: run the notebook again and copy its phantoms.png"
+    assert changed < 0.01, "phantoms look different now: run the notebook again and copy its phantoms.png"
 
 
 def test_it_shows_a_frame_its_caption_and_the_four_masks(folder: Path) -> None:

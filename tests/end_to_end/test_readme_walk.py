@@ -1,4 +1,4 @@
-"""The README's walk, run as it is written, on real ultrasound."""
+"""The README's walk-through, run as written, on real ultrasound."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def walk(hc18: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which every shell block of the walk was run, one after the other."""
+    """The folder in which all shell blocks of the walk were run in order."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## A walk with real ultrasound") : readme.index("## Where to read on")]
+    section = readme[readme.index("## A walk with real ultrasound") : readme.index("## Further reading")]
     blocks = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
     assert len(blocks) == 4
     folder = tmp_path_factory.mktemp("walk")
@@ -58,7 +58,7 @@ def test_every_image_is_a_frame_and_every_annotation_a_region(walk: Path) -> Non
 
 
 def test_the_masks_are_where_the_sonographer_measured(walk: Path, hc18: Path) -> None:
-    """The circumference of an ellipse fitted to each mask is the published one, which is independent of our code."""
+    """An ellipse fitted to each mask has the published circumference, which is independent of our code."""
     import cv2
 
     keys = load_key(walk / "archive" / "secret.key")
@@ -85,7 +85,7 @@ import json, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "sono":
-            raise ImportError("this process must do without")
+            raise ImportError("this process must work without it")
 sys.meta_path.insert(0, Refuse())
 from datasets import load_dataset
 rows = []
@@ -119,7 +119,7 @@ print(json.dumps(rows))
     assert len({text for _, _, _, *texts in rows for text in texts[0:1]}) > 40
 
 
-def test_training_ran_to_its_end_and_was_evaluated(walk: Path) -> None:
+def test_training_finished_and_was_evaluated(walk: Path) -> None:
     log = pd.read_csv(walk / "run" / "log.csv")
     assert log.step.iloc[-1] == 60
     assert log.loss.iloc[-3:].mean() < log.loss.iloc[0]
@@ -128,7 +128,7 @@ def test_training_ran_to_its_end_and_was_evaluated(walk: Path) -> None:
     assert list(result["minus_none"]) == ["region"]
 
 
-def test_no_name_of_a_file_is_in_workspace_dataset_or_output(walk: Path, hc18: Path) -> None:
+def test_no_file_name_appears_in_workspace_dataset_or_output(walk: Path, hc18: Path) -> None:
     names = [path.stem.encode() for path in (hc18 / "images").iterdir()]
     files = [path for folder in ("archive", "dataset") for path in (walk / folder).rglob("*") if path.is_file()]
     for path in [*files, walk / "printed.txt"]:
@@ -142,7 +142,7 @@ def test_the_quality_page_has_its_plots_and_counts(walk: Path) -> None:
     assert ">146<" in page
 
 
-def test_the_notebook_runs_and_draws_the_readmes_picture(walk: Path) -> None:
+def test_the_notebook_draws_the_readmes_picture(walk: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
 

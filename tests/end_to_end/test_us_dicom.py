@@ -1,4 +1,4 @@
-"""Real scanners' files through the commands: nothing stops the run, and everything is counted."""
+"""Files of real scanners go through the commands: nothing stops the run, and everything is counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import Command
 EXAMPLES = ("examples_ybr_color.dcm", "examples_rgb_color.dcm", "examples_palette.dcm", "examples_jpeg2k.dcm")
 
 
-def test_scanners_files_and_pydicoms_examples(us_dicom: Path, tmp_path: Path, command: Command) -> None:
+def test_every_file_becomes_frames_or_is_excluded(us_dicom: Path, tmp_path: Path, command: Command) -> None:
     source = tmp_path / "scans"
     shutil.copytree(us_dicom, source)
     for name in (*EXAMPLES, "CT_small.dcm"):
@@ -26,7 +26,7 @@ def test_scanners_files_and_pydicoms_examples(us_dicom: Path, tmp_path: Path, co
     done = command("sono-curate", "ingest", "archive", source, "--metadata", "metadata.csv", "--json")
     report = json.loads(done.stdout)["sources"][0]
     assert report["files"] == 13
-    assert report["run"]["exclusions"] == {"not_an_image": 1, "not_ultrasound": 1}  # the licence, the CT
+    assert report["run"]["exclusions"] == {"not_an_image": 1, "not_ultrasound": 1}  # the license, the CT
     assert report["run"]["rows"] == 41  # 8 stills, 2 frames, 30 frames, and the still named in the CSV
     command("sono-curate", "qc", "archive", "--json")
     times = duckdb.sql(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -59,6 +60,12 @@ def as_json() -> None:
 def wait() -> None:
     print("waiting", flush=True)
     time.sleep(60)
+
+
+@app.command()
+def interrupt_itself() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here")
 
 
 @app.command()

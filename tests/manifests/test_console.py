@@ -34,12 +34,12 @@ def run(temporary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_command_that_is_done_exits_with_0(tmp_path: Path) -> None:
+def test_success_exits_with_0(tmp_path: Path) -> None:
     done = run(tmp_path, "work", "--amount", "3")
     assert (done.returncode, done.stdout, done.stderr) == (0, "did 3\n", "")
 
 
-def test_input_at_fault_is_one_line_on_stderr_and_exit_code_1(tmp_path: Path) -> None:
+def test_a_user_error_is_one_line_on_stderr_and_exits_with_1(tmp_path: Path) -> None:
     done = run(tmp_path, "refuse")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "tiny: scans.csv: the file is empty; fill it\n"
@@ -94,7 +94,7 @@ def test_the_log_holds_the_stack_of_a_worker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize(("lines", "wait_s"), [(200_000, 0), (1, 0.5)], ids=["much output", "little output, late"])
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, lines: int, wait_s: float, buffered: bool) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path, lines: int, wait_s: float, buffered: bool) -> None:
     """As ``| head -1`` does: the pipe is closed when the program still writes, or before it writes at all."""
     with subprocess.Popen(
         [sys.executable, str(PROGRAM), "count", str(lines), "--wait-s", str(wait_s)],
@@ -112,7 +112,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, lines: int, w
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_says_how_to_resume(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, str(PROGRAM), "wait"],
         stdout=subprocess.PIPE,
@@ -125,16 +125,24 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
         program.send_signal(signal.SIGINT)
         _, err = program.communicate(timeout=30)
     assert program.returncode == 130
-    assert err == "tiny: interrupted; run the same command again to go on where it stopped\n"
+    assert err == "tiny: interrupted; run the same command again to resume where it stopped\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_for_machines_are_json(tmp_path: Path) -> None:
+def test_a_program_that_was_started_with_ctrl_c_ignored_keeps_ignoring_it(tmp_path: Path) -> None:
+    """As a background job of a script is: Ctrl-C is meant for what runs in the foreground."""
+    assert run(tmp_path, "interrupt-itself").returncode == 130
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, str(PROGRAM), "interrupt-itself"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "still here\n", "")
+
+
+def test_json_output_can_be_parsed(tmp_path: Path) -> None:
     found = json.loads(run(tmp_path, "as-json").stdout)
     assert (found["name"], found["rows"]) == ("Fötus", 3)
 
 
-def test_progress_is_shown_on_stderr_and_can_be_left_away(tmp_path: Path) -> None:
+def test_progress_goes_to_stderr_and_can_be_disabled(tmp_path: Path) -> None:
     shown = run(tmp_path, "progress")
     assert shown.stdout == "done\n"
     assert re.search(r"ingest .* 4/4 parts +4,000 rows, 28 excluded", shown.stderr)

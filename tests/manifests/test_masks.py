@@ -55,7 +55,7 @@ SHAPES: dict[str, Mask] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_mask_comes_back_bit_by_bit(shape: str) -> None:
+def test_encoding_and_decoding_is_bit_exact(shape: str) -> None:
     mask = SHAPES[shape]
     rle = masks.encode(mask)
     back = masks.decode(rle, mask.shape)
@@ -65,7 +65,7 @@ def test_a_mask_comes_back_bit_by_bit(shape: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_mask_comes_back_bit_by_bit(seed: int) -> None:
+def test_encoding_and_decoding_random_masks_is_bit_exact(seed: int) -> None:
     random = np.random.default_rng(seed)
     height, width = random.integers(1, 120, 2)
     mask = random.random((height, width)) < random.random()
@@ -83,7 +83,7 @@ def test_any_mask_comes_back_bit_by_bit(seed: int) -> None:
     ],
     ids=["fortran", "flipped", "strided", "transposed", "broadcast"],
 )
-def test_the_layout_in_memory_does_not_matter(view: Callable[[Mask], Mask]) -> None:
+def test_memory_layout_does_not_matter(view: Callable[[Mask], Mask]) -> None:
     mask = view(np.random.default_rng(3).random((41, 29)) < 0.4)
     rle = masks.encode(mask)
     assert rle == masks.encode(np.ascontiguousarray(mask))
@@ -91,7 +91,7 @@ def test_the_layout_in_memory_does_not_matter(view: Callable[[Mask], Mask]) -> N
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_others_read_and_write_the_same_encoding(shape: str) -> None:
+def test_pycocotools_reads_and_writes_the_same_encoding(shape: str) -> None:
     mask = SHAPES[shape]
     rle = masks.encode(mask)
     as_coco = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
@@ -102,21 +102,21 @@ def test_others_read_and_write_the_same_encoding(shape: str) -> None:
     np.testing.assert_array_equal(masks.decode({"size": theirs["size"], "counts": theirs["counts"].decode()}), mask)
 
 
-def test_runs_go_down_the_columns() -> None:
+def test_runs_are_column_major() -> None:
     """COCO's uncompressed form of the same mask: 2 off, 1 on (row 2 of column 0), 3 off, 3 on (column 2)."""
     mask = np.array([[False, False, True], [False, False, True], [True, False, True]])
     theirs = coco.frPyObjects({"size": [3, 3], "counts": [2, 1, 3, 3]}, 3, 3)
     assert masks.encode(mask)["counts"] == theirs["counts"].decode("ascii")
 
 
-def test_an_encoded_mask_is_json_and_fits_its_column() -> None:
+def test_an_encoded_mask_is_json_and_fits_the_schema() -> None:
     rle = masks.encode(ring())
     assert json.loads(json.dumps(rle)) == rle
     assert {field.name for field in RLE} == set(rle)
 
 
 @pytest.mark.parametrize("expected", [(50, 30), (30, 49), (29, 50), (60, 100)])
-def test_a_mask_of_another_size_is_refused_and_both_sizes_are_named(expected: tuple[int, int]) -> None:
+def test_a_mask_of_the_wrong_size_is_refused_and_both_sizes_are_named(expected: tuple[int, int]) -> None:
     """A transposed mask too: turning it would put it on the wrong side of the image."""
     with pytest.raises(UserError) as caught:
         masks.decode(masks.encode(ring()), expected)
@@ -130,12 +130,12 @@ def test_a_mask_of_another_size_is_refused_and_both_sizes_are_named(expected: tu
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32), np.zeros((4, 4, 1), np.bool_), np.zeros(4, np.bool_)],
     ids=["grey levels", "probabilities", "three dimensions", "one dimension"],
 )
-def test_only_a_boolean_image_is_a_mask(array: Mask) -> None:
+def test_only_2d_boolean_arrays_are_encoded(array: Mask) -> None:
     with pytest.raises(ValueError, match="a mask is a 2-D boolean array, not "):
         masks.encode(array)
 
 
-def test_the_box_is_tight_and_the_area_leaves_the_hole_out() -> None:
+def test_the_box_is_tight_and_the_area_excludes_holes() -> None:
     assert masks.bbox(ring()) == (10, 5, 30, 20)
     assert masks.area_px(ring()) == 20 * 30 - 10 * 10
     assert masks.bbox(islands()) == (0, 0, 50, 30)

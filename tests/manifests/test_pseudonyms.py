@@ -59,7 +59,7 @@ def test_equal_identifiers_of_different_kinds_cannot_be_linked(keys: Pseudonymiz
     assert len(set(pseudonyms.values())) == len(pseudonyms)
 
 
-def test_what_a_pseudonym_is_made_of_tells_it_apart(keys: Pseudonymizer) -> None:
+def test_different_parts_give_different_pseudonyms(keys: Pseudonymizer) -> None:
     assert keys.frame("a", 1) != keys.frame("a", 2)
     assert keys.frame("a", 1) != keys.frame("b", 1)
     regions = {
@@ -71,7 +71,7 @@ def test_what_a_pseudonym_is_made_of_tells_it_apart(keys: Pseudonymizer) -> None
     assert len(regions) == 8
 
 
-def test_spaces_around_an_identifier_do_not_make_another_patient(keys: Pseudonymizer) -> None:
+def test_surrounding_spaces_do_not_change_a_patient(keys: Pseudonymizer) -> None:
     """DICOM pads values to even length with spaces."""
     assert keys.patient("4711 ") == keys.patient("4711")
     assert keys.study(" 1.2.3") == keys.study("1.2.3")
@@ -79,7 +79,7 @@ def test_spaces_around_an_identifier_do_not_make_another_patient(keys: Pseudonym
 
 
 @pytest.mark.parametrize("empty", ["", "   "])
-def test_an_empty_identifier_has_no_pseudonym(keys: Pseudonymizer, empty: str) -> None:
+def test_an_empty_identifier_is_refused(keys: Pseudonymizer, empty: str) -> None:
     """It would join all patients without one."""
     with pytest.raises(ValueError, match="an empty patient identifier has no pseudonym"):
         keys.patient(empty)
@@ -109,22 +109,22 @@ def test_an_empty_identifier_has_no_pseudonym(keys: Pseudonymizer, empty: str) -
         ("archive/1.2.3/1.2.3.4", "archive/1.2.3/1.2.3.4"),
     ],
 )
-def test_only_the_last_extension_of_a_name_is_left_away(path: str, stem: str) -> None:
+def test_only_the_last_extension_is_removed(path: str, stem: str) -> None:
     assert without_extension(path) == stem
 
 
-def test_a_mask_finds_its_frame_under_another_extension(keys: Pseudonymizer) -> None:
+def test_a_mask_with_another_extension_finds_its_frame(keys: Pseudonymizer) -> None:
     assert keys.source("P1/scan.dcm") == keys.source("P1/scan.png") == keys.source("P1/scan")
     assert keys.source("P1/scan.dcm") != keys.source("P2/scan.dcm")
     assert keys.source("P1/1.2.3.4") != keys.source("P1/1.2.3.5")
 
 
-def test_a_bare_name_leaves_the_folders_away(keys: Pseudonymizer) -> None:
+def test_a_bare_name_ignores_folders(keys: Pseudonymizer) -> None:
     assert keys.name("P1/scan.dcm") == keys.name("P2/deep/scan.png") == keys.name("scan")
     assert keys.name("P1/scan.dcm") != keys.name("P1/other.dcm")
 
 
-def test_the_key_shows_in_no_text_about_the_object(keys: Pseudonymizer) -> None:
+def test_the_key_is_not_shown_in_representations(keys: Pseudonymizer) -> None:
     for text in (repr(keys), str(keys), f"{keys}", repr([keys]), repr({"keys": keys})):
         assert text.strip("[]{}").endswith("Pseudonymizer()")
         assert KEY.hex() not in text
@@ -132,11 +132,11 @@ def test_the_key_shows_in_no_text_about_the_object(keys: Pseudonymizer) -> None:
     assert asdict(keys)["key"] == KEY  # the test above compares with the right bytes
 
 
-def test_the_key_travels_to_workers(keys: Pseudonymizer) -> None:
+def test_a_pseudonymizer_pickles(keys: Pseudonymizer) -> None:
     assert pickle.loads(pickle.dumps(keys)).patient("4711") == keys.patient("4711")
 
 
-def test_a_new_key_is_random_and_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_a_new_key_is_random_and_can_be_loaded(tmp_path: Path) -> None:
     made, other = create_key(tmp_path / "one"), create_key(tmp_path / "two")
     assert load_key(tmp_path / "one") == made
     assert made != other
@@ -156,13 +156,13 @@ def test_only_the_owner_may_read_the_key_file(tmp_path: Path, umask: int) -> Non
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
     made = create_key(path)
-    with pytest.raises(UserError, match="there is a key already; keep it: every pseudonym depends on it"):
+    with pytest.raises(UserError, match="a key exists already; keep it: every pseudonym depends on it"):
         create_key(path)
     assert load_key(path) == made
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620, 0o601])
-def test_a_key_that_others_may_reach_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_key_readable_by_others_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "secret.key"
     create_key(path)
     path.chmod(mode)
@@ -170,7 +170,7 @@ def test_a_key_that_others_may_reach_is_refused(tmp_path: Path, mode: int) -> No
         load_key(path)
 
 
-def test_a_key_that_its_owner_may_not_write_is_as_good(tmp_path: Path) -> None:
+def test_a_read_only_key_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
     made = create_key(path)
     path.chmod(0o400)
@@ -188,10 +188,10 @@ def test_a_missing_key_is_not_replaced(tmp_path: Path) -> None:
     [b"", b"no hex at all", KEY.hex()[:-2].encode(), KEY.hex().encode() + b"00", bytes(range(128, 160))],
     ids=["empty", "not hex", "too short", "too long", "not ascii"],
 )
-def test_a_file_that_is_no_key_is_refused_without_quoting_it(tmp_path: Path, content: bytes) -> None:
+def test_a_malformed_key_is_refused_without_quoting_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret.key"
     path.write_bytes(content)
     path.chmod(0o600)
     with pytest.raises(UserError) as caught:
         load_key(path)
-    assert str(caught.value) == f"{path}: this is no workspace key; restore it from your backup"
+    assert str(caught.value) == f"{path}: not a workspace key; restore it from your backup"

@@ -54,7 +54,7 @@ def test_no_duplicate_group_is_in_two_splits(seed: int, holdout: str | None) -> 
     assert all(len(found) == 1 for found in by_group.values())
 
 
-def test_a_chain_of_duplicates_stays_together_in_any_order() -> None:
+def test_chained_duplicates_stay_together_in_any_order() -> None:
     """a-b, b-c, c-d, ...: the ends share no image, but what is between them does."""
     keys = patient_keys(50)
     chain = [(f"group {index}", key) for index in range(49) for key in keys[index : index + 2]]
@@ -81,7 +81,7 @@ def test_a_patient_keeps_its_split_when_the_archive_grows(seed: int) -> None:
     assert {key: after[key] for key in old} == before
 
 
-def test_only_patients_whom_a_new_duplicate_joins_can_move() -> None:
+def test_only_patients_joined_by_a_new_duplicate_can_change_split() -> None:
     keys = patient_keys(400)
     plan = SplitPlan(0.3, 0.3)
     before = assign([(key, "A") for key in keys], [], plan)
@@ -92,7 +92,7 @@ def test_only_patients_whom_a_new_duplicate_joins_can_move() -> None:
     assert moved[0] in joined
 
 
-def test_the_shares_of_ten_thousand_patients_are_about_right() -> None:
+def test_shares_of_ten_thousand_patients_are_close_to_the_plan() -> None:
     """Within four standard deviations of the binomial: a fair hash fails this once in 8,000 seeds, and it is fixed."""
     splits = Counter(assign([(key, "A") for key in patient_keys(10_000)], [], SplitPlan(0.1, 0.2)).values())
     assert splits["validation"] == pytest.approx(1_000, abs=4 * (10_000 * 0.1 * 0.9) ** 0.5)
@@ -100,7 +100,7 @@ def test_the_shares_of_ten_thousand_patients_are_about_right() -> None:
     assert splits.total() == 10_000
 
 
-def test_a_larger_test_share_only_takes_patients_and_gives_none_back() -> None:
+def test_a_larger_test_share_keeps_every_test_patient() -> None:
     patients: Patients = [(key, "A") for key in patient_keys(2_000)]
     small = assign(patients, [], SplitPlan(0.0, 0.1))
     large = assign(patients, [], SplitPlan(0.0, 0.2))
@@ -109,13 +109,13 @@ def test_a_larger_test_share_only_takes_patients_and_gives_none_back() -> None:
     }
 
 
-def test_the_seed_alone_decides_who_goes_where() -> None:
+def test_only_the_seed_decides_the_split() -> None:
     patients: Patients = [(key, "A") for key in patient_keys(200)]
     assert assign(patients, [], SplitPlan(seed=1)) == assign(patients, [], SplitPlan(seed=1))
     assert assign(patients, [], SplitPlan(seed=1)) != assign(patients, [], SplitPlan(seed=2))
 
 
-def test_a_held_out_center_is_the_test_split_and_nothing_else_is() -> None:
+def test_the_held_out_center_is_exactly_the_test_split() -> None:
     patients: Patients = [(key, "ABC"[index % 3]) for index, key in enumerate(patient_keys(3_000))]
     center = dict(patients)
     splits = assign(patients, [], SplitPlan(0.1, 0.2, holdout_center="B"))
@@ -125,7 +125,7 @@ def test_a_held_out_center_is_the_test_split_and_nothing_else_is() -> None:
     assert others["train"] + others["validation"] == 2_000
 
 
-def test_whoever_was_seen_in_the_held_out_center_too_is_not_trained_on() -> None:
+def test_patients_also_seen_in_the_held_out_center_are_not_trained_on() -> None:
     """A patient of both centers, and one who shares a duplicate with the held-out center, leave training."""
     visitor, twin, home, foreign = patient_keys(4)
     patients: Patients = [(visitor, "A"), (visitor, "B"), (twin, "A"), (home, "A"), (foreign, "B")]
@@ -133,7 +133,7 @@ def test_whoever_was_seen_in_the_held_out_center_too_is_not_trained_on() -> None
     assert splits == {visitor: "test", twin: "test", foreign: "test", home: "train"}
 
 
-def test_patients_of_no_named_center_are_not_held_out() -> None:
+def test_patients_without_a_center_are_not_held_out() -> None:
     patients: Patients = [(key, None) for key in patient_keys(50)]
     assert set(assign(patients, [], SplitPlan(0.0, 0.0)).values()) == {"train"}
 
@@ -141,7 +141,10 @@ def test_patients_of_no_named_center_are_not_held_out() -> None:
 def test_an_unknown_center_is_an_error_that_lists_the_centers() -> None:
     with pytest.raises(UserError) as caught:
         assign([("p", "Hospital B"), ("q", "Hospital A")], [], SplitPlan(holdout_center="Hospital C"))
-    assert str(caught.value) == "no frame comes from center 'Hospital C'; centers here: Hospital A, Hospital B"
+    assert (
+        str(caught.value)
+        == "no frame comes from center 'Hospital C'; centers in this workspace: Hospital A, Hospital B"
+    )
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_the_first_run_computes_every_part(store: TableStore) -> None:
     ]
 
 
-def test_nothing_is_computed_again_while_nothing_changes(store: TableStore) -> None:
+def test_an_unchanged_run_computes_nothing(store: TableStore) -> None:
     run(Judge(limit=4), PARTS, store)
     before, stage = content(store), Judge(limit=4)
     report = run(stage, PARTS, store)
@@ -118,13 +118,13 @@ def test_nothing_is_computed_again_while_nothing_changes(store: TableStore) -> N
     assert content(store) == before
 
 
-def test_the_input_is_not_even_loaded_when_nothing_changes(store: TableStore) -> None:
+def test_an_unchanged_run_loads_no_input(store: TableStore) -> None:
     run(Judge(), PARTS, store)
     unreadable = [replace(part, load=partial(os.listdir, "/does not exist")) for part in PARTS]
     assert run(Judge(), unreadable, store).up_to_date == 3
 
 
-def test_a_part_whose_input_changed_is_computed_again_and_no_other(store: TableStore) -> None:
+def test_only_the_changed_part_is_recomputed(store: TableStore) -> None:
     run(Judge(), PARTS, store)
     stage = Judge()
     report = run(stage, [PARTS[0], part("b", 3, 9), PARTS[2]], store)
@@ -133,7 +133,7 @@ def test_a_part_whose_input_changed_is_computed_again_and_no_other(store: TableS
     assert store.read_all(QC)["frame_id"].to_pylist() == ["1", "2", "3", "9", "5", "6"]
 
 
-def test_a_new_part_is_computed_and_no_other(store: TableStore) -> None:
+def test_only_a_new_part_is_computed(store: TableStore) -> None:
     run(Judge(), PARTS[:2], store)
     stage = Judge()
     run(stage, PARTS, store)
@@ -141,13 +141,13 @@ def test_a_new_part_is_computed_and_no_other(store: TableStore) -> None:
 
 
 @pytest.mark.parametrize("changed", [Judge(limit=5), Judge(version=2)], ids=["configuration", "version"])
-def test_every_part_is_computed_again_when_the_stage_changes(store: TableStore, changed: Judge) -> None:
+def test_every_part_is_recomputed_if_the_stage_changes(store: TableStore, changed: Judge) -> None:
     run(Judge(), PARTS, store)
     assert run(changed, PARTS, store).computed == 3
     assert run(replace(changed), PARTS, store).computed == 0
 
 
-def test_whatever_decides_the_content_decides_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_decides_the_content_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(Judge):
         name = "other"
 
@@ -164,7 +164,7 @@ def test_whatever_decides_the_content_decides_the_fingerprint(monkeypatch: pytes
     assert len(found) == 6
 
 
-def test_what_does_not_decide_the_content_leaves_the_fingerprint_alone() -> None:
+def test_nothing_else_is_in_the_fingerprint() -> None:
     class Sorted(Judge):
         def config(self) -> Mapping[str, object]:
             return {"a": 1, "b": 2}
@@ -209,14 +209,14 @@ def test_parts_no_longer_planned_are_removed(store: TableStore) -> None:
     assert content(store) == {}
 
 
-def test_a_run_touches_no_part_of_another_scope(store: TableStore) -> None:
+def test_parts_of_other_scopes_are_untouched(store: TableStore) -> None:
     run(Judge(), [part("x", 1)], store, scope="one archive")
     run(Judge(), [part("y", 2)], store, scope="another")
     assert run(Judge(), [part("z", 3)], store, scope="another").removed == 1
     assert {name: info.scope for name, info in store.parts(QC).items()} == {"x": "one archive", "z": "another"}
 
 
-def test_a_run_removes_no_part_of_another_stage(store: TableStore) -> None:
+def test_parts_of_other_stages_are_not_removed(store: TableStore) -> None:
     class Other(Judge):
         name = "other"
 
@@ -225,13 +225,13 @@ def test_a_run_removes_no_part_of_another_stage(store: TableStore) -> None:
     assert list(store.parts(QC)) == ["x", "y"]
 
 
-def test_a_part_that_moves_to_another_scope_is_written_again(store: TableStore) -> None:
+def test_a_part_that_changes_scope_is_rewritten(store: TableStore) -> None:
     run(Judge(), [part("x", 1)], store, scope="one archive")
     assert run(Judge(), [part("x", 1)], store, scope="another").computed == 1
     assert store.parts(QC)["x"].scope == "another"
 
 
-def test_a_stage_that_raises_leaves_what_was_done_and_removes_nothing(store: TableStore) -> None:
+def test_a_failing_stage_keeps_finished_parts_and_removes_nothing(store: TableStore) -> None:
     run(Judge(), [part("old", 0), part("b", 3, 3)], store)
     with pytest.raises(RuntimeError, match="an error of the stage"):
         run(Judge(raises_at=5), PARTS, store)
@@ -257,7 +257,7 @@ def test_a_part_that_cannot_be_written_keeps_its_old_content(store: TableStore) 
     assert content(store) == before
 
 
-def test_a_run_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     workspace = create(tmp_path / "workspace", "A")
     command = [sys.executable, str(PROGRAM), "stage", str(workspace.path)]
     (workspace.path / "wait").touch()
@@ -273,7 +273,7 @@ def test_a_run_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None
     assert workspace.store.read_all(QC)["frame_id"].to_pylist() == ["a", "b", "c", "d"]
 
 
-def test_progress_counts_what_was_found_and_what_was_computed(store: TableStore) -> None:
+def test_progress_counts_parts_found_and_computed(store: TableStore) -> None:
     run(Judge(limit=4), PARTS[:1], store)
     told: list[Progress] = []
     run(Judge(limit=4), PARTS, store, progress=told.append)

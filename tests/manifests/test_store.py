@@ -72,7 +72,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_part_comes_back_as_it_was_written(store: TableStore) -> None:
+def test_a_part_reads_back_as_written(store: TableStore) -> None:
     written = info(scope="s", exclusions={"dark": 3})
     store.write(QC, written, judged("x", "y"))
     assert store.read(QC, "a").equals(judged("x", "y"))
@@ -81,7 +81,7 @@ def test_a_part_comes_back_as_it_was_written(store: TableStore) -> None:
     assert files(store.folder(QC)) == ["part-a.parquet"]
 
 
-def test_the_parts_of_a_table_are_read_in_the_order_of_their_names(store: TableStore) -> None:
+def test_parts_are_read_in_name_order(store: TableStore) -> None:
     for name in ("b", "c", "a"):
         store.write(QC, info(name), judged(name))
     assert list(store.parts(QC)) == ["a", "b", "c"]
@@ -104,7 +104,7 @@ def test_masks_and_images_survive_being_stored(store: TableStore) -> None:
     assert store.read(FRAMES, "a")["image"][0].as_py() == {"bytes": bytes(range(256)) * 50, "path": None}
 
 
-def test_png_is_not_compressed_again_and_all_else_is(store: TableStore) -> None:
+def test_everything_but_png_is_compressed(store: TableStore) -> None:
     store.write(FRAMES, info(), FRAMES.from_rows([frame(b"png")]))
     group = pq.ParquetFile(store.path(FRAMES, "a")).metadata.row_group(0)
     columns = [group.column(index) for index in range(group.num_columns)]
@@ -142,7 +142,7 @@ def test_a_table_with_other_columns_is_refused(store: TableStore) -> None:
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_a_writer_that_raises_leaves_what_was_there(tmp_path: Path, before: bytes | None) -> None:
+def test_a_failing_writer_keeps_the_old_file(tmp_path: Path, before: bytes | None) -> None:
     path = tmp_path / "part-a.parquet"
     if before is not None:
         path.write_bytes(before)
@@ -157,7 +157,7 @@ def test_a_writer_that_raises_leaves_what_was_there(tmp_path: Path, before: byte
     assert files(tmp_path) == ([] if before is None else ["part-a.parquet"])
 
 
-def test_nothing_shows_before_the_file_is_whole(tmp_path: Path) -> None:
+def test_a_file_is_invisible_until_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "part-a.parquet"
     path.write_bytes(b"old")
     seen: list[bytes] = []
@@ -174,7 +174,7 @@ def test_nothing_shows_before_the_file_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_a_process_killed_while_writing_leaves_what_was_there(workspace: Workspace, before: bytes | None) -> None:
+def test_a_process_killed_while_writing_keeps_the_old_file(workspace: Workspace, before: bytes | None) -> None:
     folder = workspace.store.folder(QC)
     folder.mkdir()
     path = folder / "part-a.parquet"
@@ -191,7 +191,7 @@ def test_a_process_killed_while_writing_leaves_what_was_there(workspace: Workspa
         assert files(folder) == ([] if before is None else ["part-a.parquet"])
 
 
-def test_leftovers_are_counted_and_nothing_else_is_cleared(store: TableStore) -> None:
+def test_only_leftovers_are_cleared_and_they_are_counted(store: TableStore) -> None:
     store.write(QC, info(), judged("x"))
     for name in (".tmp-1", ".tmp-2"):
         (store.folder(QC) / name).write_bytes(b"half")
@@ -200,7 +200,7 @@ def test_leftovers_are_counted_and_nothing_else_is_cleared(store: TableStore) ->
     assert files(store.folder(QC)) == ["part-a.parquet"]
 
 
-def test_exclusions_are_replaced_and_go_when_there_are_none(store: TableStore) -> None:
+def test_exclusions_are_replaced_and_removed_if_empty(store: TableStore) -> None:
     store.write_exclusions(info("a"), excluded("x", "y"))
     store.write_exclusions(info("b"), excluded("z"))
     assert store.read_all(EXCLUSIONS)["source_key"].to_pylist() == ["x", "y", "z"]
@@ -210,14 +210,14 @@ def test_exclusions_are_replaced_and_go_when_there_are_none(store: TableStore) -
     assert files(store.folder(EXCLUSIONS)) == ["part-qc-b.parquet"]
 
 
-def test_exclusions_of_two_stages_do_not_meet(store: TableStore) -> None:
+def test_exclusions_of_two_stages_do_not_collide(store: TableStore) -> None:
     store.write_exclusions(info("a", stage="ingest"), excluded("x"))
     store.write_exclusions(info("a", stage="qc"), excluded("y"))
     store.remove(QC, "a", "qc")
     assert store.read_all(EXCLUSIONS)["source_key"].to_pylist() == ["x"]
 
 
-def test_a_removed_part_takes_its_exclusions_along(store: TableStore) -> None:
+def test_removing_a_part_removes_its_exclusions(store: TableStore) -> None:
     for name in ("a", "b"):
         store.write(QC, info(name), judged(name))
         store.write_exclusions(info(name), excluded(name))
@@ -226,7 +226,7 @@ def test_a_removed_part_takes_its_exclusions_along(store: TableStore) -> None:
     assert store.read_all(EXCLUSIONS)["source_key"].to_pylist() == ["b"]
 
 
-def test_a_removal_that_fails_half_way_is_taken_up_again(store: TableStore) -> None:
+def test_an_interrupted_removal_is_completed_by_the_next_run(store: TableStore) -> None:
     """The part goes last: without it nobody would look for its exclusions any more."""
     store.write(QC, info(), judged("x"))
     store.path(EXCLUSIONS, "qc-a").mkdir(parents=True)  # a folder cannot be unlinked
@@ -261,31 +261,29 @@ def truncated(path: Path) -> None:
     ],
     ids=["of others", "of another version", "truncated", "empty", "text", "a folder"],
 )
-def test_a_file_that_is_no_part_is_named_in_one_line(store: TableStore, spoil: object) -> None:
+def test_a_foreign_file_is_named_in_one_line(store: TableStore, spoil: object) -> None:
     store.write(QC, info("a"), judged("x"))
     path = store.path(QC, "b")
     spoil(path)  # type: ignore[operator]
     for read in (lambda: read_info(path), lambda: store.parts(QC)):
         with pytest.raises(UserError) as caught:
             read()
-        assert (
-            str(caught.value) == f"{path}: this file is not a part that sono-curate wrote; move it away and run again"
-        )
+        assert str(caught.value) == f"{path}: not a part that sono-curate wrote; move it away and run again"
 
 
-def test_a_second_writer_is_refused_and_gets_its_turn_when_the_first_ends(workspace: Workspace) -> None:
+def test_a_second_writer_is_refused_until_the_first_ends(workspace: Workspace) -> None:
     second = [sys.executable, str(PROGRAM), "hold_and_end", str(workspace.path)]
     with program("hold", workspace.path):
         refused = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
         assert refused.stdout == ""
         assert refused.stderr == (
-            f"{workspace.path}: another command is writing here; wait for it to end, then run this one again\n"
+            f"{workspace.path}: another command is writing here; wait for it to finish, then run this command again\n"
         )
     done = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "had it\n", "the first was killed, and its lock went with it"
 
 
-def test_leftovers_of_a_process_at_work_are_not_cleared(workspace: Workspace) -> None:
+def test_files_of_a_running_process_are_not_cleared(workspace: Workspace) -> None:
     folder = workspace.store.folder(QC)
     folder.mkdir()
     with program("hold", workspace.path):

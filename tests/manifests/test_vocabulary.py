@@ -67,7 +67,7 @@ def test_the_packaged_planes_are_the_24_in_order(packaged: Vocabulary) -> None:
     assert list(packaged.plane_ids) == IDS
 
 
-def test_planes_stand_together_by_system(packaged: Vocabulary) -> None:
+def test_planes_are_grouped_by_system(packaged: Vocabulary) -> None:
     systems = [plane.system for plane in packaged.planes.values()]
     assert list(dict.fromkeys(systems)) == list(SYSTEMS)
     assert systems == sorted(systems, key=SYSTEMS.index)
@@ -85,7 +85,7 @@ def test_every_structure_belongs_to_a_plane(packaged: Vocabulary) -> None:
     assert all(len(set(plane.structures)) == len(plane.structures) for plane in packaged.planes.values())
 
 
-def test_names_read_well_in_a_sentence(packaged: Vocabulary) -> None:
+def test_names_fit_into_sentences(packaged: Vocabulary) -> None:
     """Lower case letters, hyphens and single spaces; no digits, since a caption's only number is its week."""
     names = [plane.name for plane in packaged.planes.values()]
     names += [structure.name for structure in packaged.structures.values()]
@@ -146,7 +146,7 @@ def test_the_nearest_name_is_offered_in_errors_only(packaged: Vocabulary) -> Non
         packaged.require_structure("qqqq")
 
 
-def test_a_file_of_ones_own_takes_the_packaged_ones_place(tmp_path: Path) -> None:
+def test_a_custom_file_replaces_the_packaged_one(tmp_path: Path) -> None:
     own = load(written(tmp_path, SMALL))
     assert own.plane_ids == ("transthalamic", "femur")
     assert own.find_plane("tt") == "transthalamic"
@@ -164,27 +164,43 @@ def test_a_file_of_ones_own_takes_the_packaged_ones_place(tmp_path: Path) -> Non
         ('system = "head"', 'system = "head"\nga = 3', "planes.0.ga: Extra inputs are not permitted"),
         ('structures = ["head"]', "structures = []", "planes.0.structures: Tuple should have at least 1 item"),
         ('structures = ["head"]', 'structures = ["brain"]', "plane transthalamic: structure 'brain' is not listed"),
-        ("ga_weeks = [14, 41]", "ga_weeks = [41, 14]", "plane transthalamic: ga_weeks 41-14 is no gestational window"),
-        ("ga_weeks = [14, 41]", "ga_weeks = [14, 14]", "plane transthalamic: ga_weeks 14-14 is no gestational window"),
-        ("ga_weeks = [14, 41]", "ga_weeks = [0, 41]", "plane transthalamic: ga_weeks 0-41 is no gestational window"),
-        ("ga_weeks = [14, 41]", "ga_weeks = [14, 46]", "plane transthalamic: ga_weeks 14-46 is no gestational window"),
+        (
+            "ga_weeks = [14, 41]",
+            "ga_weeks = [41, 14]",
+            "plane transthalamic: ga_weeks 41-14 is not a valid gestational window",
+        ),
+        (
+            "ga_weeks = [14, 41]",
+            "ga_weeks = [14, 14]",
+            "plane transthalamic: ga_weeks 14-14 is not a valid gestational window",
+        ),
+        (
+            "ga_weeks = [14, 41]",
+            "ga_weeks = [0, 41]",
+            "plane transthalamic: ga_weeks 0-41 is not a valid gestational window",
+        ),
+        (
+            "ga_weeks = [14, 41]",
+            "ga_weeks = [14, 46]",
+            "plane transthalamic: ga_weeks 14-46 is not a valid gestational window",
+        ),
         ("ga_weeks = [14, 41]", "ga_weeks = [14]", "planes.0.ga_weeks.1: Field required"),
         ('["TT"]', '["TT", "Femur!"]', "two planes are called 'femur': transthalamic and femur"),
         ('["skull"]', '["femur"]', "two structures are called 'femur': head and femur"),
-        ('["skull"]', '["..."]', "structure head: a name has no letter or digit"),
+        ('["skull"]', '["..."]', "structure head: a name has no letters or digits"),
         (
             'structures = ["head"]',
             'structures = ["head", "head"]',
-            "plane transthalamic: structure 'head' stands twice",
+            "plane transthalamic: structure 'head' is listed twice",
         ),
-        ('id = "femur"\nname = "femur"\n\n', 'id = "head"\nname = "head"\n\n', "a structure id stands twice"),
+        ('id = "femur"\nname = "femur"\n\n', 'id = "head"\nname = "head"\n\n', "a structure id is listed twice"),
         ('source = "a guideline"', "", "planes.0.source: Field required"),
     ],
 )
 def test_a_broken_rule_is_named(tmp_path: Path, before: str, after: str, error: str) -> None:
     assert before in SMALL
     text = SMALL.replace(before, after, 1)
-    if "stands twice" in error:  # the plane that used the structure goes with it
+    if "is listed twice" in error:  # the plane that used the structure goes with it
         text = text.replace('structures = ["femur"]', 'structures = ["head"]')
     path = written(tmp_path, text)
     with pytest.raises(UserError) as caught:
@@ -197,10 +213,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.toml"
     with pytest.raises(UserError) as caught:
         load(path)
-    assert str(caught.value) == f"{path}: there is no such vocabulary file; check [vocabulary] in sono.toml"
+    assert str(caught.value) == f"{path}: vocabulary file not found; check [vocabulary] in sono.toml"
 
 
-def test_the_packaged_file_lies_beside_the_code() -> None:
+def test_the_packaged_file_is_beside_the_code() -> None:
     assert resources.files("sono.manifests").joinpath("planes.toml").is_file()
     assert vocabularies.normalise("Trans-Thalamic_(TT)") == "trans thalamic tt"
 

@@ -60,7 +60,7 @@ def test_a_new_workspace_opens_with_its_center_its_key_and_the_packaged_vocabula
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_a_new_workspace_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
+def test_a_new_workspace_is_accessible_to_its_owner_only(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         create(tmp_path / "workspace", "A")
@@ -70,7 +70,7 @@ def test_a_new_workspace_is_its_owners_alone(tmp_path: Path, umask: int) -> None
     assert mode(tmp_path / "workspace" / "secret.key") == 0o600
 
 
-def test_nothing_of_a_workspace_goes_into_git(tmp_path: Path) -> None:
+def test_git_ignores_a_workspace(tmp_path: Path) -> None:
     assert (create(tmp_path / "workspace", "A").path / ".gitignore").read_text() == "*\n"
 
 
@@ -78,7 +78,7 @@ def test_an_empty_folder_may_become_a_workspace(tmp_path: Path) -> None:
     assert create(tmp_path, "A").center == "A"
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scan.dcm").touch()
     with pytest.raises(UserError) as caught:
         create(tmp_path, "A")
@@ -88,7 +88,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
         create(tmp_path / "scan.dcm", "A")
 
 
-def test_a_workspace_is_not_made_twice(tmp_path: Path) -> None:
+def test_an_existing_workspace_is_not_overwritten(tmp_path: Path) -> None:
     made = create(tmp_path / "workspace", "A")
     with pytest.raises(UserError, match="not an empty folder"):
         create(tmp_path / "workspace", "B")
@@ -96,24 +96,22 @@ def test_a_workspace_is_not_made_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("center", ["", "a" * 65, 'A"\n[qc]', "A\n", "a/b", "a\\1"])
-def test_a_name_that_cannot_name_a_center_makes_no_workspace(tmp_path: Path, center: str) -> None:
+def test_an_invalid_center_name_is_refused(tmp_path: Path, center: str) -> None:
     with pytest.raises(UserError, match="cannot name a center; use up to 64 letters"):
         create(tmp_path / "workspace", center)
     assert not (tmp_path / "workspace").exists()
 
 
-def test_the_written_configuration_names_known_sections_only(tmp_path: Path) -> None:
+def test_the_default_configuration_is_valid(tmp_path: Path) -> None:
     text = (create(tmp_path / "workspace", "A").path / "sono.toml").read_text()
     uncommented = "\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines())
     assert set(tomllib.loads(uncommented)) <= set(SECTIONS)
 
 
-def test_a_folder_that_is_no_workspace_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_opening_another_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError) as missing:
         open_workspace(tmp_path / "none")
-    assert str(missing.value) == (
-        f"{tmp_path / 'none'}: there is no such folder; run: sono-curate init {tmp_path / 'none'}"
-    )
+    assert str(missing.value) == (f"{tmp_path / 'none'}: folder not found; run: sono-curate init {tmp_path / 'none'}")
     with pytest.raises(UserError) as other:
         open_workspace(tmp_path)
     assert str(other.value) == (f"{tmp_path}: not a workspace: it has no sono.toml; run: sono-curate init {tmp_path}")
@@ -126,8 +124,10 @@ def test_a_section_overrides_its_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("[qc]\nlimti = 3\n", "qc.limti: unknown key; known keys of [qc]: limit, share"),
-        ("[qc]\nlimit = 0\n", "qc.limit: Input should be greater than or equal to 1; mend that value"),
+        ("[qc]\nlimti = 3\n", "qc.limti: unknown key; did you mean 'limit'?"),
+        ("[qc]\nxyz = 3\n", "qc.xyz: unknown key; known keys of [qc]: limit, share"),
+        ("[ingset]\n", "unknown section [ingset]; did you mean 'ingest'?"),
+        ("[qc]\nlimit = 0\n", "qc.limit: Input should be greater than or equal to 1; correct that value"),
         ('[qc]\nlimit = "three"\n', "qc.limit: Input should be a valid integer"),
         ("[qc.limit]\nlow = 1\n", "qc.limit: Input should be a valid integer"),
         ("qc = 3\n", "qc: Input should be a valid dictionary"),
@@ -140,7 +140,7 @@ def test_a_section_overrides_its_defaults(tmp_path: Path) -> None:
         ("[qc]\nlimit = 3\nlimit = 4\n", "not valid TOML: Cannot overwrite a value (at line 3"),
     ],
 )
-def test_a_wrong_configuration_is_one_line_that_names_file_and_key(tmp_path: Path, text: str, error: str) -> None:
+def test_an_invalid_configuration_is_one_line_with_file_and_key(tmp_path: Path, text: str, error: str) -> None:
     workspace = configured(tmp_path, text)
     with pytest.raises(UserError) as caught:
         workspace.section("qc", QcSection)
@@ -167,20 +167,20 @@ def test_a_vocabulary_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     workspace = configured(tmp_path, '[vocabulary]\nfile = "planes.toml"\n')
     with pytest.raises(UserError) as missing:
         _ = workspace.vocabulary
-    assert str(missing.value).startswith(f"{workspace.path / 'planes.toml'}: there is no such vocabulary file")
+    assert str(missing.value).startswith(f"{workspace.path / 'planes.toml'}: vocabulary file not found")
     (workspace.path / "planes.toml").write_text(OWN_VOCABULARY.replace("ga_weeks", "weeks"))
     with pytest.raises(UserError, match=r"planes\.toml: planes\.0\."):
         _ = workspace.vocabulary
 
 
-def test_a_lost_key_is_asked_for_and_not_replaced(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_and_not_replaced(tmp_path: Path) -> None:
     made = create(tmp_path / "workspace", "A")
     (made.path / "secret.key").unlink()
     with pytest.raises(UserError, match="the workspace's key is missing; restore it from your backup"):
         _ = open_workspace(made.path).keys
 
 
-def test_what_a_killed_run_left_is_cleared_under_the_lock(tmp_path: Path) -> None:
+def test_leftovers_are_cleared_under_the_lock(tmp_path: Path) -> None:
     workspace = create(tmp_path / "workspace", "A")
     for folder in ("qc", "reports"):
         (workspace.path / folder).mkdir()

@@ -99,8 +99,8 @@ def test_every_folder_imports_the_ground_floor() -> None:
     assert all(importers(folder, "sono.manifests") for folder in FOLDERS)
 
 
-def test_of_curation_only_the_command_line_imports_captioning() -> None:
-    assert list(importers("curation", "sono.captioning")) == ["curation/cli.py"]
+def test_only_the_caption_commands_of_curation_import_captioning() -> None:
+    assert list(importers("curation", "sono.captioning")) == ["curation/commands/captions.py"]
 
 
 def test_training_never_reads_dicom() -> None:

@@ -1,4 +1,4 @@
-"""A small dataset in the layout that ``sono-curate build`` writes: bright shapes on speckle, a plane for each shape."""
+"""A small dataset in the layout that ``sono-curate build`` writes: bright shapes on speckle, one plane per shape."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,9 +30,9 @@ from PIL import Image, ImageDraw
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET
 from sono.training import recipes
-from sono.training.model.mask_clip import build_model, make_transform
+from sono.training.model.build import build_model, make_transform
 from sono.training.model.transforms import PadToSquare
-from sono.training.pretraining import checkpoints
+from sono.training.pretraining.checkpoint_writer import CheckpointWriter
 
 PLANES = {
     "transthalamic": "transthalamic",
@@ -43,6 +44,7 @@ STRUCTURES = ("spine", "umbilical vein")  # of every plane: only its name may te
 SIZES = ((120, 80), (80, 112), (96, 96))  # width, height in px: landscape, portrait, square
 
 Rows = list[dict[str, Any]]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -115,7 +117,7 @@ SMALL_BACKBONES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session")
 def small_backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Small architectures of many kinds, which open_clip knows by name like its own."""
+    """Small architectures of many kinds, registered with open_clip by name like its own."""
     folder = tmp_path_factory.mktemp("configs")
     write_tokenizer(folder / "words")
     text = {**SMALL_TEXT, "hf_tokenizer_name": str(folder / "words"), "pool_type": "last", "no_causal_mask": True}
@@ -152,10 +154,13 @@ def write_dataset() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes(made_once: MadeOnce) -> Path:
     """240 training and 80 test frames of four planes; the validation split is empty."""
-    folder = tmp_path_factory.mktemp("dataset") / "shapes"
-    return write(folder, {"train": rows(240, seed=1), "test": rows(80, seed=2, patients="test")})
+
+    def fill(folder: Path) -> None:
+        write(folder, {"train": rows(240, seed=1), "test": rows(80, seed=2, patients="test")})
+
+    return made_once("shapes", fill)
 
 
 @pytest.fixture(scope="session")
@@ -168,18 +173,23 @@ def sono_train() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def learned(
-    sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path, tmp_path_factory: pytest.TempPathFactory
+    sono_train: Callable[..., subprocess.CompletedProcess[str]],
+    shapes: Path,
+    made_once: MadeOnce,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A run that learns: 110 steps."""
-    run = tmp_path_factory.mktemp("runs") / "learned"
+    """A run that learns: 110 steps. Every process gets a copy, because evaluations are written into it."""
+    made = made_once("learned", lambda folder: _train(sono_train, shapes, folder / "run"))
+    return shutil.copytree(made / "run", tmp_path_factory.mktemp("runs") / "learned")
+
+
+def _train(sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path, run: Path) -> None:
     settings = ["train.steps=110", "train.batch_size=32", "train.warmup_steps=10", "train.threads=1"]
-    done = sono_train(
-        "pretrain", shapes, "--out", run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s))
-    )
+    done = sono_train("pretrain", shapes, run, "--recipe", "tiny", *(part for s in settings for part in ("--set", s)))
     assert done.returncode == 0, done.stderr
     assert "240 frames" in done.stderr
     assert f"trained 110 steps: {run}/checkpoints/step-00000110" in done.stdout
-    return run
+    assert done.stdout.endswith(f"\nNext: sono-train evaluate {run} {shapes} --mask both\n")
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +204,7 @@ def three_splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a run whose only checkpoint holds random weights, the mask's too; ``change`` is given the model before."""
+    """Makes a run whose only checkpoint holds random weights, the mask's too, after ``change`` of the model."""
 
     def make(seed: int = 0, change: Callable[[Any], object] = lambda _: None) -> Path:
         run = tmp_path_factory.mktemp("runs") / "random"
@@ -204,7 +214,7 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         with torch.no_grad():
             model.clip.visual.conv1.conv_mask.weight.normal_(std=0.1)
             change(model)
-        writer = checkpoints.Writer(run, keep=1)
+        writer = CheckpointWriter(run, keep=1)
         transform = PadToSquare(size=model.image_size).to_dict()
         meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform}
         writer.save({f"model.{name}": value for name, value in model.clip.state_dict().items()}, meta)
@@ -251,7 +261,7 @@ def write_run(run: Path, backbone: str) -> Path:
         "dataset": {"source": "/secret/hospital/dataset", "fingerprint": "f" * 64, "frames": 5678},
         "created_by": "sono-train test",
     }
-    writer = checkpoints.Writer(run, keep=1)
+    writer = CheckpointWriter(run, keep=1)
     writer.save({f"model.{name}": tensor for name, tensor in model.clip.state_dict().items()}, meta)
     writer.wait()
     return run
@@ -264,7 +274,7 @@ class Ranks:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.output = output
+        self.output_stem = output
         self.processes = []
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["sono.training.pretraining.run", "torch.distributed.tensor"])
@@ -286,7 +296,7 @@ class Ranks:
         return all(process.is_alive() for process in self.processes)
 
     def end(self, timeout: float = 120) -> list[int | None]:
-        """Wait for all; their exit codes, None for one that had to be killed."""
+        """Wait for all; returns their exit codes, None for one that had to be killed."""
         deadline = time.monotonic() + timeout
         codes = []
         for process in self.processes:
@@ -296,9 +306,9 @@ class Ranks:
             process.join()
         return codes
 
-    def said(self, suffix: str = "err") -> str:
+    def output(self, suffix: str = "err") -> str:
         """What all ranks printed."""
-        return "".join(Path(f"{self.output}-{rank}.{suffix}").read_text() for rank in range(len(self.processes)))
+        return "".join(Path(f"{self.output_stem}-{rank}.{suffix}").read_text() for rank in range(len(self.processes)))
 
 
 @pytest.fixture
@@ -318,7 +328,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def rows(count: int, *, seed: int, patients: str = "train") -> Rows:
-    """Frames of all planes in turn, four to a patient, two regions each, with captions as our templates word them."""
+    """Frames of all planes in turn, four per patient, two regions each, with captions worded as by our templates."""
     random = np.random.default_rng(seed)
     made = []
     for number in range(count):
@@ -358,7 +368,7 @@ def rows(count: int, *, seed: int, patients: str = "train") -> Rows:
 def draw(
     plane: str, size: tuple[int, int], random: np.random.Generator
 ) -> tuple[Image.Image, list[np.ndarray[tuple[int, int], np.dtype[np.bool_]]]]:
-    """Two shapes of the plane, displaced at random, and the mask of each."""
+    """The two shapes of a plane, displaced at random, and the mask of each."""
     width, height = size
     x, y = width // 2 + int(random.integers(-8, 9)), height // 2 + int(random.integers(-8, 9))
     boxes = {

@@ -1,4 +1,4 @@
-"""One rank of a run, in a process forked where torch is imported already: what torchrun would start, in no time.
+"""One rank of a run, as torchrun would start it, but in a process forked after torch was imported, which is fast.
 
 Run by ``runpy`` with the global SETTINGS: environment, output (a path; standard output and errors go to output.out and
 output.err), program (a path, or ``sono-train``) and arguments.

@@ -1,17 +1,19 @@
-"""What an ablation varies: the runs' cells, and what they are seen through."""
+"""What an ablation varies, and how its runs are scored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SEEN_THROUGH = ("none", "region")
+"""How every model is scored: by whole images, and through the dataset's true masks."""
+
 FIGURES = ("top1", "top5")
 VARIED = ("data.masks", "loss.kind", "loss.positives", "train.seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One combination of settings."""
+    """One combination of the varied settings."""
 
     masks: str
     kind: str
@@ -19,6 +21,7 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """For folders and files."""
         return f"masks-{self.masks}-{self.kind}-{self.positives}"
 
     @property
@@ -28,6 +31,7 @@ class Cell:
 
     @property
     def settings(self) -> list[str]:
+        """As ``--set`` takes them."""
         return [f"data.masks={self.masks}", f"loss.kind={self.kind}", f"loss.positives={self.positives}"]
 
 

@@ -6,19 +6,21 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from sono.manifests.pages import render
 
 from .design import LOSSES, Cell
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 760, 300, 48, 34
-"""Of the figure, in its own units."""
+"""The figure's size, in its own units."""
 
 SERIES = (
     ("off", "none", "trained and seen without masks", "#8a94a3"),
     ("on", "none", "trained with masks, seen without", "#c98a1b"),
     ("on", "region", "trained and seen with masks", "#2b6cb0"),
 )
-"""What is drawn for every loss: masks in training, masks in scoring, what that is called, colour."""
+"""The bars of every loss: masks in training, masks in scoring, label, colour."""
 
 
 def figure(content: Mapping[str, Any]) -> str:
@@ -46,26 +48,24 @@ def figure(content: Mapping[str, Any]) -> str:
 
 
 def page(content: Mapping[str, Any]) -> str:
-    """The page for people, with the figure in it."""
-    from markupsafe import Markup
-
+    """The page in HTML, with the figure in it."""
     cells = [{**cell, "label": _cell(cell).label} for cell in content["cells"]]
     return render(__package__, "page.html", content={**content, "cells": cells}, figure=Markup(figure(content)))
 
 
 def _group(content: Mapping[str, Any], losses: Sequence[tuple[str, str]], number: int) -> dict[str, Any]:
-    """One loss: its bars with their values, and where they stand."""
+    """One loss: its bars with their values and positions."""
     kind, positives = losses[number]
     pitch = (WIDTH - LEFT) / len(losses)
-    breadth = pitch / (len(SERIES) + 1)
-    start = LEFT + number * pitch + breadth / 2
+    slot = pitch / (len(SERIES) + 1)
+    start = LEFT + number * pitch + slot / 2
     bars = []
-    for place, (masks, seen, meaning, colour) in enumerate(SERIES):
+    for number_in_group, (masks, seen, meaning, colour) in enumerate(SERIES):
         cell = Cell(masks=masks, kind=kind, positives=positives)
         values = [run["figures"][seen]["top1"]["value"] for run in content["runs"] if _cell(run) == cell]
         if values:
             title = f"{cell.label}, {meaning}"
-            x, width = start + place * breadth, 0.86 * breadth
+            x, width = start + number_in_group * slot, 0.86 * slot
             mean = statistics.fmean(values)
             bars.append({"x": x, "width": width, "mean": mean, "values": values, "title": title, "colour": colour})
     label = Cell(masks="on", kind=kind, positives=positives).label

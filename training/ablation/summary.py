@@ -1,4 +1,4 @@
-"""What an ablation's runs say together: means, spreads and differences between cells."""
+"""The runs of an ablation taken together: means, spreads, and differences between cells."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class Run:
     result: Mapping[str, Any]
 
     def value(self, mask: str, figure: str = "top1") -> float:
+        """A figure, from 0 to 1, as scored through a mask."""
         return float(self.result["masks"][mask][figure]["value"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Over seeds: the mean, the standard deviation (None for a single seed), the least and the greatest."""
+    """Over seeds: mean, standard deviation (None for a single seed), least and greatest."""
 
     n: int
     mean: float
@@ -37,6 +38,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of one value per seed."""
         return cls(
             n=len(values),
             mean=statistics.fmean(values),
@@ -56,44 +58,41 @@ def summary(runs: Sequence[Run], *, dataset: str, recipe: recipes.Recipe, split:
         "n_patients": first["n_patients"],
         "recipe": {key: value for key, value in recipes.flatten(recipe).items() if key not in VARIED},
         "seeds": sorted({run.seed for run in runs}),
-        "cells": [
-            {
-                **dataclasses.asdict(cell),
-                "figures": {
-                    mask: {
-                        figure: dataclasses.asdict(
-                            Spread.of([run.value(mask, figure) for run in runs if run.cell == cell])
-                        )
-                        for figure in FIGURES
-                    }
-                    for mask in SEEN_THROUGH
-                },
-            }
-            for cell in dict.fromkeys(run.cell for run in runs)
-        ],
+        "cells": [_cell(cell, runs) for cell in dict.fromkeys(run.cell for run in runs)],
         "differences": list(_differences(runs)),
-        "runs": [
-            {
-                **dataclasses.asdict(run.cell),
-                "seed": run.seed,
-                "checkpoint": run.result["checkpoint"],
-                "figures": {
-                    mask: {figure: run.result["masks"][mask][figure] for figure in FIGURES} for mask in SEEN_THROUGH
-                },
-                "bootstrap": run.result["bootstrap"],
-            }
-            for run in runs
-        ],
+        "runs": [_run(run) for run in runs],
+    }
+
+
+def _cell(cell: Cell, runs: Sequence[Run]) -> dict[str, Any]:
+    def spread(mask: str, figure: str) -> dict[str, Any]:
+        return dataclasses.asdict(Spread.of([run.value(mask, figure) for run in runs if run.cell == cell]))
+
+    figures = {mask: {figure: spread(mask, figure) for figure in FIGURES} for mask in SEEN_THROUGH}
+    return {**dataclasses.asdict(cell), "figures": figures}
+
+
+def _run(run: Run) -> dict[str, Any]:
+    scored = run.result["masks"]
+    return {
+        **dataclasses.asdict(run.cell),
+        "seed": run.seed,
+        "checkpoint": run.result["checkpoint"],
+        "figures": {mask: {figure: scored[mask][figure] for figure in FIGURES} for mask in SEEN_THROUGH},
+        "bootstrap": run.result["bootstrap"],
     }
 
 
 def _differences(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     """Paired by seed: two runs of a seed see the same frames in the same order."""
-    found = {(run.cell, run.seed): run for run in runs}
+    by_cell_and_seed = {(run.cell, run.seed): run for run in runs}
     seeds = sorted({run.seed for run in runs})
-    for what, label, (cell, mask), (reference, its_mask) in _comparisons():
-        if all((one, seed) in found for one in (cell, reference) for seed in seeds):
-            gains = [found[cell, seed].value(mask) - found[reference, seed].value(its_mask) for seed in seeds]
+    for what, label, (cell, mask), (reference, reference_mask) in _comparisons():
+        if all((either, seed) in by_cell_and_seed for either in (cell, reference) for seed in seeds):
+            gains = [
+                by_cell_and_seed[cell, seed].value(mask) - by_cell_and_seed[reference, seed].value(reference_mask)
+                for seed in seeds
+            ]
             yield {"what": what, "of": label, **dataclasses.asdict(Spread.of(gains))}
 
 
@@ -101,7 +100,7 @@ _Seen = tuple[Cell, str]
 
 
 def _comparisons() -> Iterator[tuple[str, str, _Seen, _Seen]]:
-    """What is compared, for what; a cell and how it is scored, and the same of what is subtracted."""
+    """What is compared, and for which cells; a cell and how it is scored, and the same for what is subtracted."""
     for kind, positives in LOSSES:
         on, off = (Cell(masks=masks, kind=kind, positives=positives) for masks in ("on", "off"))
         yield "masks in training and scoring, minus none in either", on.label, (on, "region"), (off, "none")

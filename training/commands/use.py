@@ -1,4 +1,4 @@
-"""The commands of ``sono-train`` that use a trained model. Each calls one function and prints what it returns."""
+"""The commands of ``sono-train`` that use a trained model: its features, a search in them, and its export."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import typer
 from sono.manifests import console
 from sono.manifests.errors import import_extra
 
-from .terminal import bar_once_needed, import_extras, say
-
-RunArgument = Annotated[Path, typer.Argument(help="Folder of a training run.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+from .options import DatasetArgument, JsonOption, RunArgument, SplitOption
+from .terminal import import_extras, print_notice, progress_bar
 
 
 class EmbedMask(StrEnum):
@@ -28,69 +26,60 @@ class Format(StrEnum):
     transformers = "transformers"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file to ``sono-train``."""
-    for name, command in (("embed", embed), ("search", search), ("export", export)):
-        app.command(name)(command)
-
-
 def embed(
     run: RunArgument,
-    dataset: Annotated[str, typer.Argument(help="A folder that sono-curate build wrote, or a Hub id.")],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
-    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The Parquet file to write.")],
+    split: SplitOption = "test",
     mask: Annotated[
-        EmbedMask, typer.Option(help="none: a row a frame, seen whole; region: a row for each of its regions.")
+        EmbedMask, typer.Option(help="none: one row per frame, seen as a whole; region: one row per region.")
     ] = EmbedMask.none,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write a dataset's features to a Parquet file; killed, the same command goes on where it was.
+    """Write a dataset's features to a Parquet file. The same command resumes where it stopped.
 
-    Example: sono-train embed runs/first dataset --out features.parquet --mask region
+    Example: sono-train embed runs/first dataset features.parquet --mask region
     """
     import_extras()
-    if json:
-        import datasets
-
-        datasets.disable_progress_bars()
     from sono.training.features.embed import embed as write
 
-    with bar_once_needed(enabled=not json) as progress:
-        result = write(run, dataset, out, split=split, mask=mask.value, notice=say, progress=progress)
-    if json:
+    with progress_bar(as_json) as progress:
+        result = write(run, dataset, out, split=split, mask=mask.value, notice=print_notice, progress=progress)
+    if as_json:
         console.print_json(result)
         return
     print(
-        f"{out}: {result['rows']:,} rows of {result['frames']:,} frames, {result['dim']} numbers each; "
+        f"{out}: {result['rows']:,} rows from {result['frames']:,} frames, {result['dim']} numbers each; "
         f"{result['frames_without_rows']:,} frames have no region"
     )
+    print(f'Next: sono-train search {out} "what to look for" --run {run}')
 
 
 def search(
-    file: Annotated[Path, typer.Argument(help="A file that sono-train embed wrote.")],
-    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run whose features they are.")],
-    count: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 10,
-    json: JsonOption = False,
+    embedding: Annotated[Path, typer.Argument(metavar="EMBEDDING", help="A file that sono-train embed wrote.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in words.")],
+    run: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run that the features come from.")],
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many rows to print.")] = 10,
+    as_json: JsonOption = False,
 ) -> None:
     """Find the frames or regions that fit a text best.
 
     Example: sono-train search features.parquet "a four-chamber plane" --run runs/first
     """
     import_extras()
-    from sono.training.features.embed import search as find
+    from sono.training.features.search import search as find
 
-    found = find(file, query, run, count=count, notice=say)
-    if json:
-        console.print_json({"query": query, "rows": found})
+    rows = find(embedding, query, run, count=count, notice=print_notice)
+    if as_json:
+        console.print_json({"query": query, "rows": rows})
         return
-    for row in found:
+    for row in rows:
         print(_line(row))
 
 
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     format: Annotated[  # noqa: A002 - the option's name
         Format,
         typer.Option(
@@ -99,7 +88,7 @@ def export(
         ),
     ],
 ) -> None:
-    """Write the newest checkpoint in a form that programs without this one load.
+    """Write the newest checkpoint in a form that programs without this one can load.
 
     Example: sono-train export runs/first exported --format transformers
     """
@@ -107,10 +96,10 @@ def export(
     import_extra("safetensors", "train")
     from sono.training.export.export import export as write
 
-    names = write(run, out, format.value, notice=say)
+    names = write(run, out, format.value, notice=print_notice)
     print(f"{out}: {', '.join(names)}")
 
 
 def _line(row: dict[str, Any]) -> str:
-    seen = row["structure"] or "whole image"
-    return f"{row['score']:6.3f}  {row['frame_id']}  {row['plane'] or '-'}  {seen}  {row['caption'] or ''}".rstrip()
+    view = row["structure"] or "whole image"
+    return f"{row['score']:6.3f}  {row['frame_id']}  {row['plane'] or '-'}  {view}  {row['caption'] or ''}".rstrip()

@@ -1,6 +1,6 @@
-"""Random changes of a training pair that an ultrasound image may undergo, the same for the image and its mask.
+"""Random changes of a training pair that suit an ultrasound image, the same for the image and its mask.
 
-Everything happens on the square of the training size, with or without a cache. Padding stays black and outside every
+They are applied to the square of the training size, with or without a cache. Padding stays black and outside every
 mask; "one everywhere" stays one everywhere.
 """
 
@@ -18,7 +18,7 @@ from sono.training import recipes
 from sono.training.model.transforms import Pixels
 
 DISPLAY_DB = 60.0
-"""Dynamic range that 0 to 255 is taken to show. Images are log-compressed, so gain adds, and 60 dB is usual."""
+"""Assumed dynamic range of 0 to 255. Images are log-compressed, so gain adds; 60 dB is usual."""
 
 _SIDED_SYSTEMS = ("heart", "abdomen")
 _SIDED_WORDS = re.compile(
@@ -31,39 +31,39 @@ _SIDED_WORDS = re.compile(
 
 
 class Augmenter:
-    """Changes pairs as ``augment.*`` of the recipe says.
+    """Changes pairs as the recipe's ``augment.*`` says.
 
     Args:
         settings: of the recipe.
-        planes: ids of the dataset's planes; one that the vocabulary does not know is never flipped.
+        planes: ids of the dataset's planes; one that is not in the vocabulary is never flipped.
     """
 
     def __init__(self, settings: recipes.Augment, planes: tuple[str, ...]) -> None:
         self.settings, self.planes = settings, planes
         self.enabled = settings != recipes.Augment()
-        known = vocabulary.load() if settings.flip else vocabulary.Vocabulary({}, {})
-        sided = [plane for plane in known.planes.values() if plane.system in _SIDED_SYSTEMS]
+        words = vocabulary.load() if settings.flip else vocabulary.Vocabulary({}, {})
+        sided = [plane for plane in words.planes.values() if plane.system in _SIDED_SYSTEMS]
         of_sided_planes = {structure for plane in sided for structure in plane.structures}
-        self._planes = set(known.planes) - {plane.id for plane in sided}
-        self._structures = {"", *known.structures} - of_sided_planes
+        self._planes = set(words.planes) - {plane.id for plane in sided}
+        self._structures = {"", *words.structures} - of_sided_planes
         self._structures -= {name for name in self._structures if _SIDED_WORDS.search(name.replace("_", " "))}
 
     def may_flip(self, plane: int | None, structure: str, caption: str) -> bool:
-        """Whether left and right may change places: never where a plane, structure or caption might tell them apart.
+        """Whether left and right may be exchanged: never if plane, structure or caption might tell them apart.
 
-        Planes of heart and abdomen show on which side organs lie; so do their structures in any plane. A plane or
-        structure that the packaged vocabulary does not know, or no plane at all, is not flipped either.
+        Planes of heart and abdomen show on which side organs lie; so do their structures in any plane. A frame without
+        a plane, or with a plane or structure that is not in the packaged vocabulary, is not flipped either.
         """
-        known = plane is not None and self.planes[plane] in self._planes and structure in self._structures
-        return known and not _SIDED_WORDS.search(caption)
+        has_no_side = plane is not None and self.planes[plane] in self._planes and structure in self._structures
+        return has_no_side and not _SIDED_WORDS.search(caption)
 
     def __call__(
         self, image_CHW: Pixels, mask_HW: Pixels, random: np.random.Generator, *, whole: bool, may_flip: bool
     ) -> tuple[Pixels, Pixels]:
-        """Change an image, of one or three channels, and its mask; of a ``whole`` image the mask stays as it is."""
+        """Change an image, of one or three channels, and its mask; the mask of a ``whole`` image stays as it is."""
         image_CHW, mask_HW = self._move(image_CHW, mask_HW, random, whole, may_flip)
         image_CHW = self._recolour(image_CHW, random)
-        return image_CHW, mask_HW if whole else self._imperfect(mask_HW, random)
+        return image_CHW, mask_HW if whole else self._degrade_mask(mask_HW, random)
 
     def _move(
         self, image_CHW: Pixels, mask_HW: Pixels, random: np.random.Generator, whole: bool, may_flip: bool
@@ -81,7 +81,7 @@ class Augmenter:
         matrix[:, 2] += np.array([x, y]) * settings.translate * size
         moved_HW = mask_HW if whole else _warp(mask_HW, matrix)
         if moved_HW.sum(dtype=np.int64) < mask_HW.sum(dtype=np.int64) * factor**2 / 2 and not whole:
-            return image_CHW, mask_HW  # most of the region would leave the image: what the caption names must stay
+            return image_CHW, mask_HW  # most of the region would leave the image, and what the caption names must stay
         return np.stack([_warp(channel_HW, matrix) for channel_HW in image_CHW]), moved_HW
 
     def _recolour(self, image_CHW: Pixels, random: np.random.Generator) -> Pixels:
@@ -90,7 +90,7 @@ class Augmenter:
             gain, gamma = random.uniform(-1, 1, 2)
             levels = 255 * np.linspace(0, 1, 256) ** math.exp(gamma * settings.gamma)
             levels += gain * settings.gain_db * 255 / DISPLAY_DB
-            levels[0] = 0  # padding, and all that lies outside the sector, is no echo
+            levels[0] = 0  # padding, and everything outside the sector, is no echo
             image_CHW = np.clip(np.rint(levels), 0, 255).astype(np.uint8)[image_CHW]
         if settings.speckle:
             noise_HW = random.standard_normal(image_CHW.shape[1:], dtype=np.float32)
@@ -99,8 +99,8 @@ class Augmenter:
             image_CHW = np.clip(np.rint(image_CHW * (1 + strength * grains_HW)), 0, 255).astype(np.uint8)
         return image_CHW
 
-    def _imperfect(self, mask_HW: Pixels, random: np.random.Generator) -> Pixels:
-        """A mask as somebody at a scanner might have it: a box, none at all, or one with other edges."""
+    def _degrade_mask(self, mask_HW: Pixels, random: np.random.Generator) -> Pixels:
+        """A mask as it may be at a scanner: a box, none at all, or one with other edges."""
         settings = self.settings
         if not (settings.mask_drop or settings.mask_box or settings.mask_edge):
             return mask_HW
@@ -126,7 +126,7 @@ def _box(mask_HW: Pixels) -> Pixels:
 
 
 def _move_edge(mask_HW: Pixels, share: float) -> Pixels:
-    """Grow the mask by ``share`` of the radius of a disc of its area, or shrink it where negative; never to nothing."""
+    """Grow the mask by ``share`` of the radius of a disc of its area, or shrink it if negative; never to nothing."""
     radius = math.sqrt(mask_HW.sum(dtype=np.int64) / 255 / math.pi)
     steps = round(abs(share) * radius)
     if steps == 0:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from sono.manifests import masks
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.filenames import MARKER
 from sono.manifests.masks import Mask
 from sono.manifests.schemas import DATASET, SPLITS
@@ -24,14 +24,14 @@ from sono.manifests.schemas import DATASET, SPLITS
 FORMAT = 1
 
 Row = Mapping[str, Any]
-"""One frame under the column names of ``schemas.DATASET``; the image still encoded."""
+"""One frame by the column names of ``schemas.DATASET``; its image is still encoded."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What ``sono.json`` says of a dataset.
+    """What ``sono.json`` says about a dataset.
 
-    ``planes`` maps ids to display names; ``shards`` a split's files to their numbers of rows. ``revision`` is the
+    ``planes`` maps ids to display names; ``shards`` maps a split's files to their numbers of rows. ``revision`` is the
     commit of a Hub dataset and None for a folder.
     """
 
@@ -42,12 +42,13 @@ class Description:
     revision: str | None = None
 
     def rows(self, split: str) -> int:
+        """Number of frames in a split; 0 if it does not exist."""
         return sum(self.shards.get(split, {}).values())
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A split, memory-mapped. ``planes`` are the ids of the classes that ``row["plane"]`` counts, in their order."""
+    """A split, memory-mapped. ``row["plane"]`` is a place in ``planes``, the ids of the classes."""
 
     description: Description
     split: str
@@ -58,11 +59,12 @@ class Frames:
         return len(self.table)
 
     def row(self, index: int) -> Row:
+        """One frame, decoded from Arrow."""
         row: Row = self.table[index].to_pylist()[0]
         return row
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """A whole column; touches no other."""
+        """A complete column; reads no other."""
         return self.table.data.column(name)
 
 
@@ -70,7 +72,7 @@ def read_description(source: str) -> Description:
     """Read a dataset's ``sono.json``; of a folder, also check that its shards are the ones listed there.
 
     Raises:
-        UserError: there is no such dataset, it is unfinished, damaged, or of another version.
+        UserError: the dataset is not found, unfinished, damaged, or of another version.
     """
     folder = Path(source)
     if folder.is_dir():
@@ -78,9 +80,7 @@ def read_description(source: str) -> Description:
         _check_shards(folder, description)
         return description
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith("."):
-        raise UserError(
-            "there is no such dataset folder", where=source, fix="name the folder that sono-curate build wrote"
-        )
+        raise UserError("dataset folder not found", where=source, fix="name the folder that sono-curate build wrote")
     return _describe_repository(source)
 
 
@@ -88,10 +88,11 @@ def open_split(description: Description, split: str) -> Frames:
     """Map a split into memory (the first time, ``datasets`` unpacks it into its cache).
 
     Raises:
-        UserError: the split is unknown or empty, or its columns are not those of a dataset of ours.
+        UserError: the split is unknown or empty, or its columns are not those that ``sono-curate build`` writes.
     """
     if split not in SPLITS:
-        raise UserError(f"there is no split {split!r}", fix=f"choose one of: {', '.join(SPLITS)}")
+        fix = did_you_mean(split, SPLITS) or f"choose one of: {', '.join(SPLITS)}"
+        raise UserError(f"unknown split {split!r}", fix=fix)
     if description.rows(split) == 0:
         present = ", ".join(name for name in SPLITS if description.rows(name)) or "none"
         raise UserError(f"the {split} split is empty", where=description.source, fix=f"splits with frames: {present}")
@@ -130,7 +131,7 @@ def decode_image(row: Row) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(row["image"]["bytes"]))
         image.load()
-    except (OSError, SyntaxError, TypeError, ValueError) as error:  # what Pillow makes of damaged files, or of None
+    except (OSError, SyntaxError, TypeError, ValueError) as error:  # what Pillow raises for damaged files, or for None
         raise UserError(
             "the image cannot be decoded", where=f"frame {row['frame_id']}", fix="run sono-curate build again"
         ) from error
@@ -151,9 +152,7 @@ def decode_mask(row: Row, region: Mapping[str, Any], image: Image.Image) -> Mask
 
 def _parse(text: bytes | None, source: str, revision: str | None) -> Description:
     if text is None:
-        raise UserError(
-            f"not finished, or no dataset: it has no {MARKER}", where=source, fix="run sono-curate build again"
-        )
+        raise UserError(f"not a finished dataset: {MARKER} is missing", where=source, fix="run sono-curate build again")
     try:
         content = json.loads(text)
         if content["format"] != FORMAT:
@@ -202,7 +201,7 @@ def _describe_repository(repository: str) -> Description:
         return _parse(None, repository, None)
     except Exception as error:
         raise UserError(
-            f"neither a folder nor a dataset of the Hub that can be reached ({type(error).__name__})",
+            f"neither a folder nor a reachable dataset on the Hub ({type(error).__name__})",
             where=repository,
             fix="check the name, the network, and for a private dataset the login (hf auth login)",
         ) from error

@@ -1,4 +1,4 @@
-"""The pairs that a split offers, as numbers: captions, and each frame's regions; and which of them is drawn."""
+"""The pairs of a split, as numbers: captions and each frame's regions; and which of them is drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Numbers = npt.NDArray[np.int32]
 
 
 class CaptionBank:
-    """Every distinct caption of a split once, sorted: its number is the same in every process and in every run."""
+    """Every distinct caption of a split once, sorted: its number is the same in every process and every run."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts: tuple[str, ...] = tuple(sorted(set(texts)))
@@ -43,13 +43,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Captions and captioned regions of all F frames of a split, some 30 bytes a frame.
+    """Captions and captioned regions of all F frames of a split, some 30 bytes per frame.
 
     Args:
         bank: the captions.
-        structures: their ids; "" where a region has none.
-        caption_F: for every frame the number of its caption in the bank, -1 where it has none.
-        first_F1: the captioned regions of frame f are those from ``first_F1[f]`` up to ``first_F1[f + 1]``.
+        structures: ids of the regions' structures; "" for a region without one.
+        caption_F: for every frame the number of its caption in the bank, -1 if it has none.
+        bounds_E: the captioned regions of frame f are those from ``bounds_E[f]`` up to ``bounds_E[f + 1]``.
         place_R: for every captioned region its place in its frame's row.
         caption_R: the number of its caption.
         structure_R: the number of its structure.
@@ -58,7 +58,7 @@ class Pairs:
     bank: CaptionBank
     structures: tuple[str, ...]
     caption_F: Numbers
-    first_F1: npt.NDArray[np.int64]
+    bounds_E: npt.NDArray[np.int64]
     place_R: Numbers
     caption_R: Numbers
     structure_R: Numbers
@@ -68,7 +68,7 @@ class Pairs:
 
         A frame without captioned regions always makes a whole-image pair.
         """
-        first, end = int(self.first_F1[row]), int(self.first_F1[row + 1])
+        first, end = int(self.bounds_E[row]), int(self.bounds_E[row + 1])
         if first == end or random.random() < settings.global_fraction:
             return Pair(row, None, int(self.caption_F[row]), "")
         chosen = first + self._choose(self.structure_R[first:end], settings.region_sampling, random)
@@ -76,16 +76,16 @@ class Pairs:
         return Pair(row, int(self.place_R[chosen]), int(self.caption_R[chosen]), structure)
 
     def row_of_caption(self, caption: int) -> int:
-        """The first frame with this caption, as its own or as that of one of its regions."""
+        """The first frame with this caption, of its own or of one of its regions."""
         frames = np.flatnonzero(self.caption_F == caption)
         if len(frames):
             return int(frames[0])
         region = np.flatnonzero(self.caption_R == caption)[0]
-        return int(np.searchsorted(self.first_F1, region, side="right")) - 1
+        return int(np.searchsorted(self.bounds_E, region, side="right")) - 1
 
     @cached_property
     def _rarity_by_structure(self) -> npt.NDArray[np.float64]:
-        """One over how often each structure occurs in the split."""
+        """The inverse of how often each structure occurs in the split."""
         return 1 / np.maximum(np.bincount(self.structure_R, minlength=len(self.structures)), 1)
 
     def _choose(self, structures_r: Numbers, sampling: str, random: np.random.Generator) -> int:
@@ -100,20 +100,20 @@ class Pairs:
 
 
 def read_pairs(frames: Frames) -> Pairs:
-    """Read captions and structures of a split, column by column and chunk by chunk; no pixel is touched."""
+    """Read captions and structures of a split, column by column and chunk by chunk, and no pixel."""
     captions, structures = _Numbering(), _Numbering(empty_is_a_name=True)
     of_frames = [captions.of(chunk) for chunk in frames.column("caption").chunks]
     of_regions = [_regions(lists, captions, structures) for lists in frames.column("regions").chunks]
     counts_F, place_R, caption_R, structure_R = (np.concatenate(parts) for parts in zip(*of_regions, strict=True))
     bank = CaptionBank(captions.numbers)
-    ranks = np.full(len(bank) + 1, -1, dtype=np.int32)  # from the order of reading to that of the bank; the last is -1
+    ranks = np.full(len(bank) + 1, -1, dtype=np.int32)  # from the order of reading to the bank's; the last is -1
     for rank, text in enumerate(bank.texts):
         ranks[captions.numbers[text]] = rank
     return Pairs(
         bank=bank,
         structures=tuple(structures.numbers),
         caption_F=ranks[np.concatenate(of_frames)],
-        first_F1=np.concatenate([[0], np.cumsum(counts_F)]),
+        bounds_E=np.concatenate([[0], np.cumsum(counts_F)]),
         place_R=place_R.astype(np.int32),
         caption_R=ranks[caption_R],
         structure_R=structure_R,
@@ -121,7 +121,7 @@ def read_pairs(frames: Frames) -> Pairs:
 
 
 class _Numbering:
-    """Numbers texts in the order in which they are met; null, and mostly the empty text, is -1."""
+    """Numbers texts in the order of first occurrence; null is -1, and so is the empty text if it is not a name."""
 
     def __init__(self, *, empty_is_a_name: bool = False) -> None:
         self.numbers: dict[str, int] = {}
@@ -134,14 +134,14 @@ class _Numbering:
             for text in encoded.dictionary.to_pylist()
         ]
         indices = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
-        found: Numbers = np.array([*numbers, -1], dtype=np.int32)[indices]  # the null's -1 takes the last
+        found: Numbers = np.array([*numbers, -1], dtype=np.int32)[indices]  # null is -1, which picks the last
         return found
 
 
 def _regions(
     lists: pa.Array, captions: _Numbering, structures: _Numbering
 ) -> tuple[npt.NDArray[np.int64], Numbers, Numbers, Numbers]:
-    """How many captioned regions each frame of a chunk has; of these the places, captions and structures."""
+    """How many captioned regions each frame of a chunk has; and their places, captions and structures."""
     members = pc.list_flatten(lists)
     parents = pc.list_parent_indices(lists).to_numpy()
     places = np.arange(len(parents)) - np.searchsorted(parents, parents)

@@ -1,13 +1,12 @@
 """What a training run draws from the dataset: in which order, which pair of each frame, in what batches.
 
-Nothing here keeps a state: the order is a function of (seed, epoch), a sample of (seed, epoch, index), a batch of its
-step. So a run may stop at any step and go on, with any number of loading processes.
+Nothing here keeps state: the order is a function of (seed, epoch), a sample of (seed, epoch, index), a batch of its
+step. So a run may stop at any step and resume, with any number of loading processes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,23 +16,23 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.model.tokenizer import CaptionTokenizer, too_long
+from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .augment import Augmenter
-from .cache import Cache, Decoded, Source, open_cache, root_of
-from .dataset import Frames
-from .pairs import CaptionBank, Pairs, read_pairs
+from .pairs import CaptionBank
+from .pixels import DecodedPixels, PixelSource
+from .pool import Pool
 from .workers import start_worker
 
-_TOKENS_KEPT = 65_536  # captions whose tokens a process remembers: templated ones repeat
+_TOKENS_KEPT = 65_536  # captions whose tokens a process remembers, since templated ones repeat
 
 
 @dataclass(frozen=True)
 class Sample:
     """One pair: an image [1 or 3, size, size] and its mask [size, size], 8 bit, and the number of its caption.
 
-    ``frame_id`` and ``structure`` ("" for a whole image) say where it comes from.
+    ``frame_id`` and ``structure`` ("" for a whole image) tell where it comes from.
     """
 
     image: Pixels
@@ -47,8 +46,8 @@ class Sample:
 class Batch:
     """Pairs, with every distinct caption once.
 
-    ``images`` [batch, 3, size, size], or 1 for 3 where all are grey, and ``masks`` [batch, size, size] are 8 bit,
-    ``tokens`` [captions, context] those of the distinct captions, ``captions`` [batch] the row of ``tokens`` that
+    ``images`` [batch, 3, size, size], or 1 for 3 if all are grey, and ``masks`` [batch, size, size] are 8 bit,
+    ``tokens`` [captions, context] are those of the distinct captions, ``captions`` [batch] the row of ``tokens`` that
     belongs to each pair, ``caption_ids`` [captions] the numbers of the distinct captions in the pool's bank.
     ``samples`` names each pair's frame and structure ("" for a whole image).
     """
@@ -61,76 +60,6 @@ class Batch:
     samples: list[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class Pool:
-    """The frames that a run trains on.
-
-    Frames without a caption are left out. Those without a captioned region always make whole-image pairs. Both are
-    counted here. With a ``cache``, pixels come from there and not from the dataset.
-    """
-
-    frames: Frames
-    pairs: Pairs
-    usable: npt.NDArray[np.int64]
-    without_caption: int
-    without_regions: int
-    cache: Cache | None = None
-
-    def __len__(self) -> int:
-        return len(self.usable)
-
-    @property
-    def bank(self) -> CaptionBank:
-        return self.pairs.bank
-
-
-def make_pool(frames: Frames, tokenizer: CaptionTokenizer, *, global_fraction: float = 1.0) -> Pool:
-    """Choose the frames to train on and check every caption's length, before any time is spent on training.
-
-    Args:
-        global_fraction: of the recipe; below 1 there must be regions to draw.
-
-    Raises:
-        UserError: no frame has a caption, none a captioned region though some are asked for, or a caption is longer
-            than the context; the text names the frame.
-    """
-    pairs = read_pairs(frames)
-    usable = np.flatnonzero(pairs.caption_F >= 0)
-    without_regions = int((np.diff(pairs.first_F1)[usable] == 0).sum())
-    source = frames.description.source
-    if not len(usable):
-        raise UserError(
-            f"no frame of the {frames.split} split has a caption",
-            where=source,
-            fix="run sono-curate caption and build again",
-        )
-    if without_regions == len(usable) and global_fraction < 1:
-        raise UserError(
-            f"no frame of the {frames.split} split has a region with a caption",
-            where=source,
-            fix="import masks, caption and build again, or train on whole images alone: --set data.global_fraction=1",
-        )
-    for number, text in enumerate(pairs.bank.texts):
-        if tokenizer.length(text) > tokenizer.context_length:
-            frame_id = frames.row(pairs.row_of_caption(number))["frame_id"]
-            raise too_long(tokenizer.length(text), tokenizer.context_length, frame_id)
-    return Pool(frames, pairs, usable, len(frames) - len(usable), without_regions)
-
-
-def with_cache(
-    pool: Pool, transform: PadToSquare, settings: recipes.Data, notice: Callable[[str], None] = print
-) -> Pool:
-    """The pool, reading pixels from the cache that ``data.cache`` asks for; what is missing of it is written first.
-
-    Raises:
-        UserError: a frame is at fault, or the cache cannot be written.
-    """
-    if settings.cache is None:
-        return pool
-    cache = open_cache(pool.frames, transform, root_of(settings.cache), workers=settings.workers, notice=notice)
-    return dataclasses.replace(pool, cache=cache)
-
-
 def order(samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """The order of an epoch: a permutation of ``samples`` indices, a function of (seed, epoch) alone."""
     return np.random.default_rng([seed, epoch]).permutation(samples)
@@ -139,7 +68,7 @@ def order(samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 class Batches(Sampler[list[tuple[int, int]]]):
     """Batches as lists of (epoch, index), from step ``first`` up to ``last``.
 
-    The epochs follow one another without a gap, so no frame is lost at an epoch's end and none is drawn twice before
+    Epochs follow one another without a gap, so no frame is lost at the end of an epoch and none is drawn twice before
     all others were; a batch may hold the end of one epoch and the start of the next. Each of ``world_size`` ranks gets
     its share of every batch.
     """
@@ -172,12 +101,12 @@ class Batches(Sampler[list[tuple[int, int]]]):
 class Samples(Dataset[Sample | UserError]):
     """The sample of (epoch, index): a pair as ``Pairs.draw`` chooses it, changed as ``augment.*`` asks.
 
-    An error in the data is returned, not raised, because it would lose its text on the way from a loading process.
+    An error in the data is returned, not raised, because a loading process would lose its text.
     """
 
     def __init__(self, pool: Pool, transform: PadToSquare, recipe: recipes.Recipe) -> None:
         self.pool, self.settings, self.seed = pool, recipe.data, recipe.train.seed
-        self.source: Source = pool.cache or Decoded(pool.frames, transform)
+        self.source: PixelSource = pool.cache or DecodedPixels(pool.frames, transform)
         self.augmenter = Augmenter(recipe.augment, pool.frames.planes)
         assert pool.cache is None or pool.cache.transform.geometry() == transform.geometry()
 
@@ -199,7 +128,7 @@ class Samples(Dataset[Sample | UserError]):
 
 
 class Collate:
-    """Makes a batch of samples, or passes on the first error among them."""
+    """Joins samples into a batch, or passes on the first error among them."""
 
     def __init__(self, tokenizer: CaptionTokenizer, bank: CaptionBank) -> None:
         self.tokenizer, self.bank = tokenizer, bank
@@ -230,7 +159,7 @@ class Collate:
 
 
 def _stack_images(images: list[Pixels]) -> torch.Tensor:
-    """One channel where all are grey, else three."""
+    """One channel if all are grey, else three."""
     channels = max(len(image) for image in images)
     return torch.from_numpy(np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in images]))
 
@@ -246,7 +175,7 @@ def batches_from(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
-    """The batches of the steps ``first_step`` up to ``last_step``, of each the share of ``rank``.
+    """The batches of the steps from ``first_step`` up to ``last_step``, of each the share of ``rank``.
 
     ``train.batch_size`` is that of all ranks together: which samples a step sees does not depend on their number.
 

@@ -1,4 +1,4 @@
-"""What loading processes have in common."""
+"""How loading processes start."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import cv2
 
 
 def start_worker(worker: int) -> None:
-    """What a loading process does first.
+    """Ignore signals to stop, and use one thread.
 
-    Ctrl-C and a scheduler's SIGTERM reach the whole process group, and a loading process must outlive the last save: it
-    ends when the parent says so, or is gone.
+    Ctrl-C and a scheduler's SIGTERM reach the entire process group, and a loading process must outlive the last save:
+    it ends when its parent says so, or is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # its threads do not survive a fork, and there is one process for each core as it is
+    cv2.setNumThreads(0)  # its threads do not survive a fork, and there is one process per core anyway

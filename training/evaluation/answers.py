@@ -1,4 +1,4 @@
-"""What a model answers for each frame: its ranked classes and how sure it is."""
+"""A model's answer for each frame: the classes that fit best, and the probability of the first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sono.training.arrays import Booleans, Floats, Integers
 class Answers:
     """For every frame the classes with the best scores, best first, [frames, up to 5], and the first one's probability.
 
-    The probability is that of a softmax over all classes of the cosines times the learned temperature.
+    The probability is a softmax over all classes of the cosines times the learned temperature. ``top1`` and ``top5``
+    say whether the true class is the first, or among the first five.
     """
 
     best: Integers

@@ -1,4 +1,4 @@
-"""Figures by center, scanner and trimester: one number for all of them hides where a model fails."""
+"""Figures by center, scanner and trimester: a single figure hides where a model fails."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sono.training.arrays import Booleans, Integers
 from sono.training.data.dataset import Frames
 
 from . import metrics
-from .metrics import Draws
+from .bootstrap import Bootstrap
 
 TRIMESTER_DAYS = (14 * 7, 28 * 7)
-"""Days at which the second and the third begin, as captions count them."""
+"""Days at which the second and the third trimester begin, as captions count them."""
 
 _UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Groups:
-    """For every chosen frame its group, by what frames are grouped by."""
+    """For every selected frame its group, by what frames are grouped by."""
 
     of: Mapping[str, npt.NDArray[np.str_]]
 
@@ -40,33 +40,33 @@ class Groups:
             }
         )
 
-    def figures(self, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, draws: Draws) -> dict[str, Any]:
-        """Mean per-class top-1 and top-5 over the classes present in each group; no interval where it has one patient.
+    def figures(self, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
+        """Mean per-class top-1 and top-5 over the classes present in each group; no interval for a single patient.
 
-        Groups differ in the planes that they hold: a gap between two of them may be one of planes.
+        Groups hold different planes: a gap between two of them may be due to the planes.
         """
         return {
             by: {
-                str(name): _figures(groups_N == name, hits1_N, hits5_N, truth_N, draws) for name in np.unique(groups_N)
+                str(name): _figures(groups_N == name, hits1_N, hits5_N, truth_N, bootstrap)
+                for name in np.unique(groups_N)
             }
             for by, groups_N in self.of.items()
         }
 
 
 def _figures(
-    chosen_N: Booleans, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, draws: Draws
+    members_N: Booleans, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    inside = draws.of(chosen_N)
-    patients = int(inside.patients_N.max()) + 1
-    found: dict[str, Any] = {
-        "n_frames": int(chosen_N.sum()),
-        "n_patients": patients,
-        "planes_present": len(np.unique(truth_N[chosen_N])),
+    inside = bootstrap.take(members_N)
+    figures: dict[str, Any] = {
+        "n_frames": int(members_N.sum()),
+        "n_patients": inside.patients,
+        "planes_present": len(np.unique(truth_N[members_N])),
     }
     for name, hits_N in (("top1", hits1_N), ("top5", hits5_N)):
-        estimate = asdict(metrics.mean_per_class(hits_N[chosen_N], truth_N[chosen_N], inside))
-        found[name] = estimate if patients > 1 else {"value": estimate["value"], "low": None, "high": None}
-    return found
+        estimate = asdict(metrics.mean_per_class(hits_N[members_N], truth_N[members_N], inside))
+        figures[name] = estimate if inside.patients > 1 else {"value": estimate["value"], "low": None, "high": None}
+    return figures
 
 
 def _names(frames: Frames, rows: pa.Array, *columns: str) -> npt.NDArray[np.str_]:

@@ -16,11 +16,13 @@ from sono.training.features.views import Kind
 from .selection import Classes
 
 WEEKS = range(12, 41, 4)
+SHORTER_PLANE = "give the plane a shorter name in the vocabulary, or score a model with a longer context"
+"""What to do about a sentence that is too long for the text tower."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """A sentence with ``{weeks}`` and ``{plane}``, and how captions of the template that it follows begin."""
+    """A sentence with ``{weeks}`` and ``{plane}``, and a pattern for how captions of that template begin."""
 
     sentence: str
     captions: str
@@ -57,27 +59,23 @@ WORDINGS: Mapping[Kind, tuple[Wording, ...]] = {
         ),
     ),
 }
-"""By kind of view, worded as the packaged templates are, without what they say of structures: structures give the plane
-away."""
+"""By kind of view, worded like the packaged templates, but without structures: they would give the plane away."""
 
 
 def wordings_of(kind: Kind, captions: Iterable[str]) -> tuple[str, ...]:
-    """The wordings that captions of a dataset have, or all of them where it has none of these.
+    """The wordings that occur in a dataset's captions, or all of them if none does.
 
-    A text tower that was trained on one wording does not know the others: on one from scratch the average over four
-    had 34 % of planes right where the one it knew had 88 %. The captions' words for planes decide nothing here.
+    A text tower trained on one wording does not understand the others: with a tower trained from scratch, the average
+    over four wordings got 34 % of planes right, the one in its captions 88 %. Words for planes play no part here.
     """
-    known = {wording.sentence: re.compile(wording.captions) for wording in WORDINGS[kind]}
-    found = {sentence for caption in captions for sentence, pattern in known.items() if pattern.match(caption)}
-    return tuple(sentence for sentence in known if sentence in found) or tuple(known)
+    patterns = {wording.sentence: re.compile(wording.captions) for wording in WORDINGS[kind]}
+    used = {sentence for caption in captions for sentence, pattern in patterns.items() if pattern.match(caption)}
+    return tuple(sentence for sentence in patterns if sentence in used) or tuple(patterns)
 
 
 def prompts(wordings: Iterable[str]) -> tuple[str, ...]:
-    """Sentences for a plane's display name. Captions hold an age, so a plane's features are the average over ages."""
+    """Sentences with a gap for a plane's display name, at several ages: captions name an age, so ages are averaged."""
     return tuple(wording.replace("{weeks}", str(weeks)) for wording in wordings for weeks in WEEKS)
-
-
-SHORTER_PLANE = "give the plane a shorter name in the vocabulary, or score a model with a longer context"
 
 
 def plane_features(encoder: Encoder, frames: Frames, classes: Classes, sentences: Sequence[str]) -> torch.Tensor:
@@ -85,7 +83,7 @@ def plane_features(encoder: Encoder, frames: Frames, classes: Classes, sentences
     names = [
         [frames.description.planes[plane] for plane in planes if plane in frames.planes] for planes in classes.values()
     ]
-    said = [[sentence.format(plane=name) for name in of for sentence in sentences] for of in names]
-    together = encoder.sentences([sentence for of in said for sentence in of], SHORTER_PLANE)
-    features = torch.split(together, [len(of) for of in said])
+    texts = [[sentence.format(plane=name) for name in of_class for sentence in sentences] for of_class in names]
+    together = encoder.sentences([text for of_class in texts for text in of_class], SHORTER_PLANE)
+    features = torch.split(together, [len(of_class) for of_class in texts])
     return F.normalize(torch.stack([part.mean(dim=0) for part in features]), dim=-1)

@@ -22,10 +22,10 @@ Classes = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """The frames that are scored: their rows in the split, their classes and patients, and how many are left out.
 
-    ``donors`` are for each the position of the frame whose masks it is seen through when shuffled, where that is asked.
+    ``donors`` are, for shuffled masks, the position of the frame whose masks each frame is seen through.
     """
 
     names: tuple[str, ...]  # of the classes
@@ -37,57 +37,54 @@ class Chosen:
     seed: int  # of the donors
     without: Mapping[str, int]  # frames left out, by what they lack
     only_with_regions: bool
-    without_regions: int  # among all with a plane, left out or not
+    without_regions: int  # among all frames with a plane, left out or not
 
     def counts(self) -> dict[str, Any]:
-        return {
+        """The numbers of frames scored and left out, under the names that they have in a result."""
+        counts: dict[str, Any] = {
             "frames": "with regions" if self.only_with_regions else "all",
             "n_frames": len(self.indices),
             "n_patients": len(set(self.patients.tolist())),
             "frames_without_plane": self.without["plane"],
             "frames_without_regions": self.without_regions,
-            **(
-                {
-                    "frames_without_predicted": self.without["predicted"],
-                    "predicted_dataset": self.predicted.source,
-                }
-                if self.predicted
-                else {}
-            ),
         }
+        if self.predicted:
+            counts["frames_without_predicted"] = self.without["predicted"]
+            counts["predicted_dataset"] = self.predicted.source
+        return counts
 
     @property
     def left_out(self) -> int:
         return sum(self.without.values())
 
 
-def choose(
+def select_frames(
     frames: Frames, masks: Sequence[str], classes: Classes, *, predicted_dataset: str | None, seed: int
-) -> Chosen:
-    """The frames with a class and with all that ``masks`` need.
+) -> Selection:
+    """The frames that have a class and everything that ``masks`` need.
 
     Raises:
-        UserError: there is none, all are of one patient, or there are no predicted masks and some are asked for.
+        UserError: no frame has, all that have are of one patient, or predicted masks are asked for and there are none.
     """
     truth = number_classes(frames, classes)
     regions = count_regions(frames)
     needs_regions = any(MODES[name].kind == "region" and not MODES[name].predicted for name in masks)
     predicted = PredictedMasks.find(frames, predicted_dataset) if "predicted" in masks else None
     has_plane = truth >= 0
-    chosen, without = has_plane, {"plane": int((~has_plane).sum())}
+    selected, without = has_plane, {"plane": int((~has_plane).sum())}
     if needs_regions:
-        without["regions"] = int((chosen & (regions == 0)).sum())
-        chosen = chosen & (regions > 0)
+        without["regions"] = int((selected & (regions == 0)).sum())
+        selected = selected & (regions > 0)
     if predicted:
         has_predicted = predicted.has(frames)
-        without["predicted"] = int((chosen & ~has_predicted).sum())
-        chosen = chosen & has_predicted
-    what = "a plane" + (" and regions" if needs_regions else "") + (" and predicted masks" if predicted else "")
-    patients = number_patients(frames, chosen, f"has {what}")
-    return Chosen(
+        without["predicted"] = int((selected & ~has_predicted).sum())
+        selected = selected & has_predicted
+    need = "a plane" + (" and regions" if needs_regions else "") + (" and predicted masks" if predicted else "")
+    patients = number_patients(frames, selected, f"has {need}")
+    return Selection(
         names=tuple(classes),
-        indices=np.flatnonzero(chosen),
-        truth=truth[chosen],
+        indices=np.flatnonzero(selected),
+        truth=truth[selected],
         patients=patients,
         donors=choose_donors(patients, seed) if any(MODES[name].of_donor for name in masks) else None,
         predicted=predicted,
@@ -99,16 +96,17 @@ def choose(
 
 
 def each_plane(frames: Frames) -> Classes:
+    """Every plane of the dataset as a class of its own."""
     return {plane: (plane,) for plane in frames.planes}
 
 
 def number_classes(frames: Frames, classes: Classes) -> Integers:
-    """For every frame the number of its class, -1 where it has none.
+    """For every frame the number of its class, -1 if it has none.
 
     Raises:
         UserError: a class has no plane in the dataset's vocabulary.
     """
-    by_label = np.full(len(frames.planes) + 1, -1, dtype=np.int64)  # the last: of frames without a plane
+    by_label = np.full(len(frames.planes) + 1, -1, dtype=np.int64)  # the last is for frames without a plane
     for number, (name, planes) in enumerate(classes.items()):
         labels = [frames.planes.index(plane) for plane in planes if plane in frames.planes]
         if not labels:
@@ -124,7 +122,7 @@ def number_classes(frames: Frames, classes: Classes) -> Integers:
 
 
 def count_regions(frames: Frames) -> Integers:
-    """For every frame the number of its regions, with a caption or without."""
+    """For every frame the number of its regions, captioned or not."""
     numbers: Integers = pc.fill_null(pc.list_value_length(frames.column("regions")), 0).to_numpy().astype(np.int64)
     return numbers
 
@@ -136,26 +134,26 @@ def has_caption(frames: Frames) -> Booleans:
 
 
 def captions_of(frames: Frames, kind: Kind) -> set[str]:
-    """The distinct captions of whole images, or of regions."""
+    """The distinct captions of the split: of its images, or of its regions."""
     chunks = frames.column("caption").chunks
     if kind == "region":
         chunks = [pc.struct_field(pc.list_flatten(lists), "caption") for lists in frames.column("regions").chunks]
     return {caption for chunk in chunks for caption in pc.unique(chunk).to_pylist() if caption}
 
 
-def number_patients(frames: Frames, chosen: Booleans, need: str) -> Integers:
-    """For every chosen frame a number for its patient, from 0 without gaps.
+def number_patients(frames: Frames, selected: Booleans, need: str) -> Integers:
+    """For every selected frame a number for its patient, from 0 without gaps.
 
     Args:
-        need: what the chosen frames have, for the message where none has it: "has a plane".
+        need: what the selected frames have, for the error if there are none: "has a plane".
 
     Raises:
-        UserError: no frame is chosen, a frame has no patient, or all are of one: intervals are over patients.
+        UserError: no frame is selected, one has no patient, or all have the same patient: intervals are over patients.
     """
     where = frames.description.source
-    if not chosen.any():
+    if not selected.any():
         raise UserError(f"no frame of the {frames.split} split {need}", where=where, fix="score another split")
-    patients = frames.column("patient_key").filter(pa.array(chosen))
+    patients = frames.column("patient_key").filter(pa.array(selected))
     if patients.null_count:
         raise UserError(
             f"{patients.null_count} frames have no patient_key, and intervals are over patients",
@@ -173,18 +171,18 @@ def number_patients(frames: Frames, chosen: Booleans, need: str) -> Integers:
     return numbers
 
 
-def count_sources(frames: Frames, chosen: Chosen, mask: str) -> dict[str, int]:
-    """How many of the masks that were looked through come from where."""
+def count_sources(frames: Frames, selection: Selection, mask: str) -> dict[str, int]:
+    """How many of the masks that frames were seen through come from each source."""
     mode = MODES[mask]
     if mode.kind == "whole":
         return {}
-    if mode.predicted and chosen.predicted and chosen.predicted.elsewhere is not None:
-        ids = frames.column("frame_id").take(pa.array(chosen.indices)).to_pylist()
-        found = [region["source"] for key in ids for region in chosen.predicted.elsewhere[key]]
+    if mode.predicted and selection.predicted and selection.predicted.elsewhere is not None:
+        ids = frames.column("frame_id").take(pa.array(selection.indices)).to_pylist()
+        sources = [region["source"] for key in ids for region in selection.predicted.elsewhere[key]]
     else:
-        lists = frames.column("regions").take(pa.array(chosen.indices))
-        found = [source for chunk in lists.chunks for source in sources_of(chunk).to_pylist()]
+        lists = frames.column("regions").take(pa.array(selection.indices))
+        sources = [source for chunk in lists.chunks for source in sources_of(chunk).to_pylist()]
         if mode.predicted:
-            found = [source for source in found if source in PREDICTED_SOURCES]
-    names, numbers = np.unique(found, return_counts=True)
+            sources = [source for source in sources if source in PREDICTED_SOURCES]
+    names, numbers = np.unique(sources, return_counts=True)
     return dict(zip(names.tolist(), numbers.tolist(), strict=True))

@@ -1,18 +1,17 @@
-"""Published protocols by name: which command, which classes, which split, which figure to look at."""
+"""Published protocols by name: which measurement, which classes, which split, which figures to look at."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from sono.manifests.stages import Progress
+    from .scoring import Scoring
 
-Command = Literal["evaluate", "probe", "segment", "ga"]
+Command = Literal["evaluate", "probe", "segment", "gestational-age"]
 
 _BRAIN = {
     "trans_thalamic": ("transthalamic",),
@@ -38,17 +37,17 @@ _SIX = {
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A protocol.
+    """A published protocol, and the command of ``sono-train`` that follows it.
 
     Args:
         about: what it is and where it was published.
-        data: what dataset to give, and how to build it.
-        command: what runs.
-        classes: planes of the dataset's vocabulary that count as each class; empty: every plane is its own. Planes that
-            our vocabulary lacks (``maternal_cervix``, ``other``, ...) are to be added to the workspace's.
-        split: that is scored.
+        data: which dataset it needs, and how to build it.
+        command: the command that runs.
+        classes: planes of the dataset's vocabulary that count as each class; if empty, every plane is its own. Planes
+            that the packaged vocabulary lacks (``maternal_cervix``, ``other``, ...) must be added to the workspace's.
+        split: the split that is scored.
         options: of the command.
-        figures: where in the result the protocol's figures stand.
+        figures: where the protocol's figures are in the result.
     """
 
     about: str
@@ -71,7 +70,7 @@ SUITES: Mapping[str, Suite] = {
     "fetalp6": Suite(
         about="SonoCLIP: probe of six classes, here one layer, on the public fetal planes (Burgos-Artizzu et al. 2020)",
         data="zenodo.org/records/3904280; a vocabulary with the added planes fetal_brain, fetal_thorax, "
-        "maternal_cervix and other; its own split: give its column Train as the center, and hold out that of the test",
+        "maternal_cervix and other; its own split: give its column Train as the center, and hold out the test center",
         command="probe",
         classes=_SIX,
         options={"mask": "none"},
@@ -113,7 +112,7 @@ SUITES: Mapping[str, Suite] = {
         about="FetalCLIP: gestational age by sentences of days, scored by head circumference (HC18)",
         data="HC18's training set with its outlines as regions of the head and its pixel sizes; all in the test split, "
         "as for fetalclip-planes",
-        command="ga",
+        command="gestational-age",
         classes={"brain": ("transthalamic", "transventricular", "transcerebellar")},
         options={"step": "days"},
         figures=("within_95",),
@@ -125,62 +124,63 @@ def find(name: str) -> Suite:
     """The suite called ``name``.
 
     Raises:
-        UserError: there is none.
+        UserError: no suite has that name; the text names the nearest, or lists them all.
     """
     if name not in SUITES:
-        raise UserError(f"there is no suite {name!r}", fix=f"choose one of: {', '.join(SUITES)}")
+        fix = did_you_mean(name, SUITES) or f"choose one of: {', '.join(SUITES)}"
+        raise UserError(f"unknown suite {name!r}", fix=fix)
     return SUITES[name]
 
 
-def run_suite(
-    name: str,
-    run: Path,
-    dataset: str,
-    *,
-    resamples: int | None = None,
-    notice: Callable[[str], None] = print,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Run a protocol; ``figures`` of the result are those that it is about.
+def file_name(name: str) -> str:
+    """The name of the files that hold the result of the suite ``name``, without their ending."""
+    return f"suite-{name}"
 
-    The result is the command's, with ``suite`` added, in ``RUN/evaluation/suite-<name>.json``.
+
+def run_suite(name: str, scoring: Scoring) -> dict[str, Any]:
+    """Run a protocol; its split replaces that of ``scoring``.
+
+    Returns:
+        The command's result, with ``suite`` added: the protocol's name and figures. Also written to
+        ``RUN/evaluation/suite-<name>.json``.
 
     Raises:
-        UserError: there is no such suite, a class has no plane in the dataset's vocabulary, or as the command says.
+        UserError: no suite has that name, a class has no plane in the dataset's vocabulary, or as the command says.
     """
     from .results import write_result
 
     suite = find(name)
-    stem = f"suite-{name}"
-    options: dict[str, Any] = {"split": suite.split, "name": stem, "notice": notice, "progress": progress}
-    options |= dict(suite.options) | ({} if resamples is None else {"resamples": resamples})
-    result = _command(suite)(run, dataset, **options)
-    headline = {figure: _at(result, figure) for figure in suite.figures}
-    result = {"suite": {"name": name, "about": suite.about, "figures": headline}, **result}
-    write_result(run, stem, result)
+    scoring = replace(scoring, split=suite.split, name=file_name(name))
+    measured = _measure(suite, scoring)
+    figures = {path: _at(measured, path) for path in suite.figures}
+    result = {"suite": {"name": name, "about": suite.about, "figures": figures}, **measured}
+    write_result(scoring.run, file_name(name), result)
     return result
 
 
-def _command(suite: Suite) -> Callable[..., dict[str, Any]]:
+def _measure(suite: Suite, scoring: Scoring) -> dict[str, Any]:
+    # Imported here, so that the suites can be listed without torch.
     from functools import partial
 
-    from .gestational_age import estimate_age
-    from .probe import probe
-    from .segmentation import segment
-    from .zero_shot import evaluate
+    from sono.training.evaluation.gestational_age.run import estimate_age
+    from sono.training.evaluation.segmentation.run import segment
+    from sono.training.evaluation.zero_shot.run import evaluate
 
-    classes = dict(suite.classes) or None
+    from .probe import probe
+
+    classes = suite.classes or None
     commands: Mapping[Command, Callable[..., dict[str, Any]]] = {
         "evaluate": partial(evaluate, classes=classes),
         "probe": partial(probe, classes=classes),
         "segment": segment,
-        "ga": partial(estimate_age, planes=classes),
+        "gestational-age": partial(estimate_age, planes=classes),
     }
-    return commands[suite.command]
+    return commands[suite.command](scoring, **suite.options)
 
 
 def _at(result: Mapping[str, Any], path: str) -> Any:
-    found: Any = result
-    for name in path.split("."):
-        found = found[name]
-    return found
+    """The value at a path of keys such as ``masks.none.top1``."""
+    value: Any = result
+    for key in path.split("."):
+        value = value[key]
+    return value

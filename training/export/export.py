@@ -1,4 +1,4 @@
-"""A trained model in forms that programs without this project can load."""
+"""A trained model in formats that other programs load without this project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.model import portable
-from sono.training.model.mask_clip import MaskClip, settings_of
+from sono.training.model.backbones import backbone_settings
+from sono.training.model.mask_clip import MaskClip
 from sono.training.model.portable import mask_stem
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining import checkpoints
@@ -34,7 +35,7 @@ _SONO_TEXT = {"context_length", "vocab_size", "layers", "width", "heads"}
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's newest checkpoint; ``settings`` are the backbone's in open_clip's terms, fit to be given away."""
+    """A run's newest checkpoint; ``settings`` are the backbone's in open_clip's terms, without local paths."""
 
     run: Path
     model: MaskClip
@@ -44,28 +45,29 @@ class Trained:
 
     @property
     def recipe(self) -> recipes.Recipe:
+        """The settings it was trained with."""
         return recipes.from_flat(self.meta["recipe"])
 
 
 def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = print) -> list[str]:
-    """Write the newest checkpoint of ``run`` into the new folder ``out``, whole or not at all.
+    """Write the newest checkpoint of ``run`` into the new folder ``out``, completely or not at all.
 
     Args:
         kind: one of ``FORMATS``.
-        notice: is told of damaged checkpoints.
+        notice: is told about damaged checkpoints.
 
     Returns:
         The names of the files written.
 
     Raises:
-        UserError: there is no checkpoint, ``out`` is not empty or cannot be written, or this backbone cannot be written
-            in this format.
+        UserError: the run has no checkpoint, ``out`` is not empty or cannot be written, or the backbone does not fit
+            the format.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("the folder is not empty", where=str(out), fix="name a new folder for the export")
     model, transform, meta = checkpoints.load_model(run, notice)
     assert model.backbone is not None
-    trained = Trained(run, model.eval(), transform, meta, _settings_to_give_away(model.backbone))
+    trained = Trained(run, model.eval(), transform, meta, _settings_without_paths(model.backbone))
     staging = out.absolute().with_name(f".tmp-{out.name}-{uuid.uuid4().hex}")
     try:
         with writing(out):
@@ -81,7 +83,7 @@ def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = p
 
 
 def write_open_clip(trained: Trained, folder: Path) -> None:
-    """open_clip's configuration and weights, and the two files that put the mask in."""
+    """open_clip's configuration and weights, and the two source files that add the mask."""
     transform = trained.transform
     _write_json(
         folder / mask_stem.CONFIG,
@@ -106,10 +108,10 @@ def write_open_clip(trained: Trained, folder: Path) -> None:
 
 
 def write_sonoclip(trained: Trained, folder: Path) -> None:
-    """The paper's format: an image tower, and the CLIP that gives its code the text tower and the sizes.
+    """The paper's format: an image tower, and a CLIP from which its code takes the text tower and the sizes.
 
     Raises:
-        UserError: that code would compute something else with these weights.
+        UserError: that code would compute something different with these weights.
     """
     differs = _differs_from_sonoclip(trained)
     if differs:
@@ -176,14 +178,14 @@ FORMATS: Mapping[str, Callable[[Trained, Path], None]] = {
 }
 
 
-def _settings_to_give_away(backbone: str) -> dict[str, Any]:
-    """Without this machine's paths: a tokenizer's files go along, a text tower's configuration cannot."""
-    settings = settings_of(backbone)
+def _settings_without_paths(backbone: str) -> dict[str, Any]:
+    """A tokenizer's files are exported, too; a text tower's configuration cannot be."""
+    settings = backbone_settings(backbone)
     text = settings["text_cfg"]
     if Path(text.get("hf_model_name", "")).is_absolute():
         raise UserError(
-            f"the text tower of {backbone} is configured in a folder of this machine",
-            fix="name a model of the Hub as its hf_model_name",
+            f"the configuration of {backbone}'s text tower is a folder of this machine",
+            fix="set its hf_model_name to a model on the Hub",
         )
     if Path(text.get("hf_tokenizer_name", "")).is_absolute():
         text["hf_tokenizer_name"] = "."
@@ -191,28 +193,27 @@ def _settings_to_give_away(backbone: str) -> dict[str, Any]:
 
 
 def _differs_from_sonoclip(trained: Trained) -> str | None:
-    """Why that code, which is OpenAI's with a mask, would not compute what ours does; None where it would."""
+    """Why the paper's code, OpenAI's with a mask, would not compute what ours does; None if it would."""
     vision, text, transform = trained.settings["vision_cfg"], trained.settings["text_cfg"], trained.transform
     special = sorted({*vision} - _SONO_VISION) + sorted({*text} - _SONO_TEXT)
     if trained.settings.get("custom_text") or special:
-        return f"it is no plain CLIP ({special[0] if special else 'custom_text'})"
+        return f"it is not a plain CLIP ({special[0] if special else 'custom_text'})"
     if not trained.settings.get("quick_gelu"):
-        return "its activation is GELU, and there it is QuickGELU"
+        return "its activation is GELU, and the paper's is QuickGELU"
     if vision.get("head_width", 64) != 64 or text["width"] != 64 * text["heads"]:
         return "its attention heads are not 64 wide"
-    usual = PadToSquare(size=transform.size)
-    if transform != usual:
-        return "it normalises images otherwise"
+    if transform != PadToSquare(size=transform.size):
+        return "it normalises images differently"
     return None
 
 
 def _sonoclip_name(name: str) -> str:
-    known = {
+    renamed = {
         "conv1.conv_rgb.weight": "conv1.weight",
         "conv1.conv_mask.weight": "conv1_alpha.weight",
         "conv1.dwconv.weight": "dwconv.weight",
     }
-    return known.get(name) or re.sub(r"\.attn\.in_proj_(weight|bias)$", r".attn.in_proj.\1", name)
+    return renamed.get(name) or re.sub(r"\.attn\.in_proj_(weight|bias)$", r".attn.in_proj.\1", name)
 
 
 def _save_tensors(clip: torch.nn.Module, path: Path, prefix: str = "") -> None:

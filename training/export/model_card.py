@@ -1,4 +1,4 @@
-"""The page that goes with an exported model: how to use it, what it was trained on, what it scored, what it is not."""
+"""The page that goes with an exported model: its use, its training, its evaluation, its limits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sono.manifests.filenames import EVALUATION_FOLDER
 from sono.training import recipes
 from sono.training.model.transforms import PadToSquare
 
-_EVALUATION = "evaluation"  # below the run's folder
-_NOT_PUBLIC = ("by",)  # figures by center and scanner: a card names no hospital
+_NOT_PUBLIC = ("by",)  # figures by center and scanner: a card does not name hospitals
 
 _USE: Mapping[str, str] = {
     "open_clip": """\
-The folder holds open_clip's configuration and weights. open_clip alone cannot load them: the patch embedding takes a
-mask. `mask_stem.py` puts it in and `mask_input.py` prepares images; both are in this folder.
+The folder holds open_clip's configuration and weights. open_clip alone cannot load them, because the patch embedding
+takes a mask: `mask_stem.py` adds it and `mask_input.py` prepares images; both are in this folder.
 `pip install open_clip_torch safetensors`
 
 ```python
@@ -45,8 +45,8 @@ features = model.encode_image(image, mask)
 ```
 
 Both files are needed: `sonoclip_vision.pth` has the image tower only, and the text tower in `clip_base.pt` may have
-been trained. That code's own transform crops; give it images and masks as described below. It has no bias of the
-logits: here it is {logit_bias:.4f}.
+been trained. That code's own transform crops: prepare images and masks as described below instead. It has no bias of
+the logits: here it is {logit_bias:.4f}.
 """,
     "transformers": """\
 `pip install transformers open_clip_torch`
@@ -77,14 +77,14 @@ Research on fetal ultrasound: retrieval, zero-shot and linear recognition of pla
 
 ## Limits
 
-- **This is no medical device.** It was not tested for diagnosis, screening or measurement, and no figure here says that
-  it is fit for any of them. Do not use it to decide about a patient.
-- Figures are over patients of the named split. They say nothing about other hospitals, scanners, populations or weeks
-  of pregnancy than those of that data.
-- Figures with a region's mask look through true masks, which nobody has at a scanner.
-- Captions made from templates and clinical records carry their errors and their wording into the text tower.
-- Weights may hold traces of the images they were trained on. Whoever publishes them answers for the consent that this
-  needs, and for the terms of the data and of the weights that training started from.
+- **This is not a medical device.** It was not tested for diagnosis, screening or measurement, and no figure here says
+  that it is fit for any of them. Do not use it to make decisions about a patient.
+- Figures are over patients of the named split. They say nothing about hospitals, scanners, populations or weeks of
+  pregnancy that this data does not cover.
+- Figures with a region's mask use true masks, which nobody has at a scanner.
+- Captions from templates and clinical records carry their errors and their wording into the text tower.
+- Weights may contain traces of the images they were trained on. Whoever publishes them is responsible for the consent
+  that this requires, and for the terms of the data and of the weights that training started from.
 """
 
 
@@ -92,11 +92,11 @@ def render(run: Path, meta: Mapping[str, Any], kind: str, transform: PadToSquare
     """The page in Markdown, with the Hub's header.
 
     Args:
-        run: folder of the run: figures come from ``evaluation/*.json``, those of this very checkpoint only.
-        meta: what the checkpoint says of itself.
+        run: folder of the run: figures come from ``evaluation/*.json``, and only those of this checkpoint.
+        meta: what the checkpoint says about itself.
         kind: the export's format.
         transform: how images and masks are prepared.
-        logit_bias: for formats that have no place for it.
+        logit_bias: printed for formats that cannot hold it.
     """
     library = "transformers" if kind == "transformers" else "open_clip"
     return "\n".join(
@@ -135,7 +135,7 @@ def render(run: Path, meta: Mapping[str, Any], kind: str, transform: PadToSquare
 def _input_rules(transform: PadToSquare) -> Iterator[str]:
     yield f"- Image and mask are padded to a centred square and resized to {transform.size} px: the image bicubic, with"
     yield "  black around it; the mask by area, with 0 around it."
-    yield "- The mask is 1 inside the region and 0 outside. A whole image has the mask 1 everywhere, padding too."
+    yield "- The mask is 1 inside the region and 0 outside. A whole image has the mask 1 everywhere, padding included."
     yield f"- The image enters as (pixel / 255 - {_numbers(transform.mean)}) / {_numbers(transform.std)} by channel,"
     yield f"  the mask as (mask - {transform.mask_mean:g}) / {transform.mask_std:g}."
 
@@ -154,7 +154,7 @@ def _training(meta: Mapping[str, Any]) -> Iterator[str]:
 
 def _evaluation(run: Path, sha256: str) -> Iterator[str]:
     rows, others = [], 0
-    for path in sorted((run / _EVALUATION).glob("*.json")):
+    for path in sorted((run / EVALUATION_FOLDER).glob("*.json")):
         result = json.loads(path.read_bytes())
         if result.get("checkpoint", {}).get("sha256") != sha256:
             others += 1
@@ -176,7 +176,7 @@ def _evaluation(run: Path, sha256: str) -> Iterator[str]:
 
 
 def _figures(result: Any, name: str = "") -> Iterator[tuple[str, tuple[float, float, float]]]:
-    """Every figure of a result that has an interval, by the path that leads to it."""
+    """Every figure of a result that has an interval, by its path."""
     if not isinstance(result, Mapping):
         return
     if {"value", "low", "high"} <= result.keys():

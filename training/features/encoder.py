@@ -31,7 +31,7 @@ Report = Callable[[Progress], None]
 class Encoder:
     """A checkpoint's model with the transform that it was trained with.
 
-    ``checkpoint`` says which it is, for the results: file, sha256 and step.
+    ``checkpoint`` identifies it in results: file, sha256 and step.
     """
 
     model: MaskClip
@@ -42,10 +42,10 @@ class Encoder:
 
     @classmethod
     def load(cls, run: Path, notice: Callable[[str], None]) -> Encoder:
-        """The newest whole checkpoint of a run.
+        """The newest complete checkpoint of a run.
 
         Raises:
-            UserError: there is none, or it does not fit this version.
+            UserError: the run has none, or it does not fit this version.
         """
         model, transform, meta = checkpoints.load_model(run, notice)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -63,7 +63,7 @@ class Encoder:
         """L2-normalised features of shape [texts, dim], on the CPU.
 
         Args:
-            fix: what to do about a text that is too long.
+            fix: what a person should do about a text that is too long.
 
         Raises:
             UserError: a text has more tokens than the text tower reads; the message quotes it.
@@ -82,7 +82,7 @@ class Encoder:
         return torch.cat(parts)
 
     def batches(self, stage: str, views: FrameViews, left_out: int, progress: Report) -> Iterator[list[Views]]:
-        """The views of all frames, some frames at a time.
+        """The views of all frames, a few frames at a time.
 
         Raises:
             UserError: a frame's image or mask is at fault; the text names the frame.
@@ -94,7 +94,7 @@ class Encoder:
             progress(Progress(stage, total, number, done, left_out))
 
     def load_items(self, items: Dataset[Any], at_once: int) -> Iterator[list[Any]]:
-        """Items in lists; an error in the data that one of them is, is raised."""
+        """Items in lists; an item that is an error in the data is raised."""
         loader = DataLoader(
             items,
             batch_size=at_once,

@@ -1,4 +1,4 @@
-"""Masks that a program made: out of the dataset itself, or out of a second one with the same frames."""
+"""Masks that a program predicted: from the dataset itself, or from a second one with the same frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Region = Mapping[str, Any]
 class PredictedMasks:
     """Which frames have regions of a predicted source, and these regions.
 
-    ``elsewhere`` maps the ids of frames to their regions in a second dataset; None where they are the frames' own.
+    ``elsewhere`` maps the ids of frames to their regions in a second dataset; None if they are the frames' own.
     """
 
     source: str
@@ -30,7 +30,7 @@ class PredictedMasks:
 
     @classmethod
     def find(cls, frames: Frames, dataset: str | None) -> PredictedMasks:
-        """Those of ``dataset`` for the same frames, whatever split they are in there; without one, the frames' own.
+        """Those of ``dataset`` for the same frames, in whichever split; if omitted, the frames' own.
 
         Raises:
             UserError: the dataset is at fault, or has no predicted mask for any of the frames.
@@ -38,8 +38,8 @@ class PredictedMasks:
         if dataset is None:
             found = cls(frames.description.source)
         else:
-            wanted = set(frames.column("frame_id").to_pylist())
-            found = cls(dataset, dict(_regions_of(read_description(dataset), wanted)))
+            ids = set(frames.column("frame_id").to_pylist())
+            found = cls(dataset, dict(_regions_of(read_description(dataset), ids)))
         if not found.has(frames).any():
             raise UserError(
                 f"no frame of the {frames.split} split has a predicted mask: one with the source "
@@ -50,7 +50,7 @@ class PredictedMasks:
         return found
 
     def has(self, frames: Frames) -> Booleans:
-        """For every frame whether it has a predicted mask."""
+        """For every frame, whether it has a predicted mask."""
         if self.elsewhere is not None:
             return np.array([key in self.elsewhere for key in frames.column("frame_id").to_pylist()], dtype=np.bool_)
         return np.concatenate([_has_predicted(lists) for lists in frames.column("regions").chunks])
@@ -77,12 +77,12 @@ def sources_of(lists: pa.ListArray) -> pa.Array:
 
 
 def drawn(regions: Sequence[Region]) -> list[Region]:
-    """Those that no program made: what a program's answer may be measured by."""
+    """Those that no program predicted: what predictions may be compared with."""
     return [region for region in regions if region["source"] not in PREDICTED_SOURCES]
 
 
 def are_drawn(lists: pa.ListArray) -> Booleans:
-    """For all members of lists of regions whether no program made them."""
+    """For all members of lists of regions, whether no program predicted them."""
     return ~_are_predicted(lists)
 
 

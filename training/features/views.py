@@ -1,4 +1,4 @@
-"""The views of a frame that evaluation scores: its image, or an empty one, through one mask or several."""
+"""The views of a frame that evaluation scores: its image, or a black one, through one mask or several."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from sono.training.model.transforms import PadToSquare, Pixels
 
 from .predicted_masks import PredictedMasks
 
+Kind = Literal["whole", "region"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """How a frame is looked at.
+    """How a frame is seen.
 
     Args:
-        kind: through the mask of a whole image, or through those of regions, one view each.
+        kind: through the mask of a whole image, or through those of its regions, one view each.
         of_donor: the regions are those of a frame of another patient.
-        predicted: the regions are those whose masks a program made.
+        predicted: the regions are those whose masks a program predicted.
         image_blank: the image is black, as padding is.
     """
 
@@ -42,18 +44,18 @@ MODES: Mapping[str, Mode] = {
     "shuffled": Mode(kind="region", of_donor=True),
     "blank": Mode(kind="region", image_blank=True),
 }
-"""The masks of ``--mask``. The last two are controls: what is left where image and mask have nothing to do with each
-other, and where there is a mask only."""
+"""The choices of ``--mask``. The last two are controls: what remains if image and mask are unrelated, and if there is
+only a mask."""
 
 
-_SWEEPS = 10  # two suffice where each patient has a tenth of the frames; with few patients it takes more
+_SWEEPS = 10  # two suffice if each patient has a tenth of the frames; fewer patients need more
 
 
 @dataclass(frozen=True)
 class Views:
     """A frame's image, of shape [3, size, size], and by mode the masks to see it through, [views, size, size].
 
-    ``captions`` are the dataset's for each view; None where it has none.
+    ``captions`` are the dataset's for each view; None if it has none.
     """
 
     image: Pixels
@@ -64,7 +66,7 @@ class Views:
 class FrameViews(Dataset[Views | UserError]):
     """The views of the frames ``indices_N``; ``donors_N`` are positions in it, and so are the keys.
 
-    An error in the data is returned, not raised, because it would lose its text on the way from a loading process.
+    An error in the data is returned, not raised, because a loading process would lose its text.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class FrameViews(Dataset[Views | UserError]):
             return self.transform.all_one()[None], (row["caption"],)
         if mode.of_donor:
             assert self.donors_N is not None
-            row, image = self._decode(int(self.donors_N[position]))  # its image, to check its masks' size against
+            row, image = self._decode(int(self.donors_N[position]))  # with its image, to check the masks' size
         regions: Sequence[Mapping[str, Any]] = row["regions"]
         if mode.predicted:
             assert self.predicted is not None
@@ -115,8 +117,8 @@ class FrameViews(Dataset[Views | UserError]):
 def choose_donors(patients_N: Integers, seed: int) -> Integers:
     """For every frame another one, never of its own patient, drawn at random.
 
-    A permutation: every frame is one donor, so the donors' masks are the frames' own in another order. Where one
-    patient has more than half of the frames there is no such permutation, and those of the others serve several times.
+    A permutation: every frame donates once, so the donors' masks are the frames' own in another order. If one patient
+    has more than half of the frames no such permutation exists, and the others' frames donate several times.
 
     Args:
         patients_N: for every frame a number for its patient, from 0 without gaps; at least two patients.
@@ -138,10 +140,10 @@ def choose_donors(patients_N: Integers, seed: int) -> Integers:
 
 
 def _mix(donors_N: Integers, patients_N: Integers, random: np.random.Generator) -> Integers:
-    """Exchange the donors of two frames, many times over, wherever neither gets one of its own patient.
+    """Exchange the donors of two frames, many times, if neither then gets one of its own patient.
 
-    Before, all donors of a patient's frames are of one or two others. Exchanges that are as likely as their undoing
-    lead to every allowed order with equal probability.
+    Before, all donors of a patient's frames are of one or two others. Since an exchange is as likely as its reversal,
+    every allowed order becomes equally probable.
     """
     donors, patients = donors_N.tolist(), patients_N.tolist()
     for _ in range(_SWEEPS):
@@ -150,6 +152,3 @@ def _mix(donors_N: Integers, patients_N: Integers, random: np.random.Generator) 
             if patients[ours] != patients[frame] and patients[theirs] != patients[other]:
                 donors[frame], donors[other] = ours, theirs
     return np.array(donors, dtype=np.int64)
-
-
-Kind = Literal["whole", "region"]

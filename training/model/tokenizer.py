@@ -1,4 +1,4 @@
-"""Captions as token ids, by the text tower's own tokenizer and without truncation."""
+"""Captions as token ids, by the text tower's own tokenizer and never truncated."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class CaptionTokenizer:
 
     Args:
         context_length: how many tokens the text tower reads.
-        text: ``text_cfg`` of the backbone in open_clip's terms; without it, CLIP's byte-pair encoding.
+        text: ``text_cfg`` of the backbone in open_clip's terms; if omitted, CLIP's byte-pair encoding is used.
 
     Raises:
-        UserError: transformers is not installed, or the tokenizer's files cannot be had.
+        UserError: transformers is not installed, or the tokenizer's files cannot be loaded.
     """
 
     def __init__(self, context_length: int, text: Mapping[str, Any] | None = None) -> None:
@@ -34,12 +34,12 @@ class CaptionTokenizer:
             self._tokenizer = make_tokenizer(text or {}, context_length)
         except Exception as error:
             raise UserError(
-                f"the tokenizer {name} cannot be had: {str(error).strip().splitlines()[0][:200]}",
+                f"the tokenizer {name} cannot be loaded: {str(error).strip().splitlines()[0][:200]}",
                 fix="check the network; once downloaded it is read from the cache",
             ) from error
 
     def length(self, caption: str) -> int:
-        """Number of tokens, those that mark start and end included."""
+        """Number of tokens, including those that mark start and end."""
         return count_tokens(self._tokenizer, caption)
 
     def __call__(self, captions: Sequence[str]) -> torch.Tensor:
@@ -55,13 +55,13 @@ class CaptionTokenizer:
         return tokens
 
     def save(self, folder: Path) -> None:
-        """Write a tokenizer of transformers into ``folder``; CLIP's is a part of open_clip and needs no file."""
+        """Write a tokenizer of transformers into ``folder``; CLIP's is part of open_clip and needs no file."""
         if self._is_transformers:
             self._tokenizer.save_pretrained(str(folder))
 
 
 def too_long(tokens: int, context_length: int, frame_id: str | None = None) -> UserError:
-    """The error for a caption that does not fit: it is never cut short in silence."""
+    """The error for a caption that does not fit: none is truncated silently."""
     return UserError(
         f"a caption has {tokens} tokens and the text tower reads {context_length}",
         where=f"frame {frame_id}" if frame_id else None,
@@ -76,5 +76,5 @@ def _require_transformers(name: str) -> None:
         raise UserError(
             f"the tokenizer {name} needs transformers, which is not installed", fix="run: pip install transformers"
         ) from error
-    # It warns of every text that is longer than it would read: those are errors here, with the frame's name.
+    # It warns of every text that is too long for it; here those are errors that name the frame.
     transformers.logging.get_logger("transformers.tokenization_utils_base").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The geometry of an image and its mask, done by one object in training and in evaluation."""
+"""One geometry for an image and its mask, in training and in evaluation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 class PadToSquare:
     """Pad to a centred square with black, then resize to ``size`` px: images bicubic, masks by area.
 
-    Geometry (``compact``, ``mask``) yields 8-bit arrays, cheap to keep and to send to a device; ``normalise`` turns a
-    batch of them into the tower's input there. Saved inside every checkpoint.
+    ``compact`` and ``mask`` return 8-bit arrays, cheap to keep and to send to a device; ``normalise`` turns a batch of
+    them into the tower's input there. Every checkpoint holds its transform.
 
     Args:
         size: side of the square in px.
@@ -43,7 +43,7 @@ class PadToSquare:
         return np.broadcast_to(self.compact(image), (3, self.size, self.size))
 
     def compact(self, image: Image.Image) -> Pixels:
-        """As ``image``, but [1, size, size] where the image is grey, also when it is stored in colours."""
+        """As ``image``, but [1, size, size] if the image is grey, even if it is stored in colour."""
         plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
         square = self._square(plain, Image.Resampling.BICUBIC)
         if square.ndim == 2:
@@ -53,17 +53,17 @@ class PadToSquare:
         return np.ascontiguousarray(np.moveaxis(square, 2, 0))
 
     def mask(self, mask: Mask) -> Pixels:
-        """A boolean mask, [height, width], as covered area from 0 to 255, [size, size]; the padding is outside."""
+        """A boolean mask, [height, width], as covered area from 0 to 255, [size, size]; padding is outside."""
         return self._square(Image.fromarray(mask.astype(np.uint8) * 255), Image.Resampling.BOX)
 
     def all_one(self) -> Pixels:
-        """The mask of a whole image, of shape [size, size]: 255 everywhere, in the padding too."""
+        """The mask of a whole image, [size, size]: 255 everywhere, padding included."""
         return np.full((self.size, self.size), 255, dtype=np.uint8)
 
     def normalise(self, image_BCHW: torch.Tensor, mask_BHW: torch.Tensor) -> torch.Tensor:
         """8-bit images and masks of a batch as the tower's input, float32 of shape [batch, 4, size, size].
 
-        Grey images may come as [batch, 1, size, size]: they become three channels here, on the device.
+        Grey images may be [batch, 1, size, size]: they become three channels here, on the device.
         """
         mean = image_BCHW.new_tensor(self.mean, dtype=torch.float32).view(1, 3, 1, 1)
         std = image_BCHW.new_tensor(self.std, dtype=torch.float32).view(1, 3, 1, 1)
@@ -72,14 +72,16 @@ class PadToSquare:
         return torch.cat([x_B3HW, m_B1HW], dim=1)
 
     def geometry(self) -> dict[str, Any]:
-        """What decides the 8-bit pixels: two transforms that agree here yield the same."""
+        """Everything that decides the 8-bit pixels: two transforms that agree here return the same."""
         return {"shape": "pad to a centred square", "size": self.size, "image": "bicubic", "mask": "area"}
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a checkpoint."""
         return {**dataclasses.asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PadToSquare:
+        """The inverse of ``to_dict``."""
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
     def _square(self, image: Image.Image, resampling: Image.Resampling) -> Pixels:

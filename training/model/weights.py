@@ -1,9 +1,8 @@
-"""Weights from files, each in the names of whoever wrote it, and not one tensor of them lost in silence.
+"""Weights from files with various names for tensors, none of which is silently dropped.
 
-Read are: plain CLIPs of OpenAI (TorchScript archives too) and open_clip; checkpoints of Alpha-CLIP and of SonoCLIP's
-release, which hold an image tower with a mask channel alone; and what this project exports. A file is taken whole or
-refused: a tensor that is missing, that has no place, or that has another shape ends it, and so does a number that is
-not finite.
+Supported are plain CLIPs of OpenAI (TorchScript archives, too) and open_clip; checkpoints of Alpha-CLIP and of
+SonoCLIP's release, which hold only an image tower with a mask channel; and what this project exports. A file is used
+completely or refused: a missing or unexpected tensor, another shape, or a number that is not finite is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ HUB = "hf-hub:"
 Tensors = dict[str, torch.Tensor]
 
 LOGITS = ("logit_scale", "logit_bias")
-"""Not required of a file: the recipe's loss says where temperature and bias start."""
+"""A file may lack these: the recipe's loss says where temperature and bias start."""
 
 _NESTS = ("state_dict", "model")  # of open_clip's trainer and many others; of our own checkpoints
 _VISION_NEST = "visual"  # of SonoCLIP's trainer, beside its optimizer
@@ -50,12 +49,12 @@ class Weights:
 
     @property
     def quick_gelu(self) -> bool:
-        """Whether only models with that activation write this format."""
+        """Whether only models with that activation are stored in this format."""
         return self.format != "plain"
 
 
 def find_file(backbone: str, weights: str) -> Path:
-    """The file meant by ``weights``: itself, a tag of open_clip, or ``hf-hub:owner/name``; downloaded where needed.
+    """The file meant by ``weights``: itself, a tag of open_clip, or ``hf-hub:owner/name``; downloaded if needed.
 
     Raises:
         UserError: it is none of these, or cannot be downloaded.
@@ -79,7 +78,7 @@ def read(file: Path, names: Mapping[str, torch.Tensor], stem: str) -> Weights:
     """The tensors of ``file`` in our names.
 
     Args:
-        names: the state of the model that they are for, which tells how its text tower is called.
+        names: the state of the model that they are for, which tells the names of its text tower.
         stem: name of the mask stem within the image tower.
 
     Raises:
@@ -96,16 +95,16 @@ def read(file: Path, names: Mapping[str, torch.Tensor], stem: str) -> Weights:
 
 
 def load(clip: nn.Module, stem: str, weights: Weights, file: str, *, text: Weights | None, text_file: str = "") -> None:
-    """Put ``weights`` into ``clip``, which has a mask stem; where they have no text tower, that of ``text``.
+    """Put ``weights`` into ``clip``, which has a mask stem; if they have no text tower, then that of ``text``.
 
-    A plain CLIP leaves the mask stem as it starts, and so does Alpha-CLIP its depthwise convolution, which it lacks.
+    A plain CLIP leaves the mask stem as it starts; Alpha-CLIP leaves only the depthwise convolution, which it lacks.
 
     Raises:
-        UserError: anything of the model is missing in the files, or anything in the files is not of the model.
+        UserError: a tensor of the model is missing in the files, or a tensor in the files does not belong to the model.
     """
     if weights.vision_only and text is None:
         raise UserError(
-            "the file holds an image tower only, and nothing says where the text tower comes from",
+            "the file holds an image tower only, and no weights of a text tower are given",
             where=file,
             fix="add --set model.text_weights=FILE, a tag of open_clip or hf-hub:OWNER/NAME",
         )
@@ -131,7 +130,7 @@ def load(clip: nn.Module, stem: str, weights: Weights, file: str, *, text: Weigh
 
 @torch.no_grad()
 def put(clip: nn.Module, state: Mapping[str, torch.Tensor], where: str, *, optional: set[str] | None = None) -> None:
-    """Copy ``state`` into ``clip``: every tensor of both but those in ``optional``, which ``state`` may lack.
+    """Copy ``state`` into ``clip``: all tensors must match, except that ``state`` may lack those in ``optional``.
 
     Raises:
         UserError: a tensor is missing, unexpected, of another shape, or not finite; the text names the first and
@@ -152,16 +151,16 @@ def put(clip: nn.Module, state: Mapping[str, torch.Tensor], where: str, *, optio
         raise UserError(
             f"the weights do not fit the model: {first} is {kind}{detail}; of {len(expected)} tensors {counts}",
             where=where,
-            fix="name the backbone that they are of with --set model.backbone=NAME, or give other weights",
+            fix="name their backbone with --set model.backbone=NAME, or give other weights",
         )
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{name} holds numbers that are not finite", where=where, fix="give other weights")
-    clip.load_state_dict(dict(state), strict=False)  # what may be missing was decided above
+    clip.load_state_dict(dict(state), strict=False)  # what may be missing was checked above
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, short enough for one line."""
+    """A library's error message, short enough for one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300] if lines else type(error).__name__
 
@@ -179,14 +178,14 @@ def _open(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(
-            f"no weights can be read from it: {first_line(error)}",
+            f"cannot read weights: {first_line(error)}",
             where=str(file),
-            fix="give a whole state dict (.pt, .pth, .bin or .safetensors)",
+            fix="give a complete state dict (.pt, .pth, .bin or .safetensors)",
         ) from error
 
 
 def _is_archive(file: Path) -> bool:
-    """Whether it is a TorchScript archive, which is how OpenAI published its weights."""
+    """Whether it is a TorchScript archive, the form in which OpenAI published its weights."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
@@ -194,7 +193,7 @@ def _is_archive(file: Path) -> bool:
 
 
 def _state(content: Any, file: Path) -> Tensors:
-    """The tensors by name: out of what they are nested in, and without prefixes that only wrap."""
+    """The tensors by name, out of any nesting and without the prefixes of wrappers."""
     if isinstance(content, torch.jit.ScriptModule):
         content = content.state_dict()
     prefix = ""
@@ -209,7 +208,7 @@ def _state(content: Any, file: Path) -> Tensors:
     for name, tensor in tensors:
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise UserError(
-                f"it holds no weights by name: {str(name)[:80]!r} is no tensor",
+                f"not a state dict: {str(name)[:80]!r} is not a tensor",
                 where=str(file),
                 fix="give a state dict, or a checkpoint that has one under state_dict, model or visual",
             )
@@ -217,7 +216,7 @@ def _state(content: Any, file: Path) -> Tensors:
     for name in _NO_WEIGHTS:
         state.pop(name, None)
     if not state:
-        raise UserError("it holds no weights by name", where=str(file), fix="give a state dict")
+        raise UserError("not a state dict: it holds no tensors by name", where=str(file), fix="give a state dict")
     return state
 
 
@@ -226,7 +225,7 @@ def _unwrapped(name: str) -> str:
 
 
 def _rename(state: Tensors, stem: str, file: Path) -> Tensors:
-    """Names of plain CLIPs, Alpha-CLIP and SonoCLIP in the image tower to ours."""
+    """Rename tensors of the image tower from the names of plain CLIPs, Alpha-CLIP and SonoCLIP to ours."""
     exact = {
         f"{stem}.weight": f"{stem}.conv_rgb.weight",
         f"{stem}.bias": f"{stem}.conv_rgb.bias",
@@ -236,27 +235,27 @@ def _rename(state: Tensors, stem: str, file: Path) -> Tensors:
     renamed: Tensors = {}
     for name, tensor in state.items():
         new = exact.get(name, name)
-        if new.startswith("visual."):  # both formats split the joint projection's name at another place
+        if new.startswith("visual."):  # both formats split the joint projection's name elsewhere
             new = re.sub(r"\.attn\.in_proj\.(weight|bias)$", r".attn.in_proj_\1", new)
         if new in renamed:
-            raise UserError(f"it holds {new} twice, under two names", where=str(file), fix="give other weights")
+            raise UserError(f"it holds {new} under two names", where=str(file), fix="give other weights")
         renamed[new] = tensor
     return renamed
 
 
 def _fit_text(state: Tensors, names: Mapping[str, torch.Tensor]) -> Tensors:
-    """The text tower's names as the model has them: at the top, or under ``text.``."""
+    """Rename tensors of the text tower as the model has them: at the top level, or under ``text.``."""
     is_custom = any(name.startswith("text.") for name in names)
     if is_custom and "token_embedding.weight" in state:
         state = convert_to_custom_text_state_dict(state)
     elif not is_custom and any(name.startswith("text.") for name in state):
         state = {name.removeprefix("text."): tensor for name, tensor in state.items()}
-    # Written by transformers before 4.31, and a constant.
+    # A constant, which transformers wrote before 4.31.
     return {name: t for name, t in state.items() if not (name.endswith(".position_ids") and name not in names)}
 
 
 def _same_rank(tensor: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
-    """A single number comes with one dimension or with none."""
+    """A single number may have one dimension or none."""
     is_number = wanted is not None and wanted.numel() == tensor.numel() == 1 and max(wanted.ndim, tensor.ndim) <= 1
     return tensor.reshape(wanted.shape) if is_number and wanted is not None else tensor
 

@@ -1,16 +1,15 @@
 """Memory of a forward and a backward pass, traced on tensors without memory.
 
-Everything runs in torch's ``FakeTensorMode``: shapes and types are real, values and memory are not, so a model of any
-size is traced on a laptop. What is traced is the uncompiled model with fused attention; ``torch.compile`` keeps less.
+Everything runs in torch's ``FakeTensorMode``: shapes and types are real, values and memory are not, so a laptop traces
+a model of any size. The uncompiled model with fused attention is traced; ``torch.compile`` keeps less.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,17 +18,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sono.training import recipes
-
-if TYPE_CHECKING:
-    from sono.training.model.mask_clip import MaskClip
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import MaskClip
+from sono.training.step.optimizer import freeze
 
 
 @dataclass(frozen=True)
 class PassMemory:
-    """Bytes of one forward and backward pass, without weights and what an optimizer keeps.
+    """Bytes of one forward and backward pass, without weights and optimizer states.
 
-    ``saved`` is what the forward pass leaves for the backward (activations, and autocast's copies of the weights);
-    ``peak`` the most that lives at once: input, activations, temporary tensors, and the gradients there are by then.
+    ``saved`` is what the forward pass keeps for the backward (activations, and autocast's copies of the weights);
+    ``peak`` is the most alive at once: input, activations, temporary tensors, and the gradients that exist by then.
     """
 
     saved: int
@@ -37,9 +36,9 @@ class PassMemory:
 
 
 def trace_image_tower(recipe: recipes.Recipe, images: int, *, on_cuda: bool = True) -> PassMemory:
-    """Trace the image tower of a recipe for ``images`` at once, frozen and recomputed as the recipe says.
+    """Trace the image tower of a recipe for ``images`` at a time, frozen and recomputed as the recipe says.
 
-    ``on_cuda``: with what CUDA's autocast does in another way than the processor's.
+    ``on_cuda``: with what CUDA's autocast does differently from the CPU's.
     """
     return _trace(
         recipe, on_cuda, lambda model: model.encode_image(torch.empty(images, 4, model.image_size, model.image_size))
@@ -47,7 +46,7 @@ def trace_image_tower(recipe: recipes.Recipe, images: int, *, on_cuda: bool = Tr
 
 
 def trace_text_tower(recipe: recipes.Recipe, captions: int, *, on_cuda: bool = True) -> PassMemory:
-    """Trace the text tower of a recipe for ``captions`` at once; all zero where it is frozen."""
+    """Trace the text tower of a recipe for ``captions`` at a time; all zero if it is frozen."""
     if not recipe.optimizer.lr_text:
         return PassMemory(saved=0, peak=0)
     return _trace(
@@ -62,7 +61,7 @@ def _trace(recipe: recipes.Recipe, on_cuda: bool, encode: Callable[[MaskClip], t
     with FakeTensorMode():
         model = _fake_model(recipe)
         if on_cuda and is_bf16:
-            _norms_as_on_cuda(model)
+            _compute_norms_as_on_cuda(model)
         saved = SavedTensors(model)
         with LiveTensors() as live:
             with saved.counted(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
@@ -73,15 +72,12 @@ def _trace(recipe: recipes.Recipe, on_cuda: bool, encode: Callable[[MaskClip], t
 
 
 def _fake_model(recipe: recipes.Recipe) -> MaskClip:
-    from sono.training.model.mask_clip import build_model
-    from sono.training.step.optimizer import freeze
-
-    model = build_model(dataclasses.replace(recipe.model, weights=None, from_scratch=True), recipe.loss)
+    model = build_model(recipe.model, recipe.loss)
     freeze(model.clip, recipe.optimizer)
     return model.train()
 
 
-def _norms_as_on_cuda(model: MaskClip) -> None:
+def _compute_norms_as_on_cuda(model: MaskClip) -> None:
     """CUDA's autocast computes norms in fp32 and keeps that copy of their input; the CPU's, traced here, does not."""
     for norm in model.modules():
         if isinstance(norm, nn.LayerNorm):
@@ -94,44 +90,44 @@ def _in_fp32(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     def wrapped(x: torch.Tensor) -> torch.Tensor:
         y = forward(x.float())
-        return y.to(x.dtype) if casts_back else y  # open_clip's own norms do
+        return y.to(x.dtype) if casts_back else y  # as open_clip's own norms do
 
     return wrapped
 
 
 class SavedTensors:
-    """Counts the bytes that autograd keeps for the backward pass, each storage once, parameters left out."""
+    """Counts the bytes that autograd keeps for the backward pass: each storage once, and no parameters."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.bytes = 0
-        self._known = _Storages()
+        self._storages = _Storages()
         for parameter in model.parameters():
-            self._known.add(parameter.untyped_storage())
+            self._storages.add(parameter.untyped_storage())
 
     def counted(self) -> torch.autograd.graph.saved_tensors_hooks:
         """A context in which saved tensors are counted."""
         return torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
 
     def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        if self._known.add(tensor.untyped_storage()):
+        if self._storages.add(tensor.untyped_storage()):
             self.bytes += tensor.untyped_storage().nbytes()
         return tensor
 
 
 class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all storages that come about inside it and still live, and the most there ever were."""
+    """Counts the bytes of all storages that are allocated inside it and still alive, and the most there ever were."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
-        self._known = _Storages(self._forget)
+        self._storages = _Storages(self._forget)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for tensor in _tensors(result):  # an output that shares the storage of an input is no new memory
+        for tensor in _tensors(result):  # an output that shares the storage of an input takes no new memory
             storage = tensor.untyped_storage()
-            if storage._cdata not in given and self._known.add(storage):
+            if storage._cdata not in given and self._storages.add(storage):
                 self.now += storage.nbytes()
         self.peak = max(self.peak, self.now)
         return result
@@ -141,14 +137,14 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Storages:
-    """Which storages were met and still live. None is kept alive: that would change what is being counted."""
+    """The storages seen so far that are still alive. None is kept alive: that would change what is counted."""
 
     def __init__(self, forgotten: Callable[[int], None] = lambda size: None) -> None:
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self._forgotten = forgotten
 
     def add(self, storage: torch.UntypedStorage) -> bool:
-        """Whether it is new."""
+        """Remember a storage; returns whether it is new."""
         key, size = storage._cdata, storage.nbytes()
         if key in self._references:
             return False

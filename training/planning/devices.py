@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sono.manifests.errors import UserError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator. ``pattern`` fits the whole of the name that CUDA gives it, or its short name.
+    """One accelerator. ``pattern`` matches the complete name that CUDA gives it, or its short name.
 
     Rates are dense (without sparsity) and in TFLOP/s: ``bf16`` of tensor cores with sums in fp32, ``fp32`` of ordinary
     cores, which is what torch uses unless TF32 is asked for. ``memory_gib`` is what data sheets call GB.
@@ -56,9 +58,25 @@ DEVICES: Sequence[Device] = (
 
 
 def find_device(name: str) -> Device | None:
-    """The device that CUDA, or a person, calls ``name``; None where it is not known for certain.
+    """The device that CUDA, or a person, calls ``name``; None if it is not known for certain.
 
-    A laptop's card or a cloud's variant of a card shares words of its name and not its rate, so the whole must fit.
+    A laptop's card or a cloud's variant of a card shares words of its name and not its rate, so all of it must match.
     """
     plain = re.sub(r"^NVIDIA\s+", "", name.strip(), flags=re.IGNORECASE)
     return next((device for device in DEVICES if re.fullmatch(device.pattern, plain, flags=re.IGNORECASE)), None)
+
+
+def named_device(name: str) -> Device:
+    """The device that a person calls ``name``.
+
+    Raises:
+        UserError: it is not listed here; the text suggests the most similar one.
+    """
+    device = find_device(name)
+    if device is None:
+        listed = ", ".join(device.name for device in DEVICES)
+        raise UserError(
+            f"--device: the data sheet of {name!r} is not listed here",
+            fix=did_you_mean(name.upper(), [device.name for device in DEVICES]) or f"choose one of: {listed}",
+        )
+    return device

@@ -1,31 +1,32 @@
 """Floating-point operations of training, counted on tensors without memory, and the share of a device's peak rate.
 
-A multiplication and an addition are two operations. Only matrix products and convolutions count, as is the custom for
-peak rates: norms, activations and the optimizer are left out. Counts are exact for them, not estimates.
+A multiplication and an addition are two operations. Only matrix products and convolutions are counted, as is customary
+for peak rates: not norms, activations and the optimizer. Counts are exact, not estimates.
 """
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sono.training import recipes
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import MaskClip
+from sono.training.step.optimizer import freeze
 
-if TYPE_CHECKING:
-    from sono.training.model.mask_clip import MaskClip
+from .devices import find_device
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tower:
-    """Operations of one tower for one input; ``recomputed`` are forward operations done once more for the backward."""
+    """Operations of one tower for one input; ``recomputed`` are forward operations repeated for the backward pass."""
 
     forward: int
     backward: int
@@ -33,7 +34,7 @@ class Tower:
 
     @property
     def trained(self) -> int:
-        """What the mathematics needs, whatever is computed twice to save memory."""
+        """What the mathematics needs, without what is computed twice to save memory."""
         return self.forward + self.backward
 
 
@@ -41,8 +42,8 @@ class Tower:
 class TrainFlops:
     """Operations of training, by part.
 
-    ``captions_per_sample`` is how many distinct captions of a batch the text tower encodes for each sample: 0 where it
-    is frozen, because each caption is then encoded once for the whole run (``text.forward`` operations for each).
+    ``captions_per_sample`` is how many distinct captions of a batch the text tower encodes per sample: 0 if it is
+    frozen, because each caption is then encoded once for the entire run (``text.forward`` operations each).
     ``loss`` and ``loss_recomputed`` are per sample.
     """
 
@@ -54,7 +55,7 @@ class TrainFlops:
 
     @property
     def per_sample(self) -> int:
-        """For a utilisation: what one trained sample needs, without anything computed twice."""
+        """For utilisation: what one trained sample needs, without anything computed twice."""
         return round(self.image.trained + self.captions_per_sample * self.text.trained + self.loss)
 
     @property
@@ -80,13 +81,13 @@ def train_flops(
 ) -> TrainFlops:
     """Count a training step of a recipe's model, or of a model as its parameters are frozen now.
 
-    No weights are allocated or read. A recipe brings its own values for all options but ``captions_per_sample``.
+    No weights are allocated or read. A recipe has its own values for all options but ``captions_per_sample``.
 
     Args:
-        grad_checkpointing: whether the towers compute their blocks again in the backward pass.
-        accumulate: micro-batches of a step; with more than one, every forward is done twice (features are cached).
-        captions_per_sample: distinct captions of a batch by its samples, from 0 to 1.
-        batch_size: of the whole batch, for the loss alone: it compares every image with every distinct text.
+        grad_checkpointing: whether the towers recompute their blocks in the backward pass.
+        accumulate: micro-batches per step; with more than one, every forward pass is done twice (features are cached).
+        captions_per_sample: distinct captions of a batch divided by its samples, from 0 to 1.
+        batch_size: that of all ranks; only the loss needs it, which compares every image with every distinct text.
         kind: of loss, ``sigmoid`` or ``softmax``.
     """
     assert 0 <= captions_per_sample <= 1
@@ -100,31 +101,27 @@ def train_flops(
     image = _count_tower(model, model.encode_image, _images(model), grad_checkpointing, accumulate)
     text = _count_tower(model, model.encode_text, _tokens(model), grad_checkpointing, accumulate)
     is_trained = text.backward > 0
-    # One image against every distinct text of the batch: its cosines, its gradient, and its part in those of the texts.
+    # One image against every distinct text of the batch: its cosines, its gradient, and its share of the texts'.
     product = round(2 * batch_size * captions_per_sample * feature_dim(model))
     return TrainFlops(
         image=image,
         text=text,
         loss=(3 if is_trained else 2) * product,
-        loss_recomputed=product if kind == "softmax" else 0,  # cosines are computed twice: first for the denominators
+        loss_recomputed=product if kind == "softmax" else 0,  # cosines are computed twice, first for the denominators
         captions_per_sample=captions_per_sample if is_trained else 0.0,
     )
 
 
 def meta_model(recipe: recipes.Recipe) -> MaskClip:
     """The recipe's model without memory for its weights, frozen as the recipe says, in training mode."""
-    from sono.training.model.mask_clip import build_model
-    from sono.training.step.optimizer import freeze
-
-    architecture = dataclasses.replace(recipe.model, weights=None, from_scratch=True)
     with torch.device("meta"):
-        model = build_model(architecture, recipe.loss)
+        model = build_model(recipe.model, recipe.loss)
     freeze(model.clip, recipe.optimizer)
     return model.train()
 
 
 def meta_twin(model: MaskClip) -> MaskClip:
-    """A copy of a model, frozen likewise, whose weights have no memory and no values."""
+    """A copy of a model, frozen alike, whose weights have no memory and no values."""
     twins: dict[int, Any] = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
         for parameter in model.parameters()
@@ -151,8 +148,6 @@ def mfu(flops_per_sample: float, samples_per_s: float, device_name: str, precisi
     Returns:
         None for a device or precision whose peak rate is not in ``devices.DEVICES``: nothing is guessed.
     """
-    from .devices import find_device
-
     device = find_device(device_name)
     peak = device.peak_tflops(precision) if device else None
     return None if peak is None else flops_per_sample * samples_per_s / (peak * 1e12)
@@ -196,8 +191,8 @@ def _counter() -> FlopCounterMode:
 def _convolution_backward_flops(
     grad_out: Any, x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any
 ) -> int:
-    """Each of the two gradients costs what the forward does; torch's own formula takes no account of groups, and for
-    the mask stem's depthwise convolution, of as many groups as channels, gives a thousand times too much.
+    """Each of the two gradients costs as much as the forward pass. torch's own formula ignores groups: for the mask
+    stem's depthwise convolution, with as many groups as channels, it gives a thousand times too much.
     """
     output_mask = args[-1]
     per_product = 2 * math.prod(grad_out) * math.prod(weight[1:])

@@ -1,4 +1,4 @@
-"""Memory that one rank needs at most: arithmetic on the model's parameters, and a trace of its activations."""
+"""The peak memory of one rank: arithmetic on the model's parameters, and a trace of its activations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sono.training import recipes
+from sono.training.model.mask_clip import GROUPS, group_of
 
 from .activations import trace_image_tower, trace_text_tower
 from .flops import feature_dim, meta_model
@@ -26,16 +27,17 @@ class Parameters:
 
     @property
     def total(self) -> int:
+        """All parameters, trained or frozen."""
         return sum(self.trained.values()) + sum(self.frozen.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankMemory:
-    """Bytes on one rank, by what they are for; ``peak`` is the most that there is at once.
+    """Bytes on one rank, by purpose; ``peak`` is the most in use at once.
 
     ``saved`` (activations for the backward pass) and ``passes`` (the most alive within forward and backward: saved
-    activations, temporary tensors and the gradients there are by then) are traced; the rest is arithmetic. Neither
-    holds what a device's driver and libraries take (about 0.5 to 1 GiB with CUDA), nor an allocator's fragments.
+    activations, temporary tensors and the gradients that exist by then) are traced; the rest is arithmetic. Neither
+    includes what a device's driver and libraries take (about 0.5 to 1 GiB with CUDA), nor an allocator's fragments.
     """
 
     weights: int
@@ -52,8 +54,6 @@ class RankMemory:
 
 def count_parameters(recipe: recipes.Recipe) -> Parameters:
     """Count a recipe's parameters without allocating them."""
-    from sono.training.model.mask_clip import GROUPS, group_of
-
     model = meta_model(recipe)
     trained, frozen = dict.fromkeys(GROUPS, 0), dict.fromkeys(GROUPS, 0)
     for name, parameter in model.clip.named_parameters():
@@ -78,10 +78,10 @@ def rank_memory(
 
     Args:
         parameters: ``count_parameters(recipe)``.
-        ranks: processes, each with its share of the batch; the recipe's strategy says what they share of the model.
-        captions: distinct captions in the bank, where the text tower is frozen.
-        captions_per_sample: distinct captions of a batch by its samples, where it is trained.
-        on_cuda: with what CUDA's autocast does in another way than the processor's.
+        ranks: processes, each with its share of the batch; the recipe's strategy says whether they share the model.
+        captions: distinct captions in the bank, if the text tower is frozen.
+        captions_per_sample: distinct captions of a batch divided by its samples, if it is trained.
+        on_cuda: with what CUDA's autocast does differently from the CPU's.
     """
     accumulate, sharded = recipe.train.accumulate, ranks > 1 and recipe.train.strategy == "fsdp"
     share = recipe.train.batch_size // ranks
@@ -90,23 +90,23 @@ def rank_memory(
     trained = sum(parameters.trained.values())
     weights, gradients = FP32 * parameters.total // shards, FP32 * trained // shards
     optimizer = 2 * FP32 * trained // shards  # AdamW's two moments
-    # FSDP gathers a block, and the next one while it computes; its gradient is whole before it is cut.
+    # FSDP gathers a block, and the next one while it computes; a gradient is complete before it is sharded.
     gathered = 3 * FP32 * parameters.largest_block if sharded else 0
     image = trace_image_tower(recipe, micro_batch, on_cuda=on_cuda)
     text = trace_text_tower(recipe, max(1, round(micro_batch * captions_per_sample)), on_cuda=on_cuda)
     passes = image.peak + text.peak
-    if accumulate > 1:  # the sum over micro-batches: of whole gradients, which FSDP cuts after the last one
+    if accumulate > 1:  # the sum over micro-batches is of complete gradients, which FSDP shards after the last one
         passes += FP32 * trained
-    elif ranks > 1:  # in DDP's buckets, always; or FSDP's shards
+    elif ranks > 1:  # in DDP's buckets, or FSDP's shards
         passes += gradients
-    batch = 2 * share * 4 * parameters.image_size**2  # 8-bit, image and mask; the next one is already on its way
-    if accumulate > 1:  # the share as floating-point numbers, waiting for its turn
+    batch = 2 * share * 4 * parameters.image_size**2  # 8 bit, image and mask; the next batch is already loading
+    if accumulate > 1:  # the share in floating point, waiting for its turn
         batch += FP32 * share * 4 * parameters.image_size**2
     width = parameters.features * FP32
     # Features of the texts and their gradient, those of the images, and some matrices of a chunk's logits.
     loss = 4 * recipe.train.batch_size * width + 6 * min(recipe.loss.chunk, share) * recipe.train.batch_size * FP32
     bank = 0 if recipe.optimizer.lr_text else captions * width
-    stepping = 2 * gradients  # AdamW holds a temporary tensor of the size of all that it steps
+    stepping = 2 * gradients  # AdamW holds a temporary tensor of the size of all that it updates
     return RankMemory(
         weights=weights,
         gathered=gathered,

@@ -1,4 +1,4 @@
-"""What ends a training run through nobody's mistake, in one line each."""
+"""Failures that are nobody's mistake, such as a lack of memory, each as a one-line error that says what helps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def memory_errors(run: Path, recipe: recipes.Recipe) -> Iterator[None]:
     """Turn a lack of memory into one line that says which setting helps.
 
     Raises:
-        UserError: the memory of the device, or of the processor, did not suffice.
+        UserError: the memory of the device, or of the machine, did not suffice.
     """
     try:
         yield
@@ -32,14 +32,33 @@ def memory_errors(run: Path, recipe: recipes.Recipe) -> Iterator[None]:
         raise UserError(
             f"{'the device' if device else 'this machine'} has too little memory for a step",
             where=str(run),
-            fix=f"{_less_memory(recipe)}, and go on with --resume",
+            fix=f"{_how_to_save_memory(recipe)}, and continue with --resume",
         ) from error
 
 
-def no_number(
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around code that writes the file or folder ``path``: a missing folder or permission, or a full disk, is one line.
+
+    Raises:
+        UserError: instead of any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(
+            f"cannot be written: {reason}", where=str(path), fix="free space, or name another place"
+        ) from error
+
+
+def not_finite(
     run: Path, step: int, loss: float, norm: float, samples: Sequence[tuple[str, str]], last_good: Path | None
 ) -> UserError:
-    """Write which samples the batch held to ``RUN/nan-batch.json``; the error to raise."""
+    """The error to raise for a step whose loss or gradient are not finite.
+
+    Writes to ``RUN/nan-batch.json`` which ``samples``, frame and structure, the batch held.
+    """
     listed = [{"frame_id": frame_id, "structure": structure or None} for frame_id, structure in samples]
     text = json.dumps({"step": step, "loss": str(loss), "grad_norm": str(norm), "samples": listed}, indent=2).encode()
     write_atomically(run / NAN_BATCH, lambda file: file.write(text))
@@ -51,22 +70,10 @@ def no_number(
     )
 
 
-def _less_memory(recipe: recipes.Recipe) -> str:
+def _how_to_save_memory(recipe: recipes.Recipe) -> str:
     advice = [f"raise train.accumulate (now {recipe.train.accumulate})"]
     if not recipe.model.grad_checkpointing:
         advice.append("set model.grad_checkpointing=true")
     if recipe.train.precision == "fp32":
-        advice.append("begin anew with train.precision=bf16")
+        advice.append("start a new run with train.precision=bf16")
     return " or ".join(advice)
-
-
-@contextlib.contextmanager
-def writing(where: Path) -> Iterator[None]:
-    """Around what makes the file or folder ``where``: no such place, no permission or a full disk is one line."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UserError(
-            f"cannot be written: {reason}", where=str(where), fix="make room, or name another place"
-        ) from error

@@ -1,4 +1,4 @@
-"""How fast training goes and how much memory it takes."""
+"""How fast training is, and how much memory it takes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sono.training import recipes
+from sono.training.data.samples import Batch
 from sono.training.planning.devices import find_device
+from sono.training.planning.flops import train_flops_per_sample
+from sono.training.step.distributed import Ranks
 
 MIB = 2**20
 
 
 @dataclass
 class Meter:
-    """Since the last line of the log: samples a second over all ranks, this rank's most memory, utilisation.
+    """Since the last line of the log: samples per second over all ranks, this rank's peak memory, utilisation.
 
     Args:
         batch_size: samples of a step, over all ranks.
-        flops_per_sample: floating-point operations that a trained sample needs; 0 where they are not asked for.
-        peak_flops: operations a second of all ranks' devices together at best; None where that is not known.
+        flops_per_sample: floating-point operations that a trained sample needs; 0 if not counted.
+        peak_flops: operations per second of all ranks' devices together at best; None if unknown.
         device: of this rank.
     """
 
@@ -34,12 +38,12 @@ class Meter:
     since: float = field(default_factory=time.perf_counter, init=False)
 
     def tick(self) -> None:
-        """A step is done."""
+        """Count a step."""
         self.steps += 1
         self.rate = self.steps * self.batch_size / (time.perf_counter() - self.since)
 
     def lap(self) -> dict[str, float | None]:
-        """The values of the log's line, by ``step_log.TIMINGS``; begins anew."""
+        """The values of ``step_log.TIMINGS``; counts from zero afterwards."""
         values = {
             "samples_per_s": round(self.rate, 1),
             "memory_mib": round(_peak_memory(self.device) / MIB, 1),
@@ -49,17 +53,25 @@ class Meter:
         return values
 
 
-def peak_flops(device: torch.device, precision: str) -> float | None:
-    """Operations a second that the device's data sheet promises; None for a processor, or a device not known."""
+def start_meter(recipe: recipes.Recipe, ranks: Ranks, first: Batch) -> Meter:
+    """A meter that starts now; ``first`` is the batch by which captions per sample are counted."""
+    peak, flops = _peak_flops(ranks.device, recipe.train.precision), 0
+    if peak is not None:
+        flops = train_flops_per_sample(recipe, captions_per_sample=len(first.tokens) / len(first.images))
+    return Meter(recipe.train.batch_size, flops, peak and peak * ranks.size, ranks.device)
+
+
+def _peak_flops(device: torch.device, precision: str) -> float | None:
+    """Operations per second according to the device's data sheet; None for a processor, or an unknown device."""
     if device.type != "cuda":
         return None
-    known = find_device(torch.cuda.get_device_name(device))
-    tflops = known.peak_tflops(precision) if known else None
+    listed = find_device(torch.cuda.get_device_name(device))
+    tflops = listed.peak_tflops(precision) if listed else None
     return None if tflops is None else tflops * 1e12
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Bytes: of a device since the last question, of a process since its start."""
+    """Bytes: of a device since the last call, of a process since its start."""
     if device.type != "cuda":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     peak = torch.cuda.max_memory_allocated(device)

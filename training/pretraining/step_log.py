@@ -1,4 +1,4 @@
-"""``log.csv``: a line for every so many steps, and after a resume the same lines as without the interruption."""
+"""``log.csv``: a line every few steps, and after a resume the same lines as without the interruption."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sono.manifests.store import write_atomically
 from sono.training.model.mask_clip import GROUPS
 
 TIMINGS = ("samples_per_s", "memory_mib", "mfu")
-"""The columns that two equal runs do not share."""
+"""The columns in which two equal runs differ."""
 
 COLUMNS = ("step", "epoch", "loss", *(f"lr_{group}" for group in GROUPS), "t", "b", "grad_norm", *TIMINGS)
 
 
 class StepLog:
-    """The log, ready for what comes after ``step``: lines of later steps, and one cut short, are taken off."""
+    """The log, ready for what comes after ``step``: lines of later steps, and a truncated one, are removed."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
@@ -31,7 +31,7 @@ class StepLog:
         self._file: TextIO = path.open("a", encoding="ascii", newline="")
 
     def append(self, values: Mapping[str, float | None]) -> None:
-        """Write one line; numbers in full precision, nothing for what is not known.
+        """Write one line: numbers in full precision, nothing for an unknown value.
 
         Raises:
             UserError: the disk is full, or fails.
@@ -43,19 +43,20 @@ class StepLog:
             raise self._cannot_write(error) from error
 
     def sync(self) -> None:
-        """Bring the log to the disk: a checkpoint must not be newer than its log."""
+        """Flush the log to the disk: a checkpoint must not be newer than its log."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise self._cannot_write(error) from error
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what could not be written is tried once more, and was reported before
+        """Close the file."""
+        with contextlib.suppress(OSError):  # of what could not be written before, and was reported
             self._file.close()
 
     def _cannot_write(self, error: OSError) -> UserError:
         return UserError(
             f"the log cannot be written: {error.strerror}",
             where=str(self.path),
-            fix="make room or mend the disk, then go on with --resume",
+            fix="free space or fix the disk, then continue with --resume",
         )

@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM as a request to save and end, and not as an end."""
+"""Ctrl-C and a scheduler's SIGTERM as requests to save and then end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_requests(*, insist: bool) -> Iterator[list[str]]:
-    """The names of the signals that asked to stop.
+    """The names of the signals that asked to stop. A signal that the process ignores asks for nothing.
 
-    With ``insist`` a second one of the same kind acts as it would without us. Among several ranks it must not: a
-    scheduler and torchrun may both pass on the same one, and torchrun kills what takes too long.
+    With ``insist`` a second signal of the same kind acts as usual and ends the process. Among several ranks it must
+    not: scheduler and torchrun may both pass on the same signal, and torchrun kills what takes too long.
     """
     requests: list[str] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield requests
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def request(number: int, frame: FrameType | None) -> None:
         requests.append(signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go besides ``log.csv``: TensorBoard's files, and a tracker of experiments."""
+"""Where the numbers of a run go besides ``log.csv``: TensorBoard's files, and an experiment tracker."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Values = Mapping[str, float | None]
 
 
 class Trackers:
-    """All that the recipe asks for; each is imported only then.
+    """The trackers that the recipe asks for; no other is imported.
 
     Args:
         run: folder of the run, after which a tracker's run is named.
-        step: number of steps done; TensorBoard forgets what it was told of later ones before a process was killed.
+        step: number of steps done; TensorBoard discards values of later ones, from before a process was killed.
 
     Raises:
-        UserError: a library is not installed; the text names the command that installs it. Or a tracker cannot start.
+        UserError: a library is not installed (the text names the command that installs it), or a tracker cannot start.
     """
 
     def __init__(self, run: Path, recipe: recipes.Recipe, step: int) -> None:
@@ -33,23 +33,24 @@ class Trackers:
             self._sinks.append(_tracker(recipe.log.tracker, run, recipe))
 
     def log(self, step: int, values: Values) -> None:
-        """The values of the log's line of a step."""
-        for tell, _ in self._sinks:
-            tell(step, {name: value for name, value in values.items() if value is not None and name != "step"})
+        """Pass on the values of a step's line in the log."""
+        for write, _ in self._sinks:
+            write(step, {name: value for name, value in values.items() if value is not None and name != "step"})
 
     def close(self) -> None:
+        """End the trackers' runs."""
         for _, close in self._sinks:
             close()
 
 
 def check_installed(recipe: recipes.Recipe) -> None:
-    """Before any work: that what the recipe asks for is there.
+    """Check, before any work, that the trackers which the recipe asks for are installed.
 
     Raises:
-        UserError: it is not; the text names the command that installs it.
+        UserError: one is not; the text names the command that installs it.
     """
-    wanted: Sequence[str] = [TENSORBOARD] if recipe.log.tensorboard else []
-    for module in [*wanted, *([] if recipe.log.tracker == "none" else [recipe.log.tracker])]:
+    modules: Sequence[str] = [TENSORBOARD] if recipe.log.tensorboard else []
+    for module in [*modules, *([] if recipe.log.tracker == "none" else [recipe.log.tracker])]:
         import_extra(module, "track")
 
 
@@ -59,24 +60,24 @@ def _tensorboard(run: Path, step: int) -> tuple[Callable[[int, Values], None], C
 
     writer = SummaryWriter(str(run / TENSORBOARD), purge_step=step + 1)
 
-    def tell(step: int, values: Values) -> None:
+    def write(step: int, values: Values) -> None:
         for name, value in values.items():
             writer.add_scalar(name, value, step)
 
-    return tell, writer.close
+    return write, writer.close
 
 
 def _tracker(name: str, run: Path, recipe: recipes.Recipe) -> tuple[Callable[[int, Values], None], Callable[[], None]]:
-    """trackio's functions are wandb's."""
+    """trackio has the same functions as wandb."""
     module = import_extra(name, "track")
-    place = run.resolve()
+    folder = run.resolve()
     options = {}
     if name == "wandb":
-        options = {"id": hashlib.sha256(str(place).encode()).hexdigest()[:16], "dir": str(place)}
+        options = {"id": hashlib.sha256(str(folder).encode()).hexdigest()[:16], "dir": str(folder)}
     try:
         module.init(
             project="sono-train",
-            name=place.name,
+            name=folder.name,
             config=recipes.public(recipes.flatten(recipe)),
             resume="allow",
             **options,
@@ -85,6 +86,6 @@ def _tracker(name: str, run: Path, recipe: recipes.Recipe) -> tuple[Callable[[in
         raise UserError(
             f"{name} cannot start: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
             where="log.tracker",
-            fix=f"set it up as its own pages say, or leave out --set log.tracker={name}",
+            fix=f"set it up as its documentation says, or leave out --set log.tracker={name}",
         ) from error
     return lambda step, values: module.log(dict(values), step=step), module.finish

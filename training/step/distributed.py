@@ -1,7 +1,7 @@
-"""The ranks of a training run: who they are, and what they tell one another. One process alone is the case of size 1.
+"""The ranks of a training run, and how they communicate. A single process is the case of size 1.
 
-Under ``torchrun`` every rank holds one device. Numbers that belong to training travel on the device's own backend;
-decisions (stop, an error, which checkpoint) travel between the processors, so that a device is never waited for.
+Under ``torchrun`` every rank holds one device. Tensors of the training travel on the device's own backend; decisions
+(stop, an error, which checkpoint) travel between the processors, so that nobody waits for a device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMEOUT = timedelta(minutes=30)  # a first step may compile, and rank 0 may chec
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank ``rank`` of ``size``; every method is to be called by all ranks together, and does nothing where alone."""
+    """Rank ``rank`` of ``size``; all ranks call every method together, and a single one has nothing to exchange."""
 
     rank: int = 0
     size: int = 1
@@ -38,18 +38,19 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank is the one that speaks to people and writes what is written once."""
+        """Whether this rank is the one that reports to people and writes what is written once."""
         return self.rank == 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum over ranks, equal to the bit on all of them; ``tensor`` is left alone."""
+        """The sum over ranks, equal to the bit on all of them; ``tensor`` stays as it is."""
         return self._reduced(tensor, dist.ReduceOp.SUM)
 
     def max(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The largest values over ranks; ``tensor`` stays as it is."""
         return self._reduced(tensor, dist.ReduceOp.MAX)
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The ranks' tensors one after the other along the first dimension, in which they may differ in length."""
+        """The ranks' tensors concatenated along the first dimension, in which their lengths may differ."""
         if self.size == 1:
             return tensor
         lengths = self.lengths(len(tensor))
@@ -60,7 +61,7 @@ class Ranks:
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     def lengths(self, length: int) -> list[int]:
-        """The number that each rank has."""
+        """The number that each rank passed."""
         return [int(value) for value in self.collect(length)]
 
     def collect(self, value: Value) -> list[Value]:
@@ -80,7 +81,7 @@ class Ranks:
         return values[0]
 
     def any(self, flag: int) -> int:
-        """The largest of the ranks' flags: a cheap question for every step."""
+        """The largest of the ranks' flags; cheap enough for every step."""
         if self.size == 1:
             return flag
         flags = torch.tensor(flag)
@@ -88,16 +89,16 @@ class Ranks:
         return int(flags)
 
     def raise_together(self, error: UserError | None) -> None:
-        """Raise the first error that any rank has, on all ranks: none goes on to wait for one that is gone."""
+        """Raise the first error that any rank has, on all ranks, so that none waits for one that has ended."""
         if self.size == 1:
             if error:
                 raise error
             return
         if self.any(error is not None):
-            raise next(found for found in self.collect(error) if found)
+            raise next(error for error in self.collect(error) if error)
 
     def new_group(self) -> dist.ProcessGroup | None:
-        """A group of all ranks between processors, for a thread that must not share one with the main thread."""
+        """A group of all ranks between processors, for a thread that must not share the main thread's."""
         return None if self.size == 1 else _between_processors()
 
     def _reduced(self, tensor: torch.Tensor, operation: dist.ReduceOp.RedOpType) -> torch.Tensor:
@@ -113,13 +114,13 @@ ALONE = Ranks()
 
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
-    """This process's place among the ranks that ``torchrun`` started; without it, one rank on its own.
+    """This process's place among the ranks that ``torchrun`` started; without it, a single rank.
 
-    The first rank that fails is the one that reports: the others end with the same exit code and no word, also where
-    all they know is that somebody is gone.
+    Only the first rank that fails reports its error: the others end silently with the same exit code, even if all they
+    know is that another one is gone.
 
     Raises:
-        UserError: this rank's own, or one that all ranks raised together and this is the first.
+        UserError: this rank's own, or, on the first rank to report, one that all ranks raised together.
         SystemExit: another rank reports the error.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -141,9 +142,9 @@ def joined() -> Iterator[Ranks]:
         if not _reports(store, rank, error):
             raise SystemExit(1) from error
         if _partner_hung_up(error):
-            raise UserError("another rank is gone", fix="see what ended it, then go on with --resume") from error
+            raise UserError("another rank is gone", fix="find out what ended it, then run with --resume") from error
         raise
-    dist.barrier(ranks.control)  # who hangs up while another is still at work there makes that one fail
+    dist.barrier(ranks.control)  # a rank that hangs up while another still communicates makes that one fail
     dist.destroy_process_group()  # not after an error: it would wait for the others
 
 
@@ -154,14 +155,14 @@ def _between_processors() -> dist.ProcessGroup:
 
 
 def _partner_hung_up(error: Exception) -> bool:
-    """gloo has no exception of its own for it."""
+    """By its message: gloo has no exception of its own for it."""
     return isinstance(error, dist.DistError) or any(
         words in str(error) for words in ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
     )
 
 
 def _reports(store: Store, rank: int, error: Exception) -> bool:
-    """Whether this rank is the first with an error. One whose partner hung up gives that one time to say why."""
+    """Whether this rank is the first with an error. One whose partner hung up gives it time to report why."""
     with contextlib.suppress(dist.DistError, RuntimeError):
         deadline = time.monotonic() + (0 if isinstance(error, UserError) else 3)
         while time.monotonic() < deadline and not store.check(["failed"]):

@@ -1,6 +1,6 @@
 """The exact gradient of a large batch in little memory (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
 under Memory Limited Setup"): first the features of all micro-batches, then the loss's gradient for the features, then
-for each micro-batch once more the forward pass, with that gradient sent back through it.
+each micro-batch's forward pass once more, with that gradient sent back through it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ def loss_and_gradients(
     loss: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
     *,
     accumulate: int = 1,
-    seed: Callable[[int], object] = lambda part: None,
+    seed: Callable[[int], object] = lambda number: None,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> torch.Tensor:
     """The loss of the global batch; its gradients are added to those of the parameters.
 
     Args:
         x_N4HW: this rank's images with their masks.
-        tokens_VL: its texts, or None where the text tower is not asked.
+        tokens_VL: its texts, or None if the text tower is frozen.
         loss: of the features of both, in the parameters' precision.
-        accumulate: number of micro-batches, no more than there are images.
+        accumulate: number of micro-batches, at most that of images.
         seed: called with the micro-batch's number before each of its forward passes, so that both draw the same.
         autocast: a context for forward passes.
     """
     assert 1 <= accumulate <= len(x_N4HW)
-    parts = [_Part.of(part, accumulate, x_N4HW, tokens_VL) for part in range(accumulate)]
+    parts = [_MicroBatch.of(number, accumulate, x_N4HW, tokens_VL) for number in range(accumulate)]
 
     def forward(number: int) -> _Features:
         seed(number)
@@ -52,7 +52,7 @@ def loss_and_gradients(
             _backward(features, gradients)
         return value
     with torch.no_grad():
-        features = _joined([part.kept(forward(number)) for number, part in enumerate(parts)])
+        features = _concatenated([part.kept(forward(number)) for number, part in enumerate(parts)])
     value, gradients = _at_features(features, loss)
     for number, part in enumerate(parts):
         with towers.pass_of(last=number == accumulate - 1):
@@ -61,10 +61,10 @@ def loss_and_gradients(
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A micro-batch. Under FSDP a pass through a tower is a meeting of all ranks, so each has a text for every pass.
+class _MicroBatch:
+    """Some of this rank's images and texts. Under FSDP all ranks pass through a tower together, so each needs a text.
 
-    Where a rank has fewer texts than micro-batches it encodes its first one again, and keeps nothing of it.
+    A rank with fewer texts than micro-batches encodes its first one again and drops the result.
     """
 
     x_B4HW: torch.Tensor
@@ -73,27 +73,29 @@ class _Part:
     texts: slice
 
     @classmethod
-    def of(cls, number: int, of: int, x_N4HW: torch.Tensor, tokens_VL: torch.Tensor | None) -> _Part:
-        images = _cut(len(x_N4HW), number, of)
+    def of(cls, number: int, count: int, x_N4HW: torch.Tensor, tokens_VL: torch.Tensor | None) -> _MicroBatch:
+        images = _cut(len(x_N4HW), number, count)
         if tokens_VL is None:
             return cls(x_N4HW[images], None, images, slice(0, 0))
-        texts = _cut(len(tokens_VL), number, of)
+        texts = _cut(len(tokens_VL), number, count)
         return cls(x_N4HW[images], tokens_VL[texts] if texts.stop > texts.start else tokens_VL[:1], images, texts)
 
     def kept(self, features: _Features) -> _Features:
+        """The features of this micro-batch without a text that was encoded only to take part."""
         image_BD, text_WD = features
         return image_BD, None if text_WD is None else text_WD[: self.texts.stop - self.texts.start]
 
     def share_of(self, gradients: _Features) -> _Features:
+        """This micro-batch's rows."""
         image_ND, text_VD = gradients
         return image_ND[self.images], None if text_VD is None else text_VD[self.texts]
 
 
-def _cut(length: int, number: int, of: int) -> slice:
-    return slice(length * number // of, length * (number + 1) // of)
+def _cut(length: int, number: int, count: int) -> slice:
+    return slice(length * number // count, length * (number + 1) // count)
 
 
-def _joined(features: Sequence[_Features]) -> _Features:
+def _concatenated(features: Sequence[_Features]) -> _Features:
     texts = [text_WD for _, text_WD in features if text_WD is not None]
     return torch.cat([image_BD for image_BD, _ in features]), torch.cat(texts) if texts else None
 
@@ -101,8 +103,8 @@ def _joined(features: Sequence[_Features]) -> _Features:
 def _at_features(
     features: _Features, loss: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 ) -> tuple[torch.Tensor, _Features]:
-    """The loss and its gradients for the features; those of temperature and bias go to the parameters at once."""
-    image_ND, text_VD = (None if one is None else one.detach().requires_grad_() for one in features)
+    """The loss and its gradients for the features; those of temperature and bias go straight to the parameters."""
+    image_ND, text_VD = (None if feature is None else feature.detach().requires_grad_() for feature in features)
     assert image_ND is not None
     value = loss(image_ND, text_VD)
     value.backward()  # type: ignore[no-untyped-call]

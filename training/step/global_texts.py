@@ -1,7 +1,7 @@
 """The distinct texts of the global batch, on every rank.
 
-A frozen text tower has encoded every caption of the split before the first step, so only the captions' numbers travel.
-Otherwise each rank encodes those of its share, and the features travel.
+A frozen text tower encodes every caption of the split before the first step, so only the captions' numbers travel.
+Otherwise each rank encodes the texts of its share, and their features travel.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _AT_ONCE = 256  # fixed, so that the bank's last bits do not depend on the numbe
 def encode_bank(
     encode: Callable[[Sequence[str]], torch.Tensor], texts: Sequence[str], ranks: Ranks = ALONE
 ) -> torch.Tensor:
-    """Features of all ``texts``, [texts, dim], on every rank; each rank encodes some of them with ``encode``."""
+    """Features of all ``texts``, [texts, dim], on every rank; each rank encodes some of them."""
     starts = list(range(0, len(texts), _AT_ONCE))
     turns = math.ceil(len(starts) / ranks.size)
-    mine = starts[ranks.rank * turns : (ranks.rank + 1) * turns]
-    none = encode(texts[:1])[:0]
-    return ranks.gather(torch.cat([none, *(encode(texts[start : start + _AT_ONCE]) for start in mine)]))
+    own_starts = starts[ranks.rank * turns : (ranks.rank + 1) * turns]
+    empty = encode(texts[:1])[:0]  # of a rank without a turn
+    return ranks.gather(torch.cat([empty, *(encode(texts[start : start + _AT_ONCE]) for start in own_starts)]))
 
 
 def look_up(bank_KD: torch.Tensor, ids_N: torch.Tensor, ranks: Ranks = ALONE) -> tuple[torch.Tensor, Captions]:
@@ -59,7 +59,7 @@ def exchange(
 
 
 class _Gather(torch.autograd.Function):
-    """All ranks' rows; backward, each rank gets the sum of what all of them want of its own."""
+    """All ranks' rows; backward, each rank gets the sum of all ranks' gradients for its own."""
 
     @staticmethod
     def forward(ctx: Any, part_VD: torch.Tensor, ranks: Ranks) -> torch.Tensor:

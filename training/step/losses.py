@@ -1,7 +1,7 @@
 """The losses over the global batch: sigmoid (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training") and
 softmax (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision").
 
-Captions made from templates repeat within a batch. A text that is there k times is one column of weight k: N images
+Captions made from templates repeat within a batch. A text that occurs k times is one column of weight k: N images
 against U distinct texts, with the same value and gradients as N against N. Each rank computes the rows of its own
 images, ``chunk`` of them at a time, and keeps their gradients instead of anything of the size images x texts.
 """
@@ -9,19 +9,21 @@ images, ``chunk`` of them at a time, and keeps their gradients instead of anythi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+
+from sono.training import recipes
 
 from .distributed import ALONE, Ranks
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Which of the batch's U distinct texts belongs to each of this rank's N images, and how often each is there.
+    """Which of the batch's U distinct texts belongs to each of this rank's N images, and how often each text occurs.
 
-    ``own_N`` holds rows of the text features, ``counts_U`` numbers of pairs in the whole batch, over all ranks.
+    ``own_N`` holds rows of the text features, ``counts_U`` numbers of pairs in the entire batch, over all ranks.
     """
 
     own_N: torch.Tensor
@@ -29,16 +31,8 @@ class Captions:
 
     @classmethod
     def of(cls, ids_N: torch.Tensor, texts: int) -> Captions:
-        """For one rank alone: ``ids_N`` are rows of the ``texts`` text features."""
+        """For a single rank: ``ids_N`` are rows of the ``texts`` text features."""
         return cls(ids_N, torch.bincount(ids_N, minlength=texts))
-
-
-class Settings(NamedTuple):
-    """``kind`` and ``positives`` as in ``recipes.Loss``; ``chunk`` images are computed at a time."""
-
-    kind: Literal["sigmoid", "softmax"] = "sigmoid"
-    positives: Literal["caption", "diagonal"] = "caption"
-    chunk: int = 1024
 
 
 def contrastive_loss(
@@ -47,7 +41,7 @@ def contrastive_loss(
     captions: Captions,
     log_t: torch.Tensor,
     b: torch.Tensor,
-    settings: Settings,
+    settings: recipes.Loss,
     ranks: Ranks = ALONE,
 ) -> torch.Tensor:
     """The loss of the global batch of B pairs, equal on all ranks, with l = exp(log_t) image . text.
@@ -63,9 +57,10 @@ def contrastive_loss(
     Args:
         image_ND: L2-normalised features of this rank's images.
         text_UD: those of the distinct texts of the global batch, the same on all ranks.
-        captions: which belong together.
+        captions: which text belongs to which image.
         log_t: logarithm of the temperature, a scalar that is learned.
         b: bias, a scalar that is learned.
+        settings: kind, positives and chunk of the recipe's loss.
         ranks: all of them call this together.
 
     Returns:
@@ -79,18 +74,8 @@ def contrastive_loss(
     return loss
 
 
-class _Gradients(NamedTuple):
-    """The loss, not yet divided by the batch, and its gradients; ``text_UD`` is None where nobody asks for it."""
-
-    loss: torch.Tensor
-    image_ND: torch.Tensor
-    text_UD: torch.Tensor | None
-    log_t: torch.Tensor
-    b: torch.Tensor
-
-
 class _ContrastiveLoss(torch.autograd.Function):
-    """Gradients are made together with the value, so that every matrix of logits lives for one chunk only."""
+    """Gradients are computed together with the value, so that every matrix of logits lives for one chunk only."""
 
     @staticmethod
     def forward(
@@ -100,15 +85,19 @@ class _ContrastiveLoss(torch.autograd.Function):
         captions: Captions,
         log_t: torch.Tensor,
         b: torch.Tensor,
-        settings: Settings,
+        settings: recipes.Loss,
         ranks: Ranks,
     ) -> torch.Tensor:
-        rows = _sigmoid if settings.kind == "sigmoid" else _softmax
-        texts_learn = ctx.needs_input_grad[1]
-        found = rows(image_ND, text_UD, captions, log_t, b, settings, ranks, texts_learn)
+        t, counts_U = log_t.exp(), captions.counts_U.to(image_ND.dtype)
+        kind: _Sigmoid | _Softmax
+        if settings.kind == "sigmoid":
+            kind = _Sigmoid(b, counts_U, settings.positives == "caption")
+        else:
+            kind = _Softmax.over_ranks(image_ND, text_UD, captions.own_N, counts_U, t, settings.chunk, ranks)
+        total = _sum_over_chunks(kind, image_ND, text_UD, captions.own_N, t, settings.chunk, ctx.needs_input_grad[1])
         scale = captions.counts_U.sum().to(image_ND.dtype).reciprocal()
-        loss, grad_log_t, grad_b = (ranks.sum(torch.stack([found.loss, found.log_t, found.b])) * scale).unbind()
-        ctx.save_for_backward(*(None if grad is None else grad.mul_(scale) for grad in (found.image_ND, found.text_UD)))
+        loss, grad_log_t, grad_b = (ranks.sum(torch.stack([total.loss, total.log_t, total.b])) * scale).unbind()
+        ctx.save_for_backward(*(None if grad is None else grad.mul_(scale) for grad in (total.image_ND, total.text_UD)))
         ctx.of_scalars = grad_log_t, grad_b
         return loss
 
@@ -121,81 +110,113 @@ class _ContrastiveLoss(torch.autograd.Function):
         return grad * image_ND, grad_text_UD, None, grad * grad_log_t, grad * grad_b, None, None
 
 
-def _sigmoid(
+class _Sums(NamedTuple):
+    """This rank's loss, not yet divided by the batch, and its gradients; ``text_UD`` is None for frozen texts."""
+
+    loss: torch.Tensor
+    image_ND: torch.Tensor
+    text_UD: torch.Tensor | None
+    log_t: torch.Tensor
+    b: torch.Tensor
+
+
+def _sum_over_chunks(
+    kind: _Sigmoid | _Softmax,
     image_ND: torch.Tensor,
     text_UD: torch.Tensor,
-    captions: Captions,
-    log_t: torch.Tensor,
-    b: torch.Tensor,
-    settings: Settings,
-    ranks: Ranks,
+    own_N: torch.Tensor,
+    t: torch.Tensor,
+    chunk: int,
     texts_learn: bool,
-) -> _Gradients:
-    t, counts_U = log_t.exp(), captions.counts_U.to(image_ND.dtype)
-    loss, grad_log_t, grad_b = (image_ND.new_zeros(()) for _ in range(3))
+) -> _Sums:
+    loss, grad_log_t, grad_b = kind.constant(), image_ND.new_zeros(()), image_ND.new_zeros(())
     grad_image_ND = torch.empty_like(image_ND)
     grad_text_UD = torch.zeros_like(text_UD) if texts_learn else None
-    for start in range(0, len(image_ND), settings.chunk):
-        chunk = slice(start, start + settings.chunk)
-        own_C1 = captions.own_N[chunk, None]
-        cosine_CU = image_ND[chunk] @ text_UD.T
-        logit_CU = t * cosine_CU + b
+    for start in range(0, len(image_ND), chunk):
+        rows = slice(start, start + chunk)
+        cosine_CU = image_ND[rows] @ text_UD.T
+        chunk_loss, grad_logit_CU = kind.loss_and_gradient(t * cosine_CU, own_N[rows, None], rows)
+        loss += chunk_loss
+        grad_image_ND[rows] = t * (grad_logit_CU @ text_UD)
+        if grad_text_UD is not None:
+            grad_text_UD += t * (grad_logit_CU.T @ image_ND[rows])
+        grad_log_t += t * (grad_logit_CU * cosine_CU).sum()
+        if kind.has_bias:
+            grad_b += grad_logit_CU.sum()
+    return _Sums(loss, grad_image_ND, grad_text_UD, grad_log_t, grad_b)
+
+
+class _Sigmoid(NamedTuple):
+    """Every pair of image and text is a decision of its own."""
+
+    b: torch.Tensor
+    counts_U: torch.Tensor
+    equal_captions_are_positive: bool
+    has_bias: bool = True
+
+    def constant(self) -> torch.Tensor:
+        """The part of the loss that belongs to no chunk."""
+        return self.counts_U.new_zeros(())
+
+    def loss_and_gradient(
+        self, logit_CU: torch.Tensor, own_C1: torch.Tensor, rows: slice
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of some images' rows, and its gradient for their logits."""
+        logit_CU, counts_U = logit_CU + self.b, self.counts_U
         own_logit_C1 = logit_CU.gather(1, own_C1)
-        positives_C1 = counts_U[own_C1] if settings.positives == "caption" else torch.ones_like(own_logit_C1)
+        positives_C1 = counts_U[own_C1] if self.equal_captions_are_positive else torch.ones_like(own_logit_C1)
         negatives_CU = counts_U.repeat(len(own_C1), 1).scatter_(1, own_C1, counts_U[own_C1] - positives_C1)
-        loss -= (positives_C1 * F.logsigmoid(own_logit_C1)).sum() + (negatives_CU * F.logsigmoid(-logit_CU)).sum()
+        loss = (positives_C1 * F.logsigmoid(own_logit_C1)).sum() + (negatives_CU * F.logsigmoid(-logit_CU)).sum()
         # d(-log sigmoid(l))/dl = -sigmoid(-l); d(-log sigmoid(-l))/dl = sigmoid(l)
         grad_logit_CU = negatives_CU.mul_(torch.sigmoid(logit_CU))
         own_grad_C1 = grad_logit_CU.gather(1, own_C1) - positives_C1 * torch.sigmoid(-own_logit_C1)
-        grad_logit_CU.scatter_(1, own_C1, own_grad_C1)
-        grad_image_ND[chunk] = t * (grad_logit_CU @ text_UD)
-        if grad_text_UD is not None:
-            grad_text_UD += t * (grad_logit_CU.T @ image_ND[chunk])
-        grad_log_t += t * (grad_logit_CU * cosine_CU).sum()
-        grad_b += grad_logit_CU.sum()
-    return _Gradients(loss, grad_image_ND, grad_text_UD, grad_log_t, grad_b)
+        return -loss, grad_logit_CU.scatter_(1, own_C1, own_grad_C1)
 
 
-def _softmax(
-    image_ND: torch.Tensor,
-    text_UD: torch.Tensor,
-    captions: Captions,
-    log_t: torch.Tensor,
-    b: torch.Tensor,
-    settings: Settings,
-    ranks: Ranks,
-    texts_learn: bool,
-) -> _Gradients:
-    t, counts_U = log_t.exp(), captions.counts_U.to(image_ND.dtype)
-    by_image_N, by_text_U = _partitions(image_ND, text_UD, counts_U, t, settings.chunk, ranks)
-    loss, grad_log_t = (by_image_N + by_text_U[captions.own_N]).sum() / 2, image_ND.new_zeros(())
-    grad_image_ND = torch.empty_like(image_ND)
-    grad_text_UD = torch.zeros_like(text_UD) if texts_learn else None
-    for start in range(0, len(image_ND), settings.chunk):
-        chunk = slice(start, start + settings.chunk)
-        own_C1 = captions.own_N[chunk, None]
-        cosine_CU = image_ND[chunk] @ text_UD.T
-        logit_CU = t * cosine_CU
-        loss -= logit_CU.gather(1, own_C1).sum()
-        shares_CU = (logit_CU - by_image_N[chunk, None]).exp() + (logit_CU - by_text_U).exp()
-        grad_logit_CU = shares_CU.mul_(counts_U / 2)
-        grad_logit_CU.scatter_(1, own_C1, grad_logit_CU.gather(1, own_C1) - 1)
-        grad_image_ND[chunk] = t * (grad_logit_CU @ text_UD)
-        if grad_text_UD is not None:
-            grad_text_UD += t * (grad_logit_CU.T @ image_ND[chunk])
-        grad_log_t += t * (grad_logit_CU * cosine_CU).sum()
-    return _Gradients(loss, grad_image_ND, grad_text_UD, grad_log_t, torch.zeros_like(b))
+class _Softmax(NamedTuple):
+    """Every image chooses among the texts, and every text among the images.
 
+    ``by_image_N`` and ``by_text_U`` are logarithms of both choices' denominators: of each image over all texts, of each
+    text over all ranks' images.
+    """
 
-def _partitions(
-    image_ND: torch.Tensor, text_UD: torch.Tensor, counts_U: torch.Tensor, t: torch.Tensor, chunk: int, ranks: Ranks
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logarithms of both softmaxes' denominators: of each image over all texts, of each text over all ranks' images."""
-    by_image = []
-    by_text_U = image_ND.new_full((len(text_UD),), -torch.inf)
-    for part_CD in torch.split(image_ND, chunk):
-        logit_CU = t * (part_CD @ text_UD.T)
-        by_image.append((logit_CU + counts_U.log()).logsumexp(dim=1))
-        by_text_U = torch.logaddexp(by_text_U, logit_CU.logsumexp(dim=0))
-    largest_U = ranks.max(by_text_U)
-    return torch.cat(by_image), largest_U + ranks.sum((by_text_U - largest_U).exp()).log()
+    own_N: torch.Tensor
+    counts_U: torch.Tensor
+    by_image_N: torch.Tensor
+    by_text_U: torch.Tensor
+    has_bias: bool = False
+
+    @classmethod
+    def over_ranks(
+        cls,
+        image_ND: torch.Tensor,
+        text_UD: torch.Tensor,
+        own_N: torch.Tensor,
+        counts_U: torch.Tensor,
+        t: torch.Tensor,
+        chunk: int,
+        ranks: Ranks,
+    ) -> _Softmax:
+        """Compute the denominators, ``chunk`` images at a time; all ranks call it together."""
+        by_image = []
+        by_text_U = image_ND.new_full((len(text_UD),), -torch.inf)
+        for part_CD in torch.split(image_ND, chunk):
+            logit_CU = t * (part_CD @ text_UD.T)
+            by_image.append((logit_CU + counts_U.log()).logsumexp(dim=1))
+            by_text_U = torch.logaddexp(by_text_U, logit_CU.logsumexp(dim=0))
+        largest_U = ranks.max(by_text_U)
+        by_text_U = largest_U + ranks.sum((by_text_U - largest_U).exp()).log()
+        return cls(own_N, counts_U, torch.cat(by_image), by_text_U)
+
+    def constant(self) -> torch.Tensor:
+        """The part of the loss that belongs to no chunk."""
+        return (self.by_image_N + self.by_text_U[self.own_N]).sum() / 2
+
+    def loss_and_gradient(
+        self, logit_CU: torch.Tensor, own_C1: torch.Tensor, rows: slice
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of some images' rows, and its gradient for their logits."""
+        loss = logit_CU.gather(1, own_C1).sum()
+        shares_CU = (logit_CU - self.by_image_N[rows, None]).exp() + (logit_CU - self.by_text_U).exp()
+        grad_logit_CU = shares_CU.mul_(self.counts_U / 2)
+        return -loss, grad_logit_CU.scatter_(1, own_C1, grad_logit_CU.gather(1, own_C1) - 1)

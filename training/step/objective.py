@@ -1,4 +1,4 @@
-"""One step's loss over the global batch and the gradient of every parameter, from each rank's share."""
+"""The loss of one step over the global batch and the gradient of every parameter, from each rank's share."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from dataclasses import dataclass
 
 import torch
 
+from sono.training import recipes
 from sono.training.model.mask_clip import MaskClip
 
 from .distributed import Ranks
 from .feature_cache import loss_and_gradients
 from .global_texts import exchange, look_up
-from .losses import Settings, contrastive_loss
+from .losses import contrastive_loss
 from .parallel import Towers
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised.
+    """The contrastive loss of a model's features.
 
     Args:
-        model: whose towers ``towers`` are, and whose temperature and bias are learned.
-        bank_KD: features of all captions by their number where the text tower is frozen, else None.
-        accumulate: in how many micro-batches a share is computed.
+        model: the one whose towers ``towers`` holds, and whose temperature and bias are learned.
+        bank_KD: features of all captions by their number if the text tower is frozen, else None.
+        accumulate: number of micro-batches in which a share is computed.
         autocast: a context for forward passes.
     """
 
     model: MaskClip
     towers: Towers
     bank_KD: torch.Tensor | None
-    settings: Settings
+    settings: recipes.Loss
     ranks: Ranks
     accumulate: int = 1
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -42,11 +43,11 @@ class Objective:
         tokens_VL: torch.Tensor,
         ids_V: torch.Tensor,
         own_N: torch.Tensor,
-        seed: Callable[[int], object] = lambda part: None,
+        seed: Callable[[int], object] = lambda number: None,
     ) -> torch.Tensor:
         """The loss of the global batch, equal on all ranks; every parameter's ``grad`` becomes that of this loss.
 
-        Under FSDP a rank has its shard of each. All ranks call this together, with shares of the batch.
+        Under FSDP a rank has its shard of each gradient. All ranks call this together, with shares of the batch.
 
         Args:
             x_N4HW: images with masks.

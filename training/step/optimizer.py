@@ -15,9 +15,9 @@ _PREFIX = "optimizer."
 
 
 def build_optimizer(model: nn.Module, settings: recipes.Optimizer) -> torch.optim.AdamW:
-    """AdamW over ``model``'s parameters; a group whose rate is 0 is frozen and not in it.
+    """AdamW over ``model``'s parameters; a group whose rate is 0 is frozen and left out.
 
-    Every group carries ``name`` and ``base_lr``. Biases, norms, the temperature and the loss's bias (everything of
+    Every group carries ``name`` and ``base_lr``. Biases, norms, the temperature and the loss's bias (everything with
     fewer than two dimensions) do not decay.
     """
     freeze(model, settings)
@@ -34,7 +34,7 @@ def build_optimizer(model: nn.Module, settings: recipes.Optimizer) -> torch.opti
 
 
 def freeze(model: nn.Module, settings: recipes.Optimizer) -> None:
-    """Let only those parameters learn whose group has a rate. DDP and FSDP want to know before they take a model."""
+    """Let only those parameters learn whose group has a rate. DDP and FSDP must know before they wrap a model."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(getattr(settings, f"lr_{group_of(name)}") > 0)
 
@@ -49,7 +49,7 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[
 
 
 def state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
-    """The optimizer's tensors by the name of their parameter in ``model``, whole or in this rank's shards.
+    """The optimizer's tensors by the name of their parameter in ``model``, complete or in this rank's shards.
 
     Its other values are the recipe's, or follow from the step.
     """
@@ -63,7 +63,7 @@ def state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[st
 def make_state(
     optimizer: torch.optim.Optimizer, model: nn.Module, saved: Mapping[str, torch.Size]
 ) -> dict[str, torch.Tensor]:
-    """Give ``optimizer`` tensors for what was ``saved`` by ``state_tensors``, to be filled; those tensors."""
+    """Give ``optimizer`` empty tensors for what ``state_tensors`` had ``saved``; returns them, to be filled."""
     parameters = dict(model.named_parameters())
     for full_name in saved:
         name, _, key = full_name.removeprefix(_PREFIX).rpartition(".")

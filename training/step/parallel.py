@@ -1,13 +1,13 @@
 """The model over all ranks: copies of it (DDP) or shards (FSDP2), and gradients that are sums and not means.
 
-The loss is that of the global batch on every rank, so parts of its gradient add up. DDP and FSDP are made for losses of
-single ranks and take the mean; both are told not to.
+The loss is that of the global batch on every rank, so parts of its gradient add up. DDP and FSDP are made for a loss
+per rank and take the mean; both are told not to.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,20 +24,24 @@ from .distributed import Ranks
 
 
 class Towers(nn.Module):
-    """Both towers over all ranks. Temperature and bias stay outside: their gradients come whole from the loss."""
+    """Both towers over all ranks. Temperature and bias stay outside: the loss gives their complete gradients."""
 
     def __init__(self, model: MaskClip, ranks: Ranks, strategy: Literal["ddp", "fsdp"]) -> None:
         super().__init__()
-        self.module: nn.Module = _Features(model)
+        self.module: nn.Module = _BothTowers(model)
         scalars = [model.clip.logit_scale, model.clip.logit_bias]
-        learns = any(one.requires_grad for one in model.parameters() if all(one is not scalar for scalar in scalars))
-        if ranks.size == 1 or not learns:
+        towers_learn = any(
+            parameter.requires_grad
+            for parameter in model.parameters()
+            if all(parameter is not scalar for scalar in scalars)
+        )
+        if ranks.size == 1 or not towers_learn:
             return
         wrap = _shard if strategy == "fsdp" else _copy
         self.module = wrap(self.module, scalars, ranks)
 
     def forward(self, x_B4HW: torch.Tensor, tokens_UL: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """L2-normalised features of images, and of texts where there are any; all ranks call it equally often."""
+        """L2-normalised features of images, and of texts if there are any; all ranks call it equally often."""
         features: tuple[torch.Tensor, torch.Tensor | None] = self.module(x_B4HW, tokens_UL)
         return features
 
@@ -53,7 +57,7 @@ class Towers(nn.Module):
         yield
 
 
-class _Features(nn.Module):
+class _BothTowers(nn.Module):
     def __init__(self, model: MaskClip) -> None:
         super().__init__()
         self.model = model
@@ -63,13 +67,13 @@ class _Features(nn.Module):
 
 
 def compile_blocks(model: MaskClip, backend: str = "inductor") -> None:
-    """``torch.compile`` for every transformer block: once for all blocks alike, and it fits into DDP and FSDP."""
+    """``torch.compile`` every transformer block: blocks of a kind compile once, and it works with DDP and FSDP."""
     for block in transformer_blocks(model):
         block.compile(backend=backend)
 
 
 def transformer_blocks(model: nn.Module) -> list[nn.Module]:
-    """The members of every list of two or more alike modules, as open_clip and timm hold their towers' blocks."""
+    """The members of every list of two or more modules of one type: so open_clip and timm hold their towers' blocks."""
     return [
         block
         for members in model.modules()
@@ -81,32 +85,33 @@ def transformer_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> float:
-    """Scale gradients so that their norm over all parameters and ranks is ``limit`` at most; what it was before."""
-    whole = [one for one in parameters if not isinstance(one, DTensor)]
-    shards = [one for one in parameters if isinstance(one, DTensor)]
-    groups = [group for group in (whole, shards) if group]
-    norms = [_full(nn.utils.get_total_norm([one.grad for one in group if one.grad is not None])) for group in groups]
-    norm = norms[0] if len(norms) == 1 else torch.stack([one.to(norms[0].device) for one in norms]).norm()
+    """Scale gradients to a norm of at most ``limit``, over all parameters and ranks; returns the norm before."""
+    complete = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+    sharded = [parameter for parameter in parameters if isinstance(parameter, DTensor)]
+    groups = [group for group in (complete, sharded) if group]
+    norms = [_norm_of_gradients(group) for group in groups]
+    norm = norms[0] if len(norms) == 1 else torch.stack([norm.to(norms[0].device) for norm in norms]).norm()
     for group in groups:
         nn.utils.clip_grads_with_norm_(group, limit, norm)
     return float(norm)
 
 
-def _full(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def _norm_of_gradients(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _copy(module: nn.Module, outside: list[nn.Parameter], ranks: Ranks) -> nn.Module:
-    trained = [one.requires_grad for one in outside]
-    for one in outside:
-        one.requires_grad_(False)  # DDP takes in what learns at this moment
+    learns_before = [scalar.requires_grad for scalar in outside]
+    for scalar in outside:
+        scalar.requires_grad_(False)  # DDP takes in whatever learns at this moment
     copies = DistributedDataParallel(
         module,
         device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
         gradient_as_bucket_view=True,
     )
-    for one, learns in zip(outside, trained, strict=True):
-        one.requires_grad_(learns)
+    for scalar, learns in zip(outside, learns_before, strict=True):
+        scalar.requires_grad_(learns)
     copies.register_comm_hook(None, _sum)
     return copies
 

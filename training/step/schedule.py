@@ -1,4 +1,4 @@
-"""The learning rate over training: linear warm-up, then one half cosine that reaches zero where training ends."""
+"""The learning rate over training: linear warm-up, then a half cosine that reaches zero at the end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 
 def factor(step: int, *, warmup_steps: int, total_steps: int) -> float:
-    """What every group's learning rate is multiplied by at ``step``, counted from 0.
+    """The factor of every group's learning rate at ``step``, counted from 0.
 
-    Rises linearly to 1 over ``warmup_steps``, then falls and never climbs again: the progress is clamped, so a step
-    at or beyond ``total_steps`` has 0 and not the next period of a cosine.
+    Rises linearly to 1 over ``warmup_steps``, then falls and never climbs again: at and beyond ``total_steps`` it is 0,
+    and not the next period of a cosine.
     """
     assert 0 <= warmup_steps < total_steps
     if step < warmup_steps:

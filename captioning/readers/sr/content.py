@@ -1,7 +1,8 @@
-"""A DICOM structured report as a tree of typed items: whatever can be wrong with the file is found here."""
+"""A DICOM structured report as a tree of typed items. DICOM ends here, and what is wrong with a file is found here."""
 
 from __future__ import annotations
 
+import datetime
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from sono.captioning.facts.statements import Fault, FaultError
 from sono.manifests import pydicom_warnings
 
+from .codes import SUBJECT_IDS
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
 
 SOP_CLASSES: Mapping[str, str] = {
     "1.2.840.10008.5.1.4.1.1.88.11": "Basic Text SR",
@@ -24,9 +26,10 @@ SOP_CLASSES: Mapping[str, str] = {
     "1.2.840.10008.5.1.4.1.1.88.35": "Extensible SR",
 }
 
-SUBJECT_IDS = frozenset({("DCM", "121028"), ("DCM", "121029"), ("DCM", "121030")})  # UID, Name, ID
 _IDENTIFIERS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID", "RequestedProcedureID")
 _DEPTH_MOST = 32
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
+_TEXTS = {"TEXT": "TextValue", "PNAME": "PersonName", "UIDREF": "UID", "DATE": "Date", "DATETIME": "DateTime"}
 _DAMAGED = Fault("not_dicom", "it is no DICOM file, or damaged or without content")
 _NOT_A_REPORT = Fault("not_a_report", "it is DICOM, but no structured report")
 TOO_DEEP = Fault("too_deep", f"its content is nested more than {_DEPTH_MOST} levels deep")
@@ -37,7 +40,7 @@ def is_dicom(content_start: bytes) -> bool:
     return content_start[128:132] == b"DICM"
 
 
-class _Code(NamedTuple):
+class CodedEntry(NamedTuple):
     """A coded entry; empty texts where there is none. ``SRT`` is given as the ``SCT`` that it became (PS3.16 8.2)."""
 
     scheme: str = ""
@@ -51,23 +54,34 @@ class _Code(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Item:
-    """A content item (PS3.3 C.17.3). ``text`` is its value as text (number, date, name); of CODE items ``value``."""
+    """A content item (PS3.3 C.17.3).
+
+    Attributes:
+        kind: its value type; of a CODE item ``value`` holds the value.
+        text: its value as text: number, date, name.
+        number: None where the number is missing, malformed or qualified.
+        date: None where it is missing or malformed.
+        is_qualified: the number is marked as none, or as out of range.
+        observed: the day of the observation.
+    """
 
     parent: Item | None
     depth: int
     relationship: str
     kind: str
-    name: _Code
-    value: _Code
+    name: CodedEntry
+    value: CodedEntry
     text: str
-    unit: _Code
-    qualified: bool  # the number is none, or out of range
-    observed: str
+    number: float | None
+    unit: CodedEntry
+    date: datetime.date | None
+    is_qualified: bool
+    observed: datetime.date | None
     children: list[Item] = field(default_factory=list)
 
     @cached_property
     def sections(self) -> Sequence[Item]:
-        """What it stands in, from the top; the root, whose title does not matter, is left out."""
+        """What it stands in, from the top, without the root, whose title does not matter."""
         found: list[Item] = []
         above = self.parent
         while above is not None and above.parent is not None:
@@ -75,29 +89,39 @@ class Item:
             above = above.parent
         return found[::-1]
 
-    def child(self, name: tuple[str, str]) -> _Code:
-        return next((child.value for child in self.children if child.name.key == name), _Code())
+    def child(self, name: tuple[str, str]) -> CodedEntry:
+        """The value of the first child of this name."""
+        return next((child.value for child in self.children if child.name.key == name), CodedEntry())
 
 
 @dataclass(frozen=True, repr=False)
 class Document:
-    """What is used of a file. ``names`` are names and identifiers of people, for identity and for prose."""
+    """What is used of a file.
+
+    Attributes:
+        has_date: it gives a date of the study, or else of the content.
+        date: None where that is malformed.
+        names: names and identifiers of people, for identity and for prose.
+        items: the content tree from the top, every item before its children.
+        is_too_deep: ``items`` are incomplete.
+    """
 
     patient_id: str
     study_uid: str
     accession: str
-    dates: Sequence[str]  # of the study, of the content
-    preliminary: bool
+    has_date: bool
+    date: datetime.date | None
+    is_preliminary: bool
     names: Sequence[str]
     items: Sequence[Item]
-    too_deep: bool
+    is_too_deep: bool
 
 
 def read(content: bytes) -> Document:
-    """Everything that pydicom is needed for.
+    """The content of a file.
 
     Raises:
-        FaultError: it is no structured report, or damaged.
+        FaultError: it is not a structured report, or damaged.
     """
     import pydicom
 
@@ -111,27 +135,29 @@ def read(content: bytes) -> Document:
 
 
 def _document(dataset: Dataset) -> Document:
-    _check_whole(dataset)
+    _check_complete(dataset)
     if "SOPClassUID" in dataset and _text(dataset, "SOPClassUID") not in SOP_CLASSES:
         raise FaultError(_NOT_A_REPORT.reason, _NOT_A_REPORT.text)
     if "SOPClassUID" not in dataset or not _sequence(dataset, "ContentSequence"):
         raise FaultError(_DAMAGED.reason, _DAMAGED.text)
-    items, too_deep = _items(dataset)
+    items, is_too_deep = _items(dataset)
     people = [item.text for item in items if item.text and (item.kind == "PNAME" or item.name.key in SUBJECT_IDS)]
+    date = _text(dataset, "StudyDate") or _text(dataset, "ContentDate")
     return Document(
         patient_id=_text(dataset, "PatientID"),
         study_uid=_text(dataset, "StudyInstanceUID"),
         accession=_text(dataset, "AccessionNumber"),
-        dates=(_text(dataset, "StudyDate"), _text(dataset, "ContentDate")),
-        preliminary=_text(dataset, "PreliminaryFlag") == "PRELIMINARY",
+        has_date=bool(date),
+        date=_date(date),
+        is_preliminary=_text(dataset, "PreliminaryFlag") == "PRELIMINARY",
         names=_parts([*_header_names(dataset), *people]),
         items=items,
-        too_deep=too_deep,
+        is_too_deep=is_too_deep,
     )
 
 
-def _check_whole(dataset: Dataset) -> None:
-    """pydicom reads a value that the file ends in without a word: half a list of fetuses would pass for the whole."""
+def _check_complete(dataset: Dataset) -> None:
+    """pydicom reads a value that the file ends in in silence: half a list of fetuses would pass for all."""
     from pydicom.dataelem import RawDataElement
 
     for tag in dataset.keys():  # noqa: SIM118 - iterating over the dataset itself converts every element
@@ -141,7 +167,7 @@ def _check_whole(dataset: Dataset) -> None:
 
 
 def _items(dataset: Dataset) -> tuple[list[Item], bool]:
-    """The content tree from the top, every item before its children; and whether it goes too deep to be read whole."""
+    """The content tree from the top, every item before its children; and whether it goes too deep to be read."""
     items: list[Item] = []
     waiting: list[tuple[Dataset, Item | None]] = [(dataset, None)]
     while waiting:
@@ -158,17 +184,18 @@ def _items(dataset: Dataset) -> tuple[list[Item], bool]:
 
 def _item(source: Dataset, parent: Item | None) -> Item:
     if parent is not None:
-        _check_whole(source)
+        _check_complete(source)
     kind = _text(source, "ValueType")
-    text, unit = "", _Code()
+    text, unit = "", CodedEntry()
     if kind == "NUM":
         measured = _sequence(source, "MeasuredValueSequence")
         for value in measured:
-            _check_whole(value)
+            _check_complete(value)
         text = " ".join(_text(value, "NumericValue") for value in measured)  # more than one make no number
         unit = _code(measured[0], "MeasurementUnitsCodeSequence") if len(measured) == 1 else unit
     elif kind in _TEXTS:
         text = _text(source, _TEXTS[kind])
+    is_qualified = bool(_sequence(source, "NumericValueQualifierCodeSequence"))
     return Item(
         parent=parent,
         depth=0 if parent is None else parent.depth + 1,
@@ -177,27 +204,26 @@ def _item(source: Dataset, parent: Item | None) -> Item:
         name=_code(source, "ConceptNameCodeSequence"),
         value=_code(source, "ConceptCodeSequence"),
         text=text,
+        number=float(text) if kind == "NUM" and not is_qualified and _NUMBER.fullmatch(text) else None,
         unit=unit,
-        qualified=bool(_sequence(source, "NumericValueQualifierCodeSequence")),
-        observed=_text(source, "ObservationDateTime"),
+        date=_date(text[:8]) if kind in ("DATE", "DATETIME") else None,
+        is_qualified=is_qualified,
+        observed=_date(_text(source, "ObservationDateTime")[:8]),
     )
 
 
-_TEXTS = {"TEXT": "TextValue", "PNAME": "PersonName", "UIDREF": "UID", "DATE": "Date", "DATETIME": "DateTime"}
-
-
-def _code(source: Dataset, keyword: str) -> _Code:
+def _code(source: Dataset, keyword: str) -> CodedEntry:
     from pydicom.sr._snomed_dict import mapping
 
     found = _sequence(source, keyword)
     if len(found) != 1:
-        return _Code()
-    _check_whole(found[0])
+        return CodedEntry()
+    _check_complete(found[0])
     value = _text(found[0], "CodeValue") or _text(found[0], "LongCodeValue")
     scheme = _text(found[0], "CodingSchemeDesignator")
     if scheme == "SRT" and value in mapping["SRT"]:
         scheme, value = "SCT", mapping["SRT"][value]
-    return _Code(scheme, value, _text(found[0], "CodeMeaning"))
+    return CodedEntry(scheme, value, _text(found[0], "CodeMeaning"))
 
 
 def _sequence(source: Dataset, keyword: str) -> Sequence[Dataset]:
@@ -225,6 +251,16 @@ def _text(source: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip()
 
 
+def _date(text: str) -> datetime.date | None:
+    """``YYYYMMDD`` (PS3.5 6.2)."""
+    if not re.fullmatch(r"[0-9]{8}", text):
+        return None
+    try:
+        return datetime.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        return None
+
+
 def _header_names(dataset: Dataset) -> Iterator[str]:
     """Every person's name (VR PN) and the identifiers, in sequences as well; not those of the content tree."""
     from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -238,7 +274,7 @@ def _header_names(dataset: Dataset) -> Iterator[str]:
         if depth > _DEPTH_MOST:
             raise FaultError(TOO_DEEP.reason, TOO_DEEP.text)
         if depth:  # the document itself has been checked, before its values were converted
-            _check_whole(source)
+            _check_complete(source)
         for tag in source.keys():  # noqa: SIM118 - iterating over the dataset itself converts every element
             vr = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
             if vr == "SQ" and tag != Tag("ContentSequence"):

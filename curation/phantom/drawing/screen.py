@@ -1,6 +1,6 @@
-"""What a scanner draws around and over the ultrasound: names, settings, rulers, calipers.
+"""A scanner's screen: ultrasound, texts, rulers and calipers are drawn on it.
 
-Two made-up vendors lay their screens out differently. Every string comes with its box, so that the finding and the
+Two made-up vendors lay their screens out differently. Every string is noted with its box, so that detection and
 removal of burned-in text can be measured.
 """
 
@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from .physics import Box, Floats, Sector
+from .sector import Box, Floats, Sector
 
 Pixels = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
 
 IDENTITY = ("patient_name", "patient_id", "birth_date", "hospital", "exam_date")
-"""Kinds of text that say who was examined, where and when. All other kinds are the machine's."""
+"""Kinds of text that say who was examined, where and when. All other kinds are about the machine."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TextBox:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layout puts one kind of text: its upper left corner and size in px."""
+    """Where a layout puts one kind of text: upper left corner and size in px."""
 
     x: int
     y: int
@@ -55,7 +55,7 @@ class Layout:
         area: the box that the ultrasound is fitted into.
         bars: boxes filled with a flat colour.
         places: by kind of text; ``setting`` is the first of a column.
-        ruler: which side of the sector the depth ruler stands on.
+        ruler: side of the sector with the depth ruler.
         ink: colour of the text; ``accent`` of calipers and measurements.
     """
 
@@ -112,7 +112,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 class Screen:
-    """One screen being drawn. ``pixels`` is [height, width, 3], or [height, width] on a grey one."""
+    """A screen being drawn. ``pixels`` is [height, width, 3], or [height, width] if it is grey."""
 
     def __init__(self, layout: Layout, colored: bool) -> None:
         self.layout, self.colored = layout, colored
@@ -127,7 +127,7 @@ class Screen:
         return np.array(self._image)
 
     def paste(self, image: Pixels, sector_box: Box, mask: npt.NDArray[np.bool_] | None = None) -> None:
-        """Put ultrasound, grey or RGB and as large as its box, on the screen; only where ``mask`` holds."""
+        """Put ultrasound, grey or RGB and as large as its box, on the screen, only where ``mask`` is set if given."""
         grey = image.ndim == 2
         source = Image.fromarray(image)
         if self.colored and grey:
@@ -135,7 +135,7 @@ class Screen:
         self._image.paste(source, sector_box[:2], None if mask is None else Image.fromarray(mask))
 
     def text(self, kind: str, text: str, x: float, y: float, size: int, color: Color | None = None) -> None:
-        # The font has no letters with accents; scanners leave them away too.
+        # The font has no letters with accents; scanners omit accents, too.
         text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
         font = _font(size)
         left, top, right, bottom = self._draw.textbbox((x, y), text, font=font)
@@ -144,13 +144,13 @@ class Screen:
         self.texts.append(TextBox(text, kind, (x0, y0, int(np.ceil(right)) - x0, int(np.ceil(bottom)) - y0)))
 
     def at_place(self, kind: str, lines: Sequence[str], color: Color | None = None) -> None:
-        """Lines of one kind of text, one below the other, where the layout has them."""
+        """Write lines of one kind of text, one below another, where the layout has them."""
         place = self.layout.places[kind]
         for number, line in enumerate(lines):
             self.text(kind, line, place.x, place.y + number * round(1.5 * place.size), place.size, color)
 
     def ruler(self, sector: Sector) -> None:
-        """A tick for every centimetre of depth, a number at every fifth."""
+        """Draw a tick at every centimetre of depth, and a number at every fifth."""
         left, _, width, _ = sector.box
         right = self.layout.ruler == "right"
         x = left + width + 6 if right else left - 8
@@ -163,12 +163,12 @@ class Screen:
                 self.text("ruler", str(centimetre), x + 12 if right else x - 30, y - 8, 14)
 
     def marker(self, sector: Sector) -> None:
-        """The vendor's mark at the sector's corner, on the side of the probe's notch."""
+        """Draw the vendor's mark at the sector's corner, on the side of the probe's notch."""
         x, y = sector.box[0] + sector.box[2] * 0.16, sector.box[1] + 4
         self._draw.ellipse((x - 6, y - 6, x + 6, y + 6), outline=self._color(self.layout.accent), width=2)
 
     def caliper(self, points: Floats) -> None:
-        """Crosses at both ends of a measured distance, and dots between them. ``points`` [2, 2], px of the screen."""
+        """Draw crosses at both ends of a measured distance, and dots between: ``points`` [2, 2], px of the screen."""
         color = self._color(self.layout.accent)
         for x, y in points:
             self._draw.line((x - 6, y, x + 6, y), fill=color)
@@ -178,7 +178,7 @@ class Screen:
             self._draw.point((x, y), fill=color)
 
     def dotted(self, outline: Floats) -> None:
-        """Dots along a measured outline. ``outline`` [points, 2], px of the screen."""
+        """Draw dots along a measured outline: ``outline`` [points, 2], px of the screen."""
         color = self._color(self.layout.accent)
         for x, y in outline:
             self._draw.rectangle((x - 1, y - 1, x, y), fill=color)
@@ -193,5 +193,5 @@ class Screen:
 
 @functools.lru_cache(maxsize=16)
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    # Pillow carries this font itself, so that text is the same on every machine.
+    # This font ships with Pillow, so text is the same on every machine.
     return ImageFont.load_default(size)

@@ -1,7 +1,7 @@
-"""A phantom's clinical records as CSV: one row for the examination, and one for each plane that was shown.
+"""A phantom's clinical records as CSV: one row for the examination, and one for each plane shown.
 
-The columns are called as ``sono-curate caption --records`` knows them, so no mapping file is needed. They stand here a
-second time, because curation imports nothing of captioning; a test compares the two.
+The columns have the names that ``sono-curate caption --records`` expects, so no mapping file is needed. Captioning
+defines the same names; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sono.curation.phantom.exams import ExamRecord, View
+from sono.curation.phantom.records import ExamRecord, View
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.store import write_atomically
 
@@ -22,16 +22,16 @@ COLUMNS = (
 
 
 def rows(record: ExamRecord) -> list[dict[str, str]]:
-    """Every column in every row; what is not known, or belongs to another row, is an empty cell.
+    """Every column in every row; a cell is empty if its value is unknown or belongs to another row.
 
-    The age by the last menstrual period is written as hospitals do, '21+3'; it contradicts ``ga_days`` where the record
-    does.
+    The age by the last menstrual period is written as hospitals write it, '21+3'; it contradicts ``ga_days`` where the
+    record does.
     """
     return [_study_row(record), *(_view_row(record, view) for view in record.views)]
 
 
 def write(path: Path, content: Iterable[Mapping[str, str]]) -> None:
-    """Write rows of any number of examinations into one file, atomically; without rows it is a header."""
+    """Write rows of any number of examinations to one file, atomically; without rows it holds only a header."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -57,7 +57,7 @@ def _view_row(record: ExamRecord, view: View) -> dict[str, str]:
 
 def _row(record: ExamRecord, **cells: str) -> dict[str, str]:
     patient = record.patient
-    known = {
+    filled = {
         "patient_id": patient.patient_id,
         "name": f"{patient.family_name}, {patient.given_name}",
         "study_id": record.study_uid,
@@ -65,4 +65,4 @@ def _row(record: ExamRecord, **cells: str) -> dict[str, str]:
         "exam_date": record.started.date().isoformat(),
         **cells,
     }
-    return {column: known.get(column, "") for column in COLUMNS}
+    return {column: filled.get(column, "") for column in COLUMNS}

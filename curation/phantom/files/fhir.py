@@ -1,11 +1,11 @@
-"""A phantom's clinical records as HL7 FHIR R4 (4.0.1): one Bundle of type ``collection`` an examination.
+"""A phantom's clinical records as HL7 FHIR R4 (4.0.1): one Bundle of type ``collection`` per examination.
 
 What is in a bundle, with the page of https://hl7.org/fhir/R4/ that it follows:
 
-- ``Organization``, two ``Practitioner`` (who referred, who scanned), ``Patient``: identifiers are typed by HL7 v2 table
-  0203 (MR, ACSN), and their systems are the hospital's own.
+- ``Organization``, two ``Practitioner`` (who referred, who scanned), ``Patient``: identifiers have types from HL7 v2
+  table 0203 (MR, ACSN), and the hospital's own systems.
 - ``ImagingStudy`` (imagingstudy.html): the Study Instance UID as system ``urn:dicom:uid``, value ``urn:oid:...``.
-  ``started`` needs an offset that DICOM's local times do not have: all phantom hospitals are at UTC+01:00.
+  ``started`` needs a UTC offset, which DICOM's local times do not have: all phantom hospitals are at UTC+01:00.
 - ``Observation`` (observation.html) for each date, age and measurement, coded in LOINC with UCUM units. What was
   measured or seen on images is ``derivedFrom`` the study; what was told or computed is ``partOf`` it.
 - ``Observation`` for each view. Neither LOINC nor SNOMED CT names the standard planes of fetal ultrasound one by one,
@@ -14,8 +14,8 @@ What is in a bundle, with the page of https://hl7.org/fhir/R4/ that it follows:
 - ``DiagnosticReport`` (diagnosticreport.html), LOINC 11525-3 "US for pregnancy", category OUS of HL7 v2 table 0074,
   with the study in ``imagingStudy``, all observations in ``result`` and the findings in ``conclusionCode``.
 
-The subject is the mother throughout, as in her chart; the fetus is no resource of its own.
-LOINC codings carry no ``display``, which would have to be LOINC's own name; ``text`` has DICOM's word for the code.
+The subject is always the mother, as in her chart; the fetus has no resource.
+LOINC codings carry no ``display``, which would have to be LOINC's own name; ``text`` has DICOM's term for the code.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sono.curation.phantom.anatomy import FINDINGS
-from sono.curation.phantom.exams import ExamRecord, View
+from sono.curation.phantom.anatomy import SNOMED_CT_PREFIX, finding_meaning
+from sono.curation.phantom.records import ExamRecord, View
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.store import write_atomically
 from sono.manifests.vocabulary import Vocabulary
 
 Resource = dict[str, Any]
 
-OWN = "https://sono.example/fhir"  # .example can belong to nobody (RFC 2606)
+OWN = "https://sono.example/fhir"  # nobody can own a name in .example (RFC 2606)
 PLANES = f"{OWN}/CodeSystem/planes"
 STRUCTURES = f"{OWN}/CodeSystem/structures"
 CONCEPTS = f"{OWN}/CodeSystem/concepts"
@@ -49,6 +49,18 @@ _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 
 TIME_ZONE = timezone(timedelta(hours=1))
 
+# Codes, each with its display or, in LOINC, with DICOM's term.
+_MEDICAL_RECORD_NUMBER, _ACCESSION_ID = "MR", "ACSN"  # HL7 v2 table 0203
+_OB_ULTRASOUND = (f"{_TERMINOLOGY}/v2-0074", "OUS", "OB Ultrasound")
+_IMAGING = (f"{_TERMINOLOGY}/observation-category", "imaging", "Imaging")
+_IMAGE_VIEW = (DCM, "111031", "Image View")
+_STRUCTURE_SEEN = (CONCEPTS, "structure-seen", "Structure seen")
+_US_FOR_PREGNANCY = ("11525-3", "US for pregnancy")
+_LMP = ("8665-2", "LMP")
+_EDD = ("11778-8", "EDD")
+_GESTATIONAL_AGE = ("18185-9", "Gestational Age")
+_GESTATIONAL_AGE_BY_LMP = ("11885-1", "Gestational Age by LMP")
+_DAYS, _MILLIMETERS = "d", "mm"  # UCUM
 
 BIOMETRY_LOINC: Mapping[str, tuple[str, str]] = {
     "bpd_mm": ("11820-8", "Biparietal Diameter"),
@@ -60,16 +72,16 @@ BIOMETRY_LOINC: Mapping[str, tuple[str, str]] = {
     "tcd_mm": ("11863-8", "Transverse Cerebellar Diameter"),
     "hl_mm": ("11966-9", "Humerus length"),
 }
-"""Code and DICOM's word for it: PS3.16 CID 12005, 12006 and 12009."""
+"""Code and DICOM's term for it: PS3.16 CID 12005, 12006 and 12009."""
 
 
 def bundle(record: ExamRecord, vocabulary: Vocabulary) -> Resource:
-    """The examination as a Bundle that can be dumped as JSON; equal records give equal bundles.
+    """The examination as a Bundle, ready for JSON; equal records give equal bundles.
 
     A patient, a hospital and a person have the same id in every examination, as they have on a hospital's server.
 
     Raises:
-        ValueError: a finding is none of ``FINDINGS``.
+        ValueError: a finding is not one of ``FINDINGS``.
         KeyError: a plane or structure is not in the vocabulary.
     """
     observations = [*_dating(record), *_biometry(record), *(_view(record, view, vocabulary) for view in record.views)]
@@ -96,17 +108,6 @@ def write(path: Path, record: ExamRecord, vocabulary: Vocabulary) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def finding_display(finding: str) -> str:
-    """What a finding's code means.
-
-    Raises:
-        ValueError: it is none of ``FINDINGS``.
-    """
-    if finding not in FINDINGS:
-        raise ValueError(f"the finding {finding!r} is none of {', '.join(FINDINGS)}")
-    return FINDINGS[finding]
-
-
 def _organization(record: ExamRecord) -> Resource:
     return {
         "resourceType": "Organization",
@@ -128,7 +129,7 @@ def _patient(record: ExamRecord) -> Resource:
     return {
         "resourceType": "Patient",
         "id": _patient_id(record),
-        "identifier": [_identifier(record, "MR", "patient", record.patient.patient_id)],
+        "identifier": [_identifier(record, _MEDICAL_RECORD_NUMBER, "patient", record.patient.patient_id)],
         "name": [{"use": "official", "family": record.patient.family_name, "given": [record.patient.given_name]}],
         "gender": "female",
         "birthDate": record.patient.birth_date.isoformat(),
@@ -142,7 +143,7 @@ def _imaging_study(record: ExamRecord) -> Resource:
         "id": _study_id(record, "ImagingStudy"),
         "identifier": [
             {"system": "urn:dicom:uid", "value": f"urn:oid:{record.study_uid}"},
-            _identifier(record, "ACSN", "accession", record.accession_number),
+            _identifier(record, _ACCESSION_ID, "accession", record.accession_number),
         ],
         "status": "available",
         "modality": [{"system": DCM, "code": "US", "display": "Ultrasound"}],
@@ -156,15 +157,12 @@ def _imaging_study(record: ExamRecord) -> Resource:
 def _dating(record: ExamRecord) -> list[Resource]:
     part_of = {"partOf": [_reference(_study_id(record, "ImagingStudy"))]}
     observations = []
-    for code, text, date in (("8665-2", "LMP", record.lmp), ("11778-8", "EDD", record.edd)):
-        if date is not None:
-            observations.append(_observation(record, code, text, {**part_of, "valueDateTime": date.isoformat()}))
-    for code, text, days in (
-        ("18185-9", "Gestational Age", record.ga_days),
-        ("11885-1", "Gestational Age by LMP", record.ga_days_by_lmp),
-    ):
-        if days is not None:
-            observations.append(_observation(record, code, text, {**part_of, "valueQuantity": _quantity(days, "d")}))
+    for code, day in ((_LMP, record.lmp), (_EDD, record.edd)):
+        if day is not None:
+            observations.append(_observation(record, *code, {**part_of, "valueDateTime": day.isoformat()}))
+    for code, age in ((_GESTATIONAL_AGE, record.ga_days), (_GESTATIONAL_AGE_BY_LMP, record.ga_days_by_lmp)):
+        if age is not None:
+            observations.append(_observation(record, *code, {**part_of, "valueQuantity": _quantity(age, _DAYS)}))
     return observations
 
 
@@ -173,7 +171,7 @@ def _biometry(record: ExamRecord) -> list[Resource]:
         _observation(
             record,
             *BIOMETRY_LOINC[name],
-            {**_seen_on_images(record), "valueQuantity": _quantity(record.biometry_mm[name], "mm")},
+            {**_seen_on_images(record), "valueQuantity": _quantity(record.biometry_mm[name], _MILLIMETERS)},
         )
         for name in BIOMETRY
         if name in record.biometry_mm
@@ -183,7 +181,7 @@ def _biometry(record: ExamRecord) -> list[Resource]:
 def _view(record: ExamRecord, view: View, vocabulary: Vocabulary) -> Resource:
     components = [
         {
-            "code": _concept(CONCEPTS, "structure-seen", "Structure seen"),
+            "code": _concept(*_STRUCTURE_SEEN),
             "valueCodeableConcept": _concept(STRUCTURES, structure, vocabulary.structures[structure].name),
         }
         for structure in view.structures_seen
@@ -191,7 +189,7 @@ def _view(record: ExamRecord, view: View, vocabulary: Vocabulary) -> Resource:
     return {
         "resourceType": "Observation",
         "id": _study_id(record, f"Observation/view/{view.plane}"),
-        **_observed(record, _concept(DCM, "111031", "Image View")),
+        **_observed(record, _concept(*_IMAGE_VIEW)),
         **_seen_on_images(record),
         "valueCodeableConcept": _concept(PLANES, view.plane, vocabulary.planes[view.plane].name),
         # FHIR has no empty lists
@@ -206,8 +204,8 @@ def _report(record: ExamRecord, observations: list[Resource]) -> Resource:
         "resourceType": "DiagnosticReport",
         "id": _study_id(record, "DiagnosticReport"),
         "status": "final",
-        "category": [_concept(f"{_TERMINOLOGY}/v2-0074", "OUS", "OB Ultrasound")],
-        "code": _loinc("11525-3", "US for pregnancy"),
+        "category": [_concept(*_OB_ULTRASOUND)],
+        "code": _loinc(*_US_FOR_PREGNANCY),
         "subject": _reference(_patient_id(record)),
         "effectiveDateTime": _started(record),
         "performer": [_reference(_hospital_id(record, "Organization"))],
@@ -238,14 +236,13 @@ def _observed(record: ExamRecord, code: Resource) -> Resource:
 
 def _seen_on_images(record: ExamRecord) -> Resource:
     return {
-        "category": [_concept(f"{_TERMINOLOGY}/observation-category", "imaging", "Imaging")],
+        "category": [_concept(*_IMAGING)],
         "derivedFrom": [_reference(_study_id(record, "ImagingStudy"))],
     }
 
 
 def _conclusion(finding: str) -> Resource:
-    # every one of FINDINGS is SNOMED CT
-    return _concept(SNOMED_CT, finding.removeprefix("SCT:"), finding_display(finding))
+    return _concept(SNOMED_CT, finding.removeprefix(SNOMED_CT_PREFIX), finding_meaning(finding))
 
 
 def _concept(system: str, code: str, display: str) -> Resource:

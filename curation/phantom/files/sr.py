@@ -1,7 +1,7 @@
 """A phantom's clinical records as a DICOM structured report: TID 5000 "OB-GYN Ultrasound Procedure Report" (PS3.16).
 
-SOP class Comprehensive SR. A singleton needs no TID 1008 "Subject Context, Fetus", which tells the sections of several
-fetuses apart::
+SOP class Comprehensive SR. A single fetus needs no TID 1008 "Subject Context, Fetus", which tells the sections of
+several fetuses apart::
 
     CONTAINER (125000, DCM, "OB-GYN Ultrasound Procedure Report")        TID 5000
       language (TID 1204), person observer (TID 1001, 1002, 1003)
@@ -19,43 +19,46 @@ fetuses apart::
         CODE (111031, DCM, "Image View") = a plane of the vocabulary
           HAS PROPERTIES CODE (STRUCTURE, 99SONO_CONCEPT, "Structure seen") = one of the vocabulary
 
-A section without content is left out; so is TID 5001 "Patient Characteristics" (height, weight, gravida...), of which
-the phantom knows nothing. TID 5000 is extensible (PS3.16 6.2.5), and has no place for what the two extensions hold: its
-image library lists images without saying which plane they show. TID 5030 "Fetal Anatomy Survey" calls structures normal
-or abnormal, and that one was seen says neither. Planes have the coding scheme of the images' View Code Sequence;
-structures need another, because their ids overlap ('femur'). The Coding Scheme Identification Sequence (PS3.3 C.12.1)
-names both.
+A section without content is left out, and so is TID 5001 "Patient Characteristics" (height, weight, gravida...), about
+which the phantom knows nothing. TID 5000 is extensible (PS3.16 6.2.5) and has no place for the content of the two
+extensions: its image library lists images without saying which plane they show, and TID 5030 "Fetal Anatomy Survey"
+calls structures normal or abnormal, but not seen. Planes have the coding scheme of the images' View Code Sequence;
+structures need another one, because their ids overlap ('femur'). The Coding Scheme Identification Sequence (PS3.3
+C.12.1) names both.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Iterable
 from pathlib import Path
 
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian
 
-from sono.curation.phantom.exams import (
-    IMPLEMENTATION_NAME,
-    IMPLEMENTATION_UID,
-    PLANE_SCHEME,
-    PLANE_SCHEME_NAME,
-    PLANE_SCHEME_UID,
-    UID_ROOT,
-    ExamRecord,
-    View,
-)
+from sono.curation.phantom.anatomy import finding_meaning
+from sono.curation.phantom.identifiers import PLANE_SCHEME, PLANE_SCHEME_NAME, PLANE_SCHEME_UID, UID_ROOT, hashed_uid
+from sono.curation.phantom.records import ExamRecord, View
 from sono.manifests.store import write_atomically
 from sono.manifests.vocabulary import Vocabulary
 
-from .fhir import finding_display
+from .modules import CHARACTER_SET, coding_scheme_item, file_meta, set_equipment, set_patient, set_study
+from .sr_items import (
+    CONTAINS,
+    HAS_CONCEPT_MOD,
+    HAS_OBS_CONTEXT,
+    HAS_PROPERTIES,
+    code_content,
+    container,
+    date_content,
+    number_content,
+    person_content,
+    section,
+)
 
 STRUCTURES, CONCEPTS = "99SONO_STRUCTURE", "99SONO_CONCEPT"
-"""Coding scheme designators beside the planes', which is also in the images."""
+"""Coding scheme designators besides the planes', which the images also use."""
 
 _SCHEMES = {
     PLANE_SCHEME: (PLANE_SCHEME_UID, PLANE_SCHEME_NAME),
@@ -64,10 +67,25 @@ _SCHEMES = {
 }
 """UID and name."""
 
+# Templates of PS3.16.
+_TID_PROCEDURE_REPORT = "5000"
+_TID_SUMMARY = "5002"
+_TID_FETUS_SUMMARY = "5003"
+_TID_BIOMETRY_SECTION = "5005"
+_TID_LONG_BONES_SECTION = "5006"
+_TID_BIOMETRY_GROUP = "5008"
+_TID_EARLY_GESTATION_SECTION = "5011"
+
+_ENGLISH = Code("en", "RFC5646", "English")
+_PLANES_SHOWN = Code("PLANES", CONCEPTS, "Planes shown")
+_STRUCTURE_SEEN = Code("STRUCTURE", CONCEPTS, "Structure seen")
+
+_REPORT_SERIES_NUMBER = 9000  # scanners number their reports apart from the images
+
 SECTIONS: tuple[tuple[Code, str, tuple[tuple[str, Code], ...]], ...] = (
     (
         codes.DCM.FetalBiometry,
-        "5005",
+        _TID_BIOMETRY_SECTION,
         (
             ("bpd_mm", codes.LN.BiparietalDiameter),
             ("hc_mm", codes.LN.HeadCircumference),
@@ -76,33 +94,34 @@ SECTIONS: tuple[tuple[Code, str, tuple[tuple[str, Code], ...]], ...] = (
             ("tcd_mm", codes.LN.TransverseCerebellarDiameter),
         ),
     ),
-    (codes.DCM.FetalLongBones, "5006", (("hl_mm", codes.LN.HumerusLength),)),
+    (codes.DCM.FetalLongBones, _TID_LONG_BONES_SECTION, (("hl_mm", codes.LN.HumerusLength),)),
     (
         codes.DCM.EarlyGestation,
-        "5011",
+        _TID_EARLY_GESTATION_SECTION,
         (("crl_mm", codes.LN.CrownRumpLength), ("nt_mm", codes.LN.NuchalTranslucency)),
     ),
 )
 """Each section's title, template, and measurements.
 
-Femur length, TCD and NT could stand in another section as well, because CID 12006 or 12007 has them too.
+Femur length, TCD and NT could also be in another section, since CID 12006 or 12007 has them as well.
 """
-
-_CONTAINS, _HAS_PROPERTIES = "CONTAINS", "HAS PROPERTIES"
 
 
 def document(record: ExamRecord, vocabulary: Vocabulary) -> Dataset:
     """The report as a dataset with file meta information; equal records give equal datasets.
 
     Raises:
-        ValueError: a finding is none of ``phantom_fhir.FINDINGS``.
+        ValueError: a finding is not one of ``FINDINGS``.
         KeyError: a plane or structure is not in the vocabulary.
     """
-    dataset = _container(None, codes.DCM.OBGYNUltrasoundProcedureReport, _content(record, vocabulary), "5000")
-    _set_patient_and_study(dataset, record)
-    _set_series_and_equipment(dataset, record)
+    content = _content(record, vocabulary)
+    dataset = container(None, codes.DCM.OBGYNUltrasoundProcedureReport, content, _TID_PROCEDURE_REPORT)
+    set_patient(dataset, record)
+    set_study(dataset, record)
+    _set_series(dataset, record)
+    set_equipment(dataset, record)
     _set_document(dataset, record)
-    dataset.file_meta = _file_meta(dataset)
+    dataset.file_meta = file_meta(dataset, ExplicitVRLittleEndian)
     return dataset
 
 
@@ -115,35 +134,17 @@ def write(path: Path, record: ExamRecord, vocabulary: Vocabulary) -> None:
 # ------------------------------------------------------------------------------------------------------- the header
 
 
-def _set_patient_and_study(dataset: Dataset, record: ExamRecord) -> None:
-    """Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): the same as in the images."""
-    dataset.PatientName = _person_name((record.patient.family_name, record.patient.given_name))
-    dataset.PatientID = record.patient.patient_id
-    dataset.PatientBirthDate = _date(record.patient.birth_date)
-    dataset.PatientSex = "F"
-    dataset.StudyInstanceUID = record.study_uid
-    dataset.StudyID = dataset.AccessionNumber = record.accession_number
-    dataset.StudyDate = _date(record.started)
-    dataset.StudyTime = record.started.strftime("%H%M%S")
-    dataset.ReferringPhysicianName = _person_name(record.referring_physician)
-    dataset.StudyDescription = "Obstetric ultrasound"
-
-
-def _set_series_and_equipment(dataset: Dataset, record: ExamRecord) -> None:
-    """SR Document Series and General Equipment modules (PS3.3 C.17.1, C.7.5.1)."""
+def _set_series(dataset: Dataset, record: ExamRecord) -> None:
+    """SR Document Series (PS3.3 C.17.1)."""
     dataset.Modality = "SR"
     dataset.SeriesInstanceUID = _uid(record, "series")
-    dataset.SeriesNumber = 9000  # scanners number their reports apart from the images
+    dataset.SeriesNumber = _REPORT_SERIES_NUMBER
     dataset.ReferencedPerformedProcedureStepSequence = []
-    dataset.Manufacturer = record.center.manufacturer
-    dataset.ManufacturerModelName = record.center.model
-    dataset.SoftwareVersions = record.center.software
-    dataset.InstitutionName = record.center.hospital
 
 
 def _set_document(dataset: Dataset, record: ExamRecord) -> None:
-    """SR Document General and SOP Common modules (PS3.3 C.17.2, C.12.1)."""
-    dataset.SpecificCharacterSet = "ISO_IR 192"
+    """SR Document General and SOP Common (PS3.3 C.17.2, C.12.1)."""
+    dataset.SpecificCharacterSet = CHARACTER_SET
     dataset.SOPClassUID = ComprehensiveSRStorage
     dataset.SOPInstanceUID = _uid(record, "document")
     dataset.InstanceNumber = 1
@@ -154,11 +155,13 @@ def _set_document(dataset: Dataset, record: ExamRecord) -> None:
     dataset.PerformedProcedureCodeSequence = []
     dataset.ReferencedRequestSequence = [_request(record)]
     if record.views:
-        dataset.CodingSchemeIdentificationSequence = [_coding_scheme(name) for name in _SCHEMES]
+        dataset.CodingSchemeIdentificationSequence = [
+            coding_scheme_item(designator, uid, name) for designator, (uid, name) in _SCHEMES.items()
+        ]
 
 
 def _request(record: ExamRecord) -> Dataset:
-    """The order that the examination fulfils; all but the study's UID may be empty (PS3.3 C.17.2)."""
+    """The order that the examination fulfils; everything but the study's UID may be empty (PS3.3 C.17.2)."""
     request = Dataset()
     request.StudyInstanceUID = record.study_uid
     request.ReferencedStudySequence = []
@@ -171,36 +174,8 @@ def _request(record: ExamRecord) -> Dataset:
     return request
 
 
-def _coding_scheme(designator: str) -> Dataset:
-    scheme = Dataset()
-    scheme.CodingSchemeDesignator = designator
-    scheme_uid, scheme.CodingSchemeName = _SCHEMES[designator]
-    scheme.CodingSchemeUID = UID(scheme_uid)
-    return scheme
-
-
-def _file_meta(dataset: Dataset) -> FileMetaDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    # Set here, because pydicom would write its own version: equal records would give other bytes after an update.
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_NAME
-    return meta
-
-
 def _uid(record: ExamRecord, part: str) -> UID:
-    """128 bits below the root for UUIDs (PS3.5 B.2)."""
-    return UID(f"{UID_ROOT}{int.from_bytes(hashlib.sha256(f'{record.study_uid}/sr/{part}'.encode()).digest()[:16])}")
-
-
-def _person_name(name: tuple[str, str]) -> str:
-    return "^".join(name)
-
-
-def _date(day: date) -> str:
-    return day.strftime("%Y%m%d")
+    return UID(hashed_uid(f"{record.study_uid}/sr/{part}"))
 
 
 # ------------------------------------------------------------------------------------------------------ the content
@@ -208,17 +183,17 @@ def _date(day: date) -> str:
 
 def _content(record: ExamRecord, vocabulary: Vocabulary) -> list[Dataset]:
     return [
-        _code("HAS CONCEPT MOD", codes.DCM.LanguageOfContentItemAndDescendants, Code("en", "RFC5646", "English")),
-        _code("HAS OBS CONTEXT", codes.DCM.ObserverType, codes.DCM.Person),
-        _person("HAS OBS CONTEXT", codes.DCM.PersonObserverName, record.sonographer),
-        *_section(codes.DCM.Summary, _summary(record), "5002"),
+        code_content(HAS_CONCEPT_MOD, codes.DCM.LanguageOfContentItemAndDescendants, _ENGLISH),
+        code_content(HAS_OBS_CONTEXT, codes.DCM.ObserverType, codes.DCM.Person),
+        person_content(HAS_OBS_CONTEXT, codes.DCM.PersonObserverName, record.sonographer),
+        *section(codes.DCM.Summary, _summary(record), _TID_SUMMARY),
         *(
-            section
+            item
             for title, template, measurements in SECTIONS
-            for section in _section(title, _biometry_groups(record, measurements), template)
+            for item in section(title, _biometry_groups(record, measurements), template)
         ),
-        *_section(codes.DCM.Findings, [_finding(finding) for finding in record.findings]),
-        *_section(Code("PLANES", CONCEPTS, "Planes shown"), [_view(view, vocabulary) for view in record.views]),
+        *section(codes.DCM.Findings, [_finding(finding) for finding in record.findings]),
+        *section(_PLANES_SHOWN, [_view(view, vocabulary) for view in record.views]),
     ]
 
 
@@ -226,110 +201,46 @@ def _summary(record: ExamRecord) -> list[Dataset]:
     dates = [(codes.LN.LMP, record.lmp), (codes.LN.EDD, record.edd)]
     ages = [(codes.LN.GestationalAge, record.ga_days), (codes.LN.GestationalAgeByLMP, record.ga_days_by_lmp)]
     return [
-        *(_day(name, day) for name, day in dates if day is not None),
-        *_section(
+        *(date_content(name, day) for name, day in dates if day is not None),
+        *section(
             codes.DCM.FetusSummary,
-            [_number(name, days, codes.UCUM.Day) for name, days in ages if days is not None],
-            "5003",
+            [number_content(name, days, codes.UCUM.Day) for name, days in ages if days is not None],
+            _TID_FETUS_SUMMARY,
         ),
     ]
 
 
 def _biometry_groups(record: ExamRecord, measurements: Iterable[tuple[str, Code]]) -> list[Dataset]:
-    """TID 5008 gives each kind of measurement a group of its own."""
+    """TID 5008: each kind of measurement has its own group."""
     return [
         group
         for name, code in measurements
         if name in record.biometry_mm
-        for group in _section(
-            codes.DCM.BiometryGroup, [_number(code, record.biometry_mm[name], codes.UCUM.Millimeter)], "5008"
+        for group in section(
+            codes.DCM.BiometryGroup,
+            [number_content(code, record.biometry_mm[name], codes.UCUM.Millimeter)],
+            _TID_BIOMETRY_GROUP,
         )
     ]
 
 
 def _finding(finding: str) -> Dataset:
     scheme, value = finding.split(":", 1)
-    return _code(_CONTAINS, codes.DCM.Finding, Code(value, scheme, finding_display(finding)))
+    return code_content(CONTAINS, codes.DCM.Finding, Code(value, scheme, finding_meaning(finding)))
 
 
 def _view(view: View, vocabulary: Vocabulary) -> Dataset:
     structures = [
-        _code(
-            _HAS_PROPERTIES,
-            Code("STRUCTURE", CONCEPTS, "Structure seen"),
+        code_content(
+            HAS_PROPERTIES,
+            _STRUCTURE_SEEN,
             Code(structure, STRUCTURES, vocabulary.structures[structure].name),
         )
         for structure in view.structures_seen
     ]
-    item = _code(_CONTAINS, codes.DCM.ImageView, Code(view.plane, PLANE_SCHEME, vocabulary.planes[view.plane].name))
+    item = code_content(
+        CONTAINS, codes.DCM.ImageView, Code(view.plane, PLANE_SCHEME, vocabulary.planes[view.plane].name)
+    )
     if structures:
         item.ContentSequence = structures
-    return item
-
-
-# --------------------------------------------------------------------------------- content items (PS3.3 C.17.3, C.18)
-
-
-def _section(title: Code, content: Sequence[Dataset], template: str | None = None) -> list[Dataset]:
-    """A container, or nothing where it would be empty."""
-    return [_container(_CONTAINS, title, content, template)] if content else []
-
-
-def _container(relationship: str | None, title: Code, content: Sequence[Dataset], template: str | None) -> Dataset:
-    item = _item(relationship, "CONTAINER", title)
-    item.ContinuityOfContent = "SEPARATE"
-    if template:
-        used = Dataset()
-        used.MappingResource = "DCMR"
-        used.TemplateIdentifier = template
-        item.ContentTemplateSequence = [used]
-    item.ContentSequence = list(content)
-    return item
-
-
-def _code(relationship: str, name: Code, value: Code) -> Dataset:
-    item = _item(relationship, "CODE", name)
-    item.ConceptCodeSequence = [_coded(value)]
-    return item
-
-
-def _number(name: Code, value: float, unit: Code) -> Dataset:
-    measured = Dataset()
-    measured.NumericValue = str(value)
-    measured.MeasurementUnitsCodeSequence = [_coded(unit)]
-    item = _item(_CONTAINS, "NUM", name)
-    item.MeasuredValueSequence = [measured]
-    return item
-
-
-def _day(name: Code, day: date) -> Dataset:
-    item = _item(_CONTAINS, "DATE", name)
-    item.Date = _date(day)
-    return item
-
-
-def _person(relationship: str, title: Code, name: tuple[str, str]) -> Dataset:
-    item = _item(relationship, "PNAME", title)
-    item.PersonName = _person_name(name)
-    return item
-
-
-def _item(relationship: str | None, kind: str, name: Code) -> Dataset:
-    item = Dataset()
-    if relationship:
-        item.RelationshipType = relationship
-    item.ValueType = kind
-    item.ConceptNameCodeSequence = [_coded(name)]
-    return item
-
-
-def _coded(code: Code) -> Dataset:
-    """A code sequence item; a code of more than 16 characters has its own attribute (PS3.3 8.1)."""
-    item = Dataset()
-    if len(code.value) <= 16:
-        item.CodeValue = code.value
-    else:
-        item.LongCodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
     return item

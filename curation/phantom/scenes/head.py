@@ -52,13 +52,13 @@ _EARLY_LIMB_BONE = Tissue(10.0, 1.5, rim_db=14.0)
 _BACK_HORN = ((-0.02, 0.13), (0.13, 0.19), (0.27, 0.2), (0.35, 0.15))
 _FRONTAL_HORN = ((-0.17, 0.08), (-0.24, 0.1), (-0.3, 0.17))
 
-# The early profile, in units of the head's length from crown to neck: the whole outline, clockwise from the crown.
+# The early profile, in units of the head's length from crown to neck: the complete outline, clockwise from the crown.
 _NT_FOREHEAD = ((-0.98, 0.06), (-0.86, -0.36), (-0.52, -0.52), (-0.3, -0.47), (-0.2, -0.42))
 _NT_NOSE_TO_CHIN = ((-0.1, -0.52), (-0.04, -0.42), (0.06, -0.42), (0.1, -0.34), (0.2, -0.36), (0.28, -0.22))
 _NT_CHEST = ((0.55, -0.34), (1.1, -0.45), (1.45, -0.3), (1.5, 0.4))
 _NT_BACK = ((0.9, 0.48), (0.3, 0.36), (-0.1, 0.4), (-0.6, 0.5), (-0.9, 0.34))
 _NT_NECK = ((-0.42, 0.5), (-0.1, 0.4), (0.3, 0.36), (0.75, 0.45), (1.05, 0.48))
-"""The line that the fluid lies on, from the back of the head to the back."""
+"""Where the fluid lies, from the back of the head to the back."""
 
 # The later profile, in nine tenths of the biparietal diameter, clockwise from the back of the head.
 _FACE_FOREHEAD = ((-1.0, 0.5), (-0.95, 0.05), (-0.75, -0.3), (-0.45, -0.44), (-0.2, -0.42))
@@ -76,7 +76,7 @@ _CRL_HEAD = ((-0.5, -0.03), (-0.42, -0.2), (-0.28, -0.225), (-0.2, -0.2), (-0.15
 _CRL_TRUNK = ((0.0, -0.15), (0.2, -0.19), (0.38, -0.12), (0.5, 0.02), (0.42, 0.14), (0.2, 0.17), (-0.05, 0.13))
 _CRL_NAPE = ((-0.17, 0.09), (-0.33, 0.14), (-0.45, 0.1))
 _CRL_THROAT, _CRL_NECK = (-0.14, -0.05), (-0.17, 0.07)
-"""Where the trunk goes on under the head."""
+"""Where the trunk continues under the head."""
 _CRL_ARM = ((0.05, -0.13), (-0.02, -0.24), (-0.1, -0.25))
 _CRL_LEG = ((0.36, -0.1), (0.34, -0.26), (0.46, -0.28), (0.52, -0.24))
 

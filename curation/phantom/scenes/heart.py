@@ -40,7 +40,7 @@ _RIB = Tissue(11.0, 1.6, rim_db=16.0, rim_mm=0.4)
 _LIVER_DOME = Tissue(-3.5, 0.16, rim_db=6.0)
 
 # All control points are in units of s, the size of the heart's section or of the section along the chest. Across the
-# chest, the apex points upwards and the right of the heart lies on the left.
+# chest, the apex points upwards and the heart's right side is on the left.
 _HEART_LEFT = ((0.0, -0.56), (0.24, -0.42), (0.37, -0.05), (0.33, 0.32), (0.1, 0.48))
 _HEART_RIGHT = ((-0.12, 0.48), (-0.35, 0.32), (-0.38, -0.05), (-0.24, -0.42))
 _LEFT_VENTRICLE = ((0.09, -0.43), (0.2, -0.32), (0.27, -0.06), (0.22, 0.03), (0.06, 0.03), (0.05, -0.2))
@@ -84,7 +84,7 @@ def four_chamber_h(fetus: Fetus, random: np.random.Generator) -> Scene:
 
 
 def lvot(fetus: Fetus, random: np.random.Generator) -> Scene:
-    """The aorta leaves the left ventricle, its wall going on from the septum."""
+    """The aorta leaves the left ventricle, its wall continuous with the septum."""
     s = 0.6 * _chest_mm(fetus)
     shapes = _chest(fetus, random)
     aorta = curve(scaled(_LVOT_AORTA, s), closed=False)
@@ -249,7 +249,7 @@ class _Vessel:
 
 
 def _vessels(*vessels: _Vessel) -> list[Shape]:
-    """All walls before all blood, so that the vessels open into one another."""
+    """All walls before all blood, so that vessels open into each other."""
     walls = [Shape(tube(vessel.line, vessel.wall_mm), _WALL) for vessel in vessels]
     blood = [Shape(tube(v.line, v.lumen_mm), VESSEL, v.structure, v.flow) for v in vessels]
     return [*walls, *blood]

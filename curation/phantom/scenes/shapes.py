@@ -1,4 +1,4 @@
-"""Shapes that phantoms are drawn of: outlines in mm, each filled with a tissue, later ones over earlier ones."""
+"""What phantoms are drawn with: outlines in mm, each filled with a tissue; later ones cover earlier ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Controls = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Tissue:
-    """How a tissue answers ultrasound.
+    """How a tissue responds to ultrasound.
 
     Attributes:
         echo_db: scattered amplitude against that of soft tissue.
-        loss_db_mm: what a beam loses in a millimetre of it, there and back, at the scanner's frequency.
+        loss_db_mm: loss per millimetre, there and back, at the scanner's frequency.
         rim_db: amplitude of the mirror-like echo of its surface where the beam meets it at a right angle, against
             soft tissue; None where there is none.
         rim_mm: that surface's thickness.
@@ -69,7 +69,7 @@ class Shape:
 
     Attributes:
         outline: shape [points, 2], mm.
-        tissue: what it is filled with; None draws nothing: it only says where a structure lies.
+        tissue: what it is filled with; None draws nothing and only marks a structure.
         structure: the vocabulary's id of the structure that the outline belongs to.
         flow: colour Doppler shows flow in it; its direction in mm/s along x and y, by any scale.
     """
@@ -126,8 +126,8 @@ def curve(controls: Controls | Points, *, closed: bool = True, per_segment: int 
 
 def tube(line: Points, width: float | Sequence[float], unit_mm: float = 1.0) -> Points:
     """The outline of a tube along an open line; ``width`` in units, one for all or evenly along it. Round ends."""
-    known = np.atleast_1d(np.asarray(width, dtype=np.float64)) * unit_mm
-    widths = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, len(known)), known)
+    given = np.atleast_1d(np.asarray(width, dtype=np.float64)) * unit_mm
+    widths = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, len(given)), given)
     along = np.gradient(line, axis=0)
     along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
     across = np.stack([-along[:, 1], along[:, 0]], axis=1) * (widths / 2)[:, None]

@@ -12,7 +12,7 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import STATEMENTS
-from tests.captioning.readers.fhir_resources import identifiers_of, observation, patient, study
+from tests.captioning.readers.fhir.resources import identifiers_of, observation, patient, study
 
 PATIENT, STUDY_ID = "PAT-1", "1.2.840.1"
 
@@ -26,8 +26,8 @@ def one_frame(clinic):
 # -------------------------------------------------------------------------------------------------- what makes it stale
 
 
-def test_a_header_that_changed_makes_all_of_its_file_stale(one_frame, monkeypatch):
-    monkeypatch.setattr("sono.captioning.readers.files._SLICE_BYTES", 40)
+def test_a_changed_header_makes_the_complete_file_stale(one_frame, monkeypatch):
+    monkeypatch.setattr("sono.captioning.readers.slices._SLICE_BYTES", 40)
     lines = [f"{PATIENT},{number},55.5,60.5" for number in range(8)]
     one_frame.caption(one_frame.csv("patient_id,study_id,bpd_mm,crl_mm", *lines))
     one_frame.caption(one_frame.csv("patient_id,study_id,crl_mm,bpd_mm", *lines))
@@ -50,7 +50,7 @@ def test_a_bundle_is_stale_when_the_export_that_it_refers_to_changes(one_frame):
     assert one_frame.reasons("statements") == ["patient_missing"]
 
 
-def test_the_same_records_of_every_kind_give_nothing_to_do(one_frame):
+def test_unchanged_records_of_every_kind_are_up_to_date(one_frame):
     one_frame.csv("patient_id,study_id,ga_days", f"{PATIENT},{STUDY_ID},150")
     rows = [{"patient_id": PATIENT, "study_id": STUDY_ID, "ga_days": 150}]
     (one_frame.folder / "a.jsonl").write_text(json.dumps(rows[0]))
@@ -66,8 +66,8 @@ def test_the_same_records_of_every_kind_give_nothing_to_do(one_frame):
 # ------------------------------------------------------------------------------------------------------- JSON lines
 
 
-def test_a_column_that_comes_late_is_read(one_frame, monkeypatch):
-    monkeypatch.setattr("sono.captioning.readers.stage._HEADER_LINES", 1)
+def test_a_column_that_first_appears_in_a_late_line_is_read(one_frame, monkeypatch):
+    monkeypatch.setattr("sono.captioning.readers.rows._HEADER_LINES", 1)
     path = one_frame.folder / "records.jsonl"
     rows = [{"patient_id": PATIENT, "GA_days": 150}, {"patient_id": PATIENT, "hc_mm": 175.5}]
     path.write_text("\n".join(json.dumps(row) for row in rows))
@@ -75,7 +75,7 @@ def test_a_column_that_comes_late_is_read(one_frame, monkeypatch):
     assert {fact for fact, *_ in one_frame.said()} == {"ga_days", "hc_mm"}
 
 
-def test_a_column_that_is_ignored_stays_so_when_others_may_come_late(one_frame):
+def test_an_ignored_column_of_json_lines_stays_ignored(one_frame):
     path = one_frame.folder / "records.jsonl"
     path.write_text(json.dumps({"patient_id": PATIENT, "hc_mm": 175.5, "fl_mm": 33}))
     one_frame.caption(path, mapping='[columns]\nhc_mm = "ignore"')
@@ -83,8 +83,8 @@ def test_a_column_that_is_ignored_stays_so_when_others_may_come_late(one_frame):
 
 
 @pytest.mark.parametrize("second", ["patient_id", "Patient_ID"])
-def test_a_line_that_names_one_thing_twice_is_excluded(one_frame, monkeypatch, second):
-    monkeypatch.setattr("sono.captioning.readers.stage._HEADER_LINES", 1)
+def test_a_line_with_a_repeated_name_is_excluded(one_frame, monkeypatch, second):
+    monkeypatch.setattr("sono.captioning.readers.rows._HEADER_LINES", 1)
     path = one_frame.folder / "records.jsonl"
     good = json.dumps({"patient_id": PATIENT, "ga_days": 150})
     path.write_text(good + "\n" + good.replace("{", f'{{"{second}": "PAT-2", '))
@@ -94,7 +94,7 @@ def test_a_line_that_names_one_thing_twice_is_excluded(one_frame, monkeypatch, s
 # ---------------------------------------------------------------------------------------------------------- Parquet
 
 
-def test_a_mapped_column_of_parquet_may_be_written_in_other_letters(one_frame):
+def test_mapped_column_names_of_parquet_ignore_case(one_frame):
     path = one_frame.folder / "records.parquet"
     pq.write_table(pa.Table.from_pylist([{"PAT_NR": PATIENT, "GA_days": 150}]), path)
     report = one_frame.caption(path, mapping='[columns]\n"Pat_Nr" = "patient_id"')
@@ -128,9 +128,9 @@ def test_decimals_are_numbers_and_nan_is_missing(one_frame):
 
 
 @pytest.mark.parametrize("name", ["records.csv", "records.jsonl", "records.ndjson"])
-def test_a_line_without_an_end_is_never_held_whole(one_frame, monkeypatch, name):
-    monkeypatch.setattr("sono.captioning.readers.files._SLICE_BYTES", 1000)
-    monkeypatch.setattr("sono.captioning.readers.files._LINE_BYTES_MOST", 10_000)
+def test_an_endless_line_is_never_held_in_memory(one_frame, monkeypatch, name):
+    monkeypatch.setattr("sono.captioning.readers.slices._SLICE_BYTES", 1000)
+    monkeypatch.setattr("sono.captioning.readers.slices._LINE_BYTES_MOST", 10_000)
     path = one_frame.folder / name
     path.write_bytes(b'{"resourceType": "' * name.endswith("ndjson") or b'{"patient_id": "')
     with path.open("ab") as file:

@@ -99,7 +99,7 @@ def test_what_cannot_be_taken_is_excluded_with_its_reason(one_frame, header, row
     assert one_frame.said() == []
 
 
-def test_one_impossible_value_does_not_take_the_others_along(one_frame):
+def test_one_impossible_value_does_not_exclude_the_others(one_frame):
     one_frame.caption(one_frame.csv(f"{STUDY},ga_days,hc_mm,fl_mm", f"{WHO},150,9999,33.5"))
     assert one_frame.said() == [("ga_days", 150, None, "column ga_days"), ("fl_mm", 33.5, None, "column fl_mm")]
 
@@ -137,10 +137,13 @@ def test_a_mapping_names_columns_units_codes_and_date_formats(one_frame):
 @pytest.mark.parametrize(
     ("mapping", "error"),
     [
-        ('[columns]\nX = "hc_cm"', "column 'X' is mapped to 'hc_cm', which is no fact; did you mean 'hc_mm'?"),
+        ('[columns]\nX = "hc_cm"', "column 'X' is mapped to 'hc_cm', which is not a fact; did you mean 'hc_mm'?"),
         ('[columns]\nX = {holds = "hc_mm", unit = "inch"}', "column 'X' has the unknown unit 'inch'; give one of mm"),
         ('[columns]\nX = {holds = "plane", unit = "mm"}', "column 'X' has the unknown unit 'mm'; it has none"),
-        ('[columns]\n"Ga_dys" = "ga_days"', "names a column 'Ga_dys', which is not there; did you mean 'ga_days'?"),
+        (
+            '[columns]\n"Ga_dys" = "ga_days"',
+            "names the column 'Ga_dys', not found; did you mean 'ga_days'?",
+        ),
         ('[columns]\nga_days = {fact = "x"}', "holds: Field required"),
         ("[column]", "columns: Field required"),
         ("[columns", "not valid TOML"),
@@ -164,8 +167,8 @@ def test_the_line_number_counts_lines_of_the_file(one_frame):
 
 
 @pytest.mark.parametrize("slice_bytes", [16, 37, 64, 200, 10_000])
-def test_where_a_file_is_cut_changes_nothing(one_frame, monkeypatch, slice_bytes):
-    monkeypatch.setattr("sono.captioning.readers.files._SLICE_BYTES", slice_bytes)
+def test_statements_do_not_depend_on_where_a_file_is_cut(one_frame, monkeypatch, slice_bytes):
+    monkeypatch.setattr("sono.captioning.readers.slices._SLICE_BYTES", slice_bytes)
     lines = [f'"P{n}{chr(10)}, ""x""",{n},"tha{"" if n % 2 else "lami;head"}",{140 + n}' for n in range(20)]
     report = one_frame.caption(one_frame.csv(f"{STUDY},structures_seen,ga_days", *lines))
     places = [row["message"].split(":")[0] for row in one_frame.exclusions("statements")]
@@ -174,7 +177,7 @@ def test_where_a_file_is_cut_changes_nothing(one_frame, monkeypatch, slice_bytes
     assert report.statements.exclusions == {"structure_unknown": 10}
 
 
-def test_a_byte_order_mark_and_capital_column_names_are_fine(one_frame):
+def test_a_byte_order_mark_and_capitals_in_column_names_are_accepted(one_frame):
     one_frame.caption(one_frame.csv("\ufeffPatient_ID, Study_ID ,GA_days", f"{WHO},150"))
     assert one_frame.said() == [("ga_days", 150, None, "column GA_days")]
 
@@ -187,7 +190,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "ndjson", "parquet"])
-def test_json_lines_and_parquet_say_what_a_csv_says(one_frame, kind):
+def test_json_lines_and_parquet_give_the_statements_of_a_csv(one_frame, kind):
     lines = [",".join(ROWS[0]), f"{WHO},150,175.5,head;CSP", f"{WHO},,,", f",{STUDY_ID},150,,"]
     one_frame.caption(one_frame.csv(*lines))
     expected = sorted(one_frame.said())
@@ -201,7 +204,7 @@ def test_json_lines_and_parquet_say_what_a_csv_says(one_frame, kind):
     assert report.statements.exclusions == {"patient_missing": 1}
 
 
-def test_a_line_that_is_no_object_is_excluded(one_frame):
+def test_a_line_that_is_not_an_object_is_excluded(one_frame):
     path = one_frame.folder / "records.jsonl"
     good = json.dumps(ROWS[0])
     broken = ["[1]", '{"patient_id": "x"', good.replace("150", "true"), "", '{"patient_id": {}}']
@@ -211,7 +214,7 @@ def test_a_line_that_is_no_object_is_excluded(one_frame):
 
 
 def test_an_unknown_key_in_a_late_line_is_excluded(one_frame, monkeypatch):
-    monkeypatch.setattr("sono.captioning.readers.stage._HEADER_LINES", 1)
+    monkeypatch.setattr("sono.captioning.readers.rows._HEADER_LINES", 1)
     path = one_frame.folder / "records.jsonl"
     path.write_text(json.dumps(ROWS[0]) + "\n" + json.dumps({**ROWS[0], "Zaphodine": "Canary"}) + "\n")
     assert one_frame.caption(path).statements.exclusions == {"row_malformed": 1}
@@ -226,7 +229,7 @@ def test_an_unknown_key_in_a_late_line_is_excluded(one_frame, monkeypatch):
         (b"patient_id,ga_day\nP,150\n", "unknown column 'ga_day'; did you mean 'ga_days'?"),
         (b"patient_id,ga_days,ga_days\nP,150,150\n", "two columns hold 'ga_days': 'ga_days' and 'ga_days'; map"),
         (b"patient_id;ga_days\nP;150\n", "the cells are separated by semicolons; save it comma-separated"),
-        (b'patient_id,ga_days\n"P,150\n', "not valid CSV near line 2: unexpected end of data; mend it"),
+        (b'patient_id,ga_days\n"P,150\n', "not valid CSV near line 2: unexpected end of data; correct it"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line_of_error(one_frame, content, error):
@@ -240,7 +243,7 @@ def test_a_file_that_cannot_be_used_is_one_line_of_error(one_frame, content, err
 
 
 def test_missing_empty_and_unknown_records(one_frame):
-    with pytest.raises(UserError, match=r"no\.csv: there is no such file; check the path"):
+    with pytest.raises(UserError, match=r"no\.csv: file not found; check the path"):
         one_frame.caption(one_frame.folder / "no.csv")
     with pytest.raises(UserError, match="the folder holds no files"):
         one_frame.caption(one_frame.folder)
@@ -280,14 +283,14 @@ def test_every_examination_has_all_names_of_its_rows(one_frame, header, rows):
     assert len([row for row in found if row[-1] in names]) == 2
 
 
-def test_a_file_without_a_header_shows_nothing_of_its_first_patient(one_frame):
+def test_the_error_for_a_missing_header_does_not_quote_the_first_line(one_frame):
     with pytest.raises(UserError) as caught:
         one_frame.caption(one_frame.csv("Zaphodine Canary,4711,150", "P,1,150"))
     assert "anary" not in str(caught.value)
     assert "4711" not in str(caught.value)
 
 
-def test_broken_csv_shows_nothing_of_its_cells(one_frame):
+def test_the_error_for_broken_csv_does_not_quote_cells(one_frame):
     with pytest.raises(UserError) as caught:
         one_frame.caption(one_frame.csv(f"{STUDY},ga_days", '"Zaphodine" Canary,1,150'))
     assert "anary" not in str(caught.value)
@@ -309,5 +312,5 @@ def _assert_hidden(canary, clinic):
 
 
 def test_every_column_is_documented():
-    page = (Path(__file__).parents[3] / "docs" / "captions.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "record_formats.md").read_text(encoding="utf-8")
     assert [column for column in COLUMNS if f"`{column}`" not in page] == []

@@ -1,4 +1,4 @@
-"""Build: who gets into the dataset, into which split, and what it looks like from outside."""
+"""Build: which frames a dataset holds, in which split, and what other programs read from it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def disk(center: tuple[int, int] = (130, 110)) -> npt.NDArray[np.bool_]:
 
 
 class Curation:
-    """An archive and everything that was said about it, taken as far as captions."""
+    """An archive with its metadata, records and masks, which is taken as far as captions."""
 
     def __init__(self, workspace: Workspace, archive: Path, folder: Path) -> None:
         self.workspace, self.archive, self.folder = workspace, archive, folder
@@ -117,7 +117,7 @@ def test_datasets_loads_it_with_images_labels_masks_and_captions(
     assert rows[keys.frame(keys.source("P1/scan1.png"), 0)]["regions"] == []
 
 
-def test_datasets_never_gives_one_builds_rows_for_anothers(curation: Curation, tmp_path: Path) -> None:
+def test_datasets_never_returns_the_rows_of_another_build(curation: Curation, tmp_path: Path) -> None:
     import datasets
 
     def ids(folder: Path) -> set[str]:
@@ -159,12 +159,12 @@ def test_a_held_out_center_is_the_test_split(workspace: Workspace, archive: Path
     assert report.splits["test"] == 3
     assert {row["center"] for row in rows_of(tmp_path / "out") if row["split"] == "test"} == {"B"}
     assert {row["center"] for row in rows_of(tmp_path / "out") if row["split"] != "test"} == {"A"}
-    with pytest.raises(UserError, match="no frame comes from center 'C'; centers here: A, B"):
+    with pytest.raises(UserError, match="no frame comes from center 'C'; centers in this workspace: A, B"):
         curation.build(tmp_path / "other", SplitPlan(holdout_center="C"))
     assert not (tmp_path / "other").exists()
 
 
-def test_pixels_nobody_checked_for_text_stay_out_unless_told(curation: Curation, tmp_path: Path) -> None:
+def test_frames_not_checked_for_text_are_left_out_unless_allowed(curation: Curation, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"12 text_unchecked.*--allow-unchecked-text"):
         curation.build(tmp_path / "out", unchecked=False)
     assert not (tmp_path / "out").exists()
@@ -183,7 +183,7 @@ def test_rejected_and_captionless_frames_are_left_out_and_counted(curation: Cura
     assert sum(split["rows"] for split in manifest["splits"].values()) == 9
 
 
-def test_scaling_takes_masks_boxes_and_pixel_size_along(curation: Curation, tmp_path: Path) -> None:
+def test_scaling_also_scales_masks_boxes_and_pixel_size(curation: Curation, tmp_path: Path) -> None:
     curation.build(tmp_path / "out", max_side_px=130)
     for row in rows_of(tmp_path / "out"):
         assert decode_png(row["image"]["bytes"]).shape == (100, 130)
@@ -196,7 +196,9 @@ def test_scaling_takes_masks_boxes_and_pixel_size_along(curation: Curation, tmp_
     assert decode_png(rows_of(tmp_path / "large")[0]["image"]["bytes"]).shape == (200, 260)
 
 
-def test_same_input_gives_the_same_bytes_and_again_does_nothing(curation: Curation, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
+    curation: Curation, tmp_path: Path
+) -> None:
     curation.build(tmp_path / "one")
     curation.build(tmp_path / "two")
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
@@ -206,7 +208,7 @@ def test_same_input_gives_the_same_bytes_and_again_does_nothing(curation: Curati
     assert curation.build(tmp_path / "one").shards_written == 0
 
 
-def test_an_interrupted_build_has_no_marker_and_goes_on(curation: Curation, tmp_path: Path) -> None:
+def test_an_interrupted_build_has_no_marker_and_can_be_resumed(curation: Curation, tmp_path: Path) -> None:
     curation.build(tmp_path / "out")
     whole = {path.name: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
 
@@ -244,9 +246,7 @@ def test_verdicts_captions_and_masks_of_other_pixels_are_not_used(
     assert curation.build(tmp_path / "out").left_out == {"caption_outdated": 1}
 
 
-def test_a_region_says_where_its_mask_comes_from_and_an_edited_one_is_drawn_by_hand(
-    curation: Curation, tmp_path: Path
-) -> None:
+def test_a_region_names_the_source_of_its_mask_and_an_edited_mask_is_manual(curation: Curation, tmp_path: Path) -> None:
     store = curation.workspace.store
     wanted: dict[str, str] = {}
     for number, (name, info) in enumerate(store.parts(REGIONS).items()):
@@ -273,7 +273,7 @@ def test_a_folder_that_holds_something_else_is_not_touched(curation: Curation, t
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_workspace_that_is_not_ready_says_which_command_is_missing(
+def test_a_workspace_that_is_not_ready_names_the_missing_command(
     workspace: Workspace, archive: Path, tmp_path: Path
 ) -> None:
     curation = Curation(workspace, archive, tmp_path)
@@ -285,7 +285,7 @@ def test_a_workspace_that_is_not_ready_says_which_command_is_missing(
         curation.build(tmp_path / "out")
 
 
-def test_captions_of_parts_that_are_cut_anew_are_written_again_first(
+def test_captions_must_be_rewritten_before_a_build_when_parts_are_cut_differently(
     curation: Curation, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:
     cv2.imwrite(str(curation.archive / "P1" / "scan9.png"), draw(999))

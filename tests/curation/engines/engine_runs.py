@@ -1,4 +1,4 @@
-"""Runs that test_engines.py watches from outside: spawned workers import functions from the program that was started.
+"""Runs that test_local.py watches from outside: spawned workers import functions from the program that was started.
 
 Started as ``python engine_runs.py RUN [FOLDER]``; prints one JSON value, except where a run is meant to be ended.
 """
@@ -23,6 +23,9 @@ from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, QC, TableSpec
 from sono.manifests.stages import Crashed, Exclusion, Part, StageOutput, in_process, run_stage
 from sono.manifests.store import TableStore
+
+if multiprocessing.parent_process() is not None:  # a worker, which imports this file when it starts
+    time.sleep(float(os.environ.get("START_DELAY_S", "0")))
 
 PARTS, ROWS = 3, 5
 BAD_ROWS = {("1", 0), ("1", 4)}
@@ -56,7 +59,7 @@ def abort_where_negative(number: int) -> int:
 
 
 def abort_the_first_time(folder: Path, number: int) -> int:
-    """As the system's out-of-memory killer may: what it killed does well when it is alone."""
+    """As the out-of-memory killer may do: the work succeeds when it runs alone."""
     marker = folder / f"tried-{number}"
     if number == 3 and not marker.exists():
         marker.touch()

@@ -1,4 +1,4 @@
-"""The local engine: every argument gets its result, whatever becomes of the process that worked on it."""
+"""The local engine: every argument gets its result, whatever happens to the process that works on it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,20 @@ def run(name: str, folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def until_ended(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The program, in a process group of its own, working for much longer than the test."""
+def until_ended(folder: Path, *, start_delay_s: float = 0) -> Iterator[subprocess.Popen[str]]:
+    """The program, in a process group of its own, working for much longer than the test.
+
+    Args:
+        start_delay_s: how much longer its workers take to start.
+    """
     command = [sys.executable, str(PROGRAM), "until_ended", str(folder)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "START_DELAY_S": str(start_delay_s)},
     ) as program:
         try:
             yield program
@@ -79,17 +88,17 @@ def test_there_may_be_more_workers_than_arguments(tmp_path: Path) -> None:
     assert run("more_workers_than_work", tmp_path) == [25]
 
 
-def test_the_work_is_shared_by_processes_of_their_own(tmp_path: Path) -> None:
+def test_the_work_is_shared_by_separate_processes(tmp_path: Path) -> None:
     found = run("pids", tmp_path)
     assert sorted(result for result, _ in found) == squares(range(12))
     assert len({pid for _, pid in found}) == 2
 
 
-def test_an_exception_ends_the_run_and_reaches_the_caller_whole(tmp_path: Path) -> None:
+def test_an_exception_ends_the_run_and_reaches_the_caller_unchanged(tmp_path: Path) -> None:
     assert run("error", tmp_path) == "UserError: the list: seven cannot be squared; leave it out"
 
 
-def test_an_argument_that_kills_its_worker_costs_no_other_its_result(tmp_path: Path) -> None:
+def test_an_argument_that_kills_its_worker_does_not_affect_other_results(tmp_path: Path) -> None:
     found = run("one_aborts", tmp_path)
     assert found.count({"crashed": 7}) == 1
     assert sorted(result for result in found if isinstance(result, int)) == [
@@ -110,7 +119,7 @@ def test_a_pool_that_breaks_while_the_caller_is_busy_loses_no_argument(tmp_path:
     assert sorted(result for result in found if isinstance(result, int)) == squares(range(1, 5))
 
 
-def test_whoever_was_killed_from_outside_is_tried_again(tmp_path: Path) -> None:
+def test_work_killed_from_outside_is_tried_again(tmp_path: Path) -> None:
     assert sorted(run("aborts_once", tmp_path)) == squares(range(8))
     assert (tmp_path / "tried-3").exists()
 
@@ -122,7 +131,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_of_a_part_that_kills_its_worker_only_the_rows_that_do_so_are_excluded(fragile: dict[str, Any]) -> None:
+def test_only_the_rows_that_kill_their_worker_are_excluded(fragile: dict[str, Any]) -> None:
     crashed = [["crashed", "1", 0], ["crashed", "1", 4]]
     assert sorted(fragile["excluded"]) == [*crashed, *(["third", str(part), 3] for part in range(3))]
     assert fragile["messages"] == ["a library crashed while working on it"] * 2
@@ -136,7 +145,7 @@ def test_rows_that_kill_their_worker_are_counted(fragile: dict[str, Any]) -> Non
     assert fragile["progress"] == [0, 1, 2, 3]
 
 
-def test_a_part_that_killed_its_worker_is_done_all_the_same(fragile: dict[str, Any]) -> None:
+def test_a_part_that_killed_its_worker_is_up_to_date_afterwards(fragile: dict[str, Any]) -> None:
     assert (fragile["report"]["computed"], fragile["report"]["up_to_date"]) == (3, 0)
     assert (fragile["again"]["computed"], fragile["again"]["up_to_date"]) == (0, 3)
     assert fragile["again"]["exclusions"] == {"crashed": 2, "third": 3}
@@ -177,11 +186,11 @@ def test_ctrl_c_ends_the_program_and_its_workers_promptly(tmp_path: Path, to_all
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to see a worker before it is at work")
-def test_ctrl_c_while_workers_start_is_quiet_too(tmp_path: Path) -> None:
-    with until_ended(tmp_path) as program:
+def test_ctrl_c_while_workers_start_is_quiet(tmp_path: Path) -> None:
+    with until_ended(tmp_path, start_delay_s=1) as program:
         children = Path(f"/proc/{program.pid}/task/{program.pid}/children")
         wait_until(lambda: len(children.read_text().split()) == 3)  # both workers, and Python's resource tracker
-        time.sleep(0.1)  # a worker imports for longer than this
+        time.sleep(0.1)  # less than the delay, so that no worker is at work yet
         os.killpg(program.pid, signal.SIGINT)
         out, err = program.communicate(timeout=PROMPTLY_S)
         assert (program.returncode, out, err) == (130, "", "")
@@ -189,9 +198,9 @@ def test_ctrl_c_while_workers_start_is_quiet_too(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_workers_is_refused() -> None:
-    with pytest.raises(UserError, match="0 workers can do no work; give --workers 1 or more"):
+    with pytest.raises(UserError, match="0 workers cannot do any work; give --workers 1 or more"):
         LocalEngine(0)
 
 
-def test_by_default_there_is_a_worker_for_every_processor_this_process_may_use() -> None:
+def test_the_default_is_one_worker_per_available_processor() -> None:
     assert 1 <= default_workers() <= (os.cpu_count() or 1)

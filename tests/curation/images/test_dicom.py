@@ -1,4 +1,4 @@
-"""DICOM decodes to the colours an independent decoder sees, and no file stops the run."""
+"""DICOM files decode to the colours of an independent decoder, and no file stops the run."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def check_against_gdcm(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_shared_files_have_the_colours_gdcm_sees(us_dicom: Path, name: str) -> None:
+def test_shared_files_have_the_colours_that_gdcm_decodes(us_dicom: Path, name: str) -> None:
     check_against_gdcm(us_dicom / name)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_pydicoms_examples_have_the_colours_gdcm_sees(name: str) -> None:
+def test_pydicoms_examples_have_the_colours_that_gdcm_decodes(name: str) -> None:
     path = get_testdata_file(name)
     assert isinstance(path, str)
     check_against_gdcm(Path(path))
@@ -106,7 +106,7 @@ def test_times_come_from_the_frame_time_vector() -> None:
     assert dicom.frame_times_ms(dataset, 4) == [0.0, 20.0, 50.0, 70.0]
 
 
-def test_boxes_outside_the_image_are_not_believed() -> None:
+def test_regions_outside_the_image_are_ignored() -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     assert isinstance(path, str)
     _, facts = dicom.read_header(Path(path).read_bytes(), FIELDS)
@@ -188,7 +188,9 @@ def spoil_rows(dataset: Dataset) -> None:
         (spoil_rows, "damaged_dicom"),
     ],
 )
-def test_what_is_no_ultrasound_image_is_named(ultrasound: Dataset, spoil: object, reason: str) -> None:
+def test_files_that_are_not_ultrasound_images_are_excluded_with_a_reason(
+    ultrasound: Dataset, spoil: object, reason: str
+) -> None:
     assert callable(spoil)
     spoil(ultrasound)
     with pytest.raises(ExcludedError) as caught:
@@ -216,7 +218,7 @@ def test_a_truncated_file_is_excluded_frame_by_frame_and_never_raises(name: str)
     assert set() < reasons <= {"damaged_dicom", "no_pixels", "not_ultrasound"}  # as far as the header was whole
 
 
-def test_the_frames_behind_a_damaged_one_are_kept() -> None:
+def test_frames_after_a_damaged_one_are_kept() -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     assert isinstance(path, str)
     content = bytearray(Path(path).read_bytes())

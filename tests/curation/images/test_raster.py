@@ -19,7 +19,8 @@ from sono.curation.images.pixels import (
     pixel_sha256,
     without_equal_channels,
 )
-from sono.curation.images.raster import image_kind, read_frames
+from sono.curation.images.raster import read_frames
+from sono.curation.images.signatures import image_kind
 
 Image = npt.NDArray[np.uint8]
 
@@ -50,7 +51,7 @@ def test_lossless_files_give_their_pixels_as_rgb(color: Image, extension: str) -
     assert np.array_equal(read_frames(content, kind)[0], color)
 
 
-def test_jpeg_is_near_its_pixels(draw: Callable[..., Image]) -> None:
+def test_jpeg_is_close_to_the_original_pixels(draw: Callable[..., Image]) -> None:
     smooth = cv2.GaussianBlur(draw(1), (0, 0), 4)
     content = cv2.imencode(".jpg", smooth, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
     assert np.abs(read_frames(content, "jpeg")[0].astype(int) - smooth).max() <= 4
@@ -76,7 +77,7 @@ def test_a_truncated_file_is_excluded(draw: Callable[..., Image], extension: str
     assert caught.value.reason == "undecodable"
 
 
-def test_sixteen_bits_and_transparency_are_refused_rather_than_guessed(draw: Callable[..., Image]) -> None:
+def test_sixteen_bits_and_transparency_are_refused(draw: Callable[..., Image]) -> None:
     deep = cv2.imencode(".png", draw(1).astype(np.uint16) * 257)[1].tobytes()
     clear = np.dstack([draw(1), draw(1), draw(1), np.full((200, 260), 7, np.uint8)])
     for content in (deep, cv2.imencode(".png", clear)[1].tobytes()):
@@ -85,7 +86,7 @@ def test_sixteen_bits_and_transparency_are_refused_rather_than_guessed(draw: Cal
         assert caught.value.reason == "unsupported_pixels"
 
 
-def test_a_png_travels_with_its_pixel_chunks_only(draw: Callable[..., Image]) -> None:
+def test_only_the_pixel_chunks_of_a_png_are_kept(draw: Callable[..., Image]) -> None:
     pixels = draw(1)
     plain = cv2.imencode(".png", pixels)[1].tobytes()
     named = (
@@ -98,7 +99,7 @@ def test_a_png_travels_with_its_pixel_chunks_only(draw: Callable[..., Image]) ->
     assert np.array_equal(decode_png(bare), pixels)
 
 
-def test_a_png_that_needs_other_chunks_is_encoded_anew(draw: Callable[..., Image], color: Image) -> None:
+def test_a_png_that_needs_other_chunks_is_encoded_again(draw: Callable[..., Image], color: Image) -> None:
     grey_as_color = cv2.imencode(".png", np.dstack([draw(1)] * 3))[1].tobytes()
     assert bare_png(grey_as_color, without_equal_channels(np.dstack([draw(1)] * 3))) is None
     deep = cv2.imencode(".png", draw(1).astype(np.uint16))[1].tobytes()
@@ -117,7 +118,7 @@ def test_encoding_is_lossless_and_grey_in_three_channels_becomes_grey(draw: Call
     assert without_equal_channels(color) is color
 
 
-def test_the_pixel_hash_knows_values_and_shape_but_not_compression() -> None:
+def test_the_pixel_hash_depends_on_values_and_shape_but_not_on_compression() -> None:
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     assert pixel_sha256(pixels) == pixel_sha256(np.asfortranarray(pixels))
     assert pixel_sha256(pixels) != pixel_sha256(pixels.reshape(4, 3))

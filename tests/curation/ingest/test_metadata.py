@@ -1,4 +1,4 @@
-"""The metadata CSV: what it may say, and what bad ones get."""
+"""The metadata CSV: how rows match files, and how unusable rows and files are reported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_rows_that_cannot_be_used_are_named_by_line_and_never_quoted(tmp_path: P
     metadata = read_metadata(csv, VOCABULARY)
     problems = [metadata.rows[name].problem for name in "abcde"]
     assert problems == ["unknown_plane", "patient_unknown", "bad_metadata", "bad_metadata", "unknown_plane"]
-    assert metadata.warnings[0] == "line 2: unknown plane; the nearest known one is 'transthalamic'"
+    assert metadata.warnings[0] == "line 2: unknown plane; did you mean 'transthalamic'?"
     assert len(metadata.warnings) == 5
     assert not any("CANARY" in warning for warning in metadata.warnings)
 
@@ -61,7 +61,7 @@ def test_rows_that_cannot_be_used_are_named_by_line_and_never_quoted(tmp_path: P
         ("file,patient_id,name\na,P1,CANARY\n", "unknown column 'name'"),
         ("file,patient_id\na.png,P1\na.dcm,P2\n", "line 3: a second row for the same file"),
         ("file,patient_id\n,P1\n", "line 2: the file cell is empty"),
-        ("file,patient_id\na,P1\nb,P1,CANARY,more\n", "another number of cells"),
+        ("file,patient_id\na,P1\nb,P1,CANARY,more\n", "more cells than the header"),
     ],
 )
 def test_a_csv_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, words: str) -> None:
@@ -73,7 +73,7 @@ def test_a_csv_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, words:
 
 
 def test_missing_file_folder_and_other_encodings_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="file not found"):
         read_metadata(tmp_path / "none.csv", VOCABULARY)
     with pytest.raises(UserError, match="folder"):
         read_metadata(tmp_path, VOCABULARY)

@@ -1,4 +1,4 @@
-"""Ingest: what travels, what is excluded, and what running it again does."""
+"""Ingest: what is stored, what is excluded, and what a second run does."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_no_name_of_a_file_or_patient_is_in_the_workspace(
     assert b"CANARY" not in everything(workspace)
 
 
-def test_dicom_identifiers_stay_behind(workspace: Workspace, tmp_path: Path) -> None:
+def test_dicom_identifiers_are_not_stored(workspace: Workspace, tmp_path: Path) -> None:
     import pydicom
 
     folder = tmp_path / "dicom"
@@ -101,7 +101,7 @@ def test_running_again_computes_nothing_and_changes_nothing(workspace: Workspace
     assert everything(workspace) == before
 
 
-def test_new_changed_and_deleted_files_are_followed_and_the_rest_is_left_alone(
+def test_new_changed_and_deleted_files_are_noticed_and_the_rest_is_untouched(
     workspace: Workspace, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:
     folder = tmp_path / "many" / "P1"
@@ -124,7 +124,7 @@ def test_new_changed_and_deleted_files_are_followed_and_the_rest_is_left_alone(
     assert np.array_equal(decode_png(rows[workspace.keys.source("P1/100.png")]["image"]["bytes"]), draw(2000, 40, 40))
 
 
-def test_tables_do_not_depend_on_how_they_came_about(tmp_path: Path, archive: Path, draw: Callable[..., Image]) -> None:
+def test_tables_do_not_depend_on_the_order_of_runs(tmp_path: Path, archive: Path, draw: Callable[..., Image]) -> None:
     one, two = create(tmp_path / "one", "A"), create(tmp_path / "two", "A")
     shutil.copy(one.path / "secret.key", two.path / "secret.key")
     run(one, archive)
@@ -173,7 +173,9 @@ def test_a_folder_that_was_moved_is_the_same_archive(workspace: Workspace, archi
     assert workspace.store.read_all(FRAMES, ["frame_id"]).num_rows == 11
 
 
-def test_bad_files_are_counted_by_reason_and_stop_nothing(workspace: Workspace, archive: Path, tmp_path: Path) -> None:
+def test_bad_files_are_counted_by_reason_and_do_not_stop_the_run(
+    workspace: Workspace, archive: Path, tmp_path: Path
+) -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     ct = get_testdata_file("CT_small.dcm")
     assert isinstance(path, str)
@@ -202,7 +204,7 @@ def test_bad_files_are_counted_by_reason_and_stop_nothing(workspace: Workspace, 
     assert all("P1" not in row["message"] for row in stored)
 
 
-def test_a_file_that_vanishes_while_the_run_goes_on_is_an_exclusion(workspace: Workspace, archive: Path) -> None:
+def test_a_file_that_vanishes_during_the_run_is_excluded(workspace: Workspace, archive: Path) -> None:
     def engine(function: Callable[[Any], Any], arguments: Sequence[Any]) -> Iterator[Any]:
         (archive / "P1" / "scan0.png").unlink()
         yield from map(function, arguments)
@@ -211,7 +213,7 @@ def test_a_file_that_vanishes_while_the_run_goes_on_is_an_exclusion(workspace: W
     assert (report.run.rows, report.run.exclusions) == (11, {"unreadable": 1})
 
 
-def test_a_frame_without_a_patient_is_left_out_unless_the_study_may_stand_for_it(
+def test_a_frame_without_a_patient_is_left_out_unless_the_study_replaces_the_patient(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     import pydicom
@@ -232,7 +234,7 @@ def test_a_frame_without_a_patient_is_left_out_unless_the_study_may_stand_for_it
     assert (again.run.rows, again.run.exclusions) == (1, {})
 
 
-def test_files_that_differ_in_their_extension_only_are_both_left_out(
+def test_files_that_differ_only_in_their_extension_are_both_left_out(
     workspace: Workspace, archive: Path, draw: Callable[..., Image]
 ) -> None:
     cv2.imwrite(str(archive / "P1" / "scan0.bmp"), draw(7))
@@ -242,7 +244,7 @@ def test_files_that_differ_in_their_extension_only_are_both_left_out(
     assert report.run.rows == 11
 
 
-def test_the_csv_wins_over_the_header_and_bare_names_must_be_unique(
+def test_the_csv_takes_precedence_over_the_header_and_bare_names_must_be_unique(
     workspace: Workspace, archive: Path, tmp_path: Path
 ) -> None:
     metadata = tmp_path / "metadata.csv"
@@ -255,13 +257,13 @@ def test_the_csv_wins_over_the_header_and_bare_names_must_be_unique(
 
 
 @pytest.mark.parametrize(("regex", "words"), [("[", "not a regular expression"), ("P1", "has no group")])
-def test_an_expression_that_cannot_work_is_refused(workspace: Workspace, archive: Path, regex: str, words: str) -> None:
+def test_an_invalid_patient_regex_is_refused(workspace: Workspace, archive: Path, regex: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         run(workspace, archive, regex)
 
 
 def test_missing_and_empty_folders_are_refused(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="folder not found"):
         run(workspace, tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no files"):

@@ -1,4 +1,4 @@
-"""Masks drawn elsewhere: they land on their frame bit by bit, or are excluded with a reason."""
+"""Masks drawn elsewhere: they are stored bit-exact with their frame, or excluded with a reason."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.images.pixels import ExcludedError
 from sono.curation.ingest.run import ingest
-from sono.curation.masks.outlines import fill_outline
 from sono.curation.masks.run import import_masks
-from sono.curation.masks.stage import MaskFormat
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, REGIONS
@@ -32,7 +29,7 @@ def ingested(workspace: Workspace, archive: Path) -> Workspace:
 
 
 def run(
-    workspace: Workspace, folder: Path, mask_format: MaskFormat = "png", suffix: str = "", structure: str = "head"
+    workspace: Workspace, folder: Path, mask_format: str = "png", suffix: str = "", structure: str = "head"
 ) -> RunReport:
     return import_masks(
         workspace, folder, structure=structure, mask_format=mask_format, suffix=suffix, engine=in_process
@@ -53,7 +50,7 @@ def save(path: Path, mask: npt.NDArray[np.bool_]) -> None:
     assert cv2.imwrite(str(path), mask.astype(np.uint8) * 255)
 
 
-def test_a_drawn_area_lands_on_its_frame_bit_by_bit(ingested: Workspace, tmp_path: Path) -> None:
+def test_a_drawn_area_is_stored_bit_exact(ingested: Workspace, tmp_path: Path) -> None:
     save(tmp_path / "m" / "P2" / "scan1_seg.png", ring())
     assert run(ingested, tmp_path / "m", suffix="_seg").rows == 1
     row = ingested.store.read_all(REGIONS).to_pylist()[0]
@@ -76,45 +73,6 @@ def test_predicted_masks_are_told_apart_from_drawn_ones(ingested: Workspace, tmp
     (row,) = ingested.store.read_all(REGIONS).to_pylist()
     assert (row["source"], row["status"]) == ("model", "accepted")
     assert row["region_id"] == ingested.keys.region(row["frame_id"], "head", "model")
-
-
-def test_a_closed_outline_is_filled_and_keeps_its_line() -> None:
-    for thickness in (1, 2, 3):
-        line, area = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
-        cv2.ellipse(line, (130, 100), (70, 50), 30, 0, 360, 255, thickness)
-        contours, _ = cv2.findContours(line, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(area, contours, -1, 255, -1)
-        assert np.array_equal(fill_outline(line > 0), area > 0)
-
-
-def test_an_outline_along_the_border_of_the_image_is_closed() -> None:
-    line = np.zeros(SIZE, np.uint8)
-    cv2.rectangle(line, (0, 0), (80, 60), 255, 1)
-    assert np.count_nonzero(fill_outline(line > 0)) == 81 * 61
-
-
-@pytest.mark.parametrize("gap_degrees", [4, 40, 180])
-def test_an_outline_that_does_not_close_is_excluded(gap_degrees: int) -> None:
-    line = np.zeros(SIZE, np.uint8)
-    cv2.ellipse(line, (130, 100), (70, 50), 30, gap_degrees, 360, 255, 1)
-    with pytest.raises(ExcludedError) as caught:
-        fill_outline(line > 0)
-    assert caught.value.reason == "outline_not_closed"
-
-
-def test_a_specks_loop_does_not_close_an_open_outline() -> None:
-    line = np.zeros(SIZE, np.uint8)
-    cv2.ellipse(line, (130, 100), (70, 50), 30, 20, 360, 255, 1)
-    cv2.circle(line, (200, 100), 3, 255, 1)
-    with pytest.raises(ExcludedError) as caught:
-        fill_outline(line > 0)
-    assert caught.value.reason == "outline_not_closed"
-
-
-def test_a_filled_area_is_no_outline() -> None:
-    with pytest.raises(ExcludedError) as caught:
-        fill_outline(ring())
-    assert caught.value.reason == "outline_is_filled"
 
 
 def test_masks_that_cannot_be_used_are_counted_by_reason(ingested: Workspace, tmp_path: Path) -> None:
@@ -144,7 +102,7 @@ def test_masks_that_cannot_be_used_are_counted_by_reason(ingested: Workspace, tm
     }
 
 
-def test_masks_of_a_paged_file_name_their_frame(
+def test_masks_of_a_file_with_several_pages_name_their_frame(
     workspace: Workspace, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:
     folder = tmp_path / "cine"
@@ -159,7 +117,7 @@ def test_masks_of_a_paged_file_name_their_frame(
     assert row["frame_id"] == workspace.keys.frame(workspace.keys.source("P1.tiff"), 2)
 
 
-def test_a_mask_drawn_on_the_original_is_cut_like_its_image(
+def test_a_mask_drawn_on_the_original_is_cropped_like_its_image(
     workspace: Workspace, us_dicom: Path, tmp_path: Path
 ) -> None:
     ingest(workspace, [us_dicom], engine=in_process)
@@ -189,7 +147,9 @@ def test_another_folder_adds_and_never_replaces_what_a_person_drew(ingested: Wor
     assert len({row["region_id"] for row in rows}) == 4
 
 
-def test_running_again_computes_nothing_and_a_redrawn_mask_is_taken(ingested: Workspace, tmp_path: Path) -> None:
+def test_a_second_run_computes_nothing_and_a_redrawn_mask_is_imported_again(
+    ingested: Workspace, tmp_path: Path
+) -> None:
     save(tmp_path / "m" / "P1" / "scan0.png", ring())
     run(ingested, tmp_path / "m")
     assert run(ingested, tmp_path / "m").computed == 0
@@ -198,12 +158,12 @@ def test_running_again_computes_nothing_and_a_redrawn_mask_is_taken(ingested: Wo
     assert np.array_equal(masks.decode(ingested.store.read_all(REGIONS).to_pylist()[0]["mask"]), ~ring())
 
 
-def test_mistakes_that_concern_everything_stop_before_anything_is_written(ingested: Workspace, tmp_path: Path) -> None:
+def test_mistakes_that_affect_all_masks_stop_before_anything_is_written(ingested: Workspace, tmp_path: Path) -> None:
     save(tmp_path / "m" / "P1" / "scan0_mask.png", ring())
     with pytest.raises(UserError, match="--suffix"):
         run(ingested, tmp_path / "m")
     with pytest.raises(UserError, match="unknown structure 'haed'; did you mean 'head'"):
         run(ingested, tmp_path / "m", suffix="_mask", structure="haed")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="folder not found"):
         run(ingested, tmp_path / "none")
     assert not ingested.store.paths(REGIONS)

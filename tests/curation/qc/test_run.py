@@ -1,4 +1,4 @@
-"""Quality control: what the metrics measure, what the verdicts are, and the page."""
+"""Quality control: its metrics, its verdicts, and its page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.images.pixels import pixel_statistics
+from sono.curation.images.statistics import pixel_statistics
 from sono.curation.ingest.run import ingest
 from sono.curation.qc.page import write_qc_report
 from sono.curation.qc.run import qc
@@ -45,7 +45,7 @@ def check(workspace: Workspace, archive: Path) -> dict[str, dict[str, object]]:
     return rows_by_name(workspace, archive)
 
 
-def test_metrics_are_those_of_lit_pixels_computed_the_slow_way(draw: Callable[..., Image]) -> None:
+def test_metrics_equal_those_computed_directly_from_lit_pixels(draw: Callable[..., Image]) -> None:
     pixels = draw(1)
     metrics = metrics_of(pixels)
     lit = pixels[pixels > DEFAULTS.black_level].astype(float)
@@ -95,7 +95,7 @@ def test_one_of_a_patients_duplicates_is_kept(workspace: Workspace, archive: Pat
     assert len({row["duplicate_group"] for row in pair}) == 1
 
 
-def test_duplicates_across_patients_go_to_a_person(workspace: Workspace, archive: Path) -> None:
+def test_duplicates_across_patients_go_to_review(workspace: Workspace, archive: Path) -> None:
     shutil.copy(archive / "P1" / "scan0.png", archive / "P2" / "copied.png")
     ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")
     qc(workspace, engine=in_process)
@@ -125,14 +125,14 @@ def test_a_wrong_key_or_value_in_the_configuration_is_named(
         qc(Workspace(workspace.path), engine=in_process)
 
 
-def test_a_section_that_nothing_reads_is_refused(workspace: Workspace) -> None:
+def test_an_unknown_section_is_refused(workspace: Workspace) -> None:
     with (workspace.path / "sono.toml").open("a") as file:
         file.write("[publish]\nprivate = true\n")
     with pytest.raises(UserError, match=r"unknown section \[publish\]"):
         qc(Workspace(workspace.path), engine=in_process)
 
 
-def test_a_new_duplicate_makes_only_the_parts_it_touches_stale(
+def test_a_new_duplicate_makes_only_the_affected_parts_stale(
     workspace: Workspace, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:
     folder = tmp_path / "many" / "P1"

@@ -1,4 +1,4 @@
-"""``sono-train ablation``: runs that differ in one thing each, resumable, with a table, a figure and a page."""
+"""``sono-train ablation``: runs that each differ in one thing, resumable, with tables, a figure and a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from sono.training.ablation.page import figure, page
 from sono.training.ablation.run import ablation
 from sono.training.ablation.summary import Run, Spread, summary
 from sono.training.data.dataset import open_split, read_description
-from sono.training.data.samples import Samples, make_pool
+from sono.training.data.pool import make_pool
+from sono.training.data.samples import Samples
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
 
@@ -51,23 +52,23 @@ def test_every_cell_is_trained_with_its_own_settings_and_scored(finished: Path) 
     assert "<svg" in (finished / "ablation.html").read_text()
 
 
-def test_what_is_finished_is_not_run_again(finished: Path, shapes: Path) -> None:
+def test_finished_runs_are_not_repeated(finished: Path, shapes: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*") if path.is_file()}
-    said: list[str] = []
-    ablation(str(shapes), finished, "tiny", SHORT, seeds=1, cells=ONE, notice=said.append)
+    notices: list[str] = []
+    ablation(str(shapes), finished, "tiny", SHORT, seeds=1, cells=ONE, notice=notices.append)
     assert {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*") if path.is_file()} == before
-    assert all(line.endswith("there already") for line in said)
+    assert all(line.endswith("up to date") for line in notices)
 
 
-def test_runs_of_other_settings_are_refused_in_the_words_of_pretrain(finished: Path, shapes: Path) -> None:
+def test_runs_with_other_settings_are_refused_with_the_error_of_pretrain(finished: Path, shapes: Path) -> None:
     other = [*SHORT, "optimizer.lr_stem=0.5"]
     with pytest.raises(UserError, match=r"exit code 1: .*optimizer.lr_stem was 0.001 when this run began and is 0.5"):
         ablation(str(shapes), finished, "tiny", other, seeds=1, cells=ONE, notice=lambda _: None)
 
 
 @pytest.mark.parametrize("setting", ["data.masks=off", "loss.kind=softmax", "loss.positives=diagonal"])
-def test_what_is_varied_cannot_be_set(setting: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="an ablation varies it by itself"):
+def test_a_varied_setting_cannot_be_set(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="an ablation varies this setting itself"):
         ablation("nowhere", tmp_path, "tiny", [setting])
 
 
@@ -81,7 +82,7 @@ def test_tables_hold_every_cell_and_every_run(finished: Path) -> None:
     assert all(float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in runs)
 
 
-def test_masks_off_trains_on_the_same_images_and_captions_with_masks_of_all_one(shapes: Path) -> None:
+def test_masks_off_keeps_images_and_captions_and_sets_every_mask_to_one(shapes: Path) -> None:
     pool = make_pool(open_split(read_description(str(shapes)), "train"), CaptionTokenizer(77))
     on, off = (
         Samples(pool, PadToSquare(size=64), recipes.override(recipes.tiny(), [f"data.masks={masks}"]))
@@ -142,7 +143,7 @@ def test_differences_are_paired_by_seed() -> None:
     assert found["equal captions as positives, minus the diagonal alone", "masks off"]["mean"] == pytest.approx(0.02)
 
 
-def test_the_figure_is_svg_with_a_bar_for_each_way_and_a_dot_for_each_run() -> None:
+def test_the_figure_is_svg_with_a_bar_per_series_and_a_dot_per_run() -> None:
     drawn = figure(content())
     root = ElementTree.fromstring(drawn)
     name = "{http://www.w3.org/2000/svg}"
@@ -165,7 +166,7 @@ def test_the_page_shows_figure_and_tables() -> None:
     assert "+21.0" in text
 
 
-def test_positives_change_nothing_in_the_softmax_loss_and_are_not_varied_there() -> None:
+def test_positives_are_not_varied_for_the_softmax_loss() -> None:
     assert len(CELLS) == 6
     assert Cell(masks="on", kind="softmax", positives="caption").label == "softmax"
     assert {cell.positives for cell in CELLS if cell.kind == "softmax"} == {"caption"}

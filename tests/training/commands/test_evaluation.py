@@ -14,8 +14,9 @@ import pytest
 
 from sono.training.cli import main
 from sono.training.data.dataset import open_split, read_description
-from sono.training.evaluation import zero_shot
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.suites import SUITES
+from sono.training.evaluation.zero_shot import run as zero_shot
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -39,9 +40,7 @@ def call(
     signal.signal(signal.SIGINT, handler)
 
 
-def test_what_was_trained_tells_the_planes_apart_better_than_chance(
-    learned: Path, sono_train: Run, shapes: Path
-) -> None:
+def test_a_trained_model_recognises_planes_better_than_chance(learned: Path, sono_train: Run, shapes: Path) -> None:
     done = sono_train("evaluate", learned, shapes, "--mask", "both", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(done.stdout)
@@ -55,16 +54,18 @@ def test_what_was_trained_tells_the_planes_apart_better_than_chance(
         assert figures["top1"]["low"] > 0.4  # chance is 0.25
 
 
-def test_the_table_names_mask_checkpoint_split_and_numbers(learned: Path, sono_train: Run, shapes: Path) -> None:
+def test_evaluate_prints_a_table_and_what_to_do_next(learned: Path, sono_train: Run, shapes: Path) -> None:
     done = sono_train("evaluate", learned, shapes, "--mask", "all")
     assert done.returncode == 0, done.stderr
-    head, columns, *lines, difference, where = done.stdout.splitlines()
+    head, columns, *lines, difference, where, page, following = done.stdout.splitlines()
     assert head.startswith("step-00000110 (sha256 ")
     assert "on test: 80 frames of 20 patients, 4 of 4 planes; left out: 0 without a plane, 0 without regions" in head
     assert columns.split()[:2] == ["mask", "top-1"]
     assert [line.split()[0] for line in lines] == ["none", "region", "shuffled", "blank"]
     assert {len(line) for line in lines} == {len(columns)}
-    assert where == f"written to {learned}/evaluation/test-all.json and {learned}/evaluation/test-all.html"
+    assert where == f"written to {learned}/evaluation/test-all.json"
+    assert page == f"Look at {learned}/evaluation/test-all.html"
+    assert following == f"Next: sono-train export {learned} OUT --format transformers"
     gain = json.loads((learned / "evaluation/test-all.json").read_text())["minus_none"]["region"]["top1"]
     points = [f"{100 * gain[name]:+.1f}" for name in ("value", "low", "high")]
     assert difference.startswith("region - none, in points: top-1 {} ({} to {}), top-5 ".format(*points))
@@ -72,7 +73,7 @@ def test_the_table_names_mask_checkpoint_split_and_numbers(learned: Path, sono_t
     assert "80 rows" in done.stderr  # of the bar
 
 
-def test_with_json_nothing_is_said_beside_it_even_when_a_split_is_read_for_the_first_time(
+def test_json_is_all_that_is_printed_even_when_a_split_is_read_for_the_first_time(
     random_run: Callable[..., Path], sono_train: Run, make_rows: Callable, write_dataset: Callable, tmp_path: Path
 ) -> None:
     dataset = write_dataset(tmp_path / "dataset", {"test": make_rows(8, seed=18)})
@@ -81,11 +82,11 @@ def test_with_json_nothing_is_said_beside_it_even_when_a_split_is_read_for_the_f
     assert list(json.loads(done.stdout)["masks"]) == ["none"]
 
 
-def test_the_difference_is_told_in_points_with_its_sign(
+def test_differences_are_printed_in_points_with_their_sign(
     random_run: Callable[..., Path], three_splits: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
 ) -> None:
     run = random_run()
-    result = zero_shot.evaluate(run, str(three_splits), masks=("none", "region"), resamples=10)
+    result = zero_shot.evaluate(Scoring(run, str(three_splits), resamples=10), masks=("none", "region"))
     result["minus_none"]["region"]["top1"] = {"value": 0.0312, "low": -0.01, "high": 0.072}
     monkeypatch.setattr(zero_shot, "evaluate", lambda *_, **__: result)
     assert (
@@ -94,32 +95,32 @@ def test_the_difference_is_told_in_points_with_its_sign(
     )
 
 
-def test_one_mask_is_one_line_without_a_difference(
+def test_a_single_mask_is_one_line_without_a_difference(
     random_run: Callable[..., Path], three_splits: Path, call: Callable[..., Any]
 ) -> None:
     run = random_run()
     code, output, _ = call("evaluate", run, three_splits, "--mask", "blank")
-    _, _, line, where = output.splitlines()
+    _, _, line, where, _, _ = output.splitlines()
     assert code == 0
     assert line.startswith("blank ")
-    assert where.startswith(f"written to {run}/evaluation/test-blank.json and ")
+    assert where == f"written to {run}/evaluation/test-blank.json"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "file", "said"),
+    ("arguments", "file", "printed"),
     [
         (("retrieve",), "test-retrieve", ["image_to_text: 32 queries", "mask region recall at 1 "]),
         (("probe", "--mask", "region"), "test-probe-region", ["chosen on the validation split", "mean_per_class"]),
         (("segment", "--epochs", "1"), "test-segment", ["after epoch 1, chosen on the validation split", "dice "]),
         (("segment", "--epochs", "1", "--foreground"), "test-segment", ["dice "]),
-        (("ga",), "test-ga-weeks", ["mean absolute error ", "always the median: "]),
-        (("sensitivity",), "test-sensitivity", ["none - region", "of that between frames"]),
+        (("gestational-age",), "test-ga-weeks", ["mean absolute error ", "always the median: "]),
+        (("sensitivity",), "test-sensitivity", ["none, region ", "times that between frames"]),
     ],
 )
-def test_every_command_says_its_figures_and_where_they_are(
+def test_every_command_prints_its_figures_and_their_file(
     arguments: tuple[str, ...],
     file: str,
-    said: list[str],
+    printed: list[str],
     random_run: Callable[..., Path],
     three_splits: Path,
     call: Callable[..., Any],
@@ -131,14 +132,14 @@ def test_every_command_says_its_figures_and_where_they_are(
     head, *lines, where = output.splitlines()
     assert head.startswith("step-00000007 (sha256 ")
     assert where == f"written to {run}/evaluation/{file}.json"
-    for text in said:
+    for text in printed:
         assert any(text in line for line in lines), (text, lines)
     code, output, errors = call(command, run, three_splits, *options, "--json")
     assert (code, errors) == (0, "")
     assert json.loads(output) == json.loads((run / f"evaluation/{file}.json").read_text())
 
 
-def test_suites_are_listed_with_their_data_and_run_by_name(
+def test_suites_are_listed_and_run_by_name(
     random_run: Callable[..., Path], three_splits: Path, call: Callable[..., Any]
 ) -> None:
     code, output, _ = call("suite", "--list")
@@ -154,25 +155,26 @@ def test_suites_are_listed_with_their_data_and_run_by_name(
     assert call("suite", "fetalp24")[0] == 2
 
 
-def test_wrong_input_is_one_line_and_exit_code_1(
+def test_wrong_input_prints_one_line_and_exits_with_1(
     random_run: Callable[..., Path], shapes: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:
     for split in ("train", "test"):
         open_split(read_description(str(shapes)), split)  # the first time there is a bar of another library
     run = random_run()
     wrong = {
-        "there is no suite 'small'; choose one of: fetalp24,": ["suite", "small", run, shapes],
+        "unknown suite 'small'; choose one of: fetalp24,": ["suite", "small", run, shapes],
+        "unknown suite 'fetalp42'; did you mean 'fetalp24'?": ["suite", "fetalp42", run, shapes],
         f"{shapes}: the validation split is empty; splits with frames: train, test": [
             "evaluate", run, shapes, "--split", "validation",
         ],
-        "there is no split 'tset'": ["retrieve", run, shapes, "--split", "tset"],
+        "unknown split 'tset'; did you mean 'test'?": ["retrieve", run, shapes, "--split", "tset"],
         "the probe is made with the train split": ["probe", run, shapes, "--split", "train"],
-        "--predicted gives masks that are not asked for": ["evaluate", run, shapes, "--predicted", shapes],
+        "--predicted gives masks that --mask does not ask for": ["evaluate", run, shapes, "--predicted", shapes],
         "no frame of the test split has a predicted mask": ["evaluate", run, shapes, "--mask", "predicted"],
-        "there is no such dataset folder": ["evaluate", run, shapes, "--mask", "all", "--predicted", tmp_path / "no"],
+        "dataset folder not found": ["evaluate", run, shapes, "--mask", "all", "--predicted", tmp_path / "no"],
     }  # fmt: skip
-    for command in ("evaluate", "retrieve", "probe", "segment", "ga", "sensitivity"):
-        wrong[f"empty{command}: there is no checkpoint"] = [command, tmp_path / f"empty{command}", shapes]
+    for command in ("evaluate", "retrieve", "probe", "segment", "gestational-age", "sensitivity"):
+        wrong[f"empty{command}: no checkpoint found"] = [command, tmp_path / f"empty{command}", shapes]
     for message, arguments in wrong.items():
         code, output, errors = call(*arguments)
         assert (code, output) == (1, ""), errors

@@ -17,7 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ["--recipe", "tiny", "--set", "train.steps=4", "--set", "train.warmup_steps=1", "--set", "train.batch_size=8"]
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy_and_has_an_example() -> None:
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
     assert {"pretrain", "evaluate", "recipes", "suite"} <= set(names)
     for command in ("", *names):
@@ -35,9 +35,9 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
             assert f"Example: sono-train {command}" in " ".join(done.stdout.split())
 
 
-def test_recipes_lists_them_and_one_in_full_as_settings_that_can_be_given_back(sono_train: Run) -> None:
+def test_recipes_are_listed_and_the_settings_of_one_can_be_given_back(sono_train: Run) -> None:
     assert {line.split()[0] for line in sono_train("recipes").stdout.splitlines()[:2]} == {"tiny", "vit-l-14-336"}
-    full = sono_train("recipes", "--recipe", "vit-l-14-336").stdout
+    full = sono_train("recipes", "vit-l-14-336").stdout
     assert "train.warmup_steps=800\n" in full
     assert "train.deterministic=false\n" in full
     settings = [line for line in full.splitlines() if not line.endswith("=")]
@@ -45,25 +45,25 @@ def test_recipes_lists_them_and_one_in_full_as_settings_that_can_be_given_back(s
 
 
 def wrong_input(shapes: Path, folder: Path) -> dict[str, list[object]]:
-    """Command lines that must fail, by what they must say."""
+    """Command lines that must fail, by what their error must contain."""
     (folder / "empty").mkdir()
     (folder / "unfinished/data").mkdir(parents=True)
-    out = ["--out", folder / "run"]
+    out = [folder / "run"]
     paper = ["--recipe", "vit-l-14-336"]
     return {
-        "there is no such dataset folder": ["pretrain", folder / "nowhere", *out, *SHORT],
-        "empty: not finished, or no dataset: it has no sono.json": ["pretrain", folder / "empty", *out, *SHORT],
-        "unfinished: not finished, or no dataset": ["pretrain", folder / "unfinished", *out, *SHORT],
-        "there is no recipe 'small'; choose one of: tiny,": ["pretrain", shapes, *out, "--recipe", "small"],
-        "did you mean train.steps?": ["pretrain", shapes, *out, *SHORT, "--set", "train.step=1"],
-        "starts from pretrained weights and none are given": ["pretrain", shapes, *out, *paper],
+        "dataset folder not found": ["pretrain", folder / "nowhere", *out, *SHORT],
+        "empty: not a finished dataset: sono.json is missing": ["pretrain", folder / "empty", *out, *SHORT],
+        "unfinished: not a finished dataset": ["pretrain", folder / "unfinished", *out, *SHORT],
+        "recipe 'small' not found; choose one of: tiny,": ["pretrain", shapes, *out, "--recipe", "small"],
+        "did you mean 'train.steps'?": ["pretrain", shapes, *out, *SHORT, "--set", "train.step=1"],
+        "starts from pretrained weights, but none are given": ["pretrain", shapes, *out, *paper],
         "neither a file nor a tag": ["pretrain", shapes, *out, *paper, "--weights", folder / "missing.pt"],
-        "the folder is not empty": ["pretrain", shapes, "--out", shapes, *SHORT],
-        "there is no recipe 'none'": ["recipes", "--recipe", "none"],
+        "the folder is not empty": ["pretrain", shapes, shapes, *SHORT],
+        "recipe 'none' not found": ["recipes", "none"],
     }
 
 
-def test_wrong_input_is_one_line_and_exit_code_1(
+def test_wrong_input_prints_one_line_and_exits_with_1(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handler = signal.getsignal(signal.SIGINT)
@@ -81,10 +81,10 @@ def test_wrong_input_is_one_line_and_exit_code_1(
     signal.signal(signal.SIGINT, handler)
 
 
-def test_without_torch_it_says_what_to_install(shapes: Path, tmp_path: Path) -> None:
+def test_without_torch_the_error_says_what_to_install(shapes: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        f"sys.argv = ['sono-train', 'pretrain', {str(shapes)!r}, '--recipe', 'tiny', '--out', {str(tmp_path)!r}]\n"
+        f"sys.argv = ['sono-train', 'pretrain', {str(shapes)!r}, {str(tmp_path)!r}, '--recipe', 'tiny']\n"
         "from sono.training.cli import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

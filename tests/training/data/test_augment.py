@@ -29,7 +29,7 @@ def augmented(seed: int = 0, *, whole: bool = False, may_flip: bool = True, chan
     return augmenter(*pair(channels), np.random.default_rng(seed), whole=whole, may_flip=may_flip)
 
 
-def test_all_is_off_unless_asked_for() -> None:
+def test_augmentation_is_off_by_default() -> None:
     assert not Augmenter(recipes.tiny().augment, PLANES).enabled
     assert not Augmenter(recipes.vit_l_14_336().augment, PLANES).enabled
     for one, other in zip(augmented(), pair(), strict=True):
@@ -39,7 +39,7 @@ def test_all_is_off_unless_asked_for() -> None:
 @pytest.mark.parametrize(
     "settings", [{"rotate_deg": 20.0}, {"scale": 0.2}, {"translate": 0.1}, {"flip": True}, {"speckle": 0.2}]
 )
-def test_the_same_random_state_gives_the_same_pair_and_another_one_another(settings: dict[str, Any]) -> None:
+def test_a_pair_is_a_function_of_the_random_state(settings: dict[str, Any]) -> None:
     assert all(np.array_equal(*both) for both in zip(augmented(1, **settings), augmented(1, **settings), strict=True))
     assert len({augmented(seed, **settings)[0].tobytes() for seed in range(8)}) > 1
 
@@ -54,7 +54,7 @@ def test_image_and_mask_move_together(seed: int, channels: int) -> None:
     assert (bright == (mask > 127)).mean() > 0.995
 
 
-def test_nothing_is_ever_turned_upside_down() -> None:
+def test_images_are_never_turned_upside_down() -> None:
     """The disc lies in the upper half and stays there."""
     for seed in range(40):
         _, mask = augmented(seed, rotate_deg=45, scale=0.2, translate=0.05, flip=True)
@@ -89,7 +89,7 @@ def test_gain_gamma_and_speckle_leave_black_black_and_the_mask_alone() -> None:
         assert np.array_equal(image[0], image[2])  # grey stays grey
 
 
-def test_gain_is_so_many_grey_levels_and_speckle_so_strong_as_asked() -> None:
+def test_gain_and_speckle_are_as_strong_as_the_recipe_says() -> None:
     gains = [augmented(seed, gain_db=6)[0][0, 70, 5] - 60.0 for seed in range(200)]
     assert max(map(abs, gains)) <= 26  # 6 of 60 dB are a tenth of 255 levels
     assert max(gains) > 22 > -22 > min(gains)
@@ -99,7 +99,7 @@ def test_gain_is_so_many_grey_levels_and_speckle_so_strong_as_asked() -> None:
     assert np.corrcoef(band[:, 1:].ravel(), band[:, :-1].ravel())[0, 1] > 0.5  # grains, not salt
 
 
-def test_masks_become_as_imperfect_as_asked() -> None:
+def test_masks_are_degraded_as_the_recipe_says() -> None:
     clean = pair()[1]
     area = (clean > 127).sum()
     edges = [(augmented(seed, mask_edge=0.25)[1] > 127).sum() for seed in range(80)]
@@ -150,14 +150,14 @@ def test_a_small_region_never_shrinks_to_nothing() -> None:
         ("femur", "", "A bright cleft.", True),  # a word that only contains "left"
     ],
 )
-def test_left_and_right_change_places_only_where_nothing_tells_them_apart(
+def test_images_are_flipped_only_if_nothing_tells_left_from_right(
     plane: str | None, structure: str, caption: str, allowed: bool
 ) -> None:
     augmenter = Augmenter(recipes.Augment(flip=True), PLANES)
     assert augmenter.may_flip(None if plane is None else PLANES.index(plane), structure, caption) is allowed
 
 
-def test_no_plane_of_heart_or_abdomen_and_no_structure_of_theirs_is_flipped() -> None:
+def test_planes_and_structures_of_heart_and_abdomen_are_never_flipped() -> None:
     planes = tuple(KNOWN.planes)
     augmenter = Augmenter(recipes.Augment(flip=True), planes)
     for number, plane in enumerate(KNOWN.planes.values()):
@@ -167,7 +167,7 @@ def test_no_plane_of_heart_or_abdomen_and_no_structure_of_theirs_is_flipped() ->
             assert not any(augmenter.may_flip(planes.index("femur"), name, "") for name in plane.structures)
 
 
-def test_a_flip_needs_both_the_setting_and_leave() -> None:
+def test_a_flip_needs_both_the_setting_and_permission() -> None:
     assert all(np.array_equal(augmented(seed, flip=True, may_flip=False)[0], pair()[0]) for seed in range(20))
     turned = [np.array_equal(augmented(seed, flip=True)[0], pair()[0][..., ::-1]) for seed in range(200)]
     assert 0.4 < np.mean(turned) < 0.6

@@ -20,10 +20,13 @@ from PIL import Image
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.data import cache
-from sono.training.data.cache import Cache, Decoded, layout_of, open_cache
+from sono.training.data import cache_layout
+from sono.training.data.cache import Cache, open_cache
+from sono.training.data.cache_layout import layout_of
 from sono.training.data.dataset import Frames, open_split, read_description
-from sono.training.data.samples import batches_from, make_pool, with_cache
+from sono.training.data.pixels import DecodedPixels, PixelSource
+from sono.training.data.pool import make_pool, with_cache
+from sono.training.data.samples import batches_from
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
 
@@ -33,16 +36,18 @@ import resource, sys
 from pathlib import Path
 import pyarrow as pa
 from sono.manifests.errors import UserError
-from sono.training import cache, data
+from sono.training.data import cache_layout
+from sono.training.data.cache import open_cache
+from sono.training.data.dataset import open_split, read_description
 from sono.training.model.transforms import PadToSquare
 
 source, root, size, limit = sys.argv[1:]
-cache.PART_ROWS, cache.BATCH_ROWS = 16, 4
-frames = data.open_split(data.describe(source), "train")
+cache_layout.PART_ROWS, cache_layout.BATCH_ROWS = 16, 4
+frames = open_split(read_description(source), "train")
 if limit != "0":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
-    opened = cache.open_cache(frames, PadToSquare(size=int(size)), Path(root), notice=print)
+    opened = open_cache(frames, PadToSquare(size=int(size)), Path(root), notice=print)
     print("peak", pa.default_memory_pool().max_memory())
     print("sum", sum(int(opened.pair(row, 0)[0].sum()) for row in range(len(frames))))
 except UserError as error:
@@ -52,18 +57,18 @@ except UserError as error:
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many parts out of few frames."""
-    monkeypatch.setattr(cache, "PART_ROWS", 16)
-    monkeypatch.setattr(cache, "BATCH_ROWS", 4)
+    """Many parts from few frames."""
+    monkeypatch.setattr(cache_layout, "PART_ROWS", 16)
+    monkeypatch.setattr(cache_layout, "BATCH_ROWS", 4)
 
 
 def build(source: Path, root: Path, size: int, limit: int = 0) -> subprocess.Popen[str]:
-    """The whole cache, by another process; ``limit`` bytes is the largest file that the system lets it write."""
+    """Build the cache in another process; ``limit`` is the size in bytes of the largest file it may write."""
     arguments = [sys.executable, "-c", BUILD, str(source), str(root), str(size), str(limit)]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
-def said(process: subprocess.Popen[str]) -> list[str]:
+def output_of(process: subprocess.Popen[str]) -> list[str]:
     lines = process.communicate(timeout=120)[0].splitlines()
     assert process.returncode == 0
     return lines
@@ -74,8 +79,8 @@ def frames(shapes: Path) -> Frames:
     return open_split(read_description(str(shapes)), "train")
 
 
-def same(one: cache.Source, other: cache.Source, frames: Frames, rows: range | None = None) -> int:
-    """Compare every image, and every mask, to the bit; how many there were."""
+def compare(one: PixelSource, other: PixelSource, frames: Frames, rows: range | None = None) -> int:
+    """Compare every image and every mask byte by byte; returns how many there were."""
     compared = 0
     for row in rows or range(len(frames)):
         for region in [None, *range(len(frames.row(row)["regions"] or ()))]:
@@ -99,15 +104,15 @@ def part_files(root: Path) -> dict[Path, tuple[int, int]]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_cache_gives_the_same_bytes_as_the_dataset(workers: int, frames: Frames, tmp_path: Path) -> None:
-    told: list[str] = []
-    opened = open_cache(frames, TRANSFORM, tmp_path, workers=workers, notice=told.append)
-    assert same(opened, Decoded(frames, TRANSFORM), frames) == 3 * 240
+    notices: list[str] = []
+    opened = open_cache(frames, TRANSFORM, tmp_path, workers=workers, notice=notices.append)
+    assert compare(opened, DecodedPixels(frames, TRANSFORM), frames) == 3 * 240
     assert len(part_files(tmp_path)) == 15
-    assert told[0].startswith("writing 240 frames at 32 px into the cache, once: ")
-    assert told[1].startswith("the cache is whole: 240 frames written")
+    assert notices[0].startswith("writing 240 frames at 32 px into the cache, once: ")
+    assert notices[1].startswith("the cache is complete: 240 frames written")
 
 
-def test_grey_colour_black_and_odd_frames_come_out_as_they_went_in(
+def test_grey_colour_black_and_odd_frames_are_read_back_unchanged(
     make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(7, seed=3)
@@ -122,7 +127,7 @@ def test_grey_colour_black_and_odd_frames_come_out_as_they_went_in(
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
     odd = open_split(read_description(str(folder)), "train")
     opened = open_cache(odd, TRANSFORM, tmp_path / "cache", notice=lambda _: None)
-    assert same(opened, Decoded(odd, TRANSFORM), odd) == 4 * 3 + 2 * 1 + 3
+    assert compare(opened, DecodedPixels(odd, TRANSFORM), odd) == 4 * 3 + 2 * 1 + 3
     assert [len(opened.pair(row, None)[0]) for row in range(4)] == [3, 1, 1, 1]
     assert not opened.pair(0, 1)[1].any()
 
@@ -143,7 +148,7 @@ def test_batches_are_the_same_with_and_without_it(frames: Frames, tmp_path: Path
         assert one.samples == other.samples
 
 
-def test_none_writes_nothing_and_auto_lies_below_the_user_s_cache_folder(
+def test_none_writes_nothing_and_auto_is_below_the_user_cache_folder(
     frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -154,7 +159,7 @@ def test_none_writes_nothing_and_auto_lies_below_the_user_s_cache_folder(
     assert len(part_files(tmp_path / "sono-curate" / "frames")) == 15
 
 
-def test_another_dataset_split_or_size_has_another_folder_and_another_mean_has_not(
+def test_dataset_split_and_size_decide_the_folder_and_the_mean_does_not(
     shapes: Path, make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = write_dataset(tmp_path / "other", {"train": make_rows(4, seed=1), "test": make_rows(4, seed=2)})
@@ -167,18 +172,18 @@ def test_another_dataset_split_or_size_has_another_folder_and_another_mean_has_n
     assert one == other
 
 
-def test_a_whole_cache_is_only_read(frames: Frames, tmp_path: Path) -> None:
+def test_a_complete_cache_is_only_read(frames: Frames, tmp_path: Path) -> None:
     open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
     before = part_files(tmp_path)
     next(tmp_path.glob("*/.lock")).unlink()
-    told: list[str] = []
-    open_cache(frames, TRANSFORM, tmp_path, notice=told.append)
-    assert told == []
+    notices: list[str] = []
+    open_cache(frames, TRANSFORM, tmp_path, notice=notices.append)
+    assert notices == []
     assert part_files(tmp_path) == before
     assert not list(tmp_path.glob("*/.lock"))
 
 
-def test_a_build_that_is_killed_goes_on_where_it_stopped(shapes: Path, frames: Frames, tmp_path: Path) -> None:
+def test_a_killed_build_resumes_where_it_stopped(shapes: Path, frames: Frames, tmp_path: Path) -> None:
     process = build(shapes, tmp_path, 224)
     deadline = time.monotonic() + 60
     while len(part_files(tmp_path)) < 3:
@@ -191,25 +196,25 @@ def test_a_build_that_is_killed_goes_on_where_it_stopped(shapes: Path, frames: F
     assert 3 <= len(before) < 15
     folder = next(iter(before)).parent
     (folder / ".tmp-left-behind").write_bytes(b"half")
-    transform, told = PadToSquare(size=224), list[str]()
-    opened = open_cache(frames, transform, tmp_path, notice=told.append)
+    transform, notices = PadToSquare(size=224), list[str]()
+    opened = open_cache(frames, transform, tmp_path, notice=notices.append)
     after = part_files(tmp_path)
     assert {path: after[path] for path in before} == before
-    assert f"the cache is whole: {240 - 16 * len(before)} frames written" in told[-1]
+    assert f"the cache is complete: {240 - 16 * len(before)} frames written" in notices[-1]
     assert not list(folder.glob(".tmp-*"))
-    assert same(opened, Decoded(frames, transform), frames, range(0, 240, 7)) == 3 * 35
+    assert compare(opened, DecodedPixels(frames, transform), frames, range(0, 240, 7)) == 3 * 35
 
 
 def test_processes_that_start_together_build_it_once_and_hold_no_more_than_a_few_batches(
     shapes: Path, tmp_path: Path
 ) -> None:
-    lines = [said(process) for process in [build(shapes, tmp_path, 224) for _ in range(2)]]
-    flat = [line for told in lines for line in told]
+    lines = [output_of(process) for process in [build(shapes, tmp_path, 224) for _ in range(2)]]
+    flat = [line for output in lines for line in output]
     assert sum(line.startswith("writing") for line in flat) == 1
-    assert all(line.startswith(("writing", "the cache is whole", "another process", "peak", "sum")) for line in flat)
+    assert all(line.startswith(("writing", "the cache is complete", "another process", "peak", "sum")) for line in flat)
     peaks = [int(line.split()[1]) for line in flat if line.startswith("peak")]
     assert 0 < max(peaks) < sum(path.stat().st_size for path in part_files(tmp_path)) / 10
-    assert len({told[-1] for told in lines}) == 1  # all read the same
+    assert len({output[-1] for output in lines}) == 1  # all read the same
     assert len(part_files(tmp_path)) == 15
 
 
@@ -226,42 +231,42 @@ def test_a_process_waits_for_the_one_that_writes(frames: Frames, shapes: Path, t
         assert process.stdout is not None
         assert process.stdout.readline() == f"another process writes the cache; waiting for it: {folder}\n"
         assert not part_files(tmp_path)
-    assert said(process)[-1].startswith("sum ")
+    assert output_of(process)[-1].startswith("sum ")
     assert len(part_files(tmp_path)) == 15
 
 
-def test_a_part_that_is_cut_short_is_written_anew_with_a_notice_and_no_other_is(frames: Frames, tmp_path: Path) -> None:
+def test_only_a_truncated_part_is_rewritten_with_a_notice(frames: Frames, tmp_path: Path) -> None:
     open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
     before = part_files(tmp_path)
     short, other = list(before)[2], list(before)[4]
     short.write_bytes(short.read_bytes()[:-100])
     other.unlink()
-    told: list[str] = []
-    opened = open_cache(frames, TRANSFORM, tmp_path, notice=told.append)
-    assert told[0] == f"damaged, so written anew: 1 of 15 files of the cache, the first {short}"
-    assert "32 frames written" in told[-1]
+    notices: list[str] = []
+    opened = open_cache(frames, TRANSFORM, tmp_path, notice=notices.append)
+    assert notices[0] == f"damaged, so rewritten: 1 of 15 files of the cache, the first {short}"
+    assert "32 frames written" in notices[-1]
     changed = {path for path, facts in part_files(tmp_path).items() if facts != before[path]}
     assert changed == {short, other}
-    assert same(opened, Decoded(frames, TRANSFORM), frames, range(32, 96)) == 3 * 64
+    assert compare(opened, DecodedPixels(frames, TRANSFORM), frames, range(32, 96)) == 3 * 64
 
 
-def test_a_part_of_another_cache_is_not_taken_for_ours(frames: Frames, tmp_path: Path) -> None:
+def test_a_part_of_another_cache_is_rewritten(frames: Frames, tmp_path: Path) -> None:
     for size in (32, 64):
         open_cache(frames, PadToSquare(size=size), tmp_path / str(size), notice=lambda _: None)
     ours, foreign = (next(iter(part_files(tmp_path / size))) for size in ("32", "64"))
     shutil.copy(foreign, ours)
-    told: list[str] = []
-    opened = open_cache(frames, TRANSFORM, tmp_path / "32", notice=told.append)
-    assert "damaged, so written anew: 1 of 15 files" in told[0]
-    assert same(opened, Decoded(frames, TRANSFORM), frames, range(16)) == 3 * 16
+    notices: list[str] = []
+    opened = open_cache(frames, TRANSFORM, tmp_path / "32", notice=notices.append)
+    assert "damaged, so rewritten: 1 of 15 files" in notices[0]
+    assert compare(opened, DecodedPixels(frames, TRANSFORM), frames, range(16)) == 3 * 16
 
 
-def test_no_flipped_bit_passes_for_pixels(frames: Frames, tmp_path: Path) -> None:
-    """Wherever a byte changes, what is read is either right or an error that names the file."""
+def test_a_flipped_bit_is_detected(frames: Frames, tmp_path: Path) -> None:
+    """Wherever a byte changes, reading gives either the right pixels or an error that names the file."""
     open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
     path = next(iter(part_files(tmp_path)))
     content, random = path.read_bytes(), np.random.default_rng(0)
-    layout, plain = layout_of(frames, TRANSFORM, tmp_path), Decoded(frames, TRANSFORM)
+    layout, plain = layout_of(frames, TRANSFORM, tmp_path), DecodedPixels(frames, TRANSFORM)
     expected = {row: plain.pair(row, 1) for row in range(16)}
     caught = 0
     for place in random.integers(0, len(content), 300):
@@ -270,19 +275,19 @@ def test_no_flipped_bit_passes_for_pixels(frames: Frames, tmp_path: Path) -> Non
         )
         try:
             damaged = Cache(layout, TRANSFORM)
-            for row, wanted in expected.items():
-                for left, right in zip(damaged.pair(row, 1), wanted, strict=True):
+            for row, pair in expected.items():
+                for left, right in zip(damaged.pair(row, 1), pair, strict=True):
                     assert left.tobytes() == right.tobytes()
         except UserError as error:
             caught += 1
             message = str(error)
             assert message == (
-                f"{path}: this file of the cache is damaged; delete it and run again with --resume: it is written anew"
+                f"{path}: this file of the cache is damaged; delete it and run again with --resume: it is rewritten"
             )
     assert caught > 200  # most of a file is pixels
 
 
-def test_a_fault_of_the_dataset_names_its_frame_before_training_begins(
+def test_a_faulty_frame_is_named_before_training_begins(
     make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(24, seed=9)
@@ -293,18 +298,18 @@ def test_a_fault_of_the_dataset_names_its_frame_before_training_begins(
         with pytest.raises(UserError) as raised:
             open_cache(faulty, TRANSFORM, tmp_path / "cache", workers=workers, notice=lambda _: None)
         assert f"frame {rows[21]['frame_id']}: the mask is 12x9 px but its image is" in str(raised.value)
-        assert len(part_files(tmp_path / "cache")) == 1  # what was whole stays
+        assert len(part_files(tmp_path / "cache")) == 1  # complete parts stay
         assert not list((tmp_path / "cache").glob("*/.tmp-*"))
 
 
-def test_a_full_disk_is_one_line_and_the_build_goes_on_after(frames: Frames, shapes: Path, tmp_path: Path) -> None:
-    last = said(build(shapes, tmp_path, 128, limit=150_000))[-1]
+def test_a_full_disk_is_a_one_line_error_and_the_build_resumes(frames: Frames, shapes: Path, tmp_path: Path) -> None:
+    last = output_of(build(shapes, tmp_path, 128, limit=150_000))[-1]
     assert last.startswith(f"error {tmp_path}")
     assert "the disk is full; free space, or choose another disk with --set data.cache=FOLDER" in last
     assert not list(tmp_path.glob("*/.tmp-*"))
     transform = PadToSquare(size=128)
     opened = open_cache(frames, transform, tmp_path, notice=lambda _: None)
-    assert same(opened, Decoded(frames, transform), frames, range(0, 240, 20)) == 3 * 12
+    assert compare(opened, DecodedPixels(frames, transform), frames, range(0, 240, 20)) == 3 * 12
 
 
 def test_a_disk_that_will_be_full_is_an_error_after_the_first_part(
@@ -317,14 +322,14 @@ def test_a_disk_that_will_be_full_is_an_error_after_the_first_part(
     assert len(part_files(tmp_path)) == 1
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(frames: Frames, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(frames: Frames, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"the cache cannot be written \(Not a directory\)"):
         open_cache(frames, TRANSFORM, tmp_path / "file", notice=lambda _: None)
 
 
 def own_memory() -> int:
-    """Bytes of this process that are no mapped file's: those the system may drop."""
+    """Bytes of this process that are not of mapped files, which the system may drop."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("RssAnon:")).split()[1])
 

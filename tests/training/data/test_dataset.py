@@ -11,7 +11,7 @@ import pytest
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
-from sono.training.data.samples import make_pool
+from sono.training.data.pool import make_pool
 from sono.training.model.tokenizer import CaptionTokenizer
 
 
@@ -31,7 +31,7 @@ def test_a_split_is_read_with_its_planes_images_and_masks(shapes: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "sono.json").unlink(), "not finished, or no dataset: it has no sono.json"),
+        (lambda folder: (folder / "sono.json").unlink(), "not a finished dataset: sono.json is missing"),
         (lambda folder: (folder / "sono.json").write_text("{"), "sono.json cannot be read"),
         (lambda folder: (folder / "sono.json").write_text('{"format": 9}'), "has format 9 and this version reads 1"),
         (lambda folder: (folder / "data/train-00001-of-00002.parquet").unlink(), "00001-of-00002.parquet is missing"),
@@ -64,26 +64,26 @@ def test_an_unfinished_or_damaged_folder_is_refused(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("/no/such/folder", "there is no such dataset folder"),
-        ("./nobody/nothing", "there is no such dataset folder"),
-        ("nobody/nothing", "neither a folder nor a dataset of the Hub that can be reached"),
+        ("/no/such/folder", "dataset folder not found"),
+        ("./nobody/nothing", "dataset folder not found"),
+        ("nobody/nothing", "neither a folder nor a reachable dataset on the Hub"),
     ],
 )
-def test_a_name_that_is_no_dataset_is_refused(source: str, message: str) -> None:
+def test_a_source_that_is_not_a_dataset_is_refused(source: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_description(source)
 
 
-def test_an_empty_split_is_an_error_only_when_it_is_asked_for(shapes: Path) -> None:
+def test_an_empty_split_is_an_error_only_when_it_is_opened(shapes: Path) -> None:
     description = read_description(str(shapes))
     assert len(open_split(description, "train")) == 240
     with pytest.raises(UserError, match="the validation split is empty; splits with frames: train, test"):
         open_split(description, "validation")
-    with pytest.raises(UserError, match="there is no split 'dev'"):
+    with pytest.raises(UserError, match="unknown split 'dev'"):
         open_split(description, "dev")
 
 
-def test_planes_that_sono_json_does_not_name_are_refused(
+def test_planes_missing_from_sono_json_are_refused(
     make_rows: Callable, write_dataset: Callable, tmp_path: Path
 ) -> None:
     folder = write_dataset(tmp_path / "dataset", {"train": make_rows(8, seed=4)})
@@ -94,7 +94,7 @@ def test_planes_that_sono_json_does_not_name_are_refused(
         open_split(read_description(str(folder)), "train")
 
 
-def test_a_dataset_that_was_built_again_is_not_read_from_the_cache(
+def test_a_rebuilt_dataset_is_not_read_from_the_cache(
     make_rows: Callable, write_dataset: Callable, tmp_path: Path
 ) -> None:
     folder = tmp_path / "dataset"
@@ -150,7 +150,7 @@ def test_a_caption_longer_than_the_context_names_its_frame(
     assert len(make_pool(frames, CaptionTokenizer(78))) == 12
 
 
-def test_the_tokenizer_never_cuts_a_caption_short() -> None:
+def test_the_tokenizer_never_truncates_a_caption() -> None:
     tokenizer = CaptionTokenizer(8)
     assert tokenizer(["a leg"]).shape == (1, 8)
     assert tokenizer.length("a leg") == 4

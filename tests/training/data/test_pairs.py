@@ -22,7 +22,7 @@ def pairs_of(regions: list[list[str]]) -> Pairs:
         bank=bank,
         structures=structures,
         caption_F=np.arange(len(regions), dtype=np.int32),
-        first_F1=np.cumsum([0, *map(len, regions)]),
+        bounds_E=np.cumsum([0, *map(len, regions)]),
         place_R=np.array([place for names in regions for place in range(len(names))], dtype=np.int32),
         caption_R=np.arange(len(regions), len(bank), dtype=np.int32),
         structure_R=np.array([structures.index(name) for name in flat], dtype=np.int32),
@@ -38,14 +38,14 @@ def shares(pairs: Pairs, row: int, draws: int = 4000, **settings: Any) -> dict[i
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "structure", "inverse_frequency"])
-def test_whole_images_are_drawn_as_often_as_asked_whatever_the_regions(sampling: str) -> None:
+def test_whole_images_are_drawn_at_the_given_rate_whatever_the_regions(sampling: str) -> None:
     pairs = pairs_of([["a", "a", "b"]])
     assert shares(pairs, 0, global_fraction=0.3, region_sampling=sampling)[None] == pytest.approx(0.3, abs=0.03)
     assert None not in shares(pairs, 0, draws=500, global_fraction=0.0, region_sampling=sampling)
     assert shares(pairs, 0, draws=500, global_fraction=1.0, region_sampling=sampling) == {None: 1}
 
 
-def test_uniform_draws_every_region_alike_structure_every_structure_and_inverse_frequency_the_rare_ones() -> None:
+def test_each_sampling_draws_regions_with_its_own_frequencies() -> None:
     pairs = pairs_of([["rib", "rib", "rib", "heart"], ["rib"] * 5 + ["heart"]])  # 8 ribs, 2 hearts
     expected = {
         "uniform": [1 / 4] * 4,
@@ -57,7 +57,7 @@ def test_uniform_draws_every_region_alike_structure_every_structure_and_inverse_
         assert [found[place] for place in range(4)] == pytest.approx(wanted, abs=0.03), sampling
 
 
-def test_inverse_frequency_counts_over_the_whole_split() -> None:
+def test_inverse_frequency_counts_over_the_entire_split() -> None:
     """In this frame both structures occur once; elsewhere one of them is common."""
     pairs = pairs_of([["rib", "heart"], ["rib"] * 8])
     found = shares(pairs, 0, global_fraction=0.0, region_sampling="inverse_frequency")
@@ -71,7 +71,7 @@ def test_a_frame_without_regions_makes_whole_image_pairs() -> None:
     assert pairs.draw(2, recipes.Data(global_fraction=0.0), np.random.default_rng(0)) == Pair(2, 0, 4, "b")
 
 
-def test_captions_regions_and_their_places_are_read_as_the_rows_hold_them(
+def test_captions_and_regions_are_read_in_their_places(
     make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(30, seed=7)
@@ -91,7 +91,7 @@ def test_captions_regions_and_their_places_are_read_as_the_rows_hold_them(
                 pairs.bank.texts[pairs.caption_R[place]],
                 pairs.structures[pairs.structure_R[place]],
             )
-            for place in range(pairs.first_F1[row], pairs.first_F1[row + 1])
+            for place in range(pairs.bounds_E[row], pairs.bounds_E[row + 1])
         ]
         assert found == [
             (place, region["caption"], region["structure"] or "")

@@ -16,7 +16,8 @@ from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
-from sono.training.data.samples import Batches, Pool, Sample, Samples, batches_from, make_pool, order
+from sono.training.data.pool import Pool, make_pool
+from sono.training.data.samples import Batches, Sample, Samples, batches_from, order
 from sono.training.features.views import FrameViews, Views
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
@@ -46,7 +47,7 @@ def test_an_epoch_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:
     assert order(1000, 1, 1).tolist() == orders[1, 1]
 
 
-def test_no_frame_is_lost_or_repeated_within_an_epoch_though_batches_do_not_divide_it() -> None:
+def test_no_frame_is_lost_or_repeated_if_batches_do_not_divide_an_epoch() -> None:
     drawn = [key for batch in Batches(50, 8, seed=3, first=0, last=25) for key in batch]  # 200 samples are 4 epochs
     assert Counter(epoch for epoch, _ in drawn) == dict.fromkeys(range(4), 50)
     assert all(count == 1 for count in Counter(drawn).values())
@@ -75,7 +76,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(pool: Pool) -> None:
     assert len(drawn) == 3  # the whole image and two regions
 
 
-def test_a_region_s_caption_comes_with_its_own_mask_and_a_whole_image_with_all_one(pool: Pool) -> None:
+def test_a_region_caption_has_its_own_mask_and_a_whole_image_a_mask_of_ones(pool: Pool) -> None:
     row = pool.frames.row(6)
     image = decode_image(row)
     expected = {region["caption"]: TRANSFORM.mask(decode_mask(row, region, image)) for region in row["regions"]}
@@ -110,7 +111,7 @@ def test_evaluation_sees_a_frame_exactly_as_training_does(pool: Pool, frame: int
     assert all((mask == 255).all() for mask in [*whole, *views.masks["none"]])
 
 
-def test_what_lies_at_the_edge_of_a_wide_frame_is_seen_in_training(
+def test_the_edges_of_a_wide_frame_are_kept_in_training(
     make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     row = make_rows(1, seed=4)[0]
@@ -175,7 +176,7 @@ def test_ranks_workers_and_resumes_together_see_the_single_stream(pool: Pool, wo
         assert torch.equal(torch.cat(ids), whole.caption_ids[whole.captions])
 
 
-def test_a_batch_has_three_channels_as_soon_as_one_frame_is_coloured(
+def test_a_batch_has_three_channels_if_any_frame_is_in_colour(
     make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(4, seed=9)
@@ -195,7 +196,7 @@ def test_a_batch_has_three_channels_as_soon_as_one_frame_is_coloured(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_fault_in_the_data_keeps_its_one_line_on_the_way_from_a_worker(
+def test_an_error_in_the_data_keeps_its_text_across_processes(
     workers: int, make_rows, write_dataset, tmp_path: Path
 ) -> None:
     rows = make_rows(4, seed=9)
@@ -211,7 +212,7 @@ def test_a_fault_in_the_data_keeps_its_one_line_on_the_way_from_a_worker(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_mask_of_another_shape_is_an_error_and_no_reason_to_turn_the_image(
+def test_a_mask_of_another_shape_is_an_error_and_never_rotated(
     workers: int, make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(1, seed=9)  # 120 x 80 px
@@ -225,7 +226,7 @@ def test_a_mask_of_another_shape_is_an_error_and_no_reason_to_turn_the_image(
     assert f"frame {rows[0]['frame_id']}: the mask is 80x120 px but its image is 120x80 px" in str(raised.value)
 
 
-def test_a_dataset_without_regions_is_one_line_unless_only_whole_images_are_asked_for(
+def test_a_dataset_without_regions_is_refused_unless_only_whole_images_are_needed(
     make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = [{**row, "regions": []} for row in make_rows(4, seed=9)]

@@ -13,7 +13,8 @@ from sono.manifests.errors import UserError
 from sono.training.arrays import Integers
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.probe import Embedded, LinearProbe, choose_probe, probe
-from sono.training.evaluation.selection import Chosen, each_plane
+from sono.training.evaluation.scoring import Scoring
+from sono.training.evaluation.selection import Selection, each_plane
 from sono.training.features.encoder import Encoder
 from sono.training.features.views import FrameViews
 
@@ -22,13 +23,13 @@ Rows = list[dict[str, Any]]
 
 def embedded(features_ND: np.ndarray[Any, np.dtype[np.float64]], truth_N: Integers) -> Embedded:
     nobody = np.zeros(len(truth_N), dtype=np.int64)
-    chosen = Chosen(("a", "b", "c"), nobody, truth_N, nobody, None, None, 0, {}, False, 0)
-    return Embedded(features_ND, chosen)
+    selection = Selection(("a", "b", "c"), nobody, truth_N, nobody, None, None, 0, {}, False, 0)
+    return Embedded(features_ND, selection)
 
 
-def test_it_learns_planes_and_writes_what_it_says(random_run: Callable[..., Path], three_splits: Path) -> None:
+def test_the_probe_learns_planes_and_writes_its_result(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run()
-    result = probe(run, str(three_splits), resamples=50, notice=pytest.fail)
+    result = probe(Scoring(run, str(three_splits), resamples=50, notice=pytest.fail))
     assert result == json.loads((run / "evaluation/test-probe-none.json").read_text())
     assert (result["n_frames"], result["n_patients"], result["fitted_on"]["n_frames"]) == (32, 8, 48)
     assert result["mean_per_class"]["value"] > 0.5  # of four planes, on random features
@@ -37,8 +38,8 @@ def test_it_learns_planes_and_writes_what_it_says(random_run: Callable[..., Path
         assert result[name]["low"] <= result[name]["value"] <= result[name]["high"]
 
 
-def test_one_layer_learns_what_a_line_divides_and_cannot_learn_exclusive_or() -> None:
-    """A hidden layer would: it is no linear probe then."""
+def test_the_probe_learns_a_line_and_cannot_learn_exclusive_or() -> None:
+    """A hidden layer could, and the probe would not be linear."""
     random = np.random.default_rng(0)
     points = random.uniform(-1, 1, (400, 2))
     line = (points @ [1.0, -2.0] > 0).astype(np.int64)
@@ -51,7 +52,7 @@ def test_one_layer_learns_what_a_line_divides_and_cannot_learn_exclusive_or() ->
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_its_answers_are_those_of_the_regression_that_was_fitted(classes: int) -> None:
+def test_answers_equal_those_of_the_fitted_regression(classes: int) -> None:
     from sklearn.linear_model import LogisticRegression
 
     random = np.random.default_rng(classes)
@@ -61,7 +62,7 @@ def test_its_answers_are_those_of_the_regression_that_was_fitted(classes: int) -
     assert np.array_equal(LinearProbe.fit(features, truth, 0.3)[0].answer(features), expected)
 
 
-def test_the_strength_is_the_validation_splits_choice_and_of_equals_the_strongest_penalty() -> None:
+def test_the_validation_split_chooses_the_strength_and_ties_go_to_the_strongest_penalty() -> None:
     random = np.random.default_rng(1)
     truth = np.arange(60) % 2
     features = np.concatenate([truth[:, None] * 0.4 + random.normal(0, 0.3, (60, 1)), random.normal(0, 1, (60, 80))], 1)
@@ -73,7 +74,7 @@ def test_the_strength_is_the_validation_splits_choice_and_of_equals_the_stronges
     assert trials[0]["C"] == 1e-4
 
 
-def test_labels_of_the_test_split_decide_nothing_but_the_score(
+def test_labels_of_the_test_split_change_only_the_score(
     random_run: Callable[..., Path], make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     splits = {"train": make_rows(32, seed=51), "validation": make_rows(24, seed=52), "test": make_rows(24, seed=53)}
@@ -82,15 +83,15 @@ def test_labels_of_the_test_split_decide_nothing_but_the_score(
     run, results = random_run(), []
     for name, changed in (("true", {}), ("wrong", {"test": wrong}), ("other", {"validation": other})):
         dataset = write_dataset(tmp_path / name, {**splits, **changed})
-        results.append(probe(run, str(dataset), resamples=10, notice=pytest.fail))
+        results.append(probe(Scoring(run, str(dataset), resamples=10, notice=pytest.fail)))
     assert results[0]["chosen"] == results[1]["chosen"] != results[2]["chosen"]
     assert results[0]["mean_per_class"] != results[1]["mean_per_class"]
 
 
-def test_a_frame_has_the_same_features_in_every_split_and_they_know_its_edges(
+def test_a_frame_has_the_same_features_in_every_split_and_none_of_its_edges_is_cropped(
     random_run: Callable[..., Path], make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Padding in training and a centre crop in testing would lose the sides of a wide image in one of them."""
+    """Padding one split and cropping another to its centre would lose the sides of wide images."""
     wide = [row for row in make_rows(24, seed=54) if row["regions"][0]["mask"]["size"] == [80, 120]]
     edged = []
     for row in wide:
@@ -116,7 +117,7 @@ def test_a_frame_has_the_same_features_in_every_split_and_they_know_its_edges(
     assert np.abs(features["train"] - features["validation"]).max(axis=1).min() > 1e-4
 
 
-def test_wrong_input_is_told(
+def test_wrong_input_is_an_error(
     random_run: Callable[..., Path],
     make_rows: Callable[..., Rows],
     write_dataset: Callable[..., Path],
@@ -125,12 +126,12 @@ def test_wrong_input_is_told(
 ) -> None:
     run = random_run()
     with pytest.raises(UserError, match="the validation split is empty; splits with frames: train, test"):
-        probe(run, str(shapes))
+        probe(Scoring(run, str(shapes)))
     with pytest.raises(UserError, match="the probe is made with the validation split; score the test split"):
-        probe(run, str(shapes), split="validation")
-    with pytest.raises(UserError, match="there is no checkpoint"):
-        probe(tmp_path, str(shapes))
+        probe(Scoring(run, str(shapes), split="validation"))
+    with pytest.raises(UserError, match="no checkpoint found"):
+        probe(Scoring(tmp_path, str(shapes)))
     rows = [{**row, "plane": 0} for row in make_rows(8, seed=55)]
     dataset = write_dataset(tmp_path / "one", {"train": rows, "validation": rows, "test": rows})
     with pytest.raises(UserError, match="the train split has frames of one class only"):
-        probe(run, str(dataset))
+        probe(Scoring(run, str(dataset)))

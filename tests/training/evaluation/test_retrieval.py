@@ -11,16 +11,17 @@ import torch
 
 from sono.manifests.errors import UserError
 from sono.training.evaluation.retrieval import rank_of, retrieve
+from sono.training.evaluation.scoring import Scoring
 
 
-def test_the_own_text_comes_after_all_that_score_as_high() -> None:
+def test_texts_with_an_equal_score_rank_before_the_own_text() -> None:
     texts = torch.eye(4)
     queries = torch.tensor([[0.1, 0.9, 0.5, 0.0], [1.0, 1.0, 1.0, 1.0], [0.3, 0.2, 0.1, 0.0]])
     assert rank_of(queries, texts, torch.tensor([2, 0, 0])).tolist() == [2, 4, 1]
 
 
-def test_a_learned_model_finds_captions_and_knows_regions_by_their_masks(learned: Path, shapes: Path) -> None:
-    result = retrieve(learned, str(shapes), resamples=50)
+def test_a_trained_model_finds_captions_and_knows_regions_by_their_masks(learned: Path, shapes: Path) -> None:
+    result = retrieve(Scoring(learned, str(shapes), resamples=50))
     assert result == json.loads((learned / "evaluation/test-retrieve.json").read_text())
     images, regions = result["image_to_text"], result["region_to_text"]
     assert (images["n_queries"], regions["n_queries"], result["n_patients"]) == (80, 160, 20)
@@ -36,7 +37,7 @@ def test_a_learned_model_finds_captions_and_knows_regions_by_their_masks(learned
         assert values == sorted(values)
 
 
-def test_equal_captions_are_one_answer_and_a_model_that_tells_nothing_apart_finds_nothing(
+def test_equal_captions_are_one_answer_and_a_constant_model_finds_nothing(
     random_run: Callable[..., Path],
     make_rows: Callable[..., Any],
     write_dataset: Callable[..., Path],
@@ -50,30 +51,30 @@ def test_equal_captions_are_one_answer_and_a_model_that_tells_nothing_apart_find
     def deaf(model: Any) -> None:
         model.clip.text_projection.zero_()
 
-    same = retrieve(random_run(), str(dataset), resamples=10)["image_to_text"]
+    same = retrieve(Scoring(random_run(), str(dataset), resamples=10))["image_to_text"]
     assert (same["n_captions"], same["none"]["recall1"]["value"]) == (1, 1.0)
-    nothing = retrieve(random_run(0, deaf), str(dataset), resamples=10)["region_to_text"]
+    nothing = retrieve(Scoring(random_run(0, deaf), str(dataset), resamples=10))["region_to_text"]
     assert nothing["n_captions"] > 10
     assert nothing["region"]["recall10"]["value"] == 0
 
 
-def test_every_region_is_asked_with_its_own_mask_and_its_own_patient(
+def test_every_region_is_a_query_with_its_own_mask_and_patient(
     random_run: Callable[..., Path],
     make_rows: Callable[..., Any],
     write_dataset: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Frames without regions and regions without captions stand between: nothing may slip."""
+    """With frames without regions and regions without captions in between, nothing may shift."""
     rows = make_rows(12, seed=42)
     rows[2]["regions"] = []
     rows[5]["regions"][0]["caption"] = None
     rows[7]["caption"] = None
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
     seen: list[Any] = []
-    keep = "sono.training.evaluation.retrieval._recalls"
-    monkeypatch.setattr(keep, lambda _, queries, patients, *__: seen.append((queries, patients)))
-    result = retrieve(random_run(), str(dataset), resamples=10)
+    recalls = "sono.training.evaluation.retrieval._recalls"
+    monkeypatch.setattr(recalls, lambda _, queries, bootstrap: seen.append((queries, bootstrap.patients_N)))
+    result = retrieve(Scoring(random_run(), str(dataset), resamples=10))
     assert (result["n_frames"], result["frames_without_caption"], result["frames_without_regions"]) == (11, 1, 1)
     kept = [row for row in rows if row["caption"]]
     (images, patients), (regions, _) = seen
@@ -84,11 +85,11 @@ def test_every_region_is_asked_with_its_own_mask_and_its_own_patient(
     assert len(regions.features["region"]) == len(regions.features["none"]) == len(wanted) == 19
 
 
-def test_a_caption_that_is_too_long_is_quoted(
+def test_the_error_quotes_a_caption_that_is_too_long(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(8, seed=43)
     rows[3]["caption"] = "long " * 80
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
     with pytest.raises(UserError, match=r"a sentence has 82 tokens and the text tower reads 77.*sono-curate caption"):
-        retrieve(random_run(), str(dataset))
+        retrieve(Scoring(random_run(), str(dataset)))

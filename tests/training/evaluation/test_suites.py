@@ -11,8 +11,9 @@ import pytest
 
 from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
+from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.suites import SUITES, run_suite
-from sono.training.evaluation.zero_shot import evaluate
+from sono.training.evaluation.zero_shot.run import evaluate
 
 Rows = list[dict[str, Any]]
 
@@ -43,14 +44,14 @@ def public(
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_one_command_runs_a_protocol_and_says_its_figures(
+def test_a_suite_runs_its_protocol_and_returns_its_figures(
     name: str, random_run: Callable[..., Path], public: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = SUITES[name]
     if suite.command == "segment":
         monkeypatch.setitem(suite.options, "epochs", 1)  # type: ignore[arg-type]
     run = random_run()
-    result = run_suite(name, run, str(public), resamples=10, notice=lambda _: None)
+    result = run_suite(name, Scoring(run, str(public), resamples=10, notice=lambda _: None))
     assert result == json.loads((run / f"evaluation/suite-{name}.json").read_text())
     assert list(result["suite"]["figures"]) == list(suite.figures)
     for share in result["suite"]["figures"].values():
@@ -64,16 +65,18 @@ def test_one_command_runs_a_protocol_and_says_its_figures(
 
 def test_a_suite_is_the_command_with_its_classes(random_run: Callable[..., Path], public: Path) -> None:
     run = random_run()
-    suite = run_suite("fetalclip-brain", run, str(public), resamples=10)
-    by_hand = evaluate(run, str(public), classes=SUITES["fetalclip-brain"].classes, resamples=10)
+    suite = run_suite("fetalclip-brain", Scoring(run, str(public), resamples=10))
+    by_hand = evaluate(Scoring(run, str(public), resamples=10), classes=SUITES["fetalclip-brain"].classes)
     assert suite["masks"] == by_hand["masks"]
     assert suite["suite"]["figures"]["masks.none.f1"] == by_hand["masks"]["none"]["f1"]
 
 
-def test_a_class_that_the_dataset_cannot_have_is_named_and_so_is_an_unknown_suite(
+def test_errors_name_a_class_without_planes_and_an_unknown_suite(
     random_run: Callable[..., Path], three_splits: Path
 ) -> None:
     with pytest.raises(UserError, match=r"the class 'heart' has no plane|the class 'cervix' has no plane"):
-        run_suite("fetalclip-planes", random_run(), str(three_splits))
-    with pytest.raises(UserError, match="there is no suite 'imagenet'; choose one of: fetalp24, fetalp6"):
-        run_suite("imagenet", random_run(), str(three_splits))
+        run_suite("fetalclip-planes", Scoring(random_run(), str(three_splits)))
+    with pytest.raises(UserError, match="unknown suite 'imagenet'; choose one of: fetalp24, fetalp6"):
+        run_suite("imagenet", Scoring(random_run(), str(three_splits)))
+    with pytest.raises(UserError, match=r"unknown suite 'fetalclip-brian'; did you mean 'fetalclip-brain'\?"):
+        run_suite("fetalclip-brian", Scoring(random_run(), str(three_splits)))

@@ -221,7 +221,7 @@ def check(run: Path, given: Path, number: int) -> None:
         ("sonoclip", USE_SONOCLIP, ["test-vit-quickgelu"]),
     ],
 )
-def test_an_export_gives_the_same_features_where_this_project_is_not(
+def test_an_export_gives_the_same_features_without_this_project(
     kind: str, use: str, backbones: list[str], make_run: Callable[[str], Path], given: Path, tmp_path: Path
 ) -> None:
     runs = [make_run(backbone) for backbone in backbones]
@@ -238,7 +238,7 @@ def test_an_export_gives_the_same_features_where_this_project_is_not(
         check(run, given, number)
 
 
-def test_an_export_names_no_folder_of_this_machine(make_run: Callable[[str], Path], tmp_path: Path) -> None:
+def test_an_export_holds_no_local_path(make_run: Callable[[str], Path], tmp_path: Path) -> None:
     for kind in ("open_clip", "transformers"):
         export(make_run("test-words"), tmp_path / kind, kind)
         texts = [path.read_text() for path in (tmp_path / kind).iterdir() if path.suffix in (".json", ".md")]
@@ -246,7 +246,7 @@ def test_an_export_names_no_folder_of_this_machine(make_run: Callable[[str], Pat
         assert not any("/tmp/" in text or str(tmp_path) in text for text in texts)
 
 
-def test_what_prepares_images_elsewhere_is_what_training_does_to_the_bit(given: Path) -> None:
+def test_exported_preprocessing_equals_that_of_training(given: Path) -> None:
     transform = PadToSquare(size=40, mean=(0.4, 0.5, 0.6), mask_std=0.3)
     masked_B4HW, whole_B4HW = inputs(given, transform)
     for number, (masked, whole) in enumerate(zip(masked_B4HW, whole_B4HW, strict=True)):
@@ -256,13 +256,11 @@ def test_what_prepares_images_elsewhere_is_what_training_does_to_the_bit(given: 
         assert torch.equal(prepare(image, None, **rules), whole)
 
 
-def test_the_paper_s_format_is_refused_where_its_code_would_compute_something_else(
-    make_run: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_the_paper_format_is_refused_if_its_code_would_differ(make_run: Callable[[str], Path], tmp_path: Path) -> None:
     for backbone, why in (
         ("test-vit", "its activation is GELU"),
-        ("test-siglip", r"it is no plain CLIP \(timm_model_name\)"),
-        ("test-vit-average", r"it is no plain CLIP \(final_ln_after_pool\)"),
+        ("test-siglip", r"it is not a plain CLIP \(timm_model_name\)"),
+        ("test-vit-average", r"it is not a plain CLIP \(final_ln_after_pool\)"),
     ):
         with pytest.raises(UserError, match=f"the paper's code cannot run {backbone}: {why}"):
             export(make_run(backbone), tmp_path / "out", "sonoclip")
@@ -270,7 +268,7 @@ def test_the_paper_s_format_is_refused_where_its_code_would_compute_something_el
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_model_card_says_what_the_run_was_and_no_path(
+def test_the_model_card_describes_the_run_without_local_paths(
     kind: str, make_run: Callable[[str], Path], tmp_path: Path
 ) -> None:
     run = make_run("test-vit-quickgelu")
@@ -292,7 +290,7 @@ def test_the_model_card_says_what_the_run_was_and_no_path(
         "| model.weights | a file |",
         "| test-none | masks.none.top1 | 0.432 | 0.400 | 0.500 | 80 |",
         "1 results of other checkpoints",
-        "no medical device",
+        "not a medical device",
         "four-chamber",
         "resized to 48 px",
     ):
@@ -301,7 +299,7 @@ def test_the_model_card_says_what_the_run_was_and_no_path(
     assert "old" not in card.partition("## Evaluation")[2].partition("## Intended")[0]
 
 
-def test_an_export_never_writes_into_what_is_there_and_leaves_nothing_half_done(
+def test_an_export_never_overwrites_and_leaves_nothing_half_written(
     make_run: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, out = make_run("test-vit"), tmp_path / "out"
@@ -314,16 +312,16 @@ def test_an_export_never_writes_into_what_is_there_and_leaves_nothing_half_done(
     with pytest.raises(ZeroDivisionError):
         export(run, tmp_path / "new", "open_clip")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    with pytest.raises(UserError, match=r"mine.txt/new: cannot be written: Not a directory; make room"):
+    with pytest.raises(UserError, match=r"mine.txt/new: cannot be written: Not a directory; free space"):
         export(run, out / "mine.txt" / "new", "open_clip")
-    with pytest.raises(UserError, match="there is no checkpoint"):
+    with pytest.raises(UserError, match="no checkpoint found"):
         export(tmp_path, tmp_path / "new", "open_clip")
 
 
-def test_the_files_can_be_trained_on_again(make_run: Callable[[str], Path], tmp_path: Path) -> None:
+def test_training_can_start_from_exported_files(make_run: Callable[[str], Path], tmp_path: Path) -> None:
     """What we write is what we read: each export is a source of weights."""
     from sono.training import recipes
-    from sono.training.model.mask_clip import build_model
+    from sono.training.model.build import build_model, load_pretrained
 
     run = make_run("test-vit-quickgelu")
     expected = checkpoints.load_model(run, pytest.fail)[0].clip.state_dict()
@@ -334,6 +332,8 @@ def test_the_files_can_be_trained_on_again(make_run: Callable[[str], Path], tmp_
     for kind, files in sources.items():
         export(run, tmp_path / kind, kind)
         paths = {key: str(tmp_path / kind / name) for key, name in files.items()}
-        made = build_model(recipes.Model(backbone="test-vit-quickgelu", **paths), recipes.Loss())
+        settings = recipes.Model(backbone="test-vit-quickgelu", **paths)
+        made = build_model(settings, recipes.Loss())
+        load_pretrained(made, settings)
         for name, tensor in made.clip.state_dict().items():
             assert name in ("logit_scale", "logit_bias") or torch.equal(tensor, expected[name]), name

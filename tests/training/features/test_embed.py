@@ -18,7 +18,8 @@ from sono.manifests.errors import UserError
 from sono.training.cli import app
 from sono.training.data.dataset import Row, decode_image, decode_mask, open_split, read_description
 from sono.training.features import embed as embedding
-from sono.training.features.embed import embed, search
+from sono.training.features.embed import embed
+from sono.training.features.search import search
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining import checkpoints
@@ -55,7 +56,7 @@ def expected(model: MaskClip, transform: PadToSquare, row: Row, region: int | No
 @pytest.mark.parametrize("mask", ["none", "region"])
 def test_every_frame_or_region_has_a_row_with_its_features(mask: str, run: Path, dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.parquet"
-    result = embed(run, str(dataset), out, mask=mask, frames_a_part=5)
+    result = embed(run, str(dataset), out, mask=mask, frames_per_part=5)
     model, transform, _ = checkpoints.load_model(run, pytest.fail)
     frames = open_split(read_description(str(dataset)), "test")
     rows = [frames.row(index) for index in range(12)]
@@ -87,7 +88,7 @@ class KilledError(BaseException):
     pass
 
 
-def test_a_run_that_was_killed_goes_on_with_the_parts_that_are_whole(
+def test_a_killed_run_keeps_its_complete_parts(
     run: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, computed, features = tmp_path / "features.parquet", [], embedding._features
@@ -100,22 +101,22 @@ def test_a_run_that_was_killed_goes_on_with_the_parts_that_are_whole(
 
     monkeypatch.setattr(embedding, "_features", compute)
     with pytest.raises(KilledError):
-        embed(run, str(dataset), out, frames_a_part=5)
+        embed(run, str(dataset), out, frames_per_part=5)
     assert (computed, out.exists()) == ([0, 5], False)
     computed.clear()
     with pytest.raises(KilledError):  # other masks are other features: nothing of them is there
-        embed(run, str(dataset), out, frames_a_part=5, mask="region")
+        embed(run, str(dataset), out, frames_per_part=5, mask="region")
     assert computed == [0, 6]  # the fourth frame has no region
     computed.clear()
-    embed(run, str(dataset), out, frames_a_part=5)
+    embed(run, str(dataset), out, frames_per_part=5)
     assert computed == [10]
     monkeypatch.undo()
     whole = tmp_path / "whole.parquet"
-    embed(run, str(dataset), whole, frames_a_part=5)
+    embed(run, str(dataset), whole, frames_per_part=5)
     assert pq.read_table(out).equals(pq.read_table(whole))
 
 
-def test_duckdb_finds_what_a_search_finds(run: Path, dataset: Path, tmp_path: Path) -> None:
+def test_duckdb_finds_the_same_rows_as_search(run: Path, dataset: Path, tmp_path: Path) -> None:
     out, query = tmp_path / "features.parquet", "A 20-week fetal ultrasound femur plane."
     embed(run, str(dataset), out, mask="region")
     found = search(out, query, run, count=3)
@@ -142,27 +143,27 @@ def test_features_of_another_checkpoint_are_not_compared(
 ) -> None:
     out = tmp_path / "features.parquet"
     embed(run, str(dataset), out)
-    with pytest.raises(UserError, match=r"its features are of the checkpoint step-00001234, .* cannot be compared"):
+    with pytest.raises(UserError, match=r"its features are of the checkpoint step-00001234 and cannot be compared"):
         search(out, "femur", small_run("test-vit-quickgelu"))
     with pytest.raises(UserError, match="has 32 tokens and the text tower reads 24"):
         search(out, "fetal " * 30, run)
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no")
     for name in ("other.parquet", "text.parquet", "missing.parquet"):
-        with pytest.raises(UserError, match="no file that sono-train embed wrote"):
+        with pytest.raises(UserError, match="sono-train embed did not write this file"):
             search(tmp_path / name, "femur", run)
 
 
-def test_what_cannot_be_done_is_one_line(
+def test_impossible_requests_are_one_line_errors(
     run: Path, dataset: Path, tmp_path: Path, make_rows: Callable[..., Any], write_dataset: Callable[..., Path]
 ) -> None:
     with pytest.raises(UserError, match="this is a folder"):
         embed(run, str(dataset), tmp_path)
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UserError, match=r"file/out.parquet: cannot be written: Not a directory; make room"):
+    with pytest.raises(UserError, match=r"file/out.parquet: cannot be written: Not a directory; free space"):
         embed(run, str(dataset), tmp_path / "file" / "out.parquet")
     (tmp_path / "file").unlink()
-    with pytest.raises(UserError, match="there is no checkpoint"):
+    with pytest.raises(UserError, match="no checkpoint found"):
         embed(tmp_path, str(dataset), tmp_path / "out.parquet")
     rows = [{**row, "regions": []} for row in make_rows(3, seed=8)]
     bare = write_dataset(tmp_path / "bare", {"test": rows})
@@ -171,11 +172,11 @@ def test_what_cannot_be_done_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["bare"]
 
 
-def test_the_commands_find_the_frames_that_a_trained_model_is_asked_for(
+def test_embed_and_search_find_matching_frames(
     learned: Path, shapes: Path, sono_train: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     out = tmp_path / "features.parquet"
-    done = sono_train("embed", learned, shapes, "--out", out, "--mask", "region", "--json")
+    done = sono_train("embed", learned, shapes, out, "--mask", "region", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["rows"] == 160
     query = "A 21-week fetal ultrasound femur plane. The segmentation highlights the spine."

@@ -12,7 +12,8 @@ import pytest
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES
 from sono.training.data.dataset import open_split, read_description
-from sono.training.evaluation.zero_shot import evaluate
+from sono.training.evaluation.scoring import Scoring
+from sono.training.evaluation.zero_shot.run import evaluate
 from sono.training.features.predicted_masks import PredictedMasks
 
 Rows = list[dict[str, Any]]
@@ -43,12 +44,12 @@ def score(
         if second is not None:
             splits = {"train": second[::2], "test": second[1::2]}  # where a frame is in there does not matter
             options["predicted"] = str(write_dataset(folder / "second", splits))
-        return evaluate(run, str(dataset), masks=masks, resamples=10, **options)
+        return evaluate(Scoring(run, str(dataset), resamples=10), masks=masks, **options)
 
     return write_and_score
 
 
-def test_predicted_looks_through_the_masks_that_a_program_made_and_no_others(
+def test_predicted_uses_only_predicted_masks(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:
     rows = make_rows(16, seed=31)
@@ -68,7 +69,7 @@ def test_predicted_looks_through_the_masks_that_a_program_made_and_no_others(
     assert gain == pytest.approx(ours - theirs)
 
 
-def test_a_second_dataset_gives_masks_for_its_frames_and_the_others_are_counted(
+def test_a_second_dataset_provides_masks_and_frames_without_one_are_counted(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:
     rows = make_rows(16, seed=32)
@@ -92,7 +93,7 @@ def test_a_second_dataset_gives_masks_for_its_frames_and_the_others_are_counted(
         assert figures(result, mask) == figures(alone, mask)
 
 
-def test_without_predicted_masks_it_says_where_they_can_come_from(
+def test_without_predicted_masks_the_error_says_how_to_provide_them(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:
     rows = make_rows(8, seed=33)
@@ -112,7 +113,7 @@ def test_a_predicted_mask_of_another_size_is_an_error_that_names_the_frame(
         score(rows, ("predicted",), second)
 
 
-def test_a_dataset_without_sources_is_named(
+def test_a_dataset_without_sources_is_refused(
     make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = write_dataset(tmp_path / "dataset", {"test": make_rows(8, seed=36)}, shards=1)

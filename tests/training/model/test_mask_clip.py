@@ -15,16 +15,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.model.mask_clip import (
-    BACKBONES,
-    GROUPS,
-    MaskClip,
+from sono.training.model.backbones import BACKBONES
+from sono.training.model.build import (
     build_model,
     center_features,
-    group_of,
+    check_weights_given,
+    load_pretrained,
     make_transform,
     restore_model,
 )
+from sono.training.model.mask_clip import GROUPS, MaskClip, group_of
 from sono.training.model.portable.mask_stem import MaskStem, build_clip, find_patch_embedding
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.step.optimizer import build_optimizer
@@ -72,7 +72,7 @@ def test_at_the_start_the_model_equals_its_clip_exactly_for_any_mask(backbone: s
         ("test-eva", "trunk.patch_embed.proj", True),
     ],
 )
-def test_the_patch_embedding_is_found_and_a_bias_stays(backbone: str, name: str, has_bias: bool) -> None:
+def test_the_patch_embedding_is_found_and_keeps_its_bias(backbone: str, name: str, has_bias: bool) -> None:
     model = made(backbone)
     assert model.stem_name == name
     stem = model.clip.visual.get_submodule(name)
@@ -80,7 +80,7 @@ def test_the_patch_embedding_is_found_and_a_bias_stays(backbone: str, name: str,
     assert (stem.conv_rgb.bias is not None) == has_bias
 
 
-def test_the_patch_embedding_is_the_convolution_that_the_image_passes_first_whatever_it_is_called() -> None:
+def test_the_patch_embedding_is_the_first_convolution_whatever_its_name() -> None:
     class Tower(nn.Module):
         image_size = (32, 32)
 
@@ -124,7 +124,7 @@ def test_a_group_can_be_trained_alone(group: str, backbone: str) -> None:
 
 
 @pytest.mark.parametrize("backbone", KINDS)
-def test_once_its_weights_differ_from_zero_the_mask_changes_the_features(backbone: str) -> None:
+def test_the_mask_changes_features_once_its_weights_are_not_zero(backbone: str) -> None:
     model = made(backbone)
     x, _ = inputs(model)
     other = x.clone()
@@ -199,7 +199,7 @@ def test_under_autocast_features_are_those_of_full_precision_up_to_rounding(back
 
 
 @pytest.mark.parametrize("backbone", ["test-vit", "test-vit-average", "test-siglip", "test-eva"])
-def test_both_towers_attend_by_torch_s_fused_operation(backbone: str) -> None:
+def test_both_towers_use_fused_attention(backbone: str) -> None:
     model = made(backbone).train()
     x, tokens = inputs(model)
     blocks = len([m for m in model.modules() if type(m).__name__ in ("ResidualAttentionBlock", "Block", "EvaBlock")])
@@ -214,7 +214,7 @@ def test_both_towers_attend_by_torch_s_fused_operation(backbone: str) -> None:
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_a_backbone_without_a_bias_of_the_logits_gets_one() -> None:
+def test_a_backbone_without_a_logit_bias_gets_one() -> None:
     assert "init_logit_bias" not in open_clip.get_model_config("test-vit")
     settings = recipes.Model(backbone="test-vit", from_scratch=True)
     model = build_model(settings, recipes.Loss(temperature=10.0, bias=-7.0))
@@ -228,12 +228,10 @@ def test_the_recipe_turns_gradient_checkpointing_on() -> None:
     clip = build_model(settings, recipes.Loss()).clip
     assert clip.visual.transformer.grad_checkpointing
     assert clip.transformer.grad_checkpointing
-    state = made("test-vit").clip.state_dict()
-    assert restore_model("test-vit", state, grad_checkpointing=True).clip.transformer.grad_checkpointing
-    assert not restore_model("test-vit", state).clip.transformer.grad_checkpointing
+    assert not restore_model("test-vit", clip.state_dict()).clip.transformer.grad_checkpointing
 
 
-def test_fetalclip_s_configuration_has_a_name() -> None:
+def test_fetalclip_is_a_backbone_by_name() -> None:
     with torch.device("meta"):
         clip = build_clip(BACKBONES["FetalCLIP"])
     assert clip.context_length == 117
@@ -242,10 +240,9 @@ def test_fetalclip_s_configuration_has_a_name() -> None:
     assert len(clip.visual.transformer.resblocks) == 24
 
 
-def test_the_paper_s_recipe_refuses_to_start_without_weights() -> None:
-    recipe = recipes.vit_l_14_336()
-    with pytest.raises(UserError, match="starts from pretrained weights and none are given"):
-        build_model(recipe.model, recipe.loss)
+def test_the_paper_recipe_refuses_to_start_without_weights() -> None:
+    with pytest.raises(UserError, match="starts from pretrained weights, but none are given"):
+        check_weights_given(recipes.vit_l_14_336().model)
 
 
 @pytest.mark.parametrize(
@@ -255,15 +252,16 @@ def test_the_paper_s_recipe_refuses_to_start_without_weights() -> None:
         ("ViT-B-32", "openai", "another activation than ViT-B-32; use --set model.backbone=ViT-B-32-quickgelu"),
         ("test-vit", "hf-hub:sono/none", "cannot be downloaded"),
         ("hf-hub:sono/none", "openai", "the configuration of hf-hub:sono/none cannot be read"),
-        ("ViT-B-16-SigLlP", "webli", "open_clip knows no 'ViT-B-16-SigLlP'; did you mean ViT-B-16-SigLIP?"),
-        ("sono-tini", "x", "did you mean sono-tiny?"),
+        ("ViT-B-16-SigLlP", "webli", "open_clip has no model 'ViT-B-16-SigLlP'; did you mean 'ViT-B-16-SigLIP'?"),
+        ("sono-tini", "x", "did you mean 'sono-tiny'?"),
         ("RN50", "openai", "its image tower begins with conv1 (Conv2d), which cuts no patches"),
         ("coca_ViT-B-32", "laion2b_s13b_b90k", "it is a CoCa"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_line(backbone: str, weights: str, message: str) -> None:
+def test_an_unavailable_backbone_or_weights_are_a_one_line_error(backbone: str, weights: str, message: str) -> None:
+    settings = recipes.Model(backbone=backbone, weights=weights)
     with pytest.raises(UserError) as raised:
-        build_model(recipes.Model(backbone=backbone, weights=weights), recipes.Loss())
+        load_pretrained(build_model(settings, recipes.Loss()), settings)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -284,7 +282,7 @@ def test_images_are_normalised_as_the_weights_expect(backbone: str, weights: str
     assert (transform.size, transform.mean[0]) == (48, mean)
 
 
-def test_centred_features_differ_where_random_weights_made_them_all_alike() -> None:
+def test_centring_tells_features_of_random_weights_apart() -> None:
     torch.manual_seed(0)
     model = build_model(recipes.tiny().model, recipes.Loss())
     captions = [f"A {weeks}-week fetal ultrasound femur plane." for weeks in range(14, 23)]
@@ -300,7 +298,7 @@ def test_centred_features_differ_where_random_weights_made_them_all_alike() -> N
 
 
 @pytest.mark.parametrize("backbone", KINDS)
-def test_features_are_centred_or_left_as_they_are_for_every_kind_of_tower(backbone: str) -> None:
+def test_centring_works_for_every_kind_of_tower(backbone: str) -> None:
     model = made(backbone)
     x, tokens = inputs(model, 4)
     center_features(model, x, tokens)
@@ -327,7 +325,7 @@ def bert_backbone(folder: Path, words: str) -> str:
     return name
 
 
-def test_a_text_tower_of_transformers_reads_captions_with_its_own_tokenizer(
+def test_a_text_tower_of_transformers_uses_its_own_tokenizer(
     tmp_path: Path, small_backbones: dict[str, dict[str, Any]]
 ) -> None:
     backbone = bert_backbone(tmp_path, small_backbones["test-words"]["text_cfg"]["hf_tokenizer_name"])
@@ -345,7 +343,9 @@ def test_a_text_tower_of_transformers_reads_captions_with_its_own_tokenizer(
     assert not model.clip.text.transformer.encoder.layer[0].gradient_checkpointing
 
 
-def test_without_transformers_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_transformers_the_error_names_the_install_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"needs transformers, which is not installed; run: pip install transformers"):
         CaptionTokenizer(64, open_clip.get_model_config("ViT-B-16-SigLIP")["text_cfg"])
@@ -355,7 +355,7 @@ def test_without_transformers_one_line_says_how_to_get_it(tmp_path: Path, monkey
         build_model(settings, recipes.Loss())
 
 
-def test_files_of_a_tokenizer_that_cannot_be_had_are_one_line() -> None:
-    with pytest.raises(UserError, match="the tokenizer timm/ViT-B-16-SigLIP cannot be had") as raised:
+def test_a_tokenizer_that_cannot_be_loaded_is_a_one_line_error() -> None:
+    with pytest.raises(UserError, match="the tokenizer timm/ViT-B-16-SigLIP cannot be loaded") as raised:
         CaptionTokenizer(64, open_clip.get_model_config("ViT-B-16-SigLIP")["text_cfg"])
     assert "\n" not in str(raised.value)

@@ -26,7 +26,7 @@ def box(height: int, width: int, x: int, y: int, w: int, h: int) -> np.ndarray[t
         (128, 128, (slice(0, 32), slice(0, 32))),
     ],
 )
-def test_image_and_mask_land_in_the_same_place_and_the_padding_is_outside(
+def test_image_and_mask_are_aligned_and_padding_is_outside(
     height: int, width: int, inside: tuple[slice, slice]
 ) -> None:
     transform = PadToSquare(size=SIZE)
@@ -52,7 +52,7 @@ def test_a_structure_and_its_mask_cover_the_same_pixels() -> None:
     assert np.array_equal(transform.image(image)[0] > 127, transform.mask(mask) > 127)
 
 
-def test_the_mask_s_edge_is_the_share_of_covered_area() -> None:
+def test_mask_edges_hold_the_covered_area() -> None:
     mask = PadToSquare(size=4).mask(box(16, 16, 0, 0, 6, 16))  # covers one column of cells and half of the second
     assert mask.tolist() == [[255, 128, 0, 0]] * 4
 
@@ -78,6 +78,6 @@ def test_grey_and_colour_versions_of_an_image_agree() -> None:
     assert np.array_equal(transform.image(grey), transform.image(grey.convert("P")))
 
 
-def test_it_survives_a_file() -> None:
+def test_a_transform_survives_a_round_trip_through_json() -> None:
     transform = PadToSquare(size=96, mean=(0.1, 0.2, 0.3))
     assert PadToSquare.from_dict(json.loads(json.dumps(transform.to_dict()))) == transform

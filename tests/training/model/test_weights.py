@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.model.mask_clip import MaskClip, build_model, restore_model
+from sono.training.model.build import build_model, load_pretrained, restore_model
+from sono.training.model.mask_clip import MaskClip
 from sono.training.model.portable.mask_stem import add_mask_stem, build_clip
 
 BACKBONE = "few-vit-quickgelu"
@@ -71,7 +72,9 @@ def sonoclip(clip: Any) -> State:
 
 def load(weights: Path, text: Path | None = None, backbone: str = BACKBONE) -> MaskClip:
     settings = recipes.Model(backbone=backbone, weights=str(weights), text_weights=str(text) if text else None)
-    return build_model(settings, recipes.Loss()).eval()
+    model = build_model(settings, recipes.Loss())
+    load_pretrained(model, settings)
+    return model.eval()
 
 
 def saved(content: Any, path: Path) -> Path:
@@ -113,7 +116,7 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
 
 
 @pytest.mark.parametrize("wrapped", WRAPPED)
-def test_a_plain_clip_is_read_however_it_is_wrapped_and_leaves_the_stem_as_it_starts(
+def test_a_plain_clip_is_read_however_wrapped_and_leaves_the_stem_unchanged(
     wrapped: str, clip: Any, tmp_path: Path
 ) -> None:
     model = load(saved(WRAPPED[wrapped](openai(clip)), tmp_path / "weights.pt"))
@@ -122,7 +125,7 @@ def test_a_plain_clip_is_read_however_it_is_wrapped_and_leaves_the_stem_as_it_st
     assert not model.clip.visual.conv1.conv_mask.weight.any()
 
 
-def test_openai_s_own_archives_are_read(clip: Any, tmp_path: Path) -> None:
+def test_openai_archives_are_read(clip: Any, tmp_path: Path) -> None:
     class Holder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -157,7 +160,7 @@ def test_safetensors_and_half_precision_are_read(half: bool, clip: Any, tmp_path
     assert torch.equal(model.clip.visual.proj, state["visual.proj"].float())
 
 
-def test_names_of_the_text_tower_are_those_of_the_backbone(tmp_path: Path) -> None:
+def test_the_text_tower_is_renamed_as_in_the_backbone(tmp_path: Path) -> None:
     one = plain(4, "few-vit")
     file = saved(one.state_dict(), tmp_path / "weights.pt")
     settings = {**open_clip.get_model_config("few-vit"), "custom_text": True}
@@ -185,9 +188,7 @@ NESTED: dict[str, Callable[[State], Any]] = {
 
 @pytest.mark.parametrize("nested", NESTED)
 @pytest.mark.parametrize("kind", ["sonoclip", "alpha"])
-def test_a_mask_guided_image_tower_is_read_however_it_is_nested(
-    nested: str, kind: str, clip: Any, tmp_path: Path
-) -> None:
+def test_a_mask_guided_image_tower_is_read_however_nested(nested: str, kind: str, clip: Any, tmp_path: Path) -> None:
     state = sonoclip(clip) if kind == "sonoclip" else alpha_clip(clip)
     text = plain(12)
     model = load(
@@ -198,7 +199,7 @@ def test_a_mask_guided_image_tower_is_read_however_it_is_nested(
     assert torch.equal(model.encode_text(TOKENS), text.encode_text(TOKENS, normalize=True))
 
 
-def test_a_trainer_s_checkpoint_changes_every_tensor_of_the_image_tower(clip: Any, tmp_path: Path) -> None:
+def test_a_sonoclip_checkpoint_sets_every_tensor_of_the_image_tower(clip: Any, tmp_path: Path) -> None:
     """The released loader changes 0 of its tensors with this file, and says nothing."""
     file = saved(NESTED["trainer"](sonoclip(clip)), tmp_path / "iter_5000.pth")
     text = saved(openai(plain(12)), tmp_path / "text.pt")
@@ -257,16 +258,16 @@ FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
     ),
     "twice": (
         lambda state: {**state, "conv1.conv_mask.weight": torch.ones(128, 1, 16, 16)},
-        "it holds visual.conv1.conv_mask.weight twice, under two names",
+        "it holds visual.conv1.conv_mask.weight under two names",
     ),
     "no tensors": (lambda state: {"step": 3}, "'step' is no tensor"),
-    "a list": (lambda state: [1, 2], "it holds no weights by name"),
-    "empty": (lambda state: {}, "it holds no weights by name"),
+    "a list": (lambda state: [1, 2], "not a state dict"),
+    "empty": (lambda state: {}, "not a state dict"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_any_tensor_without_its_match_ends_it_in_one_line(fault: str, clip: Any, tmp_path: Path) -> None:
+def test_an_unmatched_tensor_is_a_one_line_error(fault: str, clip: Any, tmp_path: Path) -> None:
     change, message = FAULTS[fault]
     file = saved(change(sonoclip(clip)), tmp_path / "vision.pth")
     with pytest.raises(UserError) as raised:
@@ -276,14 +277,14 @@ def test_any_tensor_without_its_match_ends_it_in_one_line(fault: str, clip: Any,
     assert "\n" not in str(raised.value)
 
 
-def test_a_plain_clip_that_lacks_anything_of_its_own_is_refused(clip: Any, tmp_path: Path) -> None:
+def test_an_incomplete_plain_clip_is_refused(clip: Any, tmp_path: Path) -> None:
     for name in ("visual.conv1.weight", "ln_final.bias"):
         with pytest.raises(UserError, match="1 missing, 0 unexpected, 0 of another shape"):
             load(saved(without(name)(openai(clip)), tmp_path / "weights.pt"))
 
 
 @pytest.mark.parametrize("how", ["not torch", "cut short", "zip of something else", "a pickled class"])
-def test_a_damaged_file_is_one_line(how: str, clip: Any, tmp_path: Path) -> None:
+def test_a_damaged_file_is_a_one_line_error(how: str, clip: Any, tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
     if how == "not torch":
         file.write_bytes(b"weights")
@@ -297,20 +298,20 @@ def test_a_damaged_file_is_one_line(how: str, clip: Any, tmp_path: Path) -> None
     else:
         saved(openai(clip), file)
         file.write_bytes(file.read_bytes()[:-5000])
-    with pytest.raises(UserError, match="no weights can be read from it") as raised:
+    with pytest.raises(UserError, match="cannot read weights") as raised:
         load(file)
     assert "\n" not in str(raised.value)
 
 
-def test_safetensors_cut_short_are_one_line(clip: Any, tmp_path: Path) -> None:
+def test_truncated_safetensors_are_a_one_line_error(clip: Any, tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in openai(clip).items()}, str(file))
     file.write_bytes(file.read_bytes()[:-500])
-    with pytest.raises(UserError, match="no weights can be read from it"):
+    with pytest.raises(UserError, match="cannot read weights"):
         load(file)
 
 
-def test_a_model_with_a_stem_goes_on_from_its_own_state(clip: Any, tmp_path: Path) -> None:
+def test_a_model_with_a_stem_is_restored_from_its_own_state(clip: Any, tmp_path: Path) -> None:
     add_mask_stem(clip)
     with torch.no_grad():
         clip.visual.conv1.conv_mask.weight.normal_()

@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sono.training import recipes
-from sono.training.model.mask_clip import build_model
+from sono.training.model.build import build_model
 from sono.training.planning.devices import DEVICES, find_device
 from sono.training.planning.flops import meta_twin, mfu, train_flops, train_flops_per_sample
-from sono.training.step.losses import Captions, Settings, contrastive_loss
+from sono.training.step.losses import Captions, contrastive_loss
 
 PAPER = recipes.override(recipes.find("vit-l-14-336"), ["model.from_scratch=true"])
 
@@ -23,7 +23,7 @@ def vit_forward(*, tokens: int, width: int, layers: int, patch: int, features: i
     return stem + layers * block + 2 * width * features
 
 
-def test_vit_l_14_at_336_px_costs_what_the_formula_says_and_about_1144_gflop() -> None:
+def test_vit_l_14_at_336_px_costs_what_the_formula_says() -> None:
     flops = train_flops(PAPER)
     forward = vit_forward(tokens=577, width=1024, layers=24, patch=14, features=768)
     assert flops.image.forward == forward
@@ -33,7 +33,7 @@ def test_vit_l_14_at_336_px_costs_what_the_formula_says_and_about_1144_gflop() -
     assert flops.image.recomputed == 0
 
 
-def test_a_frozen_text_tower_costs_nothing_per_sample_and_a_trained_one_by_its_distinct_captions() -> None:
+def test_only_a_trained_text_tower_costs_operations_per_sample() -> None:
     frozen = train_flops(PAPER)
     assert frozen.text.backward == 0
     assert frozen.captions_per_sample == 0
@@ -46,7 +46,7 @@ def test_a_frozen_text_tower_costs_nothing_per_sample_and_a_trained_one_by_its_d
     assert difference == pytest.approx(0.25 * 3 * text_forward)
 
 
-def test_recomputed_activations_are_executed_and_do_not_count_as_useful() -> None:
+def test_recomputed_activations_count_as_executed_and_not_as_useful() -> None:
     plain = train_flops(PAPER)
     again = train_flops(recipes.override(PAPER, ["model.grad_checkpointing=true"]))
     assert again.per_sample == plain.per_sample
@@ -64,14 +64,14 @@ def test_micro_batches_cost_one_more_forward() -> None:
 
 
 @pytest.mark.parametrize("lr_text", ["0", "1e-3"])
-def test_the_count_of_a_real_model_on_real_tensors_is_the_same(lr_text: str) -> None:
+def test_a_real_model_on_real_tensors_has_the_same_count(lr_text: str) -> None:
     recipe = recipes.override(recipes.tiny(), [f"optimizer.lr_text={lr_text}", "train.batch_size=6"])
     model = build_model(recipe.model, recipe.loss)
     if lr_text == "0":
         for name, parameter in model.clip.named_parameters():
             parameter.requires_grad_(name.startswith(("visual.", "logit")))
     images_B4HW, tokens_UL = torch.randn(6, 4, 64, 64), torch.zeros(3, 77, dtype=torch.long)
-    settings = Settings("sigmoid", "caption", 4)
+    settings = recipes.Loss(kind="sigmoid", chunk=4)
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         image_BD, text_UD = model.encode_image(images_B4HW), model.encode_text(tokens_UL)
         captions = Captions.of(torch.arange(6) % 3, 3)
@@ -96,7 +96,7 @@ def test_a_twin_takes_no_memory_and_keeps_what_is_frozen() -> None:
     assert model.clip.visual.proj.device.type == "cpu"
 
 
-def test_utilisation_is_a_share_of_the_data_sheets_rate() -> None:
+def test_utilisation_is_a_share_of_the_peak_rate() -> None:
     flops = train_flops_per_sample(PAPER)
     rate = 989.5e12 / flops  # what a device at its peak would do
     assert mfu(flops, rate, "NVIDIA H100 80GB HBM3", "bf16") == pytest.approx(1)
@@ -134,7 +134,7 @@ def test_an_unknown_device_or_precision_has_no_utilisation(name: str, precision:
         ("a100", "A100 80GB"),
     ],
 )
-def test_devices_are_found_by_cudas_names_and_short_ones(name: str, found: str) -> None:
+def test_devices_are_found_by_short_names_and_those_of_cuda(name: str, found: str) -> None:
     device = find_device(name)
     assert device is not None
     assert device.name == found

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sono.training import recipes
-from sono.training.model.mask_clip import MaskClip, build_model
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import MaskClip
 from sono.training.planning.activations import trace_image_tower, trace_text_tower
 from sono.training.planning.memory import RankMemory, count_parameters, rank_memory
 from sono.training.step.optimizer import build_optimizer
@@ -41,7 +42,7 @@ def real_saved_bytes(model: MaskClip, encode: Callable[[], torch.Tensor], precis
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_traced_activations_are_those_that_autograd_really_keeps(precision: str) -> None:
+def test_traced_activations_equal_those_that_autograd_keeps(precision: str) -> None:
     recipe = recipes.override(TINY, [f"train.precision={precision}"])
     model = build_model(recipe.model, recipe.loss)
     images_B4HW, tokens_UL = torch.randn(32, 4, 64, 64), torch.zeros(8, 77, dtype=torch.long)
@@ -54,7 +55,7 @@ def test_traced_activations_are_those_that_autograd_really_keeps(precision: str)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_the_traced_peak_is_what_the_allocator_really_handed_out(recompute: bool) -> None:
+def test_the_traced_peak_equals_that_of_the_allocator(recompute: bool) -> None:
     recipe = recomputing(recompute)
     model = build_model(recipe.model, recipe.loss)
     build_optimizer(model.clip, recipe.optimizer)
@@ -80,7 +81,7 @@ def highest_sum(profile: torch.profiler.profile) -> int:
     return most
 
 
-def test_recomputed_activations_take_less_and_the_batch_counts() -> None:
+def test_recomputation_and_smaller_batches_save_memory() -> None:
     plain, recomputed = (trace_image_tower(recomputing(again), 32) for again in (False, True))
     assert recomputed.saved < plain.saved / 4
     assert recomputed.peak < plain.peak / 2
@@ -110,7 +111,7 @@ def memory(recipe: recipes.Recipe = TINY, **options: int) -> RankMemory:
     return rank_memory(recipe, count_parameters(recipe), **options)
 
 
-def test_states_of_the_optimizer_are_those_that_it_really_keeps() -> None:
+def test_optimizer_states_equal_those_of_the_optimizer() -> None:
     model = build_model(TINY.model, TINY.loss)
     optimizer = build_optimizer(model.clip, TINY.optimizer)
     for parameter in model.parameters():
@@ -123,7 +124,7 @@ def test_states_of_the_optimizer_are_those_that_it_really_keeps() -> None:
     assert planned.weights == planned.gradients
 
 
-def test_ranks_share_the_batch_and_with_fsdp_the_model() -> None:
+def test_ranks_share_the_batch_and_under_fsdp_the_model() -> None:
     one, copies, shards = memory(), memory(ranks=4), memory(recipes.override(TINY, ["train.strategy=fsdp"]), ranks=4)
     assert copies.saved < 0.3 * one.saved
     assert (copies.weights, copies.optimizer, copies.gradients) == (one.weights, one.optimizer, one.gradients)
@@ -133,13 +134,13 @@ def test_ranks_share_the_batch_and_with_fsdp_the_model() -> None:
     assert shards.peak < copies.peak < one.peak
 
 
-def test_micro_batches_keep_a_part_of_the_activations() -> None:
+def test_micro_batches_keep_fewer_activations() -> None:
     one, four = memory(), memory(recipes.override(TINY, ["train.accumulate=4"]))
     assert four.saved == pytest.approx(one.saved / 4, rel=0.05)
     assert four.peak < one.peak
 
 
-def test_the_peak_holds_everything_that_is_there_at_once() -> None:
+def test_the_peak_includes_everything_alive_at_once() -> None:
     planned = memory(recipes.override(TINY, ["optimizer.lr_text=0"]), captions=1000)
     assert planned.bank == 1000 * 128 * 4
     held = (planned.weights, planned.optimizer, planned.batch, planned.bank, planned.passes, planned.loss)

@@ -1,4 +1,4 @@
-"""``sono-train plan``: what it says before a run, and whether the run then is so."""
+"""``sono-train plan``: what it predicts, and whether a run then agrees."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.planning.devices import Device
-from sono.training.planning.plan import Data, Machine, Plan, lines, make_plan, named_device, read_data, to_json
+from sono.training.planning.choices import Machine
+from sono.training.planning.devices import Device, named_device
+from sono.training.planning.plan import Data, RunPlan, make_plan, read_data
+from sono.training.planning.report import lines, to_json
 from sono.training.pretraining.run import pretrain
 
 TINY = recipes.override(recipes.tiny(), ["train.batch_size=32", "train.warmup_steps=2", "train.steps=20"])
 
 
 def small(gib: float) -> Device:
-    """A device that does 1 TFLOP/s in fp32."""
+    """A device of 1 TFLOP/s in fp32."""
     return Device("small", "small", 2.0, 1.0, gib)
 
 
-def plan(*settings: str, **machine: object) -> Plan:
+def plan(*settings: str, **machine: object) -> RunPlan:
     recipe = recipes.override(TINY, settings)
     return make_plan(recipe, Data(samples=640), Machine(**machine))  # type: ignore[arg-type]
 
@@ -43,12 +45,12 @@ def test_a_frozen_text_tower_reads_every_caption_once() -> None:
     assert some.memory.bank == 50 * 128 * 4
 
 
-def test_where_it_fits_nothing_else_is_proposed() -> None:
+def test_a_recipe_that_fits_needs_no_other_choice() -> None:
     (asked,) = plan(device=small(8)).choices
     assert asked.fits
 
 
-def test_each_knob_that_makes_it_fit_is_named_with_its_price() -> None:
+def test_each_knob_that_makes_it_fit_is_listed_with_its_cost() -> None:
     asked = plan().memory.peak / 2**30
     made = plan(device=small(asked))  # a tenth too little: 90 % of the memory is used
     found = {choice.settings: choice for choice in made.choices}
@@ -61,21 +63,21 @@ def test_each_knob_that_makes_it_fit_is_named_with_its_price() -> None:
     assert cut.slower == pytest.approx(4 / 3, rel=0.02)
 
 
-def test_knobs_come_together_where_none_alone_is_enough() -> None:
+def test_knobs_are_combined_if_none_alone_suffices() -> None:
     knobs = ["train.strategy=fsdp", "model.grad_checkpointing=true"]
     least = plan(*knobs, ranks=2).memory.peak / 2**30
     made = plan(device=small(1.02 * least / 0.9), ranks=2)
     assert [choice.settings for choice in made.choices if choice.fits] == [tuple(knobs)]
 
 
-def test_where_nothing_is_enough_the_plan_says_so() -> None:
+def test_the_plan_says_if_nothing_fits() -> None:
     made = plan("train.batch_size=2", device=small(0.001))
     assert not any(choice.fits for choice in made.choices)
     assert made.choices[-1].settings == ("model.grad_checkpointing=true", "train.accumulate=2")
-    assert "nothing tried fits" in "\n".join(lines(made))
+    assert "none of these fits" in "\n".join(lines(made))
 
 
-def test_every_line_with_a_figure_says_where_it_comes_from() -> None:
+def test_every_figure_says_where_it_comes_from() -> None:
     text = list(lines(plan(device=small(8), ranks=2)))
     figures = [line for line in text if line.startswith("  ") and "fits" not in line and not line.startswith("  yes")]
     words = ("counted", "traced", "arithmetic", "assumed")
@@ -93,16 +95,28 @@ def test_the_batch_must_be_shared_evenly() -> None:
         plan(ranks=3)
 
 
-def test_an_unknown_device_is_no_guess() -> None:
-    with pytest.raises(UserError, match=r"the data sheet of 'H999' is not known here; choose one of: .*H100"):
-        named_device("H999")
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("H1000", "did you mean 'H100'?"),
+        ("rtx4090", "did you mean 'RTX 4090'?"),
+        ("TPU v4", "choose one of: H200, H200 NVL, H100"),
+    ],
+)
+def test_a_misspelt_device_is_suggested(name: str, fix: str) -> None:
+    with pytest.raises(UserError) as raised:
+        named_device(name)
+    assert f"the data sheet of {name!r} is not listed here; {fix}" in str(raised.value)
+
+
+def test_without_a_device_time_and_fit_are_unknown() -> None:
     made = plan()
     assert made.seconds is None
     assert made.choices[0].fits is None
     assert "unknown without --device" in "\n".join(lines(made))
 
 
-def test_json_is_the_plan(shapes: Path) -> None:
+def test_json_holds_the_plan(shapes: Path) -> None:
     made = plan(device=small(8))
     values = json.loads(json.dumps(to_json(made)))
     assert values["recipe"]["train.batch_size"] == 32
@@ -111,7 +125,7 @@ def test_json_is_the_plan(shapes: Path) -> None:
     assert values["basis"]["choices.memory.saved"] == "traced"
 
 
-def test_a_dataset_says_its_samples_and_captions(shapes: Path) -> None:
+def test_samples_and_captions_are_counted_from_a_dataset(shapes: Path) -> None:
     data = read_data(str(shapes))
     assert data.samples == 240
     # four planes and four ages, a caption each for the image and for two structures
@@ -119,18 +133,19 @@ def test_a_dataset_says_its_samples_and_captions(shapes: Path) -> None:
     assert data.shards == sum(file.stat().st_size for file in shapes.glob("data/train-*.parquet"))
 
 
-def test_the_command_prints_it(sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path) -> None:
+def test_the_command_prints_the_plan(sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path) -> None:
     done = sono_train("plan", shapes, "--recipe", "tiny", "--device", "L4", "--set", "train.batch_size=32")
     assert done.returncode == 0, done.stderr
     assert "sono-tiny at 64 px, fp32, batch 32 = 1 x 32" in done.stdout
     assert "240 samples" in done.stdout
     assert "yes" in done.stdout.partition("fits into")[2]
+    assert done.stdout.endswith(f"\nNext: sono-train pretrain {shapes} RUN --recipe tiny --set train.batch_size=32\n")
     both = sono_train("plan", shapes, "--samples", 5, "--recipe", "tiny")
     assert both.returncode == 2
     assert "either a dataset or --samples" in both.stderr
 
 
-def test_the_planned_checkpoint_is_as_large_as_the_real_one(shapes: Path, tmp_path: Path) -> None:
+def test_the_planned_checkpoint_size_matches_a_real_one(shapes: Path, tmp_path: Path) -> None:
     short = recipes.override(TINY, ["train.steps=2", "train.warmup_steps=1", "train.batch_size=4", "data.cache=none"])
     outcome = pretrain(str(shapes), tmp_path / "run", short, notice=lambda _: None)
     real = sum(file.stat().st_size for file in outcome.checkpoint.rglob("*") if file.is_file())

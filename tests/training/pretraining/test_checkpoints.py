@@ -14,11 +14,12 @@ import torch
 
 from sono.manifests.errors import UserError
 from sono.training.pretraining import checkpoints
-from sono.training.pretraining.checkpoints import Writer
+from sono.training.pretraining.checkpoint_reader import CheckpointReader
+from sono.training.pretraining.checkpoint_writer import CheckpointWriter
 
 
 def save(run: Path, *steps: int, keep: int = 2) -> None:
-    writer = Writer(run, keep)
+    writer = CheckpointWriter(run, keep)
     for step in steps:
         writer.save({"model.weight": torch.full((1000,), float(step))}, {"step": step, "note": "né"})
     writer.wait()
@@ -42,7 +43,7 @@ def damage(path: Path, how: str) -> None:
         path.unlink()
 
 
-def test_what_was_saved_is_read_back_and_the_last_are_kept(tmp_path: Path) -> None:
+def test_checkpoints_are_read_back_and_the_last_are_kept(tmp_path: Path) -> None:
     save(tmp_path, 0, 10, 20, 30)
     found = checkpoints.latest(tmp_path, pytest.fail)
     assert found is not None
@@ -51,8 +52,8 @@ def test_what_was_saved_is_read_back_and_the_last_are_kept(tmp_path: Path) -> No
     assert names(tmp_path) == ["step-00000020", "step-00000030"]
 
 
-def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
-    writer, weight = Writer(tmp_path, 1), torch.zeros(3_000_000)
+def test_training_may_continue_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    writer, weight = CheckpointWriter(tmp_path, 1), torch.zeros(3_000_000)
     writer.save({"model.weight": weight}, {"step": 1})
     assert writer.last_good is None
     for value in range(1, 20):
@@ -66,7 +67,7 @@ def test_training_may_go_on_while_it_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["__0_0.distcp", ".metadata", "meta.json"])
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit", "missing"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_notice(how: str, file: str, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_notice(how: str, file: str, tmp_path: Path) -> None:
     save(tmp_path, 10, 20)
     damage(tmp_path / "checkpoints/step-00000020" / file, how)
     notices: list[str] = []
@@ -77,7 +78,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_notice(how: str, file: str, 
     assert "step-00000020: damaged" in notices[0]
 
 
-def test_when_all_are_damaged_it_says_so_and_does_not_begin_again(tmp_path: Path) -> None:
+def test_if_all_checkpoints_are_damaged_training_does_not_start_over(tmp_path: Path) -> None:
     save(tmp_path, 10, 20)
     for step in (10, 20):
         damage(tmp_path / f"checkpoints/step-{step:08d}/__0_0.distcp", "truncated")
@@ -85,7 +86,7 @@ def test_when_all_are_damaged_it_says_so_and_does_not_begin_again(tmp_path: Path
         checkpoints.latest(tmp_path, lambda _: None)
 
 
-def test_one_without_its_digests_was_never_finished(tmp_path: Path) -> None:
+def test_a_checkpoint_without_digests_does_not_count(tmp_path: Path) -> None:
     save(tmp_path, 10, 20)
     (tmp_path / "checkpoints/step-00000020/sono.json").unlink()
     found = checkpoints.latest(tmp_path, pytest.fail)
@@ -94,7 +95,7 @@ def test_one_without_its_digests_was_never_finished(tmp_path: Path) -> None:
     assert checkpoints.latest(tmp_path / "elsewhere", pytest.fail) is None
 
 
-def test_a_damaged_later_one_neither_pushes_out_the_good_ones_nor_is_in_the_way(tmp_path: Path) -> None:
+def test_a_damaged_later_checkpoint_is_replaced_and_evicts_no_good_one(tmp_path: Path) -> None:
     save(tmp_path, 10, 20, keep=2)
     damage(tmp_path / "checkpoints/step-00000020/__0_0.distcp", "truncated")
     save(tmp_path, 15, 20, keep=2)
@@ -104,7 +105,7 @@ def test_a_damaged_later_one_neither_pushes_out_the_good_ones_nor_is_in_the_way(
     assert names(tmp_path) == ["step-00000015", "step-00000020"]
 
 
-def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     save(tmp_path, 10)
     shutil.copytree(tmp_path / "checkpoints/step-00000010", tmp_path / "checkpoints/.tmp-step-00000020")
     (tmp_path / ".tmp-1").touch()
@@ -114,7 +115,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """A file system without room, as far as a process can tell: writing more is an error of the system."""
+    """As on a full file system, writing more is an error of the system."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -124,8 +125,8 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("room", [100_000, 10])
-def test_a_full_disk_is_one_line_and_the_last_good_one_stays(room: int, tmp_path: Path) -> None:
-    writer = Writer(tmp_path, keep=1)
+def test_a_full_disk_is_a_one_line_error_and_the_last_good_checkpoint_stays(room: int, tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, keep=1)
     writer.save({"model.weight": torch.ones(100_000)}, {"step": 1})
     writer.wait()
     with files_of_at_most(room):
@@ -139,12 +140,12 @@ def test_a_full_disk_is_one_line_and_the_last_good_one_stays(room: int, tmp_path
     assert found.meta["step"] == 1
 
 
-def test_nothing_but_tensors_and_plain_values_is_ever_unpickled(tmp_path: Path) -> None:
+def test_only_descriptions_of_tensors_are_unpickled(tmp_path: Path) -> None:
     save(tmp_path, 1)
     folder = tmp_path / "checkpoints/step-00000001"
     (folder / ".metadata").write_bytes(pickle.dumps(Trap()))
     found = checkpoints.Checkpoint(folder, {})
-    with pytest.raises(pickle.UnpicklingError, match="has no place in a checkpoint"):
+    with pytest.raises(pickle.UnpicklingError, match="does not belong in a checkpoint"):
         found.read("model.")
     assert "antigravity" not in sys.modules
 
@@ -166,27 +167,26 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
         checkpoints.latest(tmp_path / "old", pytest.fail)
 
 
-def test_without_the_other_ranks_files_it_is_not_called_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where every machine has a folder of its own: the description names files that lie elsewhere."""
+def test_a_checkpoint_without_other_ranks_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every machine had a folder of its own: the description names files that are elsewhere."""
     save(tmp_path, 1)
-    described = checkpoints._Reader.read_metadata
+    described = CheckpointReader.read_metadata
 
-    def of_two_ranks(self: checkpoints._Reader) -> object:
+    def of_two_ranks(self: CheckpointReader) -> object:
         metadata = described(self)
         next(iter(metadata.storage_data.values())).relative_path = "__1_0.distcp"
         return metadata
 
-    monkeypatch.setattr(checkpoints._Reader, "read_metadata", of_two_ranks)
+    monkeypatch.setattr(CheckpointReader, "read_metadata", of_two_ranks)
     with pytest.raises(UserError, match=r"all machines must share the run's folder.*step-00000001 is the last good"):
         save_after(tmp_path, 2)
     assert names(tmp_path)[-1] == "step-00000001"
 
 
 def save_after(run: Path, step: int) -> None:
-    """As a run does that goes on from the newest checkpoint."""
-    writer = Writer(run, 2)
+    """As a resumed run does."""
     found = checkpoints.latest(run, pytest.fail)
     assert found is not None
-    writer.last_good = found.folder
+    writer = CheckpointWriter(run, 2, last_good=found.folder)
     writer.save({"model.weight": torch.zeros(3)}, {"step": step})
     writer.wait()

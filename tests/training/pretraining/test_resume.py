@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends with the weights, optimizer and log of one that was not."""
+"""A run that is killed repeatedly ends with the weights, optimizer and log of one that was not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = (
     f"train.steps={STEPS}",
     "train.warmup_steps=2",
     "train.batch_size=8",
-    "train.threads=1",  # two would wait for each other where other processes want the processor, too
+    "train.threads=1",  # two would wait for each other when other processes compete for the processor
     "checkpoint.every=1",
     "log.every=1",
 )
@@ -34,7 +34,7 @@ COMMAND = ["--recipe", "tiny", "--resume", *(part for setting in SETTINGS for pa
 
 def start(dataset: Path, run: Path, workers: int = 0) -> subprocess.Popen[str]:
     code = "from sono.training.cli import main; main()"
-    arguments = [sys.executable, "-c", code, "pretrain", str(dataset), "--out", str(run), *COMMAND]
+    arguments = [sys.executable, "-c", code, "pretrain", str(dataset), str(run), *COMMAND]
     arguments += ["--set", f"data.workers={workers}"]
     return subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -80,7 +80,7 @@ def log(run: Path) -> list[dict[str, str]]:
 
 
 def assert_same_end(run: Path, other: Path) -> None:
-    """Weights, optimizer, settings and log, up to the columns that tell time and memory."""
+    """Weights, optimizer, settings and log are equal, except for columns of time and memory."""
     one, two = newest(run), newest(other)
     assert {**one.meta, "sha256": ""} == {**two.meta, "sha256": ""}
     tensors, others = one.read(""), two.read("")
@@ -91,7 +91,7 @@ def assert_same_end(run: Path, other: Path) -> None:
     assert log(run) == log(other)
 
 
-def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
+def test_a_run_killed_at_random_moments_and_during_saves_ends_the_same(
     undisturbed: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -102,7 +102,7 @@ def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
         before = max(0, steps_logged(run))
         target = before + moments.randint(1, 2)
         wait_until(process, lambda target=target: steps_logged(run) >= target)
-        if kill % 2:  # in the middle of writing a checkpoint
+        if kill % 2:  # while a checkpoint is being written
             wait_until(process, lambda: any((run / "checkpoints").glob(".tmp-*")))
         else:
             time.sleep(moments.uniform(0, 0.3))
@@ -118,13 +118,13 @@ def test_killed_at_random_moments_and_during_saves_it_ends_the_same(
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 0)])
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+def test_a_signal_saves_a_checkpoint_and_says_how_to_continue(
     number: signal.Signals, workers: int, undisturbed: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     process = start(shapes, run, workers)
     wait_until(process, lambda: steps_logged(run) >= 2)
-    os.killpg(process.pid, number)  # as a terminal does, and a scheduler: the loading processes hear it, too
+    os.killpg(process.pid, number)  # as a terminal and a scheduler do: the loading processes get it, too
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert f"stopped by {number.name} after step" in output

@@ -1,4 +1,4 @@
-"""Training in this process: the log, what may stop it, and what a second run may find in the folder."""
+"""Training in this process: the log, what may stop it, and what a second run finds in the folder."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sono.training.data.dataset import open_split, read_description
 from sono.training.data.samples import order
 from sono.training.pretraining.checkpoints import Checkpoint
 from sono.training.pretraining.failures import memory_errors
+from sono.training.pretraining.loop import TrainingProgress
 from sono.training.pretraining.run import Outcome, pretrain
 from sono.training.pretraining.step_log import COLUMNS, TIMINGS
-from sono.training.pretraining.trainer import Progress
 from sono.training.step.schedule import factor
 
-# One thread: two threads wait for each other where other processes want the processor, too.
+# One thread: two would wait for each other when other processes compete for the processor.
 SHORT = [
     "train.batch_size=8", "train.steps=6", "train.warmup_steps=2", "checkpoint.every=2", "log.every=1",
     "train.threads=1", "loss.kind=sigmoid", "loss.bias=-4",
@@ -62,7 +62,7 @@ def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_a_run_leaves_a_log_its_recipe_and_checkpoints(finished: Path) -> None:
+def test_a_run_writes_a_log_its_recipe_and_checkpoints(finished: Path) -> None:
     log = lines(finished)
     assert tuple(log[0]) == COLUMNS
     assert [int(line["step"]) for line in log] == [1, 2, 3, 4, 5, 6]
@@ -87,7 +87,7 @@ def test_the_softmax_loss_learns_its_temperature_and_has_no_bias(shapes: Path, t
     assert float(log[0]["loss"]) < math.log(8) + 1  # of a batch of 8, before it has learned anything
 
 
-def test_a_checkpoint_says_everything_about_itself(finished: Path, shapes: Path) -> None:
+def test_a_checkpoint_describes_itself(finished: Path, shapes: Path) -> None:
     content = load(finished, 6).meta
     assert content["step"] == 6
     assert (content["epoch"], content["position"]) == (0, 48)
@@ -105,7 +105,7 @@ def test_every_group_of_parameters_is_trained(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resuming_in_the_middle_gives_the_same_weights_with_any_number_of_workers(
+def test_resuming_gives_the_same_weights_with_any_number_of_workers(
     workers: int, finished: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -113,13 +113,13 @@ def test_resuming_in_the_middle_gives_the_same_weights_with_any_number_of_worker
     for step in (4, 6):
         shutil.rmtree(run / f"checkpoints/step-{step:08d}")
     with (run / "log.csv").open("a") as file:
-        file.write("99")  # a line cut short
+        file.write("99")  # a truncated line
     train(shapes, run, "checkpoint.keep=9", f"data.workers={workers}", resume=True)
     assert_same_end(run, finished)
 
 
 def assert_same_end(run: Path, other: Path, step: int = 6) -> None:
-    """Weights, optimizer and log, up to the columns that tell time and memory, are equal to the bit."""
+    """Weights, optimizer and log are equal to the bit, except for columns of time and memory."""
     one, two = load(run, step).read(""), load(other, step).read("")
     assert one.keys() == two.keys()
     assert any(name.startswith("optimizer.") for name in one)
@@ -132,7 +132,7 @@ def timeless(run: Path) -> list[dict[str, str]]:
     return [{**line, **dict.fromkeys(TIMINGS, "")} for line in lines(run)]
 
 
-def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
+def test_after_a_damaged_checkpoint_training_resumes_from_the_one_before(
     finished: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -142,7 +142,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
     notices: list[str] = []
     train(shapes, run, "checkpoint.keep=9", resume=True, notice=notices.append)
     assert any("step-00000006: damaged" in notice for notice in notices)
-    assert any("going on from step-00000004, step 4 of 6" in notice for notice in notices)
+    assert any("resuming from step-00000004, step 4 of 6" in notice for notice in notices)
     assert_same_end(run, finished)
 
 
@@ -154,12 +154,12 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path, shapes: Path, t
     assert_same_end(run, finished)
 
 
-def test_resume_on_a_folder_that_is_not_there_starts_a_run(finished: Path, shapes: Path, tmp_path: Path) -> None:
+def test_resuming_a_missing_folder_starts_a_run(finished: Path, shapes: Path, tmp_path: Path) -> None:
     train(shapes, tmp_path / "run", "checkpoint.keep=9", resume=True)
     assert_same_end(tmp_path / "run", finished)
 
 
-def test_the_log_s_and_the_checkpoints_rhythm_do_not_change_the_result(
+def test_intervals_of_log_and_checkpoints_do_not_change_the_result(
     finished: Path, shapes: Path, tmp_path: Path
 ) -> None:
     train(shapes, tmp_path / "run", "checkpoint.every=5", "log.every=4")
@@ -168,18 +168,18 @@ def test_the_log_s_and_the_checkpoints_rhythm_do_not_change_the_result(
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
-def test_a_folder_with_something_in_it_is_refused(finished: Path, shapes: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the folder is not empty; add --resume to go on"):
+def test_a_folder_that_is_not_empty_is_refused(finished: Path, shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the folder is not empty; add --resume to continue its run"):
         train(shapes, finished)
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"'notes\.txt' is no part of a training run"):
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(UserError, match=r"'notes\.txt' does not belong to a training run"):
         train(shapes, tmp_path, resume=True)
     with pytest.raises(UserError, match="not a folder"):
         train(shapes, tmp_path / "notes.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_resume_with_other_settings_or_data_names_the_first_difference(
+def test_resuming_with_other_settings_or_data_names_the_first_difference(
     finished: Path, shapes: Path, tmp_path: Path, make_rows: Callable, write_dataset: Callable
 ) -> None:
     run = shutil.copytree(finished, tmp_path / "run")
@@ -190,7 +190,7 @@ def test_a_resume_with_other_settings_or_data_names_the_first_difference(
         train(other, run, resume=True)
 
 
-def test_training_stops_before_a_step_that_is_no_number_and_names_the_batch(shapes: Path, tmp_path: Path) -> None:
+def test_training_stops_before_a_step_that_is_not_finite_and_names_its_batch(shapes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(UserError, match=r"the loss is .* at step \d+, which was not taken; .* is the last") as error:
         train(shapes, run, "optimizer.lr_vision=1e30", "train.steps=50", "checkpoint.every=1", "loss.kind=sigmoid")
@@ -209,7 +209,7 @@ def test_training_stops_before_a_step_that_is_no_number_and_names_the_batch(shap
     assert {sample["structure"] for sample in report["samples"]} <= {None, "spine", "umbilical vein"}
 
 
-def test_a_fault_in_the_data_ends_training_with_the_frame_s_name(
+def test_an_error_in_the_data_ends_training_and_names_the_frame(
     shapes: Path, tmp_path: Path, make_rows: Callable, write_dataset: Callable
 ) -> None:
     rows = make_rows(48, seed=11)[::3]  # all of 120x80 px
@@ -221,7 +221,7 @@ def test_a_fault_in_the_data_ends_training_with_the_frame_s_name(
         train(folder, tmp_path / "run", "data.global_fraction=0.0")
 
 
-def test_two_processes_cannot_write_one_run(finished: Path, shapes: Path, tmp_path: Path) -> None:
+def test_two_processes_cannot_write_to_the_same_run(finished: Path, shapes: Path, tmp_path: Path) -> None:
     from sono.manifests.store import exclusive
 
     run = shutil.copytree(finished, tmp_path / "run")
@@ -229,7 +229,7 @@ def test_two_processes_cannot_write_one_run(finished: Path, shapes: Path, tmp_pa
         train(shapes, run, resume=True)
 
 
-def test_bf16_and_the_diagonal_and_a_frozen_text_tower_train_too(shapes: Path, tmp_path: Path) -> None:
+def test_bf16_the_diagonal_and_a_frozen_text_tower_work(shapes: Path, tmp_path: Path) -> None:
     settings = ["train.precision=bf16", "loss.positives=diagonal", "optimizer.lr_text=0", "train.steps=3"]
     train(shapes, tmp_path / "run", *settings)
     before, after = model(tmp_path / "run", 2), model(tmp_path / "run", 3)
@@ -237,7 +237,7 @@ def test_bf16_and_the_diagonal_and_a_frozen_text_tower_train_too(shapes: Path, t
     assert not torch.equal(before["visual.proj"], after["visual.proj"])
 
 
-def test_the_process_s_own_settings_are_put_back(finished: Path, shapes: Path, tmp_path: Path) -> None:
+def test_torch_settings_are_restored(finished: Path, shapes: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     torch.set_num_threads(2)
     try:
@@ -249,14 +249,12 @@ def test_the_process_s_own_settings_are_put_back(finished: Path, shapes: Path, t
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_full_disk_is_one_line_and_afterwards_the_run_goes_on_as_if_undisturbed(
-    finished: Path, shapes: Path, tmp_path: Path
-) -> None:
+def test_after_a_full_disk_the_run_resumes_as_if_undisturbed(finished: Path, shapes: Path, tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     run = tmp_path / "run"
 
-    def fill(progress: Progress) -> None:
-        if progress.step == 3:  # no file may grow beyond this: an error of the system, as on a full disk
+    def fill(progress: TrainingProgress) -> None:
+        if progress.step == 3:  # larger files are an error of the system, as on a full disk
             while not (run / "checkpoints/step-00000002").exists():
                 time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
@@ -274,17 +272,17 @@ def test_a_full_disk_is_one_line_and_afterwards_the_run_goes_on_as_if_undisturbe
     assert_same_end(run, finished)
 
 
-def test_too_little_memory_is_one_line_that_names_the_settings(tmp_path: Path) -> None:
+def test_too_little_memory_is_a_one_line_error_that_names_the_settings(tmp_path: Path) -> None:
     advice = r"too little memory for a step; raise train\.accumulate \(now 1\) or set"
     with pytest.raises(UserError, match=advice) as error, memory_errors(tmp_path, recipe()):
         torch.empty(2**55)
     assert "model.grad_checkpointing=true" in str(error.value)
     assert "train.precision=bf16" in str(error.value)
-    with pytest.raises(RuntimeError, match="size of tensor"), memory_errors(tmp_path, recipe()):  # another mistake
+    with pytest.raises(RuntimeError, match="size of tensor"), memory_errors(tmp_path, recipe()):  # another error
         torch.ones(2) + torch.ones(3)
 
 
-def test_micro_batches_and_gradient_checkpointing_may_change_on_the_way_and_hardly_change_the_result(
+def test_a_resume_may_change_micro_batches_and_gradient_checkpointing(
     finished: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = shutil.copytree(finished, tmp_path / "run")

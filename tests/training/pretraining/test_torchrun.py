@@ -1,4 +1,4 @@
-"""Two ranks under torchrun: killed, stopped, at fault; and another number of ranks that goes on."""
+"""Two ranks under torchrun: killed, stopped, or at fault; and resumed by another number of ranks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ SETTINGS = [
 
 def options(dataset: Path, run: Path, *settings: str) -> list[object]:
     pairs = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
-    return ["pretrain", dataset, "--out", run, "--recipe", "tiny", "--resume", *pairs]
+    return ["pretrain", dataset, run, "--recipe", "tiny", "--resume", *pairs]
 
 
 def wait_for_steps(ranks: Any, run: Path, count: int) -> None:
     deadline = time.monotonic() + 90
     while len(lines(run)) < count:
         assert time.monotonic() < deadline
-        assert ranks.alive(), ranks.said()
+        assert ranks.alive(), ranks.output()
         time.sleep(0.002)
 
 
@@ -57,7 +57,7 @@ def newest(run: Path) -> checkpoints.Checkpoint:
     return found
 
 
-def test_ranks_that_were_killed_and_stopped_end_as_if_undisturbed_and_one_alone_can_go_on(
+def test_killed_and_stopped_ranks_end_as_if_undisturbed_and_a_single_rank_can_resume(
     shapes: Path, tmp_path: Path, start_ranks: Callable
 ) -> None:
     def start(run: Path) -> Any:
@@ -65,8 +65,8 @@ def test_ranks_that_were_killed_and_stopped_end_as_if_undisturbed_and_one_alone_
 
     whole, run = tmp_path / "whole", tmp_path / "run"
     ranks = start(whole)
-    assert ranks.end() == [0, 0], ranks.said()
-    assert ranks.said("out").count("trained 8 steps") == 1  # one of them speaks
+    assert ranks.end() == [0, 0], ranks.output()
+    assert ranks.output("out").count("trained 8 steps") == 1  # only one of them reports
     assert len(list((whole / "checkpoints/step-00000008").glob("*.distcp"))) == 2
 
     ranks = start(run)
@@ -77,16 +77,16 @@ def test_ranks_that_were_killed_and_stopped_end_as_if_undisturbed_and_one_alone_
 
     ranks = start(run)
     wait_for_steps(ranks, run, 4)
-    ranks.processes[1].terminate()  # one is asked; both save and end
-    assert ranks.end() == [130, 130], ranks.said()
-    assert ranks.said("out").count("stopped by SIGTERM after step") == 1
+    ranks.processes[1].terminate()  # one gets the signal; both save and end
+    assert ranks.end() == [130, 130], ranks.output()
+    assert ranks.output("out").count("stopped by SIGTERM after step") == 1
     stopped_at = newest(run).meta["step"]
     assert 4 <= stopped_at < STEPS
     assert len(lines(run)) == stopped_at
     alone = shutil.copytree(run, tmp_path / "alone")
 
     ranks = start(run)
-    assert ranks.end() == [0, 0], ranks.said()
+    assert ranks.end() == [0, 0], ranks.output()
     one, two = newest(run).read(""), newest(whole).read("")
     assert one.keys() == two.keys()
     assert any(name.startswith("optimizer.") for name in one)
@@ -102,7 +102,7 @@ def test_ranks_that_were_killed_and_stopped_end_as_if_undisturbed_and_one_alone_
             assert float(found["grad_norm"]) == pytest.approx(float(wanted["grad_norm"]), rel=1e-3), found["step"]
 
 
-def test_a_rank_with_a_fault_in_its_data_ends_all_of_them_with_one_line(
+def test_an_error_in_one_rank_ends_all_with_a_single_line(
     tmp_path: Path, make_rows: Callable, write_dataset: Callable
 ) -> None:
     """Under torchrun itself."""
@@ -121,35 +121,35 @@ def test_a_rank_with_a_fault_in_its_data_ends_all_of_them_with_one_line(
     assert "Traceback" not in done.stderr.partition("torch/distributed/elastic")[0]
 
 
-def test_a_rank_that_dies_without_a_word_does_not_leave_the_others_waiting(
+def test_a_rank_that_dies_silently_does_not_leave_the_others_waiting(
     shapes: Path, tmp_path: Path, start_ranks: Callable
 ) -> None:
     run = tmp_path / "run"
     ranks = start_ranks(2, "sono-train", *options(shapes, run, "train.steps=1000", "checkpoint.every=1000"))
     wait_for_steps(ranks, run, 1)
     ranks.processes[1].kill()
-    assert ranks.end(60)[0] == 1, ranks.said()
-    assert "another rank is gone" in ranks.said()
+    assert ranks.end(60)[0] == 1, ranks.output()
+    assert "another rank is gone" in ranks.output()
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(shapes: Path, tmp_path: Path, start_ranks: Callable) -> None:
     ranks = start_ranks(3, "sono-train", *options(shapes, tmp_path / "run"))
     assert ranks.end() == [1, 1, 1]
-    assert ranks.said().count("sono-train:") == 1
-    assert "train.batch_size is 8 and cannot be shared evenly by 3 ranks" in ranks.said()
+    assert ranks.output().count("sono-train:") == 1
+    assert "train.batch_size is 8 and cannot be shared evenly by 3 ranks" in ranks.output()
     assert not (tmp_path / "run").exists()
 
 
-def test_ranks_name_the_whole_batch_whose_loss_is_no_number(
+def test_ranks_name_all_samples_of_a_batch_whose_loss_is_not_finite(
     shapes: Path, tmp_path: Path, start_ranks: Callable
 ) -> None:
-    """With everything on that saves memory: shards, micro-batches, checkpointing, bf16, a frozen text tower."""
+    """With everything that saves memory: shards, micro-batches, gradient checkpointing, bf16, a frozen text tower."""
     run = tmp_path / "run"
     settings = ["train.strategy=fsdp", "train.precision=bf16", "model.grad_checkpointing=true", "optimizer.lr_text=0"]
     ranks = start_ranks(2, "sono-train", *options(shapes, run, *settings, "optimizer.lr_vision=1e30"))
-    assert ranks.end() == [1, 1], ranks.said()
-    assert ranks.said().count("sono-train:") == 1
-    assert "which was not taken" in ranks.said()
+    assert ranks.end() == [1, 1], ranks.output()
+    assert ranks.output().count("sono-train:") == 1
+    assert "which was not taken" in ranks.output()
     report = json.loads((run / "nan-batch.json").read_text())
     drawn = order(240, 0, 0)[(report["step"] - 1) * 8 : report["step"] * 8]
     frames = open_split(read_description(str(shapes)), "train")

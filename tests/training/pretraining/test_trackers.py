@@ -21,7 +21,7 @@ def scalars(run: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in found.Scalars(name)]
 
 
-def test_tensorboard_holds_the_log_s_numbers_and_forgets_what_a_resumed_run_takes_again(tmp_path: Path) -> None:
+def test_tensorboard_drops_steps_that_a_resumed_run_repeats(tmp_path: Path) -> None:
     for done, steps in ((0, (1, 2, 3)), (2, (3, 4))):  # killed after step 3, its last checkpoint is of step 2
         trackers = Trackers(tmp_path, recipe("log.tensorboard=true"), done)
         for step in steps:
@@ -30,7 +30,7 @@ def test_tensorboard_holds_the_log_s_numbers_and_forgets_what_a_resumed_run_take
     assert scalars(tmp_path, "loss") == [(1, 0.25), (2, 0.5), (3, 2.75), (4, 3.0)]
 
 
-def test_without_being_asked_nothing_is_written_or_imported(tmp_path: Path) -> None:
+def test_without_trackers_nothing_is_written(tmp_path: Path) -> None:
     trackers = Trackers(tmp_path, recipe(), 0)
     trackers.log(1, {"step": 1, "loss": 1.0})
     trackers.close()
@@ -38,7 +38,7 @@ def test_without_being_asked_nothing_is_written_or_imported(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
-def test_a_tracker_that_is_not_installed_is_one_line_with_the_command(name: str, tmp_path: Path) -> None:
+def test_a_missing_tracker_is_a_one_line_error_with_the_install_command(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(name):
         pytest.skip(f"{name} is installed here")
     with pytest.raises(

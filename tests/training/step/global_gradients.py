@@ -19,7 +19,6 @@ from sono.training import recipes
 from sono.training.model.mask_clip import MaskClip
 from sono.training.step.distributed import Ranks, joined
 from sono.training.step.global_texts import encode_bank
-from sono.training.step.losses import Settings
 from sono.training.step.objective import Objective
 from sono.training.step.optimizer import build_optimizer
 from sono.training.step.parallel import Towers, clip_gradients
@@ -78,7 +77,7 @@ def compute(case: Case, ranks: Ranks) -> Found:
     if not case.text_learns:
         bank_KD = encode_bank(lambda rows: model.encode_text(bank_KL[list(rows)]), range(8), ranks)
     towers = Towers(model, ranks, case.strategy)
-    settings = Settings(case.kind, case.positives, chunk=2)
+    settings = recipes.Loss(kind=case.kind, positives=case.positives, chunk=2)
     objective = Objective(model, towers, bank_KD, settings, ranks, case.accumulate)
     mine = slice(ranks.rank * BATCH // ranks.size, (ranks.rank + 1) * BATCH // ranks.size)
     ids_V, own_N = CAPTIONS[mine].unique(return_inverse=True)

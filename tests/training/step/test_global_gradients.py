@@ -53,17 +53,17 @@ def assert_exact(found: Found, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", list(cases(("ddp",))), ids=str)
-def test_one_process_needs_no_process_group(case: Case) -> None:
+def test_a_single_process_needs_no_process_group(case: Case) -> None:
     assert_exact(compute(case, ALONE), case)
     assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_ranks_share_the_batch_and_have_the_gradients_of_the_whole(
+def test_ranks_that_share_a_batch_have_the_gradients_of_all_of_it(
     size: int, start_ranks: Callable, tmp_path: Path
 ) -> None:
     ranks = start_ranks(size, str(Path(__file__).parent / "global_gradients.py"), tmp_path / "found.pt")
-    assert ranks.end() == [0] * size, ranks.said()
+    assert ranks.end() == [0] * size, ranks.output()
     found = {Case(*fields): values for fields, values in torch.load(tmp_path / "found.pt").items()}
     assert set(found) == set(cases(("ddp", "fsdp")))
     for case, values in found.items():
@@ -71,7 +71,7 @@ def test_ranks_share_the_batch_and_have_the_gradients_of_the_whole(
 
 
 @pytest.mark.parametrize("accumulate", [2, 5])
-def test_what_a_model_draws_at_random_is_drawn_alike_in_both_of_its_passes(accumulate: int) -> None:
+def test_random_numbers_of_a_model_are_equal_in_both_passes(accumulate: int) -> None:
     """Patch dropout: the gradient must be that of the features that the loss has seen."""
     x_B4HW, bank_KL = make_batch()
     directions = torch.randn(BATCH, 16, dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_what_a_model_draws_at_random_is_drawn_alike_in_both_of_its_passes(accum
             assert torch.allclose(found[name], one.grad, rtol=1e-12, atol=1e-12), name
 
 
-def test_every_block_of_both_towers_is_found_and_compiled_and_computes_the_same() -> None:
+def test_compiled_blocks_of_both_towers_compute_the_same() -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     model, (x_B4HW, bank_KL) = make_model(True), make_batch()

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from open_clip import ClipLoss
 
-from sono.training.step.losses import Captions, Settings, contrastive_loss
+from sono.training import recipes
+from sono.training.step.losses import Captions, contrastive_loss
 
 Tensors = tuple[torch.Tensor, ...]
 Kind = Literal["sigmoid", "softmax"]
@@ -31,7 +32,7 @@ def loss_of(
 ) -> torch.Tensor:
     image, text, log_t, b = tensors
     captions = Captions.of(torch.tensor(ids), len(text))
-    return contrastive_loss(image, text, captions, log_t, b, Settings(kind, positives, chunk))
+    return contrastive_loss(image, text, captions, log_t, b, recipes.Loss(kind=kind, positives=positives, chunk=chunk))
 
 
 def sigmoid_formula(tensors: Tensors, ids: list[int], positives: Positives) -> torch.Tensor:
@@ -86,7 +87,7 @@ def test_single_precision_agrees_with_double(kind: Kind) -> None:
         assert torch.allclose(one.grad.double(), other.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_equal_captions_are_no_negatives_unless_only_the_diagonal_is_positive() -> None:
+def test_equal_captions_are_negatives_only_if_the_diagonal_alone_is_positive() -> None:
     one = F.normalize(torch.ones(3, 4), dim=-1)
     zero = torch.tensor(0.0)
     losses = [
@@ -104,7 +105,7 @@ def test_without_equal_captions_the_softmax_loss_is_clips_own() -> None:
     assert loss_of(tensors, list(range(8)), "softmax").item() == pytest.approx(clips.item(), rel=1e-12)
 
 
-def test_a_frozen_text_gets_no_gradient_and_costs_none() -> None:
+def test_a_frozen_text_gets_no_gradient() -> None:
     image, text, log_t, b = inputs(12, 9)
     loss_of((image, text.detach(), log_t, b), REPEATED, "sigmoid").backward()
     expected = inputs(12, 9)
@@ -128,13 +129,13 @@ def kept_for_backward(kind: Kind, batch: int, chunk: int, width: int = 64) -> in
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
-def test_what_is_kept_for_backward_is_linear_in_the_batch_and_little(kind: Kind) -> None:
+def test_memory_kept_for_backward_is_small_and_linear_in_the_batch(kind: Kind) -> None:
     kept = [kept_for_backward(kind, batch, chunk=256) for batch in (1024, 2048, 4096)]
     assert 0 < kept[2] <= 2 * 2**20  # one matrix of logits is 64 MiB
     assert kept == [kept[2] // 4, kept[2] // 2, kept[2]]
 
 
-def test_a_certain_and_wrong_pair_costs_its_logit_and_no_infinity() -> None:
+def test_a_certain_but_wrong_pair_has_a_finite_loss() -> None:
     feature = torch.tensor([[1.0]])
     for kind, cost in (("sigmoid", 500.0), ("softmax", 0.0)):
         tensors = (feature, -feature, torch.tensor(math.log(500.0)), torch.tensor(0.0))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sono.training import recipes
-from sono.training.model.mask_clip import GROUPS, MaskClip, build_model, group_of
+from sono.training.model.build import build_model
+from sono.training.model.mask_clip import GROUPS, MaskClip, group_of
 from sono.training.step.optimizer import build_optimizer, make_state, set_learning_rates, state_tensors
 
 SETTINGS = recipes.Optimizer(lr_stem=1e-4, lr_vision=1e-6, lr_text=1e-5, lr_logit=1e-2, weight_decay=0.1)
@@ -23,7 +24,7 @@ def test_every_parameter_is_in_exactly_one_group() -> None:
     assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
 
 
-def test_the_groups_hold_what_their_names_say() -> None:
+def test_groups_hold_the_parameters_their_names_say() -> None:
     names = {group: {name for name, _ in tiny().clip.named_parameters() if group_of(name) == group} for group in GROUPS}
     assert names["stem"] == {"visual.conv1.conv_mask.weight", "visual.conv1.dwconv.weight"}
     assert names["logit"] == {"logit_scale", "logit_bias"}
@@ -59,7 +60,7 @@ def test_a_rate_of_zero_freezes_its_group() -> None:
     assert {group["name"] for group in optimizer.param_groups} == {"stem", "vision", "logit"}
 
 
-def test_temperature_and_bias_move_at_their_own_rate_in_the_paper_s_recipe() -> None:
+def test_temperature_and_bias_have_their_own_rate_in_the_paper_recipe() -> None:
     """At the visual tower's 1e-6 they would stay where they began for the whole of training."""
     model = tiny()
     optimizer = build_optimizer(model.clip, recipes.vit_l_14_336().optimizer)
@@ -71,7 +72,7 @@ def test_temperature_and_bias_move_at_their_own_rate_in_the_paper_s_recipe() -> 
     assert [old - one.item() for old, one in zip(before, scalars, strict=True)] == pytest.approx([1e-3, 1e-3], rel=0.01)
 
 
-def test_its_state_is_found_again_under_the_parameters_names() -> None:
+def test_optimizer_state_is_restored_by_parameter_name() -> None:
     model, other = tiny(), tiny()
     optimizer, second = build_optimizer(model.clip, SETTINGS), build_optimizer(other.clip, SETTINGS)
     assert state_tensors(optimizer, model.clip) == {}

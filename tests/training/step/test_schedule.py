@@ -7,7 +7,7 @@ import pytest
 from sono.training.step.schedule import factor
 
 
-def test_it_rises_to_one_and_then_never_climbs_even_beyond_the_end() -> None:
+def test_the_factor_rises_to_one_and_never_climbs_again() -> None:
     """Not after 5,000 steps either, as a cosine of that period would."""
     factors = [factor(step, warmup_steps=800, total_steps=6000) for step in range(20_000)]
     assert all(later > earlier for earlier, later in itertools.pairwise(factors[:800]))

@@ -1,36 +1,22 @@
-"""Values, views and findings in FHIR records: taken as they are said, or a fault."""
+"""Values in FHIR observations: taken as they are, or a fault."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from sono.captioning.readers.fhir.reader import Index
-from tests.captioning.readers.fhir_resources import (
-    LOINC,
-    OUS,
+from tests.captioning.readers.fhir.resources import (
     SNOMED,
-    UNLINKED,
     about,
     coded,
     component,
     exam_of,
+    facts,
     observation,
     quantity,
     reasons,
     report,
-    said,
     view,
 )
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Index:
-    return Index(tmp_path / "references")
-
-
-# --------------------------------------------------------------------------------------------------------- values
 
 
 @pytest.mark.parametrize(
@@ -55,7 +41,7 @@ def index(tmp_path: Path) -> Index:
     ],
 )
 def test_a_value_becomes_the_fact_of_its_code(index, code, value, expected):
-    assert said(about(index, observation(code, **value))) == [(*expected, f"Observation {code}", None)]
+    assert facts(about(index, observation(code, **value))) == [(*expected, f"Observation {code}", None)]
 
 
 @pytest.mark.parametrize(
@@ -88,31 +74,24 @@ def test_a_value_becomes_the_fact_of_its_code(index, code, value, expected):
         ("11877-8", {"valueCodeableConcept": {"text": "breech"}}, "presentation_unknown"),
     ],
 )
-def test_a_value_in_doubt_is_a_fault(index, code, value, reason):
+def test_a_doubtful_value_is_a_fault(index, code, value, reason):
     entries = about(index, observation(code, **value))
-    assert (said(entries), reasons(entries)) == ([], [reason])
+    assert (facts(entries), reasons(entries)) == ([], [reason])
 
 
 @pytest.mark.parametrize("status", ["preliminary", "registered", "entered-in-error", "cancelled", "unknown", None, []])
-def test_what_is_not_final_is_not_taken(index, status):
+def test_records_that_are_not_final_are_not_taken(index, status):
     for resource in (observation(status=status), report(status=status, result=[]), view(status=status)):
         entries = about(index, resource)
-        assert (said(entries), reasons(entries)) == ([], ["not_final"])
+        assert (facts(entries), reasons(entries)) == ([], ["not_final"])
 
 
 @pytest.mark.parametrize("status", ["final", "amended", "corrected"])
-def test_what_was_amended_or_corrected_is_taken(index, status):
-    assert said(about(index, observation(status=status)))
+def test_amended_and_corrected_observations_are_taken(index, status):
+    assert facts(about(index, observation(status=status)))
 
 
-def test_a_report_that_was_appended_to_is_still_one(index):
-    finding = {"conclusionCode": [coded(SNOMED, "17190001")]}
-    for status in ("appended", "amended"):
-        assert said(about(index, report(status=status, **finding)))
-    assert not said(about(index, observation(status="appended")))
-
-
-def test_what_a_modifier_may_turn_round_is_not_taken(index):
+def test_modified_records_are_not_taken(index):
     modifier = [{"url": "http://a.example/not", "valueBoolean": True}]
     part = component("11820-8", valueQuantity=quantity(51, "mm")) | {"modifierExtension": modifier}
     for resource in (
@@ -121,23 +100,23 @@ def test_what_a_modifier_may_turn_round_is_not_taken(index):
         observation("growth", system="http://example.org", component=[part]),
     ):
         entries = about(index, resource)
-        assert (said(entries), reasons(entries)) == ([], ["modifier_unknown"])
+        assert (facts(entries), reasons(entries)) == ([], ["modifier_unknown"])
 
 
 def test_without_a_value_there_is_neither_fact_nor_fault(index):
     absent = observation(valueQuantity=None)
     del absent["valueQuantity"]
     (entry,) = about(index, absent)
-    assert (said([entry]), reasons([entry])) == ([], [])
+    assert (facts([entry]), reasons([entry])) == ([], [])
 
 
-def test_weeks_and_days_apart_are_not_taken_for_whole_weeks(index):
+def test_weeks_and_days_in_separate_components_are_not_taken(index):
     parts = [
         component("18185-9", valueQuantity=quantity(21, "wk")),
         component("18185-9", valueQuantity=quantity(3, "d")),
     ]
     entries = about(index, observation("growth", system="http://example.org", component=parts, valueString=""))
-    assert said(entries) == []
+    assert facts(entries) == []
     assert reasons(entries) == ["gestational_age_impossible"]
 
 
@@ -146,87 +125,17 @@ def test_the_age_in_a_measurement_is_not_the_examinations(index):
     part = component("18185-9", valueQuantity=quantity(150, "d"))
     length = component("11820-8", valueQuantity=quantity(51, "mm"))
     entries = about(index, observation("11984-2", component=[part, length]))
-    assert {(fact, value) for fact, value, *_ in said(entries)} == {("hc_mm", 190.2), ("bpd_mm", 51)}
-    assert said(about(index, observation("growth", system="http://example.org", component=[part])))
+    assert {(fact, value) for fact, value, *_ in facts(entries)} == {("hc_mm", 190.2), ("bpd_mm", 51)}
+    assert facts(about(index, observation("growth", system="http://example.org", component=[part])))
 
 
-def test_of_several_values_none_is_chosen(index):
+def test_several_values_of_one_fact_are_not_taken(index):
     parts = [component("11820-8", valueQuantity=quantity(value, "mm")) for value in (51, 54)]
     entries = about(index, observation("growth", system="http://example.org", component=parts))
-    assert (said(entries), reasons(entries)) == ([], ["several_values"])
+    assert (facts(entries), reasons(entries)) == ([], ["several_values"])
 
 
-def test_observations_that_say_nothing_of_use_leave_no_entry(index):
+def test_observations_of_no_use_give_no_entry(index):
     assert not about(index, observation("8867-4", valueQuantity=quantity(80, "/min")))
     assert not about(index, observation("11984-2", system="http://example.org/local"))
     assert not about(index, {"resourceType": "Encounter", "id": "e1"})
-
-
-# --------------------------------------------------------------------------------------------------- views, findings
-
-
-@pytest.mark.parametrize("side", [{"bodySite": coded(SNOMED, "24028007")}, {"component": [
-    {"code": coded(SNOMED, "272741003"), "valueCodeableConcept": coded(SNOMED, "24028007")}]}])  # fmt: skip
-def test_a_views_side_holds_for_its_plane(index, side):
-    assert said(about(index, view("femur", (), **side))) == [("laterality", "right", "Observation 111031", "femur")]
-
-
-def test_a_plane_or_structure_may_be_named_by_code_display_or_text(index):
-    for concept in (
-        {"text": "Femur"},
-        {"coding": [{"code": "T-1", "display": "femur"}]},
-        {"coding": [{"code": "femur"}]},
-    ):
-        entries = about(index, view(structures=("femur",), valueCodeableConcept=concept))
-        assert said(entries) == [("structures_seen", "femur", "Observation 111031", "femur")]
-
-
-@pytest.mark.parametrize(
-    ("resource", "reason", "taken"),
-    [
-        (view("nothing known"), "plane_unknown", 0),
-        (view(valueCodeableConcept={"coding": [{"code": "femur"}], "text": "humerus"}), "plane_unknown", 0),
-        (view(structures=("thalami", "flux capacitor")), "structure_unknown", 1),
-        (view(component=[{"code": {"text": "Structure absent"}, "valueCodeableConcept": {"text": "thalami"}}]),
-         "component_unknown", 0),
-    ],
-)  # fmt: skip
-def test_a_view_in_doubt_is_a_fault(index, resource, reason, taken):
-    entries = about(index, resource)
-    assert (len(said(entries)), reasons(entries)) == (taken, [reason])
-
-
-@pytest.mark.parametrize(
-    ("system", "code", "expected"),
-    [
-        (SNOMED, "17190001", "SCT:17190001"),
-        ("http://hl7.org/fhir/sid/icd-10", "Q05.4", "ICD10:Q05.4"),
-        ("http://hl7.org/fhir/sid/icd-10-cm", "O35.00X1", "ICD10:O35.00X1"),
-        ("http://human-phenotype-ontology.org", "HP:0001561", "HP:0001561"),
-        ("http://purl.obolibrary.org/obo/hp.fhir", "HP:0001561", "HP:0001561"),
-        (LOINC, "11525-3", "LN:11525-3"),
-        ("http://dicom.nema.org/resources/ontology/DCM", "121071", "DCM:121071"),
-    ],
-)
-def test_a_finding_is_a_code_with_its_system(index, system, code, expected):
-    entries = about(index, report(conclusionCode=[coded(system, code)]))
-    assert said(entries) == [("findings", expected, "DiagnosticReport.conclusionCode", None)]
-
-
-@pytest.mark.parametrize(
-    "concept", [{"text": "QUIXWORTH"}, coded(SNOMED, "QUIXWORTH"), coded("http://a.example", "17190001")]
-)
-def test_a_finding_without_a_known_code_is_a_fault(index, concept):
-    entries = about(index, report(conclusionCode=[concept]))
-    assert (said(entries), reasons(entries)) == ([], ["finding_malformed"])
-
-
-def test_a_report_about_something_else_is_not_attributed_by_its_date(index):
-    chest = {"code": coded(LOINC, "36643-5"), "conclusionCode": [coded(SNOMED, "17190001")]}
-    assert not about(index, report(imagingStudy=[], **chest))
-    entries = about(index, report(imagingStudy=[{"reference": "ImagingStudy/s9"}], **chest))
-    assert (said(entries), reasons(entries)) == ([], ["study_missing"])
-    for obstetric in ({"category": [OUS]}, {"code": coded(LOINC, "11525-3")}):
-        entries = about(index, report(imagingStudy=[], **{**chest, **obstetric}, effectiveDateTime="2023-05-06"))
-        assert entries[0].exam == UNLINKED
-        assert said(entries)

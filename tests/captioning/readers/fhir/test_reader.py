@@ -1,4 +1,4 @@
-"""FHIR records: what they say is taken as it is said, and nobody can be named."""
+"""FHIR records: what they say is taken as it is facts, and nobody can be named."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from sono.captioning.facts.statements import BY_RULE, Exam, Fault, Statement
-from sono.captioning.readers.fhir.elements import displays_of
-from sono.captioning.readers.fhir.reader import Index, index_ndjson, read_json, read_ndjson
-from sono.curation.phantom.exams import ExamRecord, View, plan_exam
+from sono.captioning.readers.fhir.elements import as_displays
+from sono.captioning.readers.fhir.index import Index
+from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
+from sono.curation.phantom.exams import plan_exam
 from sono.curation.phantom.files import fhir
+from sono.curation.phantom.records import ExamRecord, View
 from sono.manifests.errors import UserError
-from tests.captioning.readers.fhir_resources import (
+from tests.captioning.readers.fhir.resources import (
     EXAMPLES,
     KEYS,
     READING,
@@ -31,22 +32,16 @@ from tests.captioning.readers.fhir_resources import (
     bundle,
     coded,
     exported,
+    facts,
     lines,
     observation,
     patient,
     read,
     reasons,
     report,
-    said,
     study,
     view,
 )
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Index:
-    return Index(tmp_path / "references")
-
 
 # ----------------------------------------------------------------------------------------------------- whole records
 
@@ -84,7 +79,7 @@ def test_a_phantoms_bundle_says_exactly_what_its_record_says(index):
         assert {entry.exam for entry in entries} == {
             Exam(key, KEYS.study(record.study_uid), KEYS.accession(record.accession_number), day)
         }
-        assert Counter((fact, value, plane) for fact, value, _, plane in said(entries)) == _expected(record)
+        assert Counter((fact, value, plane) for fact, value, _, plane in facts(entries)) == _expected(record)
         assert not reasons(entries)
         names = {s.value for entry in entries for s in entry.statements if s.fact == "identity"}
         assert {KEYS.word(record.patient.family_name), KEYS.word(record.patient.given_name)} <= names
@@ -113,12 +108,12 @@ def test_a_bulk_export_says_the_same_as_the_bundles_in_any_order_of_files(index,
         assert not reasons(entries)
 
 
-def test_fields_and_places_say_where_it_stands(index):
+def test_fields_and_places_say_where_a_fact_was_found(index):
     entries = read(index, patient(), study(), observation(), report(conclusionCode=[coded(SNOMED, "17190001")]))
     assert [entry.place for entry in entries] == [
         f"{kind} 1 of records file 1" for kind in ("ImagingStudy", "Observation", "DiagnosticReport")
     ]
-    assert said(entries) == [
+    assert facts(entries) == [
         ("hc_mm", 190.2, "Observation 11984-2", None),
         ("findings", "SCT:17190001", "DiagnosticReport.conclusionCode", None),
     ]
@@ -126,13 +121,13 @@ def test_fields_and_places_say_where_it_stands(index):
     assert second.place == "line 2 of records file 1"
 
 
-def test_valid_resources_of_the_specifications_own_structure_are_read(index):
+def test_resources_that_are_valid_by_the_specification_are_read(index):
     for example in EXAMPLES:
         get_fhir_model_class(example["resourceType"]).model_validate_json(json.dumps(example))
     key = KEYS.patient("MRN-0815")
     entries = read(index, *EXAMPLES)
     assert not reasons(entries)
-    assert Counter((fact, value, plane) for fact, value, _, plane in said(entries)) == Counter(
+    assert Counter((fact, value, plane) for fact, value, _, plane in facts(entries)) == Counter(
         [
             ("hc_mm", 190.2, None),
             ("edd_day", KEYS.day(key, date(2023, 9, 9)), None),
@@ -174,7 +169,7 @@ PROSE = [
 ]
 
 
-def test_free_text_is_read_where_it_was_asked_for(index):
+def test_free_text_is_read_only_if_asked_for(index):
     for read_all in (read, exported):
         listener = Listener()
         entries = read_all(index, patient(), study(), *PROSE, reading=dataclasses.replace(READING, prose=listener))
@@ -184,13 +179,13 @@ def test_free_text_is_read_where_it_was_asked_for(index):
             ("breech", "Observation.note"),
         ]
         assert "Quixworth" in listener.heard[0][2]  # a bulk export's names are found again by their hashes
-        assert len(said(entries)) == len(reasons(entries)) == 3
-        assert not said(read_all(index, patient(), study(), *PROSE))
+        assert len(facts(entries)) == len(reasons(entries)) == 3
+        assert not facts(read_all(index, patient(), study(), *PROSE))
 
 
 @pytest.mark.parametrize("recorded", ["NFC", "NFD"])
 @pytest.mark.parametrize("written", ["NFC", "NFD"])
-def test_an_accented_name_in_the_text_of_an_export_is_found_in_either_form(index, recorded, written):
+def test_an_accented_name_is_found_in_text_in_either_unicode_form(index, recorded, written):
     listener = Listener()
     name = [{"family": unicodedata.normalize(recorded, "Núñez")}]
     text = report(conclusion=unicodedata.normalize(written, "Mrs Núñez: breech"))
@@ -203,18 +198,18 @@ def test_an_accented_name_in_the_text_of_an_export_is_found_in_either_form(index
 # ------------------------------------------------------------------------------------------------------- bad input
 
 
-def test_a_line_that_is_no_resource_is_a_fault_and_the_others_are_read(index):
+def test_a_line_that_is_not_a_resource_is_a_fault_and_the_others_are_read(index):
     bad = [b"{broken\n", b"[]\n", b"\xff\xfe\n", b"[" * 100_000, b"7\n"]
     found = [*bad, b"\n", b'{"id": "x"}\n', *lines(patient(), observation())]
     index_ndjson(found, READING, index)
     entries = list(read_ndjson(enumerate(found, 1), "records file 3", READING, index))
     assert reasons(entries) == ["not_json"] * 5 + ["not_fhir"]
     assert [entry.place for entry in entries][-2:] == ["line 7 of records file 3", "line 9 of records file 3"]
-    assert said(entries)
+    assert facts(entries)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"resourceType": 7}'])
-def test_a_json_file_that_is_no_fhir_is_the_users_error(index, content):
+def test_a_json_file_that_is_not_fhir_is_a_user_error(index, content):
     with pytest.raises(UserError):
         list(read_json(content, "records file 1", READING, index))
 
@@ -229,7 +224,7 @@ def _mangled(value: Any, dice: random.Random) -> Any:
     return [_mangled(item, dice) for item in value] if isinstance(value, list) else value
 
 
-def test_whatever_stands_in_a_resource_nothing_is_raised(index, tmp_path):
+def test_mangled_resources_never_raise(index, tmp_path):
     dice = random.Random(1)
     reading = dataclasses.replace(READING, prose=Listener())
     for round_ in range(400):
@@ -256,7 +251,7 @@ def _with_canaries(value: Any, canaries: list[str], key: str = "") -> Any:
     return value
 
 
-def test_no_name_identifier_or_date_leaves_the_reader_or_stands_in_the_index(tmp_path):
+def test_no_name_identifier_or_date_leaves_the_reader_or_enters_the_index(tmp_path):
     canaries: list[str] = []
     resources = _with_canaries(
         [
@@ -295,12 +290,12 @@ def test_no_name_identifier_or_date_leaves_the_reader_or_stands_in_the_index(tmp
         assert text.casefold().encode() not in stored.lower()
 
 
-def test_an_organisation_beside_a_reference_is_nobodys_name():
+def test_names_of_organisations_are_not_names_of_people():
     people = [
         {"reference": "Practitioner/7", "display": "Olga Quixworth"},
         {"reference": "https://a.example/fhir/Organization/3", "display": "Fetal Medicine Unit"},
         {"type": "CareTeam", "display": "Heart Team"},
         {"display": "Zelmira Roe"},
     ]
-    assert displays_of({"performer": people}) == ["Olga Quixworth", "Zelmira Roe"]
-    assert displays_of({"performer": [{"actor": person} for person in people]}) == ["Olga Quixworth", "Zelmira Roe"]
+    assert as_displays(people) == ["Olga Quixworth", "Zelmira Roe"]
+    assert as_displays([{"actor": person} for person in people]) == ["Olga Quixworth", "Zelmira Roe"]

@@ -1,4 +1,4 @@
-"""The phantom's DICOM files hold what was put in, whoever reads them, and conform to their IODs."""
+"""The phantom's DICOM files hold what was put in, for every reader, and conform to their IODs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ from pydicom.uid import (
 )
 
 from sono.curation.images import dicom
-from sono.curation.phantom.exams import Center, ExamRecord, Patient
-from sono.curation.phantom.files.dicom import TRANSFER_SYNTAXES, Instance, UltrasoundRegion, write_instance
+from sono.curation.phantom.files.dicom import Instance, write_instance
+from sono.curation.phantom.files.encodings import TRANSFER_SYNTAXES
+from sono.curation.phantom.files.regions import UltrasoundRegion
+from sono.curation.phantom.hospitals import Center
+from sono.curation.phantom.records import ExamRecord, Patient
 from sono.manifests import vocabulary
 
 PLANES = vocabulary.load().planes
@@ -65,7 +68,7 @@ every_kind = pytest.mark.parametrize(
 
 
 def drawn(colored: bool, frame_count: int) -> npt.NDArray[np.uint8]:
-    """Speckle on black, other in every frame; in colour with a red patch in it."""
+    """Speckle on black, different in every frame; in colour with a red patch."""
     random = np.random.default_rng(7)
     frames = np.zeros((frame_count, HEIGHT, WIDTH), np.uint8)
     for frame in frames:
@@ -276,7 +279,7 @@ def test_a_cine_has_an_offset_for_every_frame(tmp_path: Path) -> None:
     assert all(data[first + at + 8 : first + at + 10] == b"\xff\xd8" for at in offsets)
 
 
-def test_what_is_lossy_says_so(tmp_path: Path) -> None:
+def test_lossy_compression_is_declared(tmp_path: Path) -> None:
     lossy = pydicom.dcmread(written(tmp_path, instance_of(JPEGBaseline8Bit, colored=True)))
     assert lossy.PhotometricInterpretation == "YBR_FULL_422"
     assert (lossy.LossyImageCompression, lossy.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
@@ -305,7 +308,7 @@ def test_every_time_and_identifier_is_from_the_input(tmp_path: Path) -> None:
     assert dataset.file_meta.ImplementationVersionName == "SONO_PHANTOM"
 
 
-def test_only_the_file_itself_is_left(tmp_path: Path) -> None:
+def test_no_temporary_file_is_left(tmp_path: Path) -> None:
     file = written(tmp_path, instance_of())
     assert list(file.parent.iterdir()) == [file]
 
@@ -320,13 +323,13 @@ def test_only_the_file_itself_is_left(tmp_path: Path) -> None:
         ({"frames": np.zeros((1, HEIGHT, 121), np.uint8)}, "121 x 93 px has an odd number of pixels"),
         ({"frames": np.zeros((2, HEIGHT, WIDTH), np.uint8)}, "2 frames without frame_time_ms"),
         ({"frame_time_ms": 0.0}, "frame_time_ms is 0"),
-        ({"transfer_syntax": "1.2.840.10008.1.2.2"}, "none of TRANSFER_SYNTAXES"),
+        ({"transfer_syntax": "1.2.840.10008.1.2.2"}, "not one of TRANSFER_SYNTAXES"),
         ({"regions": (dataclasses.replace(TISSUE, box=(80, 0, 60, 50)),)}, "not inside an image of 122 x 93 px"),
         ({"regions": (dataclasses.replace(TISSUE, box=(0, 0, 0, 50)),)}, "not inside an image"),
         ({"regions": (dataclasses.replace(TISSUE, spatial_format=5),)}, "spatial format 5"),
     ],
 )
-def test_what_cannot_be_written_is_refused_at_construction(change: dict[str, object], message: str) -> None:
+def test_impossible_instances_are_refused_at_construction(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(instance_of(), **change)  # type: ignore[arg-type]
 
@@ -334,7 +337,7 @@ def test_what_cannot_be_written_is_refused_at_construction(change: dict[str, obj
 def check_conformance(file: Path) -> None:
     program = shutil.which("dciodvfy")
     if program is None:
-        pytest.skip("dciodvfy is not here: apt-get install dicom3tools")
+        pytest.skip("dciodvfy not found: apt-get install dicom3tools")
     done = subprocess.run([program, "-new", str(file)], capture_output=True, text=True, check=False)
     said = (done.stdout + done.stderr).splitlines()
     assert said[0] in ("USImage", "USMultiFrameImage")  # it found the IOD to check against
@@ -345,9 +348,7 @@ def check_conformance(file: Path) -> None:
 
 @every_syntax
 @every_kind
-def test_dciodvfy_has_nothing_to_say_of_any_syntax(
-    tmp_path: Path, syntax: str, colored: bool, frame_count: int
-) -> None:
+def test_dciodvfy_accepts_every_syntax(tmp_path: Path, syntax: str, colored: bool, frame_count: int) -> None:
     check_conformance(written(tmp_path, instance_of(syntax, colored, frame_count)))
 
 
@@ -359,7 +360,7 @@ def test_dciodvfy_has_nothing_to_say_of_any_syntax(
     ids=["dual", "m_mode", "spectral", "flow", "uncalibrated", "none"],
 )
 @pytest.mark.parametrize("plane", [None, "abdominal_circumference"])
-def test_dciodvfy_has_nothing_to_say_of_any_regions(
+def test_dciodvfy_accepts_all_regions(
     tmp_path: Path, syntax: str, frame_count: int, regions: tuple[UltrasoundRegion, ...], plane: str | None
 ) -> None:
     check_conformance(written(tmp_path, instance_of(syntax, True, frame_count, regions, plane)))

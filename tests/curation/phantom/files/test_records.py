@@ -23,8 +23,10 @@ from sono.captioning.facts.statements import Reading
 from sono.captioning.readers import mapping
 from sono.captioning.readers.files import find_records
 from sono.captioning.readers.stage import read_statements
-from sono.curation.phantom.exams import Center, ExamRecord, Patient, View
+from sono.curation.phantom.anatomy import FINDINGS
 from sono.curation.phantom.files import csv_table, fhir, sr
+from sono.curation.phantom.hospitals import Center
+from sono.curation.phantom.records import ExamRecord, Patient, View
 from sono.manifests import vocabulary as vocabularies
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import BIOMETRY, EXCLUSIONS, STATEMENTS
@@ -57,7 +59,7 @@ FULL = ExamRecord(
         "hl_mm": 34.2,
     },
     views=PLANES,
-    findings=tuple(fhir.FINDINGS),
+    findings=tuple(FINDINGS),
 )
 SPARSE: dict[str, dict[str, Any]] = {
     "no LMP": {"lmp": None, "ga_days_by_lmp": None},
@@ -86,7 +88,7 @@ def record(request) -> ExamRecord:
 # -------------------------------------------------------------------------------------------------------------- CSV
 
 
-def test_columns_are_called_as_captioning_calls_them():
+def test_columns_have_the_names_that_captioning_expects():
     assert set(csv_table.COLUMNS) <= set(mapping.COLUMNS)
 
 
@@ -151,7 +153,7 @@ def test_every_reference_resolves_inside_the_bundle(record):
     assert set(_references(bundle)) <= set(urls)
 
 
-def test_who_and_which_study(resources):
+def test_patient_and_study_are_identified(resources):
     patient, study = _only(resources, "Patient"), _only(resources, "ImagingStudy")
     assert patient["name"][0] == {"use": "official", "family": "Ünlü-Schmidt", "given": ["Ana María"]}
     assert (patient["gender"], patient["birthDate"]) == ("female", "1990-02-03")
@@ -165,7 +167,7 @@ def test_who_and_which_study(resources):
     assert study["modality"][0]["code"] == "US"
 
 
-def test_observations_say_what_the_record_says(record, resources):
+def test_observations_agree_with_the_record(record, resources):
     observations = [resource for resource in resources if resource["resourceType"] == "Observation"]
     answers: dict[str, Any] = {}
     planes = []
@@ -208,7 +210,7 @@ def test_the_report_has_the_study_all_results_and_the_findings(record, resources
     assert {coding["system"] for coding in conclusions} <= {"http://snomed.info/sct"}
 
 
-def test_a_patient_is_the_same_in_two_examinations_and_another_in_another_hospital():
+def test_a_patient_is_the_same_in_two_examinations_and_differs_between_hospitals():
     second = dataclasses.replace(FULL, study_uid="2.25.2")
     elsewhere = dataclasses.replace(FULL, center=dataclasses.replace(FULL.center, center="south"))
     ids = [{item["id"] for item in _resources(record)} for record in (FULL, second, elsewhere)]
@@ -241,7 +243,7 @@ def _walk(item: Dataset, sections: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 def test_dciodvfy_finds_no_error(tmp_path, record):
     program = shutil.which("dciodvfy")
     if program is None:
-        pytest.skip("dciodvfy is not here: apt-get install dicom3tools")
+        pytest.skip("dciodvfy not found: apt-get install dicom3tools")
     _written(record, tmp_path)
     done = subprocess.run([program, str(tmp_path / "report.dcm")], capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines()
@@ -251,7 +253,7 @@ def test_dciodvfy_finds_no_error(tmp_path, record):
     assert [line for line in lines if "99SONO" not in line and "Coding Scheme UID" not in line] == ["ComprehensiveSR"]
 
 
-def test_the_header_is_that_of_the_images(tmp_path):
+def test_the_header_agrees_with_the_images(tmp_path):
     report = _written(FULL, tmp_path)
     assert (report.PatientID, report.PatientName, report.PatientBirthDate) == (
         "MRN 0815",
@@ -266,7 +268,7 @@ def test_the_header_is_that_of_the_images(tmp_path):
     assert all(uid.is_valid and uid.startswith("2.25.") for uid in uids)
 
 
-def test_numbers_and_dates_stand_in_the_sections_of_the_template(tmp_path, record):
+def test_numbers_and_dates_are_in_the_sections_of_the_template(tmp_path, record):
     biometry = {
         **dict.fromkeys(("11820-8", "11984-2", "11979-2", "11963-6", "11863-8"), ("125000", "125002", "125005")),
         "11966-9": ("125000", "125003", "125005"),
@@ -341,7 +343,7 @@ Facts = Counter[tuple[str, str | float, str | None]]
 
 
 def _statements(folder: Path, form: str, record: ExamRecord) -> list[dict[str, Any]]:
-    """What captioning reads of the record written in that form, a fact a row."""
+    """What captioning reads from the record in that form, one row per fact."""
     FORMS[form](folder / form, record)
     store = TableStore(folder / "workspace")
     report = read_statements(
@@ -358,7 +360,7 @@ def _statements(folder: Path, form: str, record: ExamRecord) -> list[dict[str, A
 
 
 def _facts_of(record: ExamRecord) -> Facts:
-    """Fact, value and plane, as they stand in the record."""
+    """Fact, value and plane, as in the record."""
     day = {name: KEYS.day(KEYS.patient(record.patient.patient_id), found) for name, found in _dates(record).items()}
     facts = [(name, value, None) for name, value in {**day, **record.biometry_mm}.items()]
     facts += [(code, days, None) for code, days in _ages(record).items() if days is not None]
@@ -376,7 +378,7 @@ def _ages(record: ExamRecord) -> dict[str, int | None]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_captioning_reads_every_fact_and_no_other_from_each_form(tmp_path, form, record):
+def test_captioning_reads_every_fact_and_nothing_else_from_each_form(tmp_path, form, record):
     rows = [row for row in _statements(tmp_path, form, record) if row["fact"] != "identity"]
     found = Counter(
         (row["fact"], row["code"] if row["number"] is None else row["number"], row["plane"]) for row in rows
@@ -385,7 +387,7 @@ def test_captioning_reads_every_fact_and_no_other_from_each_form(tmp_path, form,
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_captioning_knows_patient_study_and_day_from_each_form(tmp_path, form):
+def test_captioning_reads_patient_study_and_day_from_each_form(tmp_path, form):
     patient = KEYS.patient("MRN 0815")
     rows = _statements(tmp_path, form, FULL)
     assert {row["patient_key"] for row in rows} == {patient}
@@ -395,7 +397,7 @@ def test_captioning_knows_patient_study_and_day_from_each_form(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_captioning_learns_from_each_form_which_names_captions_must_not_say(tmp_path, form):
+def test_captioning_reads_from_each_form_the_names_captions_must_not_contain(tmp_path, form):
     hashes = {row["code"] for row in _statements(tmp_path, form, FULL) if row["fact"] == "identity"}
     assert {KEYS.word(word) for word in ("ünlü", "schmidt", "ana", "maría")} <= hashes
 
@@ -410,7 +412,7 @@ def test_codes_are_in_the_dicom_dictionaries():
     in_sr = {name: code.value for _, _, measurements in sr.SECTIONS for name, code in measurements}
     assert in_sr == {name: code for name, (code, _) in fhir.BIOMETRY_LOINC.items()}
     snomed_ct = {code: meaning for entry in concepts["SCT"].values() for code, (meaning, _) in entry.items()}
-    for finding, meaning in list(fhir.FINDINGS.items())[:-1]:
+    for finding, meaning in list(FINDINGS.items())[:-1]:
         assert snomed_ct[finding.removeprefix("SCT:")].casefold() == meaning.casefold()
 
 

@@ -1,0 +1,81 @@
+"""Commands about masks of anatomical structures: ``masks import``."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sono.curation.masks.formats.registry import FORMATS
+from sono.manifests import console
+
+from .options import (
+    JsonOption,
+    WorkersOption,
+    WorkspaceArgument,
+    print_exclusions,
+    print_next,
+    work_text,
+    writing_to,
+)
+
+app = typer.Typer(help="Import masks of anatomical structures.", no_args_is_help=True)
+
+
+MaskFormat = enum.StrEnum("MaskFormat", list(FORMATS))  # type: ignore[misc]
+_FILLED_AREAS = MaskFormat("png")
+
+
+@app.command("import")
+def import_(
+    workspace: WorkspaceArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with mask images, named like their frames.")],
+    structure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Structure that all masks show, as named in planes.toml; if omitted, each folder in DIR is named "
+            "after one.",
+        ),
+    ] = None,
+    mask_format: Annotated[
+        MaskFormat, typer.Option("--format", help=" ".join(f"{name}: {drawn}." for name, drawn in FORMATS.items()))
+    ] = _FILLED_AREAS,
+    suffix: Annotated[
+        str, typer.Option(metavar="TEXT", help="What mask names have after the image's name, such as _mask.")
+    ] = "",
+    predicted: Annotated[
+        bool,
+        typer.Option("--predicted", help="A program made these masks; sono-train evaluate --mask predicted uses them."),
+    ] = False,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Import masks that people drew, or a program predicted, elsewhere. They count as accepted.
+
+    Example: sono-curate masks import archive /data/masks --structure head --suffix _mask
+    """
+    from sono.curation.masks.run import import_masks
+    from sono.curation.status import read_status
+
+    with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
+        report = import_masks(
+            opened,
+            folder,
+            structure=structure,
+            mask_format=mask_format.value,
+            suffix=suffix,
+            predicted=predicted,
+            engine=engine,
+            progress=progress,
+        )
+        next_step = read_status(opened).next_step
+    if as_json:
+        console.print_json({"run": asdict(report)})
+        return
+    print(f"{report.rows:,} regions. {work_text(report)}")
+    print_exclusions(report.exclusions)
+    print_next(next_step)

@@ -1,0 +1,86 @@
+"""Commands about the workspace itself: make it, show where it stands, list what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sono.manifests import console
+
+from .options import JsonOption, WorkspaceArgument, counts_text, print_next
+
+
+def init(
+    workspace: Annotated[Path, typer.Argument(metavar="WORKSPACE", help="New folder to create.")],
+    center: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the hospital, as it will appear in datasets.")
+    ] = "center",
+) -> None:
+    """Create a workspace: its configuration, and the key that pseudonyms are made with.
+
+    Example: sono-curate init archive --center "Hospital A"
+    """
+    from sono.manifests.workspace import create
+
+    create(workspace, center)
+    key = workspace / "secret.key"
+    print(f"Created {workspace}. Back up {key}: without it, new files of a known patient look like a new patient's.")
+    print_next(f"sono-curate ingest {workspace} SOURCE")
+
+
+def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
+    """Show what the workspace holds, what is stale and what to do next.
+
+    Example: sono-curate status archive
+    """
+    from sono.curation.status import read_status
+    from sono.manifests.workspace import open_workspace
+
+    found = read_status(open_workspace(workspace))
+    if as_json:
+        console.print_json(asdict(found))
+        return
+    print(f"center      {found.center if not found.frames else counts_text(found.frames_by_center)}")
+    print(f"frames      {found.frames:,} of {found.patients:,} patients: {counts_text(found.frames_by_plane)}")
+    print(f"qc          {counts_text(found.verdicts)}")
+    print(f"regions     {sum(found.regions.values()):,}: {counts_text(found.regions)}")
+    print(f"records     {found.records:,}")
+    print(f"captions    {found.captions:,}")
+    if found.dataset is not None:
+        print(f"dataset     {'up to date' if found.dataset.up_to_date else 'stale'}: {found.dataset.path}")
+    for stage, reasons in found.exclusions.items():
+        print(f"left out    {stage}: {counts_text(reasons)}")
+    for stage, parts in found.stale.items():
+        print(f"stale       {stage}: {parts} parts")
+    print_next(found.next_step)
+
+
+def exclusions(
+    workspace: WorkspaceArgument,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="SOURCE", help="Folder that was ingested: show its files by name, here only; may be repeated."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List everything that was left out, and why.
+
+    The workspace stores no file names. With --source, the names in that folder are hashed again and shown.
+
+    Example: sono-curate exclusions archive --source /data/scans
+    """
+    from sono.curation.ingest.exclusions import list_exclusions
+    from sono.manifests.workspace import open_workspace
+
+    rows = list_exclusions(open_workspace(workspace), source or [])
+    if as_json:
+        console.print_json({"exclusions": [asdict(row) for row in rows]})
+        return
+    for row in rows:
+        frame = "" if row.frame_index is None else f" frame {row.frame_index}"
+        print(f"{row.name or row.source_key}{frame}: {row.stage}: {row.reason}: {row.message}")

@@ -1,0 +1,83 @@
+"""What each training run learned: its loss by step, and its scores, as ``sono-train`` wrote them.
+
+The only file of the demo that knows the names in training's files: curation imports nothing from training.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sono.manifests.filenames import RUN_LOG, evaluation_file
+
+MASKS: Mapping[str, str] = {
+    "none": "the whole image",
+    "region": "the image with each structure's true mask",
+    "shuffled": "the image with another patient's masks",
+    "blank": "the true masks, and a black image",
+}
+"""What the model sees under each mask."""
+
+_EVALUATION = "test-all"  # the split, and what `evaluate --mask` was given
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One training run.
+
+    Attributes:
+        losses: (step, loss) of every logged step.
+        frames, patients: how many were scored.
+        planes_present: planes among these frames; ``planes`` of them could be answered.
+        top1, top5: by mask.
+        region_minus_none: paired difference in top-1.
+        confusion: by mask, frames counted as [true plane][predicted plane].
+    """
+
+    losses: Sequence[tuple[int, float]]
+    frames: int
+    patients: int
+    planes_present: int
+    planes: Sequence[str]
+    top1: Mapping[str, Estimate]
+    top5: Mapping[str, Estimate]
+    region_minus_none: Estimate
+    confusion: Mapping[str, Sequence[Sequence[int]]]
+
+
+def read_run_result(run: Path) -> RunResult:
+    result = json.loads(evaluation_file(run, _EVALUATION).read_text())
+    by_mask: Mapping[str, Any] = {mask: result["masks"][mask] for mask in MASKS}
+    return RunResult(
+        losses=_read_losses(run / RUN_LOG),
+        frames=result["n_frames"],
+        patients=result["n_patients"],
+        planes_present=result["planes_present"],
+        planes=by_mask["none"]["confusion"]["true_by_predicted"],
+        top1={mask: _estimate(scores["top1"]) for mask, scores in by_mask.items()},
+        top5={mask: _estimate(scores["top5"]) for mask, scores in by_mask.items()},
+        region_minus_none=_estimate(result["minus_none"]["region"]["top1"]),
+        confusion={mask: scores["confusion"]["counts"] for mask, scores in by_mask.items()},
+    )
+
+
+def _read_losses(log: Path) -> list[tuple[int, float]]:
+    with log.open(newline="") as file:
+        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+
+
+def _estimate(score: Mapping[str, float]) -> Estimate:
+    return Estimate(score["value"], score["low"], score["high"])

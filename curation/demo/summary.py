@@ -1,0 +1,37 @@
+"""The demo's outcome in a few lines for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .facts import DemoFacts
+from .plan import HOLDOUT
+from .results import MASKS, Estimate
+
+
+def summary_lines(facts: DemoFacts) -> Iterator[str]:
+    for step in facts.funnel.steps:
+        yield f"{step.name:<34}{step.count:>8,}"
+    first = facts.runs[0]
+    runs = "1 run" if len(facts.runs) == 1 else f"{len(facts.runs)} runs"
+    yield ""
+    yield (
+        f"planes told apart on the held-out center {HOLDOUT}: {first.frames:,} frames of "
+        f"{first.patients} patients, {first.planes_present} planes, {runs}"
+    )
+    yield f"{'mask':<10}{'top-1':>8}{'95% interval' if len(facts.runs) == 1 else 'between runs':>20}{'top-5':>10}"
+    for mask in MASKS:
+        low, high = _spread(facts.top1(mask))
+        yield f"{mask:<10}{facts.mean_top1(mask):>8.1%}{f'{low:.1%} - {high:.1%}':>20}{facts.mean_top5(mask):>10.1%}"
+    for number, difference in enumerate(facts.differences):
+        interval = f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+        yield f"region - none, run {number}: {100 * difference.value:+.1f} points {interval}"
+    yield "region - none compares one model with and without true masks, not two ways of training"
+
+
+def _spread(estimates: Sequence[Estimate]) -> tuple[float, float]:
+    """The lowest and the highest of several runs; of a single run, its interval over patients."""
+    if len(estimates) == 1:
+        return estimates[0].low, estimates[0].high
+    values = [estimate.value for estimate in estimates]
+    return min(values), max(values)

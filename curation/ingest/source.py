@@ -1,0 +1,180 @@
+"""One file of the archive, opened: its frames, and the columns that they share, with pseudonyms in place of names."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from sono.curation.images import dicom, raster
+from sono.curation.images.pixels import ExcludedError, Pixels
+from sono.curation.images.signatures import image_kind
+from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.vocabulary import Vocabulary
+
+from .config import IngestSection
+
+MESSAGES: Mapping[str, str] = {
+    "patient_unknown": "no patient is known for the file; without one it could end in two splits",
+    "unknown_plane": "the plane in the metadata is not in the vocabulary",
+    "bad_metadata": "the file's row in the metadata cannot be used",
+    "not_in_metadata": "the metadata has no row for the file",
+    "ambiguous_name": "the metadata names the file by its bare name, which several files have",
+    "two_extensions": "another file has the same path but for its extension",
+    "not_an_image": "neither DICOM nor PNG, JPEG, TIFF or BMP",
+    "empty_file": "the file has 0 bytes",
+    "unreadable": "the file cannot be read",
+}
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame of a file; ``png`` is the file's content if it is a PNG, so that it need not be compressed again."""
+
+    index: int
+    time_ms: float | None
+    pixels: Pixels | ExcludedError
+    png: bytes | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened file: the columns of ``frames`` that all its frames share, and the frames, decoded one by one."""
+
+    columns: Mapping[str, object]
+    frames: Iterator[SourceFrame]
+
+
+def open_source(
+    row: Mapping[str, object], keys: Pseudonymizer, vocabulary: Vocabulary, section: IngestSection
+) -> Source:
+    """Open the file of an input row, whose columns are those of ``parts.INPUT``.
+
+    Raises:
+        ExcludedError: the file, or its row, cannot be used.
+    """
+    if row["problem"]:
+        raise _excluded(str(row["problem"]))
+    content = _read(Path(str(row["path"])))
+    kind = image_kind(content)
+    if kind is None:
+        raise _excluded("not_an_image")
+    if kind == "dicom":
+        source = _open_dicom(content, row, keys, vocabulary, section)
+    else:
+        source = _open_raster(content, kind, row, keys)
+    shared = {
+        "source_key": row["source_key"],
+        "name_key": row["name_key"],
+        "source_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    return Source({**source.columns, **shared}, source.frames)
+
+
+def _excluded(reason: str) -> ExcludedError:
+    return ExcludedError(reason, MESSAGES[reason])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise _excluded("unreadable") from None
+
+
+def _open_dicom(
+    content: bytes,
+    row: Mapping[str, object],
+    keys: Pseudonymizer,
+    vocabulary: Vocabulary,
+    section: IngestSection,
+) -> Source:
+    dataset, facts = dicom.read_header(content, section.plane_fields)
+    patient_key = row["patient_key"] or (keys.patient(facts.patient_id) if facts.patient_id else None)
+    accession_key = keys.accession(facts.accession) if facts.accession else None
+    study_key = row["study_key"] or (keys.study(facts.study_id) if facts.study_id else None)
+    if patient_key is None and study_key is not None and section.missing_patient == "study":
+        patient_key = keys.patient_of_study(str(study_key))
+    if patient_key is None:
+        raise _excluded("patient_unknown")
+    header_plane = next(filter(None, map(vocabulary.find_plane, facts.plane_texts)), None)
+    spacing = (row["pixel_mm"], row["pixel_mm"]) if row["pixel_mm"] else facts.pixel_mm or (None, None)
+    _, _, width, height = facts.crop
+    return Source(
+        columns={
+            "patient_key": patient_key,
+            "study_key": study_key or keys.only_study(str(patient_key)),
+            "accession_key": accession_key,
+            "study_day": _day(keys, patient_key, row["date"] or facts.study_date),
+            "series_key": keys.series(facts.series_id) if facts.series_id else None,
+            "crop": list(facts.crop),
+            "source_height": facts.height,
+            "source_width": facts.width,
+            "frame_count": facts.frame_count,
+            "manufacturer": facts.manufacturer,
+            "model": facts.model,
+            "mode": facts.mode,
+            "plane": row["plane"] or header_plane,
+            "plane_source": "metadata" if row["plane"] else "header" if header_plane else None,
+            "pixel_mm_x": spacing[0],
+            "pixel_mm_y": spacing[1],
+            "sector": _unknown_sector(height, width),
+        },
+        frames=_dicom_frames(dataset, facts),
+    )
+
+
+def _dicom_frames(dataset: Dataset, facts: dicom.DicomFacts) -> Iterator[SourceFrame]:
+    """The frames, cropped to the ultrasound regions."""
+    x, y, width, height = facts.crop
+    times = dicom.frame_times_ms(dataset, facts.frame_count)
+    for index, pixels in dicom.read_frames(dataset, facts):
+        cropped = pixels if isinstance(pixels, ExcludedError) else pixels[y : y + height, x : x + width]
+        yield SourceFrame(index, times[index], cropped, png=None)
+
+
+def _open_raster(content: bytes, kind: str, row: Mapping[str, object], keys: Pseudonymizer) -> Source:
+    patient_key = row["patient_key"]
+    if patient_key is None:
+        raise _excluded("patient_unknown")
+    pages = raster.read_frames(content, kind)
+    height, width = pages[0].shape[:2]
+    return Source(
+        columns={
+            "patient_key": patient_key,
+            "study_key": row["study_key"] or keys.only_study(str(patient_key)),
+            "study_day": _day(keys, patient_key, row["date"]),
+            "crop": [0, 0, width, height],
+            "source_height": height,
+            "source_width": width,
+            "frame_count": len(pages),
+            "mode": "unknown",
+            "plane": row["plane"],
+            "plane_source": "metadata" if row["plane"] else None,
+            "pixel_mm_x": row["pixel_mm"],
+            "pixel_mm_y": row["pixel_mm"],
+            "sector": _unknown_sector(height, width),
+        },
+        frames=(
+            SourceFrame(index, None, _same_size(page, height, width), png=content if kind == "png" else None)
+            for index, page in enumerate(pages)
+        ),
+    )
+
+
+def _same_size(page: Pixels, height: int, width: int) -> Pixels | ExcludedError:
+    if page.shape[:2] != (height, width):
+        return ExcludedError("unsupported_pixels", "a page of another size than the first")
+    return page
+
+
+def _day(keys: Pseudonymizer, patient_key: object, date: object) -> int | None:
+    return keys.day(str(patient_key), date) if isinstance(date, datetime.date) else None
+
+
+def _unknown_sector(height: int, width: int) -> dict[str, object]:
+    return {"kind": "unknown", "box": [0, 0, width, height], "confidence": 0.0}

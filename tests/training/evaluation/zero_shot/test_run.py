@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pytest
+from PIL import Image
+
+from sono import captioning
+from sono.manifests import masks, vocabulary
+from sono.manifests.errors import UserError
+from sono.manifests.stages import Progress
+from sono.training.data.dataset import decode_image, open_split, read_description
+from sono.training.evaluation.prompts import WEEKS, WORDINGS, prompts, wordings_of
+from sono.training.evaluation.scoring import Scoring
+from sono.training.evaluation.zero_shot.run import MASK_SETS, evaluate
+from sono.training.features.views import FrameViews, Views, choose_donors
+from sono.training.model.transforms import PadToSquare
+from sono.training.pretraining import checkpoints
+
+ALL = MASK_SETS["all"]
+FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
+
+
+@pytest.fixture
+def score(learned: Path, write_dataset: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The result for frames as the only split of a dataset."""
+
+    def write_and_score(name: str, rows: list[dict[str, Any]], *modes: str, seed: int = 0) -> dict[str, Any]:
+        dataset = write_dataset(tmp_path / name, {"test": rows})
+        return evaluate(Scoring(learned, str(dataset), resamples=50, seed=seed), masks=modes)
+
+    return write_and_score
+
+
+def figures(result: dict[str, Any], mask: str) -> dict[str, Any]:
+    """What a mask's score says, without how it was obtained."""
+    return {name: result["masks"][mask][name] for name in FIGURES}
+
+
+def of_one_size(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The frames whose masks fit each other's images."""
+    size = rows[0]["regions"][0]["mask"]["size"]
+    return [row for row in rows if row["regions"][0]["mask"]["size"] == size]
+
+
+def with_image(row: dict[str, Any], pixels: Callable[[tuple[int, int]], np.ndarray[Any, Any]]) -> dict[str, Any]:
+    height, width = row["regions"][0]["mask"]["size"]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels((height, width)).astype(np.uint8)).save(buffer, "PNG")
+    return {**row, "image": {"bytes": buffer.getvalue(), "path": None}}
+
+
+def test_the_result_names_the_checkpoint_that_was_scored(learned: Path, shapes: Path) -> None:
+    meta = checkpoints.load_model(learned, pytest.fail)[2]
+    result = evaluate(Scoring(learned, str(shapes), split="train", resamples=10))
+    assert result["checkpoint"] == {"file": "step-00000110", "sha256": meta["sha256"], "step": 110}
+    assert result["n_frames"] == 240
+    assert result["minus_none"] == result["minus_region"] == {}
+    assert result == json.loads((learned / "evaluation/train-none.json").read_text())
+
+
+def test_other_weights_give_other_figures_and_no_checkpoint_is_an_error(
+    three_splits: Path, random_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Scores of stored features would be the same for any checkpoint."""
+    first, again, other = (
+        evaluate(Scoring(random_run(seed), str(three_splits), resamples=10))["masks"]["none"] for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first["calibration"] != other["calibration"]
+
+    def silence(model: Any) -> None:
+        for value in model.clip.parameters():
+            value.zero_()
+
+    nothing = evaluate(Scoring(random_run(0, silence), str(three_splits), resamples=10))["masks"]["none"]["top1"]
+    assert nothing["value"] == 0.25
+    with pytest.raises(UserError, match=r"no checkpoint found; name the folder of a run"):
+        evaluate(Scoring(tmp_path, str(three_splits)))
+
+
+@pytest.mark.parametrize("other", ["region", "shuffled", "blank"])
+def test_all_masks_are_scored_on_the_same_frames_and_the_rest_are_counted(
+    other: str, score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    rows = make_rows(16, seed=12)
+    rows[0]["plane"] = None
+    for number in (1, 2, 3):
+        rows[number]["regions"] = []
+    counts = ("frames", "n_frames", "frames_without_plane", "frames_without_regions")
+    together = score("together", rows, other, "none")
+    assert [together[name] for name in counts] == ["with regions", 12, 1, 3]
+    assert list(together["masks"]) == ["none", other]
+    alone = score("alone", rows, "none")
+    assert [alone[name] for name in counts] == ["all", 15, 1, 3]
+    cleaned = score("cleaned", rows[4:], "none")
+    assert figures(together, "none") == figures(cleaned, "none") != figures(alone, "none")
+
+
+def test_masks_scored_together_have_the_same_figures_as_alone(learned: Path, shapes: Path) -> None:
+    together = evaluate(Scoring(learned, str(shapes), resamples=50), masks=ALL)
+    assert together == json.loads((learned / "evaluation/test-all.json").read_text())
+    for mask in ALL:
+        alone = evaluate(Scoring(learned, str(shapes), resamples=50), masks=(mask,))
+        assert alone["masks"] == {mask: together["masks"][mask]}
+        assert (learned / f"evaluation/test-{mask}.json").is_file()
+
+
+def test_every_mask_is_compared_with_none_on_the_same_frames(learned: Path, shapes: Path) -> None:
+    result = evaluate(Scoring(learned, str(shapes), resamples=200), masks=ALL)
+    assert list(result["minus_none"]) == ["region", "shuffled", "blank"]
+    for mask, difference in result["minus_none"].items():
+        for name in ("top1", "top5"):
+            ours, none = (result["masks"][which][name]["value"] for which in (mask, "none"))
+            assert difference[name]["value"] == pytest.approx(ours - none)
+            assert difference[name]["low"] <= difference[name]["value"] <= difference[name]["high"]
+        assert difference["top5"] == {"value": 0, "low": 0, "high": 0}  # of four planes the true one is always there
+    assert evaluate(Scoring(learned, str(shapes), resamples=10), masks=("region", "blank"))["minus_none"] == {}
+
+
+def test_blank_ignores_the_pixels_and_region_does_not(
+    score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    random = np.random.default_rng(3)
+    rows = make_rows(24, seed=13)
+    noise = [with_image(row, lambda size: random.integers(0, 256, size)) for row in rows]
+    black = [with_image(row, np.zeros) for row in rows]
+    results = {
+        name: score(name, made, "region", "blank")
+        for name, made in {"true": rows, "noise": noise, "black": black}.items()
+    }
+    assert figures(results["true"], "blank") == figures(results["noise"], "blank")
+    assert figures(results["true"], "region") != figures(results["noise"], "region")
+    assert figures(results["black"], "region") == figures(results["true"], "blank")
+
+
+def test_shuffled_sees_the_image_through_the_masks_of_another_patient(
+    score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    rows = of_one_size(make_rows(96, seed=14))
+    patients = np.unique([row["patient_key"] for row in rows], return_inverse=True)[1]
+    exchanged = [
+        {**row, "regions": rows[donor]["regions"]}
+        for row, donor in zip(rows, choose_donors(patients, seed=5), strict=True)
+    ]
+    shuffled = score("dataset", rows, "region", "shuffled", seed=5)
+    by_hand = score("exchanged", exchanged, "region", seed=5)
+    assert figures(shuffled, "shuffled") == figures(by_hand, "region") != figures(shuffled, "region")
+
+
+def test_a_view_has_the_image_of_its_frame_and_the_masks_of_its_mode(shapes: Path) -> None:
+    frames = open_split(read_description(str(shapes)), "test")
+    transform = PadToSquare(size=32)
+    views = FrameViews(frames, np.array([7, 2, 11]), ALL, transform, donors_N=np.array([2, 0, 1]))[0]
+    assert isinstance(views, Views)
+    own, other = (frames.row(index) for index in (7, 11))
+    assert np.array_equal(views.image, transform.image(decode_image(own)))
+    assert np.array_equal(views.masks["none"], transform.all_one()[None])
+    for mode, row in (("region", own), ("blank", own), ("shuffled", other)):
+        expected = [transform.mask(masks.decode(region["mask"])) for region in row["regions"]]
+        assert np.array_equal(views.masks[mode], expected), mode
+
+
+@pytest.mark.parametrize(
+    "frames", [[1, 1], [4] * 20, [1, 2, 3, 4], [5, 1, 2, 2], [6, 1, 2], [3, 3], [50, *[1] * 60], [1, 1, 9]]
+)
+def test_a_donor_belongs_to_another_patient_and_serves_once_if_possible(frames: list[int]) -> None:
+    patients = np.random.default_rng(0).permutation(np.repeat(np.arange(len(frames)), frames))
+    for seed in range(20):
+        donors = choose_donors(patients, seed)
+        assert (patients[donors] != patients).all()
+        if max(frames) <= sum(frames) / 2:
+            assert sorted(donors) == list(range(len(patients)))
+
+
+def test_donors_depend_on_the_seed_alone_and_come_from_every_other_patient() -> None:
+    patients = np.repeat(np.arange(10), 4)
+    assert np.array_equal(choose_donors(patients, 1), choose_donors(patients, 1))
+    assert not np.array_equal(choose_donors(patients, 1), choose_donors(patients, 2))
+    seen = np.zeros((10, 10), dtype=int)
+    for seed in range(1000):
+        np.add.at(seen, (patients, patients[choose_donors(patients, seed)]), 1)
+    expected = 1000 * 4 / 9
+    others = seen[~np.eye(10, dtype=bool)]
+    assert others.min() > 0.75 * expected
+    assert others.max() < 1.25 * expected
+    donors_of_one = {len(set(patients[choose_donors(patients, seed)[:4]])) for seed in range(20)}
+    assert max(donors_of_one) >= 3  # not a single donor patient for all frames of a patient
+
+
+def test_the_share_of_donors_with_the_same_plane_is_reported(
+    score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    rows = make_rows(16, seed=16)
+    for row in rows:
+        row["plane"] = 0
+    assert score("one plane", rows, "shuffled")["masks"]["shuffled"]["donors"] == {"seed": 0, "same_plane": 1.0}
+
+
+def test_sentences_are_worded_like_the_datasets_captions(
+    learned: Path, shapes: Path, make_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    row = make_rows(1, seed=17)[0]
+    weeks = str(row["ga_days"] // 7)
+    captions = {"whole": row["caption"], "region": row["regions"][0]["caption"]}
+    result = evaluate(Scoring(learned, str(shapes), resamples=10), masks=ALL)
+    for mode, kind in (("none", "whole"), ("region", "region"), ("shuffled", "region"), ("blank", "region")):
+        said = result["masks"][mode]["prompts"]
+        assert len(said) == len(WEEKS)
+        begun = said[0].replace(str(WEEKS[0]), weeks).format(plane="transthalamic").removesuffix(".")
+        assert captions[kind].startswith(begun), mode
+
+
+def test_packaged_templates_are_recognised_by_their_captions_and_others_get_all_wordings() -> None:
+    said: dict[str, set[str]] = {"whole": set(), "region": set()}
+    for folder, kind in (("global", "whole"), ("region", "region")):
+        for file in sorted((Path(captioning.__file__).parent / "sentences/templates/en" / folder).glob("*.jinja")):
+            template = jinja2.Template(file.read_text().strip())
+            words = {"ga": 22, "article": "A", "plane": "femur", "structures": ["femur"], "structure": "femur"}
+            said[kind] |= set(wordings_of(kind, [template.render(words)]))  # type: ignore[arg-type]
+    for kind, wordings in WORDINGS.items():
+        assert said[kind] == {wording.sentence for wording in wordings}, kind
+        alone = [wording.sentence.format(weeks=22, plane="femur") for wording in wordings]
+        assert wordings_of(kind, ["Femur, seen at 22 weeks."]) == tuple(wording.sentence for wording in wordings)
+        if kind == "whole":
+            assert [wordings_of(kind, [caption]) for caption in alone] == [(wording.sentence,) for wording in wordings]
+
+
+def test_wordings_are_averaged(
+    three_splits: Path, random_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = random_run(3)
+    both = WORDINGS["whole"][:2]
+    answers = []
+    for chosen in (both[:1], both[1:], both):
+        monkeypatch.setitem(WORDINGS, "whole", chosen)  # type: ignore[arg-type]
+        answers.append(evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"])
+    assert [len(answer["prompts"]) for answer in answers] == [8, 8, 8]  # captions have the first of both
+    monkeypatch.setattr(
+        "sono.training.evaluation.zero_shot.run.wordings_of", lambda *_: [wording.sentence for wording in both]
+    )
+    mixed = evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"]
+    assert len(mixed["prompts"]) == 16
+    assert answers[0]["calibration"] == answers[2]["calibration"] != answers[1]["calibration"]
+    assert mixed["calibration"] not in (answers[0]["calibration"], answers[1]["calibration"])
+
+
+def test_no_prompt_names_a_structure_and_every_age_occurs_once() -> None:
+    structures = [name for entry in vocabulary.load().structures.values() for name in (entry.name, *entry.synonyms)]
+    for wordings in WORDINGS.values():
+        for wording in wordings:
+            said = prompts([wording.sentence])
+            for sentence in said:
+                assert sentence.count("{plane}") == 1
+                words = f" {sentence.lower().replace(',', '').rstrip('.')} "
+                assert not [name for name in structures if f" {name.lower()} " in words]
+            ages = [weeks for weeks in range(50) if any(re.search(rf"\b{weeks}\b", sentence) for sentence in said)]
+            assert ages == list(WEEKS)
+            assert len(set(said)) == len(said) == len(WEEKS)
+
+
+def test_the_error_quotes_a_plane_name_that_is_too_long(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    planes = {"femur": "femur", "long": "very " * 80 + "long"}
+    rows = [{**row, "plane": 0} for row in make_rows(8, seed=19)]
+    dataset = write_dataset(tmp_path / "dataset", {"test": rows}, planes=planes)
+    with pytest.raises(UserError, match=r"a sentence has \d+ tokens and the text tower reads 77: .*; give the plane"):
+        evaluate(Scoring(random_run(), str(dataset)))
+
+
+def test_frames_of_a_single_patient_are_an_error(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(8, seed=20)
+    for row in rows[4:]:
+        row["regions"] = []
+    dataset = write_dataset(tmp_path / "dataset", {"test": rows})
+    assert evaluate(Scoring(random_run(), str(dataset), resamples=10))["n_patients"] == 2
+    with pytest.raises(UserError, match=r"all frames of the test split that could be scored are of one patient"):
+        evaluate(Scoring(random_run(), str(dataset)), masks=("region",))
+
+
+def test_figures_are_broken_down_by_center_scanner_and_trimester(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(24, seed=23)
+    for number, row in enumerate(rows):
+        row |= {"center": "AB"[number // 16], "ga_days": (97, 98, 195, 196, None)[number % 5]}
+    dataset = write_dataset(tmp_path / "dataset", {"test": rows})
+    result = evaluate(Scoring(random_run(), str(dataset), resamples=20))
+    found = result["masks"]["none"]["by"]
+    counts = {by: {name: group["n_frames"] for name, group in groups.items()} for by, groups in found.items()}
+    assert counts == {
+        "center": {"A": 16, "B": 8},
+        "scanner": {"unknown": 24},
+        "trimester": {"first": 5, "second": 10, "third": 5, "unknown": 4},
+    }
+    assert (found["center"]["A"]["n_patients"], found["center"]["B"]["n_patients"]) == (4, 2)
+    weighted = sum(group["top1"]["value"] * group["n_frames"] for group in found["center"].values()) / 24
+    assert weighted == pytest.approx(result["masks"]["none"]["top1"]["value"])  # as many of each plane in both
+    assert set(found["trimester"]["first"]["top1"]) == {"value", "low", "high"}
+
+
+def test_scanners_are_separate_groups_if_the_dataset_names_them(
+    random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(16, seed=24)
+    for number, row in enumerate(rows):
+        row |= {"manufacturer": "GE" if number < 8 else "Philips", "model": "V8" if number < 12 else None}
+    folder = write_dataset(tmp_path / "dataset", {"test": rows})
+    found = evaluate(Scoring(random_run(), str(folder), resamples=20))
+    by = found["masks"]["none"]["by"]["scanner"]
+    assert {name: group["n_patients"] for name, group in by.items()} == {"GE V8": 2, "Philips": 1, "Philips V8": 1}
+    assert by["Philips"]["top1"]["low"] is None
+
+
+def test_calibration_uses_a_softmax_with_the_learned_temperature(
+    three_splits: Path, random_run: Callable[..., Path]
+) -> None:
+    def hot(model: Any) -> None:
+        model.clip.logit_scale.fill_(8.0)
+
+    def cold(model: Any) -> None:
+        model.clip.logit_scale.fill_(-8.0)
+
+    for change, logarithm, bounds in ((hot, 8.0, (0.6, 1.0)), (cold, -8.0, (0.2, 0.3))):
+        figures = evaluate(Scoring(random_run(0, change), str(three_splits), resamples=10))["masks"]["none"][
+            "calibration"
+        ]
+        assert figures["temperature"] == pytest.approx(np.exp(logarithm), rel=1e-5)
+        frames = sum(each["n"] for each in figures["bins"])
+        said = sum(each["n"] * each["confidence"] for each in figures["bins"]) / frames
+        assert frames == 32
+        assert bounds[0] <= said <= bounds[1]
+
+
+def test_planes_can_count_as_one_class(three_splits: Path, random_run: Callable[..., Path]) -> None:
+    classes = {"limb": ("femur", "humerus"), "rest": ("four_chamber", "transthalamic")}
+    result = evaluate(Scoring(random_run(), str(three_splits), resamples=10), classes=classes)
+    assert (result["n_frames"], result["frames_without_plane"]) == (24, 8)
+    figures = result["masks"]["none"]
+    assert figures["confusion"]["true_by_predicted"] == ["limb", "rest"]
+    assert [sum(row) for row in figures["confusion"]["counts"]] == [8, 16]
+    with pytest.raises(UserError, match=r"the class 'arm' has no plane in the dataset's vocabulary.*humerus"):
+        evaluate(Scoring(random_run(), str(three_splits)), classes={**classes, "arm": ("humerus",)})
+
+
+def test_progress_counts_batches_and_frames_to_the_end(learned: Path, shapes: Path) -> None:
+    told: list[Progress] = []
+    evaluate(Scoring(learned, str(shapes), resamples=10, progress=told.append), masks=ALL)
+    assert [(step.parts_done, step.parts_total, step.rows) for step in told] == [(1, 3, 32), (2, 3, 64), (3, 3, 80)]

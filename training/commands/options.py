@@ -1,0 +1,24 @@
+"""Arguments and options that several commands of ``sono-train`` share: the same words mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_DATASET = typer.Argument(
+    metavar="DATASET", help="A folder that sono-curate build wrote, or the id of a dataset on the Hub."
+)
+_RUN = typer.Argument(metavar="RUN", help="Folder of a training run.")
+
+DatasetArgument = Annotated[str, _DATASET]
+OptionalDatasetArgument = Annotated[str | None, _DATASET]
+RunArgument = Annotated[Path, _RUN]
+OptionalRunArgument = Annotated[Path | None, _RUN]
+RecipeOption = Annotated[str, typer.Option(metavar="NAME", help="Name of a recipe; `sono-train recipes` lists them.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+]
+SplitOption = Annotated[str, typer.Option(metavar="NAME", help="Split of the dataset: train, validation or test.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the complete result as JSON.")]

@@ -1,0 +1,143 @@
+"""Zero-shot recognition of the plane: a frame's features against those of sentences that name the planes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from sono.training.data.dataset import Frames
+from sono.training.evaluation.answers import Answers
+from sono.training.evaluation.breakdown import Groups
+from sono.training.evaluation.prompts import plane_features, prompts, wordings_of
+from sono.training.evaluation.scoring import Measurement, Scoring
+from sono.training.evaluation.selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
+from sono.training.features.views import MODES, FrameViews, Kind
+
+from .figures import differences, recognition_figures
+from .page import write_page
+
+MASK_SETS: Mapping[str, tuple[str, ...]] = {
+    "both": ("none", "region"),
+    "predicted": ("none", "region", "predicted"),
+    "all": ("none", "region", "shuffled", "blank"),
+}
+"""Names for several masks together, in ``--mask`` and in the names of result files."""
+
+
+def evaluate(
+    scoring: Scoring,
+    *,
+    masks: Sequence[str] = ("none",),
+    predicted: str | None = None,
+    classes: Classes | None = None,
+) -> dict[str, Any]:
+    """Recognise the plane of every frame of the split, seen through each of ``masks``.
+
+    Mean per-class top-1 and top-5 accuracy and F1 over the planes present, with 95 % intervals over patients; the same
+    by center, scanner and trimester; calibration. All masks are scored on the same frames, those that have what every
+    one of the masks needs; the others are counted.
+
+    What this does not measure: anything but which plane a frame shows. And ``region`` looks through true masks, which
+    nobody has at a scanner; docs/evaluation.md says how far the controls ``shuffled`` and ``blank`` tell what they add.
+
+    Args:
+        scoring: the run, the dataset, and how to score.
+        masks: keys of ``MODES``, in any order.
+        predicted: a dataset that holds predicted masks of the same frames; if omitted, the scored dataset must.
+        classes: planes that count as one class; if omitted, each plane is its own.
+
+    Returns:
+        What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, if ``none`` is among
+        them, the paired differences of the others. Also written to ``RUN/evaluation/<split>-<mask>.json`` (for several
+        masks the name of their set), and as a page beside it.
+
+    Raises:
+        UserError: the run has no checkpoint, the split cannot be read, there is no frame to score or only one patient,
+            or a mask does not fit its image.
+    """
+    assert masks
+    assert set(masks) <= set(MODES), masks
+    modes = tuple(mode for mode in MODES if mode in masks)
+    measurement = scoring.open()
+    frames = measurement.frames
+    classes = classes or each_plane(frames)
+    selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
+    sentences = _sentences(frames, modes)
+    planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
+    answers = _answer(measurement, selection, planes, modes)
+    stem = mask_set(modes)
+    result = measurement.write(stem, _figures(measurement, selection, sentences, answers))
+    write_page(scoring.run, scoring.file_name(stem), result, frames, selection, answers)
+    return result
+
+
+def mask_set(modes: Sequence[str]) -> str:
+    """The name of these masks together, for files; ``modes`` in the order of ``MODES``."""
+    named = [name for name, together in MASK_SETS.items() if together == tuple(modes)]
+    return named[0] if named else "-".join(modes)
+
+
+def _sentences(frames: Frames, modes: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
+    """By kind of view the sentences that name a plane, worded as the split's own captions are."""
+    kinds = {MODES[mode].kind for mode in modes}
+    return {kind: prompts(wordings_of(kind, captions_of(frames, kind))) for kind in kinds}
+
+
+def _answer(
+    measurement: Measurement, selection: Selection, planes: Mapping[Kind, torch.Tensor], modes: Sequence[str]
+) -> dict[str, Answers]:
+    """The answers by mask; an image is decoded once for all of them."""
+    encoder = measurement.encoder
+    views = FrameViews(
+        measurement.frames,
+        selection.indices,
+        modes,
+        encoder.transform,
+        donors_N=selection.donors,
+        predicted=selection.predicted,
+    )
+    cosines: dict[str, list[torch.Tensor]] = {mode: [] for mode in modes}
+    for batch in measurement.batches("evaluate", views, selection.left_out):
+        for mode in modes:
+            cosines[mode].append(encoder.frame_features(batch, mode) @ planes[MODES[mode].kind].T)
+    return {mode: Answers.of(torch.cat(parts), selection.truth, encoder.temperature) for mode, parts in cosines.items()}
+
+
+def _figures(
+    measurement: Measurement,
+    selection: Selection,
+    sentences: Mapping[Kind, Sequence[str]],
+    answers: Mapping[str, Answers],
+) -> dict[str, Any]:
+    bootstrap = measurement.bootstrap(selection.patients)
+    groups = Groups.find(measurement.frames, selection.indices)
+    truth_N, classes = selection.truth, selection.names
+    return {
+        **selection.counts(),
+        "planes_present": len(np.unique(truth_N)),
+        "planes": len(classes),
+        "masks": {
+            mode: {
+                **recognition_figures(answers[mode], truth_N, classes, bootstrap, groups),
+                **_provenance(mode, measurement.frames, selection, sentences[MODES[mode].kind]),
+            }
+            for mode in answers
+        },
+        **differences(answers, truth_N, bootstrap),
+    }
+
+
+def _provenance(mode: str, frames: Frames, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
+    """Which sentences and masks the figures of a mask come from."""
+    provenance: dict[str, Any] = {"prompts": list(sentences)}
+    if sources := count_sources(frames, selection, mode):
+        provenance["sources"] = sources
+    if MODES[mode].of_donor:
+        assert selection.donors is not None
+        # A mask from a frame of the same plane is not entirely foreign: the share tells how often that happened.
+        same = float((selection.truth == selection.truth[selection.donors]).mean())
+        provenance["donors"] = {"seed": selection.seed, "same_plane": same}
+    return provenance

@@ -1,0 +1,59 @@
+"""Search by text in a file of features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from sono.manifests.errors import UserError
+
+from .embed import METADATA
+from .encoder import Encoder
+
+
+def search(
+    file: Path, query: str, run: Path, *, count: int = 10, notice: Callable[[str], None] = print
+) -> list[dict[str, Any]]:
+    """The rows of ``file`` whose features are nearest to those of a text, best first, each with its cosine ``score``.
+
+    Raises:
+        UserError: ``sono-train embed`` did not write the file, its features are not of the newest checkpoint of
+            ``run``, or the text has more tokens than the text tower reads.
+    """
+    import duckdb
+
+    origin = _origin(file)
+    encoder = Encoder.load(run, notice)
+    if origin["checkpoint"]["sha256"] != encoder.checkpoint["sha256"]:
+        raise UserError(
+            f"its features are of the checkpoint {origin['checkpoint']['file']} and cannot be compared with those of "
+            f"{encoder.checkpoint['file']}",
+            where=str(file),
+            fix="name the run that made them, or run sono-train embed again",
+        )
+    query_D = encoder.sentences([query], fix="search with a shorter text")[0].tolist()
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            f"""
+            select frame_id, region, structure, plane, caption,
+                   array_inner_product(features::float[{len(query_D)}], $query::float[{len(query_D)}]) as score
+            from read_parquet($file) order by score desc, frame_id, region limit $count
+            """,
+            {"query": query_D, "file": str(file), "count": count},
+        )
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _origin(file: Path) -> dict[str, Any]:
+    try:
+        origin: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[METADATA])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            "sono-train embed did not write this file", where=str(file), fix="make one with sono-train embed"
+        ) from error
+    return origin

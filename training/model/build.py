@@ -1,0 +1,176 @@
+"""Models ready to train from, or restored from a checkpoint, and the transform that goes with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from sono.manifests.errors import UserError
+from sono.training import recipes
+from sono.training.model.portable.mask_stem import build_clip
+
+from . import weights
+from .backbones import backbone_settings, unfit_backbone
+from .mask_clip import MaskClip
+from .transforms import PadToSquare
+
+
+def build_model(settings: recipes.Model, loss: recipes.Loss) -> MaskClip:
+    """The recipe's architecture with the loss's temperature and bias; all else is drawn from torch's default generator.
+
+    Raises:
+        UserError: the backbone is unknown, does not fit, or cannot be built.
+    """
+    model = _architecture(settings.backbone)
+    model.set_grad_checkpointing(settings.grad_checkpointing)
+    with torch.no_grad():
+        model.clip.logit_scale.fill_(math.log(loss.temperature))
+        model.clip.logit_bias.fill_(loss.bias)
+    return model
+
+
+def check_weights_given(settings: recipes.Model) -> None:
+    """Refuse a recipe that names no weights and does not ask for random ones: nobody gets those by accident.
+
+    Raises:
+        UserError: it is such a recipe.
+    """
+    if settings.weights is None and not settings.from_scratch:
+        raise UserError(
+            f"training of {settings.backbone} starts from pretrained weights, but none are given",
+            fix="add --weights FILE, --weights TAG or --weights hf-hub:OWNER/NAME (the latter two download them)",
+        )
+
+
+def load_pretrained(model: MaskClip, settings: recipes.Model) -> None:
+    """Give a new model the weights that the recipe names, if any; temperature and bias stay the loss's.
+
+    Raises:
+        UserError: the weights cannot be reached, or do not fit the backbone.
+    """
+    if settings.weights is None:
+        return
+    scalars = {name: model.clip.state_dict()[name].clone() for name in weights.LOGITS}
+    image = _read_weights(model, settings.backbone, settings.weights)
+    text_source = settings.text_weights
+    text = None if text_source is None else _read_weights(model, settings.backbone, text_source)
+    weights.load(model.clip, model.stem_name, image, settings.weights, text=text, text_file=text_source or "")
+    model.clip.load_state_dict(scalars, strict=False)
+
+
+def restore_model(backbone: str, state: Mapping[str, torch.Tensor]) -> MaskClip:
+    """A model with all its weights from a checkpoint.
+
+    Raises:
+        UserError: they do not fit the backbone.
+    """
+    model = _architecture(backbone)
+    restore_weights(model, state)
+    return model
+
+
+def restore_weights(model: MaskClip, state: Mapping[str, torch.Tensor]) -> None:
+    """Replace all weights by those of a checkpoint.
+
+    Raises:
+        UserError: they do not fit the backbone.
+    """
+    weights.put(model.clip, state, f"checkpoint of {model.backbone}")
+
+
+def make_transform(model: MaskClip, settings: recipes.Model) -> PadToSquare:
+    """The transform that the model's weights were trained with, as far as it is known: size, mean and deviation.
+
+    The mean is that of the pretrained tag if ``settings.weights`` is one; else that of the backbone's tags if they
+    agree; else OpenAI's.
+    """
+    tag = settings.weights or ""
+    tags = [tag] if open_clip.is_pretrained_cfg(settings.backbone, tag) else _tags(settings.backbone)
+    normalisations = {
+        (tuple(found["mean"]), tuple(found["std"]))
+        for found in (open_clip.get_pretrained_cfg(settings.backbone, name) for name in tags)
+        if found.get("mean") and found.get("std")
+    }
+    if len(normalisations) != 1:
+        return PadToSquare(size=model.image_size)
+    mean, std = normalisations.pop()
+    return PadToSquare(size=model.image_size, mean=mean, std=std)
+
+
+@torch.no_grad()
+def center_features(model: MaskClip, x_B4HW: torch.Tensor, tokens_UL: torch.Tensor) -> None:
+    """Shift both towers' last norm so that the features of these images and texts have mean zero.
+
+    With random weights all features point the same way (mean cosine 0.98 for images), and a loss that compares
+    directions takes hundreds of steps to pull them apart. Once the common part is gone, only the differences count.
+    Trained weights do not need this and do not get it; nor do towers of timm and transformers, which do not end in a
+    norm and a projection.
+    """
+    clip = model.clip
+    text = clip.text if isinstance(clip, open_clip.CustomTextCLIP) else clip
+    ends = [
+        (clip.encode_image(x_B4HW), getattr(clip.visual, "ln_post", None), getattr(clip.visual, "proj", None)),
+        (clip.encode_text(tokens_UL), getattr(text, "ln_final", None), getattr(text, "text_projection", None)),
+    ]
+    for features, norm, projection in ends:
+        if norm is not None and isinstance(projection, nn.Parameter):
+            norm.bias -= features.mean(dim=0) @ torch.linalg.pinv(projection)
+
+
+def _architecture(backbone: str) -> MaskClip:
+    settings = backbone_settings(backbone)
+    try:
+        clip = build_clip(settings)
+    except ValueError as error:
+        raise unfit_backbone(backbone, error) from error
+    except (RuntimeError, OSError, ImportError) as error:
+        raise _cannot_build(backbone, settings, error) from error
+    model = MaskClip(clip, backbone)
+    height, width = clip.visual.image_size
+    if height != width:
+        raise unfit_backbone(backbone, f"its image tower takes {width} x {height} px, which is not square")
+    return model
+
+
+def _cannot_build(backbone: str, settings: Mapping[str, Any], error: Exception) -> UserError:
+    if "hf_model_name" in settings["text_cfg"]:
+        try:
+            import transformers  # noqa: F401
+        except ImportError:
+            return UserError(
+                f"the text tower of {backbone} needs transformers, which is not installed",
+                fix="run: pip install transformers",
+            )
+    return UserError(
+        f"model.backbone: {backbone} cannot be built: {weights.first_line(error)}",
+        fix="check the network, or choose another backbone",
+    )
+
+
+def _read_weights(model: MaskClip, backbone: str, source: str) -> weights.Weights:
+    has_quick_gelu = backbone_settings(backbone).get("quick_gelu", False)
+    tag = open_clip.get_pretrained_cfg(backbone, source)
+    if tag and bool(tag.get("quick_gelu")) != has_quick_gelu:  # checked before anything is downloaded
+        raise _wrong_activation(backbone, f"the weights {source!r} were")
+    found = weights.read(weights.find_file(backbone, source), model.clip.state_dict(), model.stem_name)
+    if found.quick_gelu and not has_quick_gelu:
+        raise _wrong_activation(backbone, f"{source}: such files hold weights that were")
+    return found
+
+
+def _wrong_activation(backbone: str, what: str) -> UserError:
+    other = backbone.removesuffix("-quickgelu") if backbone.endswith("-quickgelu") else f"{backbone}-quickgelu"
+    exists = other in open_clip.list_models()
+    return UserError(
+        f"{what} trained with another activation than {backbone}",
+        fix=f"use --set model.backbone={other}" if exists else "choose a backbone with quick_gelu",
+    )
+
+
+def _tags(backbone: str) -> list[str]:
+    return list(open_clip.list_pretrained_tags_by_model(backbone))
