@@ -192,7 +192,7 @@ class Train:
         total = int(min(by_epochs, math.inf if self.steps is None else self.steps))
         if self.warmup_steps >= total:
             raise UserError(
-                f"train.warmup_steps: {self.warmup_steps} steps of warm-up in {total} steps of training",
+                f"train.warmup_steps: training ends after {total} steps, before a warm-up of {self.warmup_steps}",
                 fix="lower it with --set train.warmup_steps=N, or train longer",
             )
         return total

@@ -50,9 +50,9 @@ def preview(
     candidates = _candidates(stage, workspace.store, count)
     if not candidates:
         raise UserError(
-            "no frame gets a caption from the records of the last run",
+            "no frame would get a caption from the records of the last run",
             where=str(workspace.path),
-            fix="run sono-curate caption with --records first; sono-curate exclusions says why for each frame",
+            fix="run sono-curate caption with --records first; sono-curate exclusions gives the reason for each frame",
         )
     return list(_in_turn(candidates))[:count]
 

@@ -51,7 +51,7 @@ def find_records(paths: Sequence[Path], keys: Pseudonymizer) -> list[RecordsFile
             kind = _kind(path)
             if kind == UNKNOWN and path == named:
                 raise UserError(
-                    "neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR",
+                    "not CSV, JSON lines, Parquet, FHIR JSON or DICOM SR",
                     where=str(path),
                     fix="name a file of clinical records",
                 )
@@ -75,7 +75,7 @@ def _files(named: Path) -> list[Path]:
         if not any(part.startswith(".") for part in Path(parent, name).relative_to(named).parts)
     )
     if not found:
-        raise UserError("the folder holds no files", where=str(named), fix="name a folder that holds records")
+        raise UserError("the folder contains no files", where=str(named), fix="name a folder that contains records")
     return found
 
 

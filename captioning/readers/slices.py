@@ -181,7 +181,7 @@ def _check_csv(content: bytes, first_line: int, file: RecordsFile) -> None:
     except csv.Error as error:
         # the csv module's messages name characters and limits, never a cell
         line = first_line + reader.line_num - 1
-        raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="correct it") from None
+        raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="correct that line") from None
 
 
 def _too_long(path: Path, kind: str) -> UserError:

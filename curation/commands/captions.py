@@ -64,7 +64,7 @@ def caption(
         return
     _print_report(report)
     if page is None:
-        print("No captions were written. The list of exclusions says why, for each frame and record.")
+        print("No captions were written. The list of exclusions gives the reason for each frame and record.")
         print_next(f"sono-curate exclusions {workspace}")
         return
     print(f"Look at {page}")

@@ -65,7 +65,7 @@ def _check_centers(plan: DemoPlan) -> None:
     held_out = {record.patient.patient_id for record in records if record.center.center == HOLDOUT}
     if len(held_out) < 2 or {record.center.center for record in records} != set(CENTERS):
         raise UserError(
-            f"{plan.exams} exams with seed {plan.seed} have too few patients of one hospital",
+            f"with {plan.exams} exams and seed {plan.seed}, one hospital has too few patients",
             fix="give more --exams or another --seed",
         )
 
@@ -77,7 +77,7 @@ def _claim(layout: DemoLayout, plan: DemoPlan) -> None:
     if path.exists():
         if json.loads(path.read_text()) != wanted:
             raise UserError(
-                "this folder holds a demo with other settings", where=str(layout.root), fix="name a new folder"
+                "this folder contains a demo with other settings", where=str(layout.root), fix="name a new folder"
             )
     elif layout.root.exists() and any(layout.root.iterdir()):
         raise UserError("the folder is not empty", where=str(layout.root), fix="name a new folder")

@@ -77,7 +77,7 @@ def evaluate(
         masks = MASK_SETS.get(mask.value, (mask.value,))
         if predicted is not None:
             if mask not in (Mask.predicted, Mask.all):
-                raise UserError("--predicted gives masks that --mask does not ask for", fix="add --mask predicted")
+                raise UserError("--predicted has no effect with this --mask", fix="add --mask predicted")
             masks = tuple(dict.fromkeys((*masks, "predicted")))
         result = measure(scoring, masks=masks, predicted=predicted)
         file = scoring.file_name(mask_set(tuple(result["masks"])))

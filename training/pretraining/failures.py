@@ -64,7 +64,7 @@ def not_finite(
     write_atomically(run / NAN_BATCH, lambda file: file.write(text))
     good = f"; {last_good.name} is the last good checkpoint" if last_good else ""
     return UserError(
-        f"the loss is {loss} and its gradient's norm {norm} at step {step}, which was not taken",
+        f"at step {step} the loss is {loss} and the norm of its gradient is {norm}, so the step was not taken",
         where=str(run),
         fix=f"look at the batch's samples in {NAN_BATCH}, or start a new run with lower learning rates{good}",
     )

@@ -142,7 +142,7 @@ def joined() -> Iterator[Ranks]:
         if not _reports(store, rank, error):
             raise SystemExit(1) from error
         if _partner_hung_up(error):
-            raise UserError("another rank is gone", fix="find out what ended it, then run with --resume") from error
+            raise UserError("another rank has ended", fix="find out why, then run with --resume") from error
         raise
     dist.barrier(ranks.control)  # a rank that hangs up while another still communicates makes that one fail
     dist.destroy_process_group()  # not after an error: it would wait for the others
