@@ -40,7 +40,7 @@ def caption(
     ],
     mapping: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="TOML that says which column of a table holds what, in which unit."),
+        typer.Option(metavar="FILE", help="TOML file that says what each column of a table contains, in which unit."),
     ] = None,
     templates: TemplatesOption = None,
     seed: SeedOption = None,
