@@ -86,7 +86,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the workspace for writing, and clear what killed runs left behind.
+        """Lock the workspace for writing, and remove what killed runs left behind.
 
         Raises:
             UserError: another command is writing to it.

@@ -94,10 +94,10 @@ def caption_workspace(
 
 
 def _keep_captions_of_last_run(workspace: Workspace, database: duckdb.DuckDBPyConnection, read: RunReport) -> None:
-    """Stop before captions are replaced by nothing.
+    """Stop if the run would remove all captions.
 
     Raises:
-        UserError: there are captions, and no record is about an examination with images.
+        UserError: there are captions, and no record matches an examination with images.
     """
     has_captions = any(info.rows for info in workspace.store.parts(CAPTIONS).values())
     if not has_captions or records_reach_images(database):

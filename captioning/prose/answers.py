@@ -1,4 +1,4 @@
-"""Answers of a language model that are kept under a hash of what was asked: verified facts, and no text."""
+"""A cache of a language model's answers under hashes of the requests: verified facts, and no text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint: its settings, and requests that wait out its failures."""
+"""An OpenAI-compatible endpoint: its settings, and requests that are repeated when it fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REPLY_BYTES_MOST = 4_000_000
 
 
 class LanguageModelSection(BaseModel):
-    """``[language_model]`` of ``sono.toml``: an endpoint that speaks OpenAI's chat completions."""
+    """``[language_model]`` of ``sono.toml``: an endpoint with OpenAI's chat completions API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

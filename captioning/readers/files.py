@@ -1,4 +1,4 @@
-"""Finding clinical records, and telling by their content what they are. Nothing is parsed here."""
+"""Finds clinical records and recognizes their kind by content. Nothing is parsed here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CSV, JSON_LINES, FHIR_LINES, PARQUET, FHIR_JSON, DICOM_SR, UNKNOWN = (
     "unknown",
 )
 DOCUMENTS = (FHIR_JSON, DICOM_SR, UNKNOWN)
-"""Kinds that come by the thousand, one record each."""
+"""Kinds of which there are thousands of files, with one record each."""
 
 TABLES = (CSV, JSON_LINES, PARQUET)
 

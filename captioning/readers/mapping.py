@@ -1,4 +1,4 @@
-"""The mapping file: which column of a hospital's table holds which fact, in which unit and by which code list."""
+"""The mapping file: which fact each column of a hospital's table gives, in which unit and by which code list."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COLUMNS = (
     NAME,
     TEXT,
 )
-"""What a column may hold. ``name``: a person's or another identifier that captions must not say. ``text``: prose."""
+"""What a column may contain. ``name``: a person's name or another identifier, kept out of captions. ``text``: prose."""
 
 _SEVERAL = (NAME, TEXT, IGNORED)
 
@@ -167,7 +167,7 @@ def load_mapping(path: Path | None) -> ColumnMapping:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
-        # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
+        # for a column that is neither a name nor a table, pydantic reports two errors; the second one helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
         raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md") from error

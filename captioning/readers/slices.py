@@ -1,4 +1,4 @@
-"""Cutting clinical records into slices, and slices into parts of bounded size for the statements stage.
+"""Cuts clinical records into slices, and groups slices into parts of bounded size for the statements stage.
 
 A file of lines (CSV, JSON lines) is cut where a record ends, whatever its length; its lines keep their numbers.
 Documents (FHIR JSON, DICOM SR) go together until a part is full.

@@ -58,7 +58,7 @@ class DatasetStore:
 
 
 def claim(out: Path) -> None:
-    """Mark ``out`` as being written, and clear what killed runs left behind.
+    """Mark ``out`` as being written, and remove what killed runs left behind.
 
     Raises:
         UserError: it holds something that ``build`` did not write.

@@ -71,7 +71,7 @@ def _check_centers(plan: DemoPlan) -> None:
 
 
 def _claim(layout: DemoLayout, plan: DemoPlan) -> None:
-    """A folder holds one demo: another would mix two datasets."""
+    """A folder contains one demo: a second one would mix two datasets."""
     path = layout.root / "demo.json"
     wanted = {"exams": plan.exams, "seed": plan.seed, "settings": list(plan.settings)}
     if path.exists():

@@ -70,7 +70,7 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
 
 
 def require_center(name: str) -> str:
-    """``name``, if a center in a dataset can be called so.
+    """``name``, if it can be the name of a center in a dataset.
 
     Raises:
         UserError: it cannot.

@@ -1,4 +1,4 @@
-"""Import of masks that people drew, or a program predicted, elsewhere: images named after their frames."""
+"""Imports masks that were drawn elsewhere or predicted by a program, from images named after their frames."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _write(part: int, layout: Layout, batches: Iterator[pa.RecordBatch], clock: 
 
 
 def _check_space(layout: Layout, part: int, remaining: int) -> None:
-    """A disk that will be full in an hour is an error now."""
+    """Report now that the disk will become full, not when it is."""
     needed = layout.path(part).stat().st_size * remaining
     free = shutil.disk_usage(layout.folder).free
     if needed > free:

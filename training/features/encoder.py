@@ -1,4 +1,4 @@
-"""A trained model at work: features of frames seen through masks, and of sentences."""
+"""A trained model in use: features of frames seen through masks, and of sentences."""
 
 from __future__ import annotations
 

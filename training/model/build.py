@@ -35,7 +35,7 @@ def build_model(settings: recipes.Model, loss: recipes.Loss) -> MaskClip:
 
 
 def check_weights_given(settings: recipes.Model) -> None:
-    """Refuse a recipe that names no weights and does not ask for random ones: nobody gets those by accident.
+    """Refuse a recipe that names no weights and does not ask for random ones: no one should get those by accident.
 
     Raises:
         UserError: it is such a recipe.

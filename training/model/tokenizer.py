@@ -61,7 +61,7 @@ class CaptionTokenizer:
 
 
 def too_long(tokens: int, context_length: int, frame_id: str | None = None) -> UserError:
-    """The error for a caption that does not fit: none is truncated silently."""
+    """The error for a caption that does not fit: captions are never truncated silently."""
     return UserError(
         f"a caption has {tokens} tokens, but the text tower reads {context_length}",
         where=f"frame {frame_id}" if frame_id else None,

@@ -1,4 +1,4 @@
-"""Weights from files with various names for tensors, none of which is silently dropped.
+"""Loads weights from files with various names for tensors, none of which is silently dropped.
 
 Supported are plain CLIPs of OpenAI (TorchScript archives, too) and open_clip; checkpoints of Alpha-CLIP and of
 SonoCLIP's release, which hold only an image tower with a mask channel; and what this project exports. A file is used

@@ -1,4 +1,4 @@
-"""Failures that are nobody's mistake, such as a lack of memory, each as a one-line error that says what helps."""
+"""Failures that are not the user's mistake, such as a lack of memory, each as a one-line error that says what helps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def not_finite(
 ) -> UserError:
     """The error to raise for a step whose loss or gradient are not finite.
 
-    Writes to ``RUN/nan-batch.json`` which ``samples``, frame and structure, the batch held.
+    Writes to ``RUN/nan-batch.json`` which ``samples``, frame and structure, were in the batch.
     """
     listed = [{"frame_id": frame_id, "structure": structure or None} for frame_id, structure in samples]
     text = json.dumps({"step": step, "loss": str(loss), "grad_norm": str(norm), "samples": listed}, indent=2).encode()

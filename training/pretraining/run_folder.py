@@ -1,4 +1,4 @@
-"""The folder of a training run: what belongs into it, who may write there, and which run it continues."""
+"""The folder of a training run: what belongs in it, who may write there, and which run it continues."""
 
 from __future__ import annotations
 

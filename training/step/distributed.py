@@ -1,7 +1,7 @@
 """The ranks of a training run, and how they communicate. A single process is the case of size 1.
 
 Under ``torchrun`` every rank holds one device. Tensors of the training travel on the device's own backend; decisions
-(stop, an error, which checkpoint) travel between the processors, so that nobody waits for a device.
+(stop, an error, which checkpoint) travel between the processors, so that no process waits for a device.
 """
 
 from __future__ import annotations
