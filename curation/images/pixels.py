@@ -12,7 +12,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class ExcludedError(Exception):
-    """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing of the source."""
+    """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing from the source."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason)

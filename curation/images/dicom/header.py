@@ -1,4 +1,4 @@
-"""Ultrasound DICOM files: what ingest takes from the header, and the frames.
+"""What ingest takes from the header of an ultrasound DICOM file.
 
 Attribute names are DICOM's own (PS3.3). Only the attributes named here are read; nothing else of a header is kept.
 """

@@ -397,15 +397,15 @@ def test_a_caption_with_a_word_of_the_patients_name_is_refused(clinic, tmp_path)
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
-        (",1.2.840.1,,150,,", "sono-curate exclusions says what is wrong with each of 1 patient_missing"),
-        ("PAT-9,9.9.9,,150,,", "compare how records and images name patients and studies"),
+        (",1.2.840.1,,150,,", "run sono-curate exclusions to see what is wrong with each of 1 patient_missing"),
+        ("PAT-9,9.9.9,,150,,", "check that records and images use the same identifiers for patients and studies"),
     ],
 )
 def test_records_about_no_image_leave_the_captions_alone(clinic, line, remedy):
     clinic.frames("one", clinic.frame("a"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     before = clinic.written([RECORDS, CAPTIONS])
-    with pytest.raises(UserError, match=f"no record is about an examination with images.* stay; {remedy}"):
+    with pytest.raises(UserError, match=f"no record matches an examination with images.* were kept; {remedy}"):
         clinic.caption(clinic.csv(HEADER, line))
     assert clinic.written([RECORDS, CAPTIONS]) == before
     assert before

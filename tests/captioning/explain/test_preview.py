@@ -30,5 +30,5 @@ def test_a_preview_without_a_record_says_what_to_do(clinic):
     from sono.captioning.explain.preview import preview
 
     clinic.frames("one", clinic.frame("a"))
-    with pytest.raises(UserError, match=r"no frame gets a caption.*run sono-curate caption with --records first"):
+    with pytest.raises(UserError, match=r"no frame would get a caption.*run sono-curate caption with --records first"):
         preview(clinic.workspace, 3)
