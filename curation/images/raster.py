@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .bounds import check_size, check_total
-from .codestreams import jpeg
+from .bounds import TOO_LARGE, check_size, check_total
+from .codestreams import jpeg, png
 from .codestreams.stream import DamagedStreamError
 from .pixels import ExcludedError, Pixels
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DAMAGED = ExcludedError("undecodable", "the image file is damaged or truncated")
 _TOO_DEEP = ExcludedError("unsupported_pixels", "the image has more than 8 bits a channel; convert it to 8 bits first")
 _PILLOW = {"tiff": "TIFF", "bmp": "BMP"}
@@ -51,16 +50,15 @@ def read_frames(content: bytes, kind: str) -> Iterator[Pixels]:
 
 
 def _read_png(content: bytes) -> Pixels:
-    """By OpenCV's libpng, which gives nothing of an image that lacks rows or whose checksums are wrong."""
-    if content[:8] != _PNG_SIGNATURE or content[12:16] != b"IHDR" or len(content) < 33:
-        raise _DAMAGED
-    width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-    check_size(height, width)
-    end = content.rfind(b"IEND")
-    if end < 0 or content[end + 8 :].strip(b"\0"):
-        raise _DAMAGED
+    """By OpenCV's libpng, which checks every checksum."""
+    try:
+        header = png.read_header(content)
+        check_size(header.height, header.width)
+        png.check_complete(content, header)
+    except DamagedStreamError:
+        raise _DAMAGED from None
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.shape[:2] != (height, width):
+    if decoded is None or decoded.shape[:2] != (header.height, header.width):
         raise _DAMAGED
     return _grey_or_rgb(decoded)
 
@@ -109,6 +107,8 @@ def _strict() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise TOO_LARGE from None
     except Exception:  # noqa: BLE001 - a damaged directory can make Pillow raise anything
         raise _DAMAGED from None
 
