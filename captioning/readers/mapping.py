@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -62,6 +63,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     date_format: str | None = None
+    decimal: Literal[".", ","] = "."
     columns: Mapping[str, str | _Column]
 
 
@@ -74,6 +76,7 @@ class Column:
     unit: str | None = None
     codes: Mapping[str, str] = field(default_factory=dict)
     date_format: str | None = None  # None: ISO 8601
+    decimal: str = "."  # what separates the fraction of a number
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class ColumnMapping:
     columns: Mapping[str, Column] = field(default_factory=dict)
     date_format: str | None = None
     where: str | None = None
+    decimal: str = "."
 
     @cached_property
     def as_json(self) -> dict[str, object]:
@@ -90,7 +94,7 @@ class ColumnMapping:
         return {
             name: [column.holds, column.unit, dict(column.codes), column.date_format]
             for name, column in self.columns.items()
-        } | {"": self.date_format}
+        } | {"": self.date_format, **({"decimal": self.decimal} if self.decimal != "." else {})}
 
     def resolve(self, header: Sequence[str], where: str) -> list[Column]:
         """What each column of a table holds.
@@ -117,7 +121,7 @@ class ColumnMapping:
 
     def column(self, name: str) -> Column:
         """The column of one of the names of ``COLUMNS``."""
-        return Column(name, name, date_format=self.date_format)
+        return Column(name, name, date_format=self.date_format, decimal=self.decimal)
 
     def _column(self, original: str, name: str) -> Column | None:
         if name in self.columns:
@@ -172,15 +176,16 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
-        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys") from error
+        raise UserError(
+            f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys"
+        ) from error
     columns = {
-        name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
-        for name, value in content.columns.items()
+        name.strip().lower(): _mapped(name.strip(), value, content, where) for name, value in content.columns.items()
     }
-    return ColumnMapping(columns, content.date_format, where)
+    return ColumnMapping(columns, content.date_format, where, content.decimal)
 
 
-def _mapped(name: str, value: str | _Column, date_format: str | None, where: str) -> Column:
+def _mapped(name: str, value: str | _Column, content: _File, where: str) -> Column:
     given = _Column(holds=value) if isinstance(value, str) else value
     if given.holds not in (*COLUMNS, IGNORED):
         nearest = difflib.get_close_matches(given.holds, (*COLUMNS, IGNORED), n=1, cutoff=0)
@@ -194,4 +199,5 @@ def _mapped(name: str, value: str | _Column, date_format: str | None, where: str
     if given.unit is not None and given.unit not in units:
         known = f"give one of {', '.join(units)}" if units else "it has none"
         raise UserError(f"column {name!r} has the unknown unit {given.unit!r}", where=where, fix=known)
-    return Column(name, given.holds, given.unit, dict(given.codes), given.format or date_format)
+    date_format = given.format or content.date_format
+    return Column(name, given.holds, given.unit, dict(given.codes), date_format, content.decimal)

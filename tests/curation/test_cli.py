@@ -33,7 +33,7 @@ def filled(workspace: Workspace, archive: Path) -> Workspace:
 
 def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], str]]:
     (folder / "empty").mkdir()
-    (folder / "wrong.csv").write_text("file,patient,CANARY\na,b,c\n")
+    (folder / "wrong.csv").write_text("file,plane\na,b\n")
     (folder / "nobody.csv").write_text("patient_id,ga_days\n,140\n")
     (folder / "wide.csv").write_text("patient_id,ga_dayz\nP1,140\n")
     (folder / "toml").mkdir()
@@ -59,7 +59,7 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
         "missing column": (["ingest", workspace, masks, "--metadata", folder / "wrong.csv"], "'patient_id' is missing"),
         "misspelt column": (
             ["ingest", workspace, masks, "--metadata", folder / "column.csv"],
-            "unknown column 'plnae'; did you mean 'plane'?",
+            "column 3 is unknown; did you mean 'plane'?",
         ),
         "misspelt key": (["qc", folder / "toml" / "key"], "qc.min_contrats: unknown key; did you mean 'min_contrast'?"),
         "misspelt plane field": (
