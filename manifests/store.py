@@ -71,6 +71,12 @@ class TableStore:
             return pa.Table.from_batches([], schema)  # schema.empty_table() would load pandas
         return pa.concat_tables([_with_schema(part, schema) for part in tables])
 
+    def read_first(self, path: Path, columns: list[str]) -> list[dict[str, object]]:
+        """The first row of a part, if it has one, without reading the others."""
+        with pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(batch_size=1, columns=columns), None)
+        return [] if batch is None else batch.slice(0, 1).select(columns).to_pylist()
+
     def count_rows(self, table: TableSpec) -> int:
         return sum(pq.read_metadata(path).num_rows for path in self.paths(table))
 

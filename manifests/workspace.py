@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
+from .key_check import check_key, record_key
 from .store import TableStore, exclusive, write_atomically
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
@@ -55,7 +56,10 @@ class Workspace:
 
     @cached_property
     def keys(self) -> pseudonyms.Pseudonymizer:
-        return pseudonyms.load_key(self.path / "secret.key")
+        """The key, once it is known to be the one that the workspace was filled with."""
+        keys = pseudonyms.load_key(self._key_file)
+        check_key(self.path, keys)
+        return keys
 
     @cached_property
     def center(self) -> str:
@@ -86,17 +90,23 @@ class Workspace:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the workspace for writing, and clear what killed runs left behind.
+        """Lock the workspace for writing, clear what killed runs left behind, and check the key.
 
         Raises:
-            UserError: another command is writing to it.
+            UserError: another command is writing to it, or its key has been replaced.
         """
         with exclusive(self.path, str(self.path)):
             self.store.clear_leftovers()
+            if self._key_file.exists():  # qc and build can do without it
+                record_key(self.path, self.keys)
             try:
                 yield
             finally:
                 self.store.clear_leftovers()  # an interrupted engine stops its workers mid-write
+
+    @property
+    def _key_file(self) -> Path:
+        return self.path / "secret.key"
 
     @property
     def _file(self) -> Path:
@@ -134,7 +144,7 @@ def create(path: Path, center: str) -> Workspace:
         ) from None
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
-    pseudonyms.create_key(path / "secret.key")
+    record_key(path, pseudonyms.create_key(path / "secret.key"))
     text = re.sub(r"^center = .*$", f'center = "{center}"', _TEMPLATE, count=1, flags=re.MULTILINE)
     write_atomically(path / "sono.toml", lambda file: file.write(text.encode()))
     write_atomically(path / ".gitignore", lambda file: file.write(b"*\n"))  # a workspace does not belong in git

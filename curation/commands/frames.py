@@ -39,7 +39,8 @@ def ingest(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with the columns file and patient_id; optional: study_id, plane, center, pixel_mm, date.",
+            help="CSV (commas, semicolons or tabs) with the columns file and patient_id; optional: study_id, plane, "
+            "center, pixel_mm, date.",
         ),
     ] = None,
     patient_regex: Annotated[
@@ -48,6 +49,9 @@ def ingest(
             metavar="REGEX", help="Regular expression whose first group is the patient in a file's path below SOURCE."
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on even if most frames of a folder are removed by that.")
+    ] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,6 +71,7 @@ def ingest(
             center=center,
             metadata=metadata,
             patient_regex=patient_regex,
+            force=force,
             progress=progress,
         )
     if as_json:

@@ -29,6 +29,7 @@ from sono.manifests import masks, vocabulary
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import in_process
 from sono.manifests.store import TableStore
+from sono.manifests.key_check import record_key
 from sono.manifests.workspace import Workspace, create
 
 Image = npt.NDArray[np.uint8]
@@ -164,6 +165,7 @@ class Curated:
 def curate(archive: Phantom, path: Path) -> Curated:
     workspace = create(path, "north")
     (workspace.path / "secret.key").write_text("5e" * 32)
+    record_key(workspace.path, workspace.keys)
     for center in sorted(folder.name for folder in (archive.out / "dicom").iterdir()):
         ingest(workspace, [archive.out / "dicom" / center], center=center, engine=in_process)
         import_masks(workspace, archive.out / "truth" / "masks" / center, mask_format="png", engine=in_process)
