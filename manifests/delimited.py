@@ -1,4 +1,4 @@
-"""Tables as delimited text: which encoding and which delimiter a file has, and its lines with a limit to their length."""
+"""Tables as delimited text: which encoding and delimiter a file has, and its lines, none of them endless."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
 from .key_check import check_key, record_key
 from .store import TableStore, exclusive, write_atomically
+from .toml import parse_toml
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
 """Each section has a model that validates it; unknown sections are refused."""
@@ -78,7 +79,7 @@ class Workspace:
         """
         assert name in SECTIONS, name
         try:
-            return model.model_validate(self._configuration.get(name, {}))
+            section = model.model_validate(self._configuration.get(name, {}))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join([name, *(str(part) for part in first["loc"])])
@@ -87,6 +88,10 @@ class Workspace:
             similar = did_you_mean(str(first["loc"][-1]), model.model_fields)
             known = f"known keys of [{name}]: {', '.join(sorted(model.model_fields))}"
             raise UserError(f"{key}: unknown key", where=str(self._file), fix=similar or known) from error
+        infinite = _not_finite(section.model_dump())
+        if infinite:
+            raise UserError(f"{name}.{infinite}: not a finite number", where=str(self._file), fix="correct that value")
+        return section
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -115,17 +120,25 @@ class Workspace:
     @cached_property
     def _configuration(self) -> dict[str, Any]:
         try:
-            content = tomllib.loads(self._file.read_text(encoding="utf-8"))
+            content = parse_toml(self._file.read_text(encoding="utf-8"), str(self._file))
         except UnicodeDecodeError as error:
             raise UserError("not UTF-8", where=str(self._file), fix="save it again as UTF-8") from error
-        except tomllib.TOMLDecodeError as error:
-            raise UserError(f"not valid TOML: {error}", where=str(self._file), fix="correct that line") from error
         unknown = sorted(set(content) - set(SECTIONS))
         if unknown:
             known = f"known sections: {', '.join(SECTIONS)}"
             fix = did_you_mean(unknown[0], SECTIONS) or known
             raise UserError(f"unknown section [{unknown[0]}]", where=str(self._file), fix=fix)
         return content
+
+
+def _not_finite(values: Mapping[str, object]) -> str | None:
+    """The key of the first number that is infinite or not a number; TOML has both."""
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return key
+        if isinstance(value, dict) and (inner := _not_finite(value)):
+            return f"{key}.{inner}"
+    return None
 
 
 def create(path: Path, center: str) -> Workspace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import BIOMETRY
+from sono.manifests.toml import parse_toml
 
 IGNORED, NAME, TEXT = "ignore", "name", "text"
 
@@ -163,15 +163,13 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         return ColumnMapping()
     where = str(path)
     try:
-        content = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        content = _File.model_validate(parse_toml(path.read_text(encoding="utf-8"), where))
     except FileNotFoundError:
         raise UserError("file not found", where=where, fix="check the path of the mapping file") from None
     except IsADirectoryError:
         raise UserError("not a file but a folder", where=where, fix="name the mapping file") from None
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
         # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])

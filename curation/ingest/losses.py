@@ -1,5 +1,8 @@
-"""Stops a run that would remove most of a folder's frames: ``--metadata`` or ``--patient-regex`` was forgotten, or the
-folder is not what it was. Whatever is up to date is not looked at."""
+"""Stops a run that would remove most of a folder's frames.
+
+Then ``--metadata`` or ``--patient-regex`` was forgotten, or the folder is not what it was. What is up to date is not
+looked at.
+"""
 
 from __future__ import annotations
 

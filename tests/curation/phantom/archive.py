@@ -26,10 +26,10 @@ from sono.curation.phantom.image_plans import ImagePlan
 from sono.curation.phantom.run import draw_phantom
 from sono.curation.phantom.truth import TRUE_DUPLICATES, TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS
 from sono.manifests import masks, vocabulary
+from sono.manifests.key_check import record_key
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import in_process
 from sono.manifests.store import TableStore
-from sono.manifests.key_check import record_key
 from sono.manifests.workspace import Workspace, create
 
 Image = npt.NDArray[np.uint8]
