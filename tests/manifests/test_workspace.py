@@ -140,6 +140,14 @@ def test_a_section_overrides_its_defaults(tmp_path: Path) -> None:
         ("limit = 3\n", "unknown section [limit]; known sections: workspace"),
         ("[qc\nlimit = 3\n", "not valid TOML: Expected ']'"),
         ("[qc]\nlimit = 3\nlimit = 4\n", "not valid TOML: Cannot overwrite a value (at line 3"),
+        ("[qc]\nlimit = " + "[" * 5000 + "]" * 5000 + "\n", "not valid TOML: nested too deeply"),
+        ("[qc]\nlimit = " + "{a = " * 5000 + "1" + "}" * 5000 + "\n", "not valid TOML: nested too deeply"),
+        ("[qc]\nlimit = " + "1" * 5000 + "\n", "not valid TOML: a number with too many digits"),
+        ("[qc]\nlimit = inf\n", "qc.limit: Input should be a finite number"),
+        ("[qc]\nshare = inf\n", "qc.share: not a finite number; correct that value"),
+        ("[qc]\nshare = -inf\n", "qc.share: not a finite number"),
+        ("[qc]\nshare = nan\n", "qc.share: not a finite number"),
+        ("[qc]\nshare = 1e999\n", "qc.share: not a finite number"),
     ],
 )
 def test_an_invalid_configuration_is_one_line_with_file_and_key(tmp_path: Path, text: str, error: str) -> None:
