@@ -21,6 +21,9 @@ ROBINSON_FLEMING_MM = (10, 84)
 HADLOCK_WEEKS = (14, 42)
 """The weeks over which Hadlock et al. fitted their regressions (the abstract: 361 fetuses, 14 to 42 weeks)."""
 
+DATING = ("bpd_mm", "hc_mm", "ac_mm", "fl_mm", "crl_mm")
+"""The measurements that give an age where they lie within a formula's range: Hadlock's four, and the CRL."""
+
 IMPLAUSIBLE_DAYS = 35
 """An ultrasound age further than this from the chosen one contradicts it. The figure is ours: growth disorders rarely
 reach five weeks, a mixed-up patient or a typing error does."""

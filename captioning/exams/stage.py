@@ -15,7 +15,7 @@ from sono.captioning.facts.quantities import GA_DAYS
 from sono.manifests.schemas import BIOMETRY, RECORDS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
-from .dating import Dating, EarlyCrl, Evidence, date_examination
+from .dating import DATING, Dating, EarlyCrl, Evidence, date_examination
 
 STATED_AGES = ("ga_days", "ga_days_by_edd", "ga_days_by_lmp", "ga_days_by_ultrasound")
 PREGNANCY_DAYS = ("edd_day", "lmp_day")
@@ -30,7 +30,7 @@ class RecordsStage:
     """Dates every examination (``settle.SETTLED``) and writes it as a row, and one for each of its planes."""
 
     name: str = "records"
-    version: int = 3
+    version: int = 4
 
     @property
     def output(self) -> TableSpec:
@@ -185,7 +185,10 @@ class _SettledExam:
                 if settled.conflict:
                     message = f"{settled.place} and another record of the examination give different values of {name}"
                     yield Exclusion(self.study_key, "conflict", message)
-        if dating is None:
+        if dating is None and any(self.number(name) is not None for name in DATING):
+            message = "its measurements lie outside the ranges of the formulas that date by them, and nothing else does"
+            yield Exclusion(self.study_key, "measurement_outside_range", message)
+        elif dating is None:
             yield Exclusion(self.study_key, "no_gestational_age", "nothing in the records gives its gestational age")
         elif dating.conflict is not None:
             yield Exclusion(self.study_key, "gestational_age_conflict", dating.conflict)
