@@ -77,6 +77,10 @@ class Pseudonymizer:
         """Of an ingested folder: distinguishes two archives without storing their names."""
         return self._digest("folder", path)
 
+    def check(self) -> str:
+        """Tells this key from others without revealing it."""
+        return self._digest("check", "workspace key")
+
     def content(self, text: str) -> str:
         """Of text that decides a part's content; keyed, so that a fingerprint reveals nothing."""
         return self._digest("content", text)

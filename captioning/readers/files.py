@@ -91,7 +91,7 @@ def _kind(path: Path) -> str:
     if first[:4] == b"PAR1":
         return PARQUET
     extension = path.suffix.lower()
-    if extension == ".csv":
+    if extension in (".csv", ".tsv"):
         return CSV
     text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] != b"{":

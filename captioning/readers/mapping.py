@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.schemas import BIOMETRY
+from sono.manifests.toml import parse_toml
 
 IGNORED, NAME, TEXT = "ignore", "name", "text"
 
@@ -61,6 +62,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     date_format: str | None = None
+    decimal: Literal[".", ","] = "."
     columns: Mapping[str, str | _Column]
 
 
@@ -73,6 +75,7 @@ class Column:
     unit: str | None = None
     codes: Mapping[str, str] = field(default_factory=dict)
     date_format: str | None = None  # None: ISO 8601
+    decimal: str = "."  # what separates the fraction of a number
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class ColumnMapping:
     columns: Mapping[str, Column] = field(default_factory=dict)
     date_format: str | None = None
     where: str | None = None
+    decimal: str = "."
 
     @cached_property
     def as_json(self) -> dict[str, object]:
@@ -89,7 +93,7 @@ class ColumnMapping:
         return {
             name: [column.holds, column.unit, dict(column.codes), column.date_format]
             for name, column in self.columns.items()
-        } | {"": self.date_format}
+        } | {"": self.date_format, **({"decimal": self.decimal} if self.decimal != "." else {})}
 
     def resolve(self, header: Sequence[str], where: str) -> list[Column]:
         """What each column of a table holds.
@@ -116,7 +120,7 @@ class ColumnMapping:
 
     def column(self, name: str) -> Column:
         """The column of one of the names of ``COLUMNS``."""
-        return Column(name, name, date_format=self.date_format)
+        return Column(name, name, date_format=self.date_format, decimal=self.decimal)
 
     def _column(self, original: str, name: str) -> Column | None:
         if name in self.columns:
@@ -157,28 +161,27 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         return ColumnMapping()
     where = str(path)
     try:
-        content = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        content = _File.model_validate(parse_toml(path.read_text(encoding="utf-8"), where))
     except FileNotFoundError:
         raise UserError("file not found", where=where, fix="check the path of the mapping file") from None
     except IsADirectoryError:
         raise UserError("this is a folder", where=where, fix="name the mapping file") from None
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
         # for a column that is neither a name nor a table, pydantic reports two errors; the second one helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
-        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md") from error
+        raise UserError(
+            f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys"
+        ) from error
     columns = {
-        name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
-        for name, value in content.columns.items()
+        name.strip().lower(): _mapped(name.strip(), value, content, where) for name, value in content.columns.items()
     }
-    return ColumnMapping(columns, content.date_format, where)
+    return ColumnMapping(columns, content.date_format, where, content.decimal)
 
 
-def _mapped(name: str, value: str | _Column, date_format: str | None, where: str) -> Column:
+def _mapped(name: str, value: str | _Column, content: _File, where: str) -> Column:
     given = _Column(holds=value) if isinstance(value, str) else value
     if given.holds not in (*COLUMNS, IGNORED):
         raise UserError(
@@ -191,4 +194,5 @@ def _mapped(name: str, value: str | _Column, date_format: str | None, where: str
     if given.unit is not None and given.unit not in units:
         known = f"give one of {', '.join(units)}" if units else "it takes no unit"
         raise UserError(f"column {name!r} has the unknown unit {given.unit!r}", where=where, fix=known)
-    return Column(name, given.holds, given.unit, dict(given.codes), given.format or date_format)
+    date_format = given.format or content.date_format
+    return Column(name, given.holds, given.unit, dict(given.codes), date_format, content.decimal)

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from sono.manifests.delimited import LongLineError, text_format
 from sono.manifests.errors import UserError
 
 from .files import CSV, JSON_LINES, PARQUET, RecordsFile
 from .mapping import COLUMNS, Column, ColumnMapping
-from .slices import Slice, lines_of, pieces_of
+from .slices import Slice, lines_of, not_text, pieces_of, too_long
 
 _HEADER_LINES = 1_000  # of JSON lines, which name their columns one by one
 
@@ -58,16 +59,17 @@ def rows_of(slice_: Slice, columns: Sequence[Column]) -> Iterator[Row]:
 def _csv_header(file: RecordsFile) -> list[str]:
     where = str(file.path)
     try:
-        first = next(pieces_of(file), b"").decode("utf-8-sig")
-        header = next(csv.reader(io.StringIO(first, newline=""), strict=True), None)
-    except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", where=where, fix="save it as CSV with UTF-8 encoding") from None
+        form = text_format(file.path)
+        first = next(pieces_of(file), b"").decode(form.encoding)
+        header = next(csv.reader(io.StringIO(first, newline=""), delimiter=form.delimiter, strict=True), None)
+    except LongLineError:
+        raise too_long(file.path, CSV) from None
+    except UnicodeError:
+        raise not_text(where) from None
     except csv.Error:
         raise UserError("the first line is not valid CSV", where=where, fix="it must name the columns") from None
     if header is None:
         raise UserError("the file is empty", where=where, fix="its first line must name the columns")
-    if len(header) == 1 and ";" in header[0]:
-        raise UserError("the cells are separated by semicolons", where=where, fix="save it comma-separated")
     return header
 
 
@@ -84,8 +86,9 @@ def _csv_rows(slice_: Slice, columns: Sequence[Column]) -> Iterator[Row]:
     with Path(slice_.path).open("rb") as file:
         file.seek(slice_.start)
         content = file.read(slice_.stop - slice_.start)
-    line = slice_.first_line
-    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+    line, form = slice_.first_line, text_format(Path(slice_.path))
+    text = io.StringIO(content.decode(form.encoding), newline="")
+    reader = csv.reader(text, delimiter=form.delimiter, strict=True)
     for cells in reader:
         if cells and line > 1:
             yield Row(f"line {line} of {slice_.file}", cells if len(cells) == len(columns) else None)

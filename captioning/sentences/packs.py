@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sono.captioning.facts.statements import LATERALITIES, PRESENTATIONS, FaultError, finding
 from sono.manifests.errors import UserError, did_you_mean
+from sono.manifests.toml import parse_toml
 from sono.manifests.vocabulary import Plane, Structure, Vocabulary
 
 from .guard import wording_fault
@@ -177,9 +177,7 @@ def _read(path: Path, where: str) -> str:
 
 def _read_toml(path: Path, where: str) -> _PackFile:
     try:
-        return _PackFile.model_validate(tomllib.loads(_read(path, where)))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="correct the line it names") from error
+        return _PackFile.model_validate(parse_toml(_read(path, where), where))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

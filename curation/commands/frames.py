@@ -39,7 +39,8 @@ def ingest(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with the columns file and patient_id; optional: study_id, plane, center, pixel_mm, date.",
+            help="CSV (commas, semicolons or tabs) with the columns file and patient_id; optional: study_id, plane, "
+            "center, pixel_mm, date.",
         ),
     ] = None,
     patient_regex: Annotated[
@@ -49,6 +50,9 @@ def ingest(
             help="Regular expression whose first group finds the patient in a path below SOURCE.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on even if most frames of a folder are removed by that.")
+    ] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,6 +72,7 @@ def ingest(
             center=center,
             metadata=metadata,
             patient_regex=patient_regex,
+            force=force,
             progress=progress,
         )
     if as_json:

@@ -19,6 +19,7 @@ from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.vocabulary import Vocabulary
 
 from .config import IngestSection
+from .scanners import manufacturer_name, model_name
 
 MESSAGES: Mapping[str, str] = {
     "patient_unknown": "no patient is known for the file; without one it could end in two splits",
@@ -119,8 +120,8 @@ def _open_dicom(
             "source_height": facts.image.rows,
             "source_width": facts.image.columns,
             "frame_count": image.frame_count,
-            "manufacturer": facts.manufacturer,
-            "model": facts.model,
+            "manufacturer": manufacturer_name(facts.manufacturer, keys),
+            "model": model_name(facts.model, keys),
             "mode": facts.mode,
             "plane": row["plane"] or header_plane,
             "plane_source": "metadata" if row["plane"] else "header" if header_plane else None,

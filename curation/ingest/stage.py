@@ -25,7 +25,7 @@ class IngestStage:
     section: IngestSection
 
     name = "ingest"
-    version = 3
+    version = 4
 
     @property
     def output(self) -> TableSpec:

@@ -53,7 +53,7 @@ def test_every_image_is_a_frame_and_every_annotation_a_region(walk: Path) -> Non
     assert found["frames_by_plane"] == {"transthalamic": 147}
     assert found["regions"] == {"head": 147}
     assert found["verdicts"] == {"accept": 146, "review": 0, "reject": 1}  # 392_HC and 392_2HC hold the same pixels
-    assert found["exclusions"]["records"] == {"no_gestational_age": 8}  # outside 14 to 42 weeks, where Hadlock ends
+    assert found["exclusions"]["records"] == {"measurement_outside_range": 8}  # Hadlock's, 14 to 42 weeks
     assert found["stale"] == {}
 
 

@@ -6,7 +6,6 @@ Attribute names are DICOM's own (PS3.3). Only the attributes named here are read
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -35,7 +34,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class DicomFacts:
-    """What ingest takes from a header. The identifiers and the date go into pseudonyms and nowhere else."""
+    """What ingest takes from a header. The identifiers and the date go into pseudonyms and nowhere else.
+
+    ``manufacturer`` and ``model`` are as they were typed: a name of a list, or anything at all.
+    """
 
     patient_id: str | None
     study_id: str | None
@@ -81,8 +83,8 @@ def read_header(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
         series_id=optional.read("series", lambda: _identifier(dataset, "SeriesInstanceUID"), None),
         accession=optional.read("accession_number", lambda: _identifier(dataset, "AccessionNumber"), None),
         study_date=optional.read("study_date", lambda: _study_date(dataset), None),
-        manufacturer=optional.read("manufacturer", lambda: _device_name(dataset, "Manufacturer"), None),
-        model=optional.read("model", lambda: _device_name(dataset, "ManufacturerModelName"), None),
+        manufacturer=optional.read("manufacturer", lambda: _identifier(dataset, "Manufacturer"), None),
+        model=optional.read("model", lambda: _identifier(dataset, "ManufacturerModelName"), None),
         mode=image_mode(regions),
         plane_texts=optional.read("plane", lambda: tuple(_plane_texts(dataset, plane_fields)), ()),
         crop=tissue_box(regions) or (0, 0, image.columns, image.rows),
@@ -163,12 +165,6 @@ def _required(dataset: Dataset, keyword: str) -> str | None:
 
 def _identifier(dataset: Dataset, keyword: str) -> str | None:
     return str(dataset.get(keyword) or "").strip() or None
-
-
-def _device_name(dataset: Dataset, keyword: str) -> str | None:
-    """A device's name, only if it looks like one: free text can hold anything."""
-    text = " ".join(str(dataset.get(keyword) or "").split())
-    return text if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 .,&/()+_-]{0,47}", text) else None
 
 
 def _plane_texts(dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:
