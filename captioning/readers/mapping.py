@@ -31,7 +31,7 @@ AGES: Mapping[str, tuple[str, str]] = {
 DATES: Mapping[str, str] = {"lmp": "lmp_day", "edd": "edd_day"}
 """Columns that hold a date of the pregnancy: the fact they give."""
 
-IDENTIFIERS = ("patient_id", "study_id", "accession", "exam_date", "plane")
+IDENTIFIERS = ("patient_id", "issuer", "center", "study_id", "accession", "exam_date", "plane")
 COLUMNS = (
     *IDENTIFIERS,
     *AGES,
@@ -172,7 +172,9 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
-        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys") from error
+        raise UserError(
+            f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys"
+        ) from error
     columns = {
         name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
         for name, value in content.columns.items()

@@ -68,7 +68,7 @@ class StatementsStage:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     name = "statements"
-    version = 2
+    version = 3
 
     @property
     def output(self) -> TableSpec:
@@ -80,6 +80,7 @@ class StatementsStage:
             **self.settings,
             "vocabulary": vocabulary_sha256(reading.vocabulary),
             "patient_system": reading.patient_system,
+            "patient_scope": reading.keys.patient_scope,
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
@@ -145,10 +146,13 @@ class _StatementRows:
         for name, repeated in (
             ("source_key", source_key),
             ("place", entry.place),
-            ("patient_key", exam.patient_key),
+            ("patient_key", exam.patient.patient),
+            ("patient_center_key", exam.patient.center),
+            ("patient_number_key", exam.patient.number),
             ("study_key", exam.study_key),
             ("accession_key", exam.accession_key),
             ("study_day", exam.study_day),
+            ("study_unknown", exam.study_unknown),
         ):
             columns[name].extend([repeated] * count)
 

@@ -38,6 +38,7 @@ class DicomFacts:
     """What ingest takes from a header. The identifiers and the date go into pseudonyms and nowhere else."""
 
     patient_id: str | None
+    issuer: str | None  # of the patient's number
     study_id: str | None
     series_id: str | None
     accession: str | None
@@ -77,6 +78,7 @@ def read_header(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
     spacing: Callable[[], tuple[float, float] | None] = lambda: _pixel_spacing(dataset)  # noqa: E731
     return DicomFacts(
         patient_id=_identifier(dataset, "PatientID"),
+        issuer=_issuer(dataset),
         study_id=_identifier(dataset, "StudyInstanceUID"),
         series_id=optional.read("series", lambda: _identifier(dataset, "SeriesInstanceUID"), None),
         accession=optional.read("accession_number", lambda: _identifier(dataset, "AccessionNumber"), None),
@@ -151,6 +153,17 @@ def _pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
 
 def _identifier(dataset: Dataset, keyword: str) -> str | None:
     return str(dataset.get(keyword) or "").strip() or None
+
+
+def _issuer(dataset: Dataset) -> str | None:
+    """Who issued the patient's number (PS3.3 C.7.1.1): its name, else its universal identifier.
+
+    Without it two hospitals' patients could be taken for one, so that one that is damaged costs the file.
+    """
+    if issuer := _identifier(dataset, "IssuerOfPatientID"):
+        return issuer
+    qualifiers = dataset.get("IssuerOfPatientIDQualifiersSequence") or []
+    return next((found for item in qualifiers if (found := _identifier(item, "UniversalEntityID"))), None)
 
 
 def _device_name(dataset: Dataset, keyword: str) -> str | None:
