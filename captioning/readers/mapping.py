@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.schemas import BIOMETRY
 
 IGNORED, NAME, TEXT = "ignore", "name", "text"
@@ -126,18 +125,15 @@ class ColumnMapping:
 
     def _unknown(self, name: str, where: str) -> None:
         known = [*COLUMNS, *(column.name.lower() for column in self.columns.values())]
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
-        raise UserError(
-            f"unknown column {name!r}",
-            where=where,
-            fix=f"did you mean {nearest[0]!r}? If not, say in a mapping file what it holds, or {IGNORED!r}",
-        )
+        question = did_you_mean(name, known)
+        otherwise = f"say in a mapping file what it holds, or {IGNORED!r}"
+        fix = f"{question} If not, {otherwise}" if question else otherwise
+        raise UserError(f"unknown column {name!r}", where=where, fix=fix)
 
     def _check(self, columns: Sequence[Column], names: Sequence[str], where: str) -> None:
         missing = [column.name for name, column in self.columns.items() if name not in names]
         if missing:
-            nearest = difflib.get_close_matches(missing[0].lower(), names, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "remove it from the mapping file"
+            hint = did_you_mean(missing[0].lower(), names) or "remove it from the mapping file"
             raise UserError(f"the mapping names the column {missing[0]!r}, not found", where=where, fix=hint)
         for column in columns:
             same = [other.name for other in columns if other.holds == column.holds]
@@ -172,9 +168,7 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
-        raise UserError(
-            f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys"
-        ) from error
+        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md") from error
     columns = {
         name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
         for name, value in content.columns.items()
@@ -185,11 +179,10 @@ def load_mapping(path: Path | None) -> ColumnMapping:
 def _mapped(name: str, value: str | _Column, date_format: str | None, where: str) -> Column:
     given = _Column(holds=value) if isinstance(value, str) else value
     if given.holds not in (*COLUMNS, IGNORED):
-        nearest = difflib.get_close_matches(given.holds, (*COLUMNS, IGNORED), n=1, cutoff=0)
         raise UserError(
             f"column {name!r} is mapped to {given.holds!r}, which is not a fact",
             where=where,
-            fix=f"did you mean {nearest[0]!r}?",
+            fix=did_you_mean(given.holds, (*COLUMNS, IGNORED)) or "see docs/record_formats.md for the facts",
         )
     measured = given.holds in BIOMETRY
     units = ("mm", "cm", "m") if measured else ("d", "wk") if given.holds in AGES else ()

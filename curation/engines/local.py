@@ -111,6 +111,8 @@ def _start_worker(watched: connection.Connection) -> None:
         connection.wait(ends)
         os._exit(1)
 
+    if watched.poll():  # the pool was ended while this worker started: do not begin any work
+        os._exit(1)
     threading.Thread(target=end_with_parent, args=(parent.sentinel, watched), daemon=True).start()
     # C libraries complain about files on stderr, quoting header values; exceptions reach the parent by themselves.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

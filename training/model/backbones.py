@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 import open_clip
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 
 from .weights import first_line
 
@@ -47,10 +46,9 @@ def backbone_settings(backbone: str) -> dict[str, Any]:
             fix="check the name and the network, or choose a name from open_clip.list_models()",
         ) from error
     if settings is None:
-        near = difflib.get_close_matches(backbone, [*BACKBONES, *open_clip.list_models()], n=1, cutoff=0.4)
         raise UserError(
             f"model.backbone: open_clip has no model {backbone!r}",
-            fix=f"did you mean {near[0]}?" if near else "see open_clip.list_models()",
+            fix=did_you_mean(backbone, [*BACKBONES, *open_clip.list_models()]) or "see open_clip.list_models()",
         )
     return dict(settings)
 

@@ -221,7 +221,7 @@ def test_sentences_are_worded_like_the_datasets_captions(
 def test_packaged_templates_are_recognised_by_their_captions_and_others_get_all_wordings() -> None:
     said: dict[str, set[str]] = {"whole": set(), "region": set()}
     for folder, kind in (("global", "whole"), ("region", "region")):
-        for file in sorted((Path(captioning.__file__).parent / "templates/en" / folder).glob("*.jinja")):
+        for file in sorted((Path(captioning.__file__).parent / "sentences/templates/en" / folder).glob("*.jinja")):
             template = jinja2.Template(file.read_text().strip())
             words = {"ga": 22, "article": "A", "plane": "femur", "structures": ["femur"], "structure": "femur"}
             said[kind] |= set(wordings_of(kind, [template.render(words)]))  # type: ignore[arg-type]
