@@ -13,7 +13,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -21,6 +20,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.stages import Part
 
+from .compressed import open_location
 from .files import CSV, DOCUMENTS, FHIR_LINES, JSON_LINES, PARQUET, RecordsFile
 
 _SLICE_BYTES = 4 * 2**20
@@ -33,7 +33,7 @@ _SCHEMA = pa.schema(
     [
         pa.field("source_key", pa.string()),
         pa.field("kind", pa.string()),
-        pa.field("path", pa.string()),
+        pa.field("location", pa.string()),
         pa.field("file", pa.string()),
         pa.field("start", pa.int64()),
         pa.field("stop", pa.int64()),
@@ -57,7 +57,7 @@ class Slice:
 
     source_key: str
     kind: str
-    path: str
+    location: str
     file: str
     start: int
     stop: int
@@ -69,7 +69,7 @@ def record_parts(files: Sequence[RecordsFile], keys: Pseudonymizer, contexts: Ma
     """The statements stage's parts.
 
     Args:
-        contexts: by path, what decides the meaning of a slice besides its own bytes: the columns of a table, or the
+        contexts: by location, what decides the meaning of a slice besides its own bytes: the columns of a table, or the
             files that resolve references.
     """
     parts = []
@@ -92,18 +92,18 @@ def slices_of(part: pa.Table) -> list[Slice]:
     return [Slice(**row) for row in part.to_pylist()]
 
 
-def lines_of(path: Path, start: int, stop: int) -> Iterator[bytes]:
+def lines_of(location: str, start: int, stop: int) -> Iterator[bytes]:
     """The lines of a slice, without their line ends.
 
     Raises:
         UserError: one is longer than a record may be; it is not held in memory.
     """
     most = _LINE_BYTES_MOST + _SLICE_BYTES
-    with path.open("rb") as file:
+    with open_location(location) as file:
         file.seek(start)
         while file.tell() < stop and (line := file.readline(most + 1)):
             if len(line) > most:
-                raise _too_long(path, JSON_LINES)
+                raise _too_long(location.partition("\0")[0], JSON_LINES)
             yield line.rstrip(b"\r\n")
 
 
@@ -124,12 +124,12 @@ def pieces_of(file: RecordsFile) -> Iterator[bytes]:
         UserError: a record is too long to be one.
     """
     rest = b""
-    with file.path.open("rb") as source:
+    with open_location(file.location) as source:
         while block := source.read(_SLICE_BYTES):
             block = rest + block
             end = _record_end(block) if file.kind == CSV else block.rfind(b"\n") + 1
             if not end and len(block) > _LINE_BYTES_MOST:
-                raise _too_long(file.path, file.kind)
+                raise _too_long(str(file.path), file.kind)
             if end:
                 yield block[:end]
             rest = block[end:]
@@ -141,7 +141,7 @@ def _document(file: RecordsFile, keys: Pseudonymizer) -> Slice:
     status = file.path.stat()
     digest = keys.content(f"{status.st_size} {status.st_mtime_ns}")
     # the file's own key, so that sono-curate exclusions --source finds its name
-    return Slice(file.source_key, file.kind, str(file.path), file.label, 0, status.st_size, 1, digest)
+    return Slice(file.source_key, file.kind, file.location, file.label, 0, file.size, 1, digest)
 
 
 def _ends_part(file: RecordsFile) -> bool:
@@ -162,7 +162,7 @@ def _slices(file: RecordsFile, keys: Pseudonymizer) -> Iterator[Slice]:
         _check_csv(content, line, file)
         digest = keys.content(hashlib.sha256(content).hexdigest())
         source_key, stop = keys.content(f"records/{digest}/{line}"), start + len(content)
-        yield Slice(source_key, file.kind, str(file.path), file.label, start, stop, line, digest)
+        yield Slice(source_key, file.kind, file.location, file.label, start, stop, line, digest)
         start = stop
         line += content.count(b"\n")
 
@@ -184,9 +184,9 @@ def _check_csv(content: bytes, first_line: int, file: RecordsFile) -> None:
         raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="correct it") from None
 
 
-def _too_long(path: Path, kind: str) -> UserError:
+def _too_long(path: str, kind: str) -> UserError:
     fix = "close the quotes" if kind == CSV else "put one JSON object on each line"
-    return UserError(f"a record is longer than {_LINE_BYTES_MOST >> 20} MiB", where=str(path), fix=fix)
+    return UserError(f"a record is longer than {_LINE_BYTES_MOST >> 20} MiB", where=path, fix=fix)
 
 
 def _record_end(block: bytes) -> int:
@@ -205,21 +205,24 @@ def _parquet_slices(file: RecordsFile, keys: Pseudonymizer) -> Iterator[Slice]:
 
     status = file.path.stat()
     try:
-        rows = pq.read_metadata(file.path).num_rows
-    except pa.ArrowInvalid:
+        with open_location(file.location) as source:
+            rows = pq.read_metadata(source).num_rows
+    except (pa.ArrowException, OSError, ValueError):
         raise UserError("this Parquet file is damaged", where=str(file.path), fix="copy it again") from None
     for start in range(0, max(rows, 1), _PARQUET_ROWS):
         digest = keys.content(f"{file.source_key} {start} {status.st_size} {status.st_mtime_ns}")
         source_key, stop = keys.content(f"records/{digest}"), min(start + _PARQUET_ROWS, rows)
-        yield Slice(source_key, file.kind, str(file.path), file.label, start, stop, start + 1, digest)
+        yield Slice(source_key, file.kind, file.location, file.label, start, stop, start + 1, digest)
 
 
 def _part(slices: list[Slice], keys: Pseudonymizer, contexts: Mapping[str, str]) -> Part:
     rows = [asdict(slice_) for slice_ in slices]
-    decisive = [{name: value for name, value in row.items() if name not in ("path", "start", "stop")} for row in rows]
-    context = sorted({contexts.get(slice_.path, "") for slice_ in slices})
+    decisive = [
+        {name: value for name, value in row.items() if name not in ("location", "start", "stop")} for row in rows
+    ]
+    context = sorted({contexts.get(slice_.location, "") for slice_ in slices})
     return Part(
-        name=keys.content("\n".join(f"{slice_.path} {slice_.first_line}" for slice_ in slices)),
+        name=keys.content("\n".join(f"{slice_.location} {slice_.first_line}" for slice_ in slices)),
         digest=keys.content(json.dumps([decisive, context], sort_keys=True)),
         load=functools.partial(pa.Table.from_pylist, rows, schema=_SCHEMA),
     )
