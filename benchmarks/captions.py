@@ -105,6 +105,7 @@ def write_frames(workspace: Workspace, part: int, rows: range, shown: np.ndarray
         plane = planes[shown[exam, number]]
         source_key = keys.source(f"{row}")
         frame_id = keys.frame(source_key, 0)
+        patient = keys.patient_keys(f"P{exam // 2:07d}", center="center")
         frames.append(
             {
                 "frame_id": frame_id,
@@ -112,7 +113,9 @@ def write_frames(workspace: Workspace, part: int, rows: range, shown: np.ndarray
                 "height": 1,
                 "width": 1,
                 "crop": [0, 0, 1, 1],
-                "patient_key": keys.patient(f"P{exam // 2:07d}"),
+                "patient_key": patient.patient,
+                "patient_center_key": patient.center,
+                "patient_number_key": patient.number,
                 "study_key": keys.study(f"1.2.826.0.1.{exam}"),
                 "source_key": source_key,
                 "source_sha256": "",

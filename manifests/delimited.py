@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 DELIMITERS = (",", ";", "\t")
 LINE_MOST = 2**18
@@ -40,9 +42,14 @@ def text_format(path: Path) -> TextFormat:
         UnicodeDecodeError: the line is neither UTF-8 nor UTF-16.
         LongLineError: there is no line end within ``LINE_MOST``.
     """
-    with path.open("rb") as file:
+    return opened_format(lambda: path.open("rb"))
+
+
+def opened_format(open_bytes: Callable[[], AbstractContextManager[IO[bytes]]]) -> TextFormat:
+    """The same of anything that can be opened twice, such as a member of a compressed file."""
+    with open_bytes() as file:
         encoding = text_encoding(file.read(_FIRST_BYTES))
-    with path.open(encoding=encoding, newline="") as text:
+    with open_bytes() as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
         return TextFormat(encoding, _delimiter(next(bounded_lines(text), "")))
 
 

@@ -13,6 +13,7 @@ import secrets
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from .errors import UserError
 
@@ -21,14 +22,46 @@ _CALENDAR_DAYS = 36_525  # a century: a day on a patient's calendar says nothing
 _FIRST_DAY = datetime.date(1900, 1, 1).toordinal()
 
 
+CENTER, GLOBAL = "center", "global"
+"""Scopes of patients' numbers: one number is one patient in a center (or of an issuer), or everywhere."""
+
+
+class PatientKeys(NamedTuple):
+    """The pseudonyms of a patient, from the strictest to the widest.
+
+    Attributes:
+        patient: by the issuer of the number, else by the center, else by the number alone.
+        center: by the center where it is known, else by the number alone.
+        number: by the number alone; the patient's calendar belongs to it.
+    """
+
+    patient: str
+    center: str
+    number: str
+
+
 @dataclass(frozen=True)
 class Pseudonymizer:
-    """Turns identifiers into pseudonyms. No representation of the object shows the key."""
+    """Turns identifiers into pseudonyms. No representation of the object shows the key.
+
+    ``patient_scope``: ``CENTER`` or ``GLOBAL``.
+    """
 
     key: bytes = field(repr=False)
+    patient_scope: str = CENTER
 
-    def patient(self, patient_id: str) -> str:
-        return self._digest("patient", patient_id.strip())
+    def patient(self, namespace: str, patient_id: str) -> str:
+        """Of a patient's number; two namespaces' numbers are two patients. The empty one stands for any."""
+        return self._digest("patient", f"{namespace}\0{_required(patient_id)}" if namespace else patient_id.strip())
+
+    def patient_keys(self, patient_id: str, *, issuer: str = "", center: str = "") -> PatientKeys:
+        """Of a patient whose number's issuer and center are known, or are not (empty)."""
+        number = self.patient("", patient_id)
+        if self.patient_scope == GLOBAL:
+            return PatientKeys(number, number, number)
+        by_center = self.patient(f"center {_folded(center)}", patient_id) if center.strip() else number
+        issuer = _folded(issuer).removeprefix("urn:oid:")
+        return PatientKeys(self.patient(f"issuer {issuer}", patient_id) if issuer else by_center, by_center, number)
 
     def study(self, study_id: str) -> str:
         return self._digest("study", study_id.strip())
@@ -44,12 +77,15 @@ class Pseudonymizer:
     def accession(self, accession_number: str) -> str:
         return self._digest("accession", accession_number.strip())
 
-    def day(self, patient_key: str, date: datetime.date) -> int:
-        """A date as a day on the patient's own calendar, which is shifted by a secret number of days.
+    def day(self, calendar: str, date: datetime.date) -> int:
+        """A date as a day on a calendar of its own, which is shifted by a secret number of days.
 
-        Intervals between one patient's days are kept; without the key nothing else can be read from them.
+        Intervals between the days of one calendar are kept; without the key nothing else can be read from them.
+
+        Args:
+            calendar: a patient's is ``PatientKeys.number``, which every record of the patient knows.
         """
-        moved = int.from_bytes(bytes.fromhex(self._digest("calendar", patient_key))) % _CALENDAR_DAYS
+        moved = int.from_bytes(bytes.fromhex(self._digest("calendar", calendar))) % _CALENDAR_DAYS
         return date.toordinal() - _FIRST_DAY + moved
 
     def word(self, text: str) -> str:
@@ -99,6 +135,17 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
+def _required(patient_id: str) -> str:
+    if not patient_id.strip():
+        raise ValueError("an empty patient identifier has no pseudonym")
+    return patient_id.strip()
+
+
+def _folded(namespace: str) -> str:
+    """In one spelling: two modalities of a hospital may write its name differently."""
+    return " ".join(namespace.split()).casefold()
+
+
 def without_extension(relative_path: str) -> str:
     """The path in POSIX form without its last extension: ``a/b.c.dcm`` gives ``a/b.c``.
 
@@ -130,7 +177,7 @@ def create_key(path: Path) -> Pseudonymizer:
     return Pseudonymizer(key)
 
 
-def load_key(path: Path) -> Pseudonymizer:
+def load_key(path: Path, patient_scope: str = CENTER) -> Pseudonymizer:
     """Read the key file.
 
     Raises:
@@ -157,4 +204,4 @@ def load_key(path: Path) -> Pseudonymizer:
         key = b""
     if len(key) != _KEY_BYTES:
         raise UserError("not a workspace key", where=str(path), fix="restore it from your backup")
-    return Pseudonymizer(key)
+    return Pseudonymizer(key, patient_scope)

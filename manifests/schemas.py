@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 VERDICTS = ("accept", "review", "reject")
 
@@ -66,6 +66,8 @@ FRAMES = TableSpec(
             "source_height": pa.int32(),  # px, before cropping: what a mask drawn on the original must measure
             "source_width": pa.int32(),
             "patient_key": pa.string(),
+            "patient_center_key": pa.string(),  # by center and number, whoever issued it; null without a number
+            "patient_number_key": pa.string(),  # by the number alone: what a record may know of the patient
             "study_key": pa.string(),
             "accession_key": pa.string(),  # null where the header has no accession number
             "study_day": pa.int32(),  # of the study, on the patient's own calendar (``Pseudonymizer.day``)
@@ -181,12 +183,15 @@ STATEMENTS = TableSpec(
     "source_key",
     _schema(
         {
-            "source_key": pa.string(),  # of the line, resource or document that states it
-            "place": pa.string(),  # the same in words: line 7 of records file 1
-            "patient_key": pa.string(),
+            "source_key": pa.string(),  # of the line, resource or document that says it
+            "place": pa.string(),  # the same for people: line 7 of records file 1
+            "patient_key": pa.string(),  # as in ``pseudonyms.PatientKeys``, as the next two are
+            "patient_center_key": pa.string(),
+            "patient_number_key": pa.string(),
             "study_key": pa.string(),  # null where the source names no study; then the next two may find it
             "accession_key": pa.string(),
             "study_day": pa.int32(),  # of the examination, on the patient's own calendar
+            "study_unknown": pa.bool_(),  # it names an examination in a way that leads nowhere
             "plane": pa.string(),  # null: it holds for the whole study
             "fact": pa.string(),  # one of captioning.statements.FACTS
             "number": pa.float64(),  # of facts that are numbers: mm, days, or days on the patient's own calendar
@@ -194,7 +199,10 @@ STATEMENTS = TableSpec(
             "field": pa.string(),  # of the source, never a value: column hc_mm, Observation 11984-2
             "rank": pa.int32(),  # 0 where it was coded, 1 where rules found it in prose, 2 where a language model did
         },
-        required=("source_key", "place", "patient_key", "fact", "field", "rank"),
+        required=(
+            *("source_key", "place", "patient_key", "patient_center_key", "patient_number_key"),
+            *("study_unknown", "fact", "field", "rank"),
+        ),
     ),
 )
 """What clinical records say, one fact per row, as stated: nothing is compared or computed yet."""

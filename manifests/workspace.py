@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
 from .key_check import check_key, record_key
+from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
 """Each section has a model that validates it; unknown sections are refused."""
+
+_FORMAT_FILE = "format.json"
+"""Says which version of the tables a workspace holds, and in which scope its patients' numbers count."""
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -31,6 +36,7 @@ class WorkspaceSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     center: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w .()-]+$")] = "center"
+    patient_scope: Literal["center", "global"] = "center"  # where one number is one patient
 
 
 class VocabularySection(BaseModel):
@@ -58,7 +64,7 @@ class Workspace:
     @cached_property
     def keys(self) -> pseudonyms.Pseudonymizer:
         """The key, once it is known to be the one that the workspace was filled with."""
-        keys = pseudonyms.load_key(self._key_file)
+        keys = pseudonyms.load_key(self._key_file, self.section("workspace", WorkspaceSection).patient_scope)
         check_key(self.path, keys)
         return keys
 
@@ -102,12 +108,50 @@ class Workspace:
         """
         with exclusive(self.path, str(self.path)):
             self.store.clear_leftovers()
+            self.check_format()
             if self._key_file.exists():  # qc and build can do without it
                 record_key(self.path, self.keys)
+            self._write_format()
             try:
                 yield
             finally:
                 self.store.clear_leftovers()  # an interrupted engine stops its workers mid-write
+
+    def check_format(self) -> None:
+        """Check that the tables are this version's, and that patients' numbers meant then what they mean now.
+
+        Raises:
+            UserError: they are not; nothing of an older workspace can be mixed with new tables.
+        """
+        if not any(next((self.path / name).glob("part-*.parquet"), None) for name in TABLES):
+            return
+        written = self._read_format()
+        if written.get("schema") != SCHEMA_VERSION:
+            raise UserError(
+                "this workspace was written by another version of sono-curate",
+                where=str(self.path),
+                fix="run sono-curate init for a new folder, copy secret.key and sono.toml there, and ingest again",
+            )
+        scope = self.section("workspace", WorkspaceSection).patient_scope
+        if written.get("patient_scope") != scope:
+            raise UserError(
+                f"workspace.patient_scope is now {scope!r}, and frames were ingested with another",
+                where=str(self._file),
+                fix="set it back, or run sono-curate init for a new folder and ingest there",
+            )
+
+    def _read_format(self) -> dict[str, object]:
+        try:
+            found = json.loads((self.path / _FORMAT_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write_format(self) -> None:
+        scope = self.section("workspace", WorkspaceSection).patient_scope
+        content = {"schema": SCHEMA_VERSION, "patient_scope": scope}
+        if self._read_format() != content:
+            write_atomically(self.path / _FORMAT_FILE, lambda file: file.write(json.dumps(content).encode() + b"\n"))
 
     @property
     def _key_file(self) -> Path:
@@ -161,20 +205,24 @@ def create(path: Path, center: str) -> Workspace:
     text = re.sub(r"^center = .*$", f'center = "{center}"', _TEMPLATE, count=1, flags=re.MULTILINE)
     write_atomically(path / "sono.toml", lambda file: file.write(text.encode()))
     write_atomically(path / ".gitignore", lambda file: file.write(b"*\n"))  # a workspace does not belong in git
-    return Workspace(path)
+    workspace = Workspace(path)
+    workspace._write_format()
+    return workspace
 
 
 def open_workspace(path: Path) -> Workspace:
     """Open a workspace.
 
     Raises:
-        UserError: the folder is missing or not a workspace.
+        UserError: the folder is missing or not a workspace, or another version wrote its tables.
     """
     if not path.is_dir():
         raise UserError("folder not found", where=str(path), fix=f"run: sono-curate init {path}")
     if not (path / "sono.toml").is_file():
         raise UserError("not a workspace: it has no sono.toml", where=str(path), fix=f"run: sono-curate init {path}")
-    return Workspace(path)
+    workspace = Workspace(path)
+    workspace.check_format()
+    return workspace
 
 
 _TEMPLATE = """\
@@ -182,6 +230,7 @@ _TEMPLATE = """\
 
 [workspace]
 center = "center"
+# patient_scope = "center"   # or "global": one number is one patient in all centers
 
 [ingest]
 # missing_patient = "exclude"   # or "study": use the study as the patient if the header names none

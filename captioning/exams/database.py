@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "1800MB"  # of DuckDB; anything larger spills to disk
 
 _FRAME_COLUMNS = (
-    "frame_id, source_key, frame_index, study_key, patient_key, accession_key, study_day, plane, plane_source, "
-    "filename AS file, file_row_number AS row"
+    "frame_id, source_key, frame_index, study_key, patient_key, patient_center_key, patient_number_key, accession_key, "
+    "study_day, plane, plane_source, filename AS file, file_row_number AS row"
 )
 
 

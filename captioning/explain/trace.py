@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sono.captioning.captions.config import load_section, writer_of
+from sono.captioning.exams.database import captions_database
+from sono.captioning.exams.linkage import SAYS_THE_SAME, link
 from sono.captioning.facts.facts import from_json
 from sono.captioning.sentences.packs import packaged
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
-from sono.manifests.schemas import CAPTIONS, FRAMES, STATEMENTS
+from sono.manifests.schemas import CAPTIONS, STATEMENTS
 from sono.manifests.workspace import Workspace
 
 _AGES = (
@@ -118,15 +120,16 @@ _CAPTION = "SELECT * FROM read_parquet($paths) WHERE caption_id = $key"
 def _statements(workspace: Workspace, frame_id: str) -> list[TracedStatement]:
     """What the records say about the frame's examination and plane, and about the pregnancy's days elsewhere."""
     store = workspace.store
-    paths = {table.name: [str(path) for path in store.paths(table)] for table in (FRAMES, STATEMENTS)}
-    if not paths["statements"]:
+    if not store.paths(STATEMENTS):
         return []
-    frames = query(_FRAME, {"frames": paths["frames"], "frame_id": frame_id}).to_pylist()
-    if not frames:
-        return []
-    subject = {name: frames[0][name] for name in ("patient_key", "study_key", "plane")}
-    unnamed = workspace.keys.only_study(subject["patient_key"])
-    rows = query(_STATEMENTS_ABOUT, {**paths, **subject, "unnamed": unnamed}).to_pylist()
+    with captions_database(store) as database:
+        frames = database.execute("SELECT patient_key, study_key, plane FROM frames WHERE frame_id = ?", [frame_id])
+        subjects = frames.fetchall()
+        if not subjects:
+            return []
+        link(database, store, workspace.keys)
+        subject = dict(zip(("patient", "study", "plane"), subjects[0], strict=True))
+        rows = database.sql(_STATEMENTS_ABOUT, params=subject).to_arrow_table().to_pylist()
     return [
         TracedStatement(
             place=row["place"],
@@ -139,33 +142,16 @@ def _statements(workspace: Workspace, frame_id: str) -> list[TracedStatement]:
     ]
 
 
-_FRAME = "SELECT patient_key, study_key, plane FROM read_parquet($frames) WHERE frame_id = $frame_id"
-
-# Which statements are about the study is decided as in ``exams/linkage.py``.
-_STATEMENTS_ABOUT = """
-WITH study AS (SELECT accession_key, study_day FROM read_parquet($frames) WHERE study_key = $study_key
-), theirs AS (SELECT study_key, accession_key, study_day FROM read_parquet($frames) WHERE patient_key = $patient_key
-), accessions AS (SELECT accession_key FROM read_parquet($frames) WHERE accession_key IS NOT NULL
-), counted AS (
-    SELECT count(DISTINCT study_key) AS n, count(study_day) AS dated, count(accession_key) AS numbered FROM theirs
-), found AS (
-    SELECT s.*, coalesce(CASE
-        WHEN s.study_key IS NOT NULL THEN s.study_key = $study_key
-        WHEN s.accession_key IN (SELECT accession_key FROM study WHERE accession_key IS NOT NULL) THEN true
-        WHEN s.accession_key IN (FROM accessions) THEN false
-        WHEN s.patient_key <> $patient_key THEN false
-        WHEN s.study_day IN (SELECT study_day FROM study WHERE study_day IS NOT NULL) THEN true
-        WHEN s.study_day IN (SELECT study_day FROM theirs WHERE study_day IS NOT NULL) THEN false
-        WHEN s.accession_key IS NULL AND s.study_day IS NULL AND $study_key = $unnamed THEN true
-        ELSE c.n = 1 AND (s.study_day IS NULL OR c.dated = 0) AND (s.accession_key IS NULL OR c.numbered = 0)
-        END, false) AS here
-    FROM read_parquet($statements) s, counted c
-    WHERE s.fact <> 'identity'
-        AND (s.patient_key = $patient_key OR s.study_key = $study_key OR s.accession_key IS NOT NULL)
+_STATEMENTS_ABOUT = f"""
+WITH found AS (
+    SELECT s.place, s.field, s.fact, s.number, s.code, s.plane, r.patient_key,
+        r.exam_key = $study AND r.reason IS NULL AS here
+    FROM statements s JOIN resolved r ON {SAYS_THE_SAME}
+    WHERE s.fact <> 'identity' AND (r.patient_key = $patient OR r.exam_key = $study)
 )
-SELECT place, field, fact, number, code, NOT here AS elsewhere FROM found
+SELECT place, field, fact, number, code, NOT coalesce(here, false) AS elsewhere FROM found
 WHERE (here AND (plane IS NULL OR plane = $plane OR fact NOT IN ('structures_seen', 'laterality')))
-    OR (patient_key = $patient_key AND fact IN ('edd_day', 'lmp_day', 'crl_mm'))
+    OR (patient_key = $patient AND fact IN ('edd_day', 'lmp_day', 'crl_mm'))
 ORDER BY place, fact, field, code
 """
 

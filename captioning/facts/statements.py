@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.pseudonyms import PatientKeys, Pseudonymizer
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.vocabulary import Vocabulary
 
@@ -94,12 +94,21 @@ class FaultError(Exception):
 
 @dataclass(frozen=True)
 class Exam:
-    """Whom and which examination an entry is about, in pseudonyms; ``study_day`` on the patient's own calendar."""
+    """Whom and which examination an entry is about, in pseudonyms; ``study_day`` on the patient's own calendar.
 
-    patient_key: str
+    ``study_unknown``: it names an examination in a way that leads nowhere, so that only its day can find it.
+    """
+
+    patient: PatientKeys
     study_key: str | None = None
     accession_key: str | None = None
     study_day: int | None = None
+    study_unknown: bool = False
+
+    @property
+    def calendar(self) -> str:
+        """Of the patient's days, for ``Pseudonymizer.day``."""
+        return self.patient.number
 
 
 @dataclass(frozen=True)

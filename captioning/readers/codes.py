@@ -22,13 +22,22 @@ LENGTHS: Mapping[str, str] = {
 
 # LOINC calls 11884-4 "Gestational age Estimated" and does not say how; DICOM (PS3.16 CID 12012) calls it "Average
 # Ultrasound Age", and scanners send it so. The weaker claim is taken: it is not the age that the clinic decided on.
+# 11886-9 is by the day of ovulation, which fixes the due date.
 AGES: Mapping[str, str] = {
     "18185-9": "ga_days",
+    "49051-6": "ga_days",  # in weeks
+    "49052-4": "ga_days",  # in days
+    "57714-8": "ga_days",  # Obstetric estimation of gestational age
     "11887-7": "ga_days_by_edd",
+    "11886-9": "ga_days_by_edd",
     "11885-1": "ga_days_by_lmp",
     "11888-5": "ga_days_by_ultrasound",
     "11884-4": "ga_days_by_ultrasound",
 }
+
+WEEKS_CODE, DAYS_CODE = "49051-6", "49052-4"
+AGE_UNITS: Mapping[str, str] = {WEEKS_CODE: "wk", DAYS_CODE: "d"}
+"""Units that are part of a code, for values that give none."""
 
 # 11779-6 and 11781-2, delivery dates by menstrual period and by ultrasound, are left out: the clinic chose neither,
 # and both repeat another fact through rules that round, so that the two would seem to contradict each other.

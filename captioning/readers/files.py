@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 
-CSV, JSON_LINES, FHIR_LINES, PARQUET, FHIR_JSON, DICOM_SR, UNKNOWN = (
+from .compressed import DamagedError, TooLargeError, is_compressed, location, members_of
+
+CSV, JSON_LINES, FHIR_LINES, PARQUET, FHIR_JSON, DICOM_SR, UNKNOWN, TOO_LARGE, DAMAGED = (
     "csv",
     "json_lines",
     "fhir_lines",
@@ -18,21 +20,35 @@ CSV, JSON_LINES, FHIR_LINES, PARQUET, FHIR_JSON, DICOM_SR, UNKNOWN = (
     "fhir_json",
     "dicom_sr",
     "unknown",
+    "too_large",
+    "damaged",
 )
-DOCUMENTS = (FHIR_JSON, DICOM_SR, UNKNOWN)
-"""Kinds of which there are thousands of files, with one record each."""
+DOCUMENTS = (FHIR_JSON, DICOM_SR, UNKNOWN, TOO_LARGE, DAMAGED)
+"""Kinds that come by the thousand, one record each."""
 
 TABLES = (CSV, JSON_LINES, PARQUET)
+
+_HEAD_BYTES = 64 * 1024  # of a file, which tell what it is
 
 
 @dataclass(frozen=True)
 class RecordsFile:
-    """A file, what it holds (one of the kinds above), and what messages call it."""
+    """A file, or a member of a compressed one.
+
+    Attributes:
+        path: of the file, for people.
+        kind: what it holds, one of the kinds above.
+        label: what messages call it.
+        location: where ``compressed.open_location`` finds it.
+        size: in bytes; of a member when inflated.
+    """
 
     path: Path
     kind: str
     label: str
     source_key: str
+    location: str
+    size: int
 
 
 def find_records(paths: Sequence[Path], keys: Pseudonymizer) -> list[RecordsFile]:
@@ -43,54 +59,76 @@ def find_records(paths: Sequence[Path], keys: Pseudonymizer) -> list[RecordsFile
     """
     if not paths:
         raise UserError("no records were named", fix="give --records FILE, or a folder of them")
-    files: dict[Path, RecordsFile] = {}
+    files: dict[Path, list[RecordsFile]] = {}
+    tables = 0
     for named in paths:
         for path in _files(named):
             if path.resolve() in files:
                 continue
-            kind = _kind(path)
-            if kind == UNKNOWN and path == named:
+            relative = path.name if path == named else path.relative_to(named).as_posix()
+            found = files[path.resolve()] = []
+            for kind, member, place, size in _contents(path):
+                key = keys.source(f"{relative}/{member}" if member else relative)
+                # Documents come by the thousand: a number would change with every one that is added.
+                tables += kind not in DOCUMENTS
+                label = f"document {key[:8]}" if kind in DOCUMENTS else f"records file {tables}"
+                found.append(RecordsFile(path, kind, label, key, place, size))
+            if path == named and [file.kind for file in found] == [UNKNOWN]:
                 raise UserError(
                     "not CSV, JSON lines, Parquet, FHIR JSON or DICOM SR",
                     where=str(path),
                     fix="name a file of clinical records",
                 )
-            relative = path.name if path == named else path.relative_to(named).as_posix()
-            key = keys.source(relative)
-            # Documents come by the thousand: a number would change with every one that is added.
-            label = f"document {key[:8]}" if kind in DOCUMENTS else f"records file {len(files) + 1}"
-            files[path.resolve()] = RecordsFile(path, kind, label, key)
-    return list(files.values())
+    return [file for found in files.values() for file in found]
+
+
+def _contents(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    """Kind, member, location and size of a file, or of each member of a compressed one."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        size = path.stat().st_size
+    except OSError:
+        raise UserError("the file cannot be read", where=str(path), fix="check its permissions") from None
+    if not is_compressed(path, head):
+        yield _kind(path.name, head), "", str(path), size
+        return
+    try:
+        for member in members_of(path, _HEAD_BYTES):
+            in_archive = member.name if path.suffix.lower() == ".zip" else ""
+            yield _kind(member.name, member.head), in_archive, location(path, member.name), member.size
+    except TooLargeError:
+        yield TOO_LARGE, "", str(path), size
+    except DamagedError:
+        yield DAMAGED, "", str(path), size
 
 
 def _files(named: Path) -> list[Path]:
     if not named.exists():
         raise UserError("file not found", where=str(named), fix="check the path of the records")
     if not named.is_dir():
+        if not named.is_file():
+            raise UserError("not a regular file", where=str(named), fix="name a file of clinical records")
         return [named]
     found = sorted(
         Path(parent, name)
         for parent, _, names in os.walk(named)
         for name in names
         if not any(part.startswith(".") for part in Path(parent, name).relative_to(named).parts)
+        and Path(parent, name).is_file()  # reading a pipe would wait for ever
     )
     if not found:
         raise UserError("the folder contains no files", where=str(named), fix="name a folder that contains records")
     return found
 
 
-def _kind(path: Path) -> str:
+def _kind(name: str, first: bytes) -> str:
     """By content where that tells, else by the name's extension."""
-    try:
-        with path.open("rb") as file:
-            first = file.read(64 * 1024)
-    except OSError:
-        raise UserError("the file cannot be read", where=str(path), fix="check its permissions") from None
     if first[128:132] == b"DICM":
         return DICOM_SR
     if first[:4] == b"PAR1":
         return PARQUET
-    extension = path.suffix.lower()
+    extension = PurePosixPath(name).suffix.lower()
     if extension in (".csv", ".tsv"):
         return CSV
     text = first.removeprefix(b"\xef\xbb\xbf").lstrip()

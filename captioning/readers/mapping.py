@@ -31,7 +31,7 @@ AGES: Mapping[str, tuple[str, str]] = {
 DATES: Mapping[str, str] = {"lmp": "lmp_day", "edd": "edd_day"}
 """Columns that hold a date of the pregnancy: the fact they give."""
 
-IDENTIFIERS = ("patient_id", "study_id", "accession", "exam_date", "plane")
+IDENTIFIERS = ("patient_id", "issuer", "center", "study_id", "accession", "exam_date", "plane")
 COLUMNS = (
     *IDENTIFIERS,
     *AGES,

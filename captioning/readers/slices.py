@@ -13,15 +13,15 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from sono.manifests.delimited import text_encoding, text_format
+from sono.manifests.delimited import opened_format, text_encoding
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.stages import Part
 
+from .compressed import open_location
 from .files import CSV, DOCUMENTS, FHIR_LINES, JSON_LINES, PARQUET, RecordsFile
 
 _SLICE_BYTES = 4 * 2**20
@@ -34,7 +34,7 @@ _SCHEMA = pa.schema(
     [
         pa.field("source_key", pa.string()),
         pa.field("kind", pa.string()),
-        pa.field("path", pa.string()),
+        pa.field("location", pa.string()),
         pa.field("file", pa.string()),
         pa.field("start", pa.int64()),
         pa.field("stop", pa.int64()),
@@ -58,7 +58,7 @@ class Slice:
 
     source_key: str
     kind: str
-    path: str
+    location: str
     file: str
     start: int
     stop: int
@@ -70,7 +70,7 @@ def record_parts(files: Sequence[RecordsFile], keys: Pseudonymizer, contexts: Ma
     """The statements stage's parts.
 
     Args:
-        contexts: by path, what decides the meaning of a slice besides its own bytes: the columns of a table, or the
+        contexts: by location, what decides the meaning of a slice besides its own bytes: the columns of a table, or the
             files that resolve references.
     """
     parts = []
@@ -93,18 +93,18 @@ def slices_of(part: pa.Table) -> list[Slice]:
     return [Slice(**row) for row in part.to_pylist()]
 
 
-def lines_of(path: Path, start: int, stop: int) -> Iterator[bytes]:
+def lines_of(location: str, start: int, stop: int) -> Iterator[bytes]:
     """The lines of a slice, without their line ends.
 
     Raises:
         UserError: one is longer than a record may be; it is not held in memory.
     """
     most = _LINE_BYTES_MOST + _SLICE_BYTES
-    with path.open("rb") as file:
+    with open_location(location) as file:
         file.seek(start)
         while file.tell() < stop and (line := file.readline(most + 1)):
             if len(line) > most:
-                raise too_long(path, JSON_LINES)
+                raise too_long(location.partition("\0")[0], JSON_LINES)
             yield line.rstrip(b"\r\n")
 
 
@@ -126,18 +126,19 @@ def pieces_of(file: RecordsFile) -> Iterator[bytes]:
     """
     rest: list[bytes] = []
     waiting, in_quotes = 0, False
-    with file.path.open("rb") as source:
-        if file.kind == CSV and _is_utf16(source.read(16)):
-            yield _all_of(file.path)
-            return
-        source.seek(0)
+    with open_location(file.location) as source:
+        is_utf16 = file.kind == CSV and text_encoding(source.read(16)).startswith("utf-16")
+    if is_utf16:
+        yield _all_of(file)
+        return
+    with open_location(file.location) as source:
         while block := source.read(_SLICE_BYTES):
             end = _record_end(block, in_quotes) if file.kind == CSV else block.rfind(b"\n") + 1
             if end:
                 yield b"".join([*rest, block[:end]])
                 rest, waiting, in_quotes = [], 0, False
             elif waiting + len(block) > _LINE_BYTES_MOST:
-                raise too_long(file.path, file.kind)
+                raise too_long(str(file.path), file.kind)
             rest.append(block[end:])
             waiting += len(block) - end
             in_quotes ^= block.count(b'"', end) % 2 == 1  # each byte is looked at once, however long a record is
@@ -145,23 +146,20 @@ def pieces_of(file: RecordsFile) -> Iterator[bytes]:
         yield b"".join(rest)
 
 
-def _is_utf16(first: bytes) -> bool:
-    return text_encoding(first).startswith("utf-16")
-
-
-def _all_of(path: Path) -> bytes:
-    if path.stat().st_size > _LINE_BYTES_MOST:
+def _all_of(file: RecordsFile) -> bytes:
+    if file.size > _LINE_BYTES_MOST:
         raise UserError(
-            f"a table in UTF-16 of more than {_LINE_BYTES_MOST >> 20} MiB", where=str(path), fix="save it as UTF-8"
+            f"a table in UTF-16 of more than {_LINE_BYTES_MOST >> 20} MiB", where=str(file.path), fix="save it as UTF-8"
         )
-    return path.read_bytes()
+    with open_location(file.location) as source:
+        return source.read()
 
 
 def _document(file: RecordsFile, keys: Pseudonymizer) -> Slice:
     status = file.path.stat()
     digest = keys.content(f"{status.st_size} {status.st_mtime_ns}")
     # the file's own key, so that sono-curate exclusions --source finds its name
-    return Slice(file.source_key, file.kind, str(file.path), file.label, 0, status.st_size, 1, digest)
+    return Slice(file.source_key, file.kind, file.location, file.label, 0, file.size, 1, digest)
 
 
 def _ends_part(file: RecordsFile) -> bool:
@@ -182,7 +180,7 @@ def _slices(file: RecordsFile, keys: Pseudonymizer) -> Iterator[Slice]:
         _check_csv(content, line, file)
         digest = keys.content(hashlib.sha256(content).hexdigest())
         source_key, stop = keys.content(f"records/{digest}/{line}"), start + len(content)
-        yield Slice(source_key, file.kind, str(file.path), file.label, start, stop, line, digest)
+        yield Slice(source_key, file.kind, file.location, file.label, start, stop, line, digest)
         start = stop
         line += content.count(b"\n")
 
@@ -193,7 +191,7 @@ def _check_csv(content: bytes, first_line: int, file: RecordsFile) -> None:
         return
     where = str(file.path)
     try:
-        form = text_format(file.path)
+        form = opened_format(lambda: open_location(file.location))
         reader = csv.reader(
             io.StringIO(content.decode(form.encoding), newline=""), delimiter=form.delimiter, strict=True
         )
@@ -212,9 +210,9 @@ def not_text(where: str) -> UserError:
     return UserError("neither UTF-8 nor UTF-16 text", where=where, fix="save it as CSV with UTF-8 encoding")
 
 
-def too_long(path: Path, kind: str) -> UserError:
+def too_long(path: str, kind: str) -> UserError:
     fix = "close the quotes" if kind == CSV else "put one JSON object on each line"
-    return UserError(f"a record is longer than {_LINE_BYTES_MOST >> 20} MiB", where=str(path), fix=fix)
+    return UserError(f"a record is longer than {_LINE_BYTES_MOST >> 20} MiB", where=path, fix=fix)
 
 
 def _record_end(block: bytes, in_quotes: bool) -> int:
@@ -239,21 +237,24 @@ def _parquet_slices(file: RecordsFile, keys: Pseudonymizer) -> Iterator[Slice]:
 
     status = file.path.stat()
     try:
-        rows = pq.read_metadata(file.path).num_rows
-    except pa.ArrowInvalid:
+        with open_location(file.location) as source:
+            rows = pq.read_metadata(source).num_rows
+    except (pa.ArrowException, OSError, ValueError):
         raise UserError("this Parquet file is damaged", where=str(file.path), fix="copy it again") from None
     for start in range(0, max(rows, 1), _PARQUET_ROWS):
         digest = keys.content(f"{file.source_key} {start} {status.st_size} {status.st_mtime_ns}")
         source_key, stop = keys.content(f"records/{digest}"), min(start + _PARQUET_ROWS, rows)
-        yield Slice(source_key, file.kind, str(file.path), file.label, start, stop, start + 1, digest)
+        yield Slice(source_key, file.kind, file.location, file.label, start, stop, start + 1, digest)
 
 
 def _part(slices: list[Slice], keys: Pseudonymizer, contexts: Mapping[str, str]) -> Part:
     rows = [asdict(slice_) for slice_ in slices]
-    decisive = [{name: value for name, value in row.items() if name not in ("path", "start", "stop")} for row in rows]
-    context = sorted({contexts.get(slice_.path, "") for slice_ in slices})
+    decisive = [
+        {name: value for name, value in row.items() if name not in ("location", "start", "stop")} for row in rows
+    ]
+    context = sorted({contexts.get(slice_.location, "") for slice_ in slices})
     return Part(
-        name=keys.content("\n".join(f"{slice_.path} {slice_.first_line}" for slice_ in slices)),
+        name=keys.content("\n".join(f"{slice_.location} {slice_.first_line}" for slice_ in slices)),
         digest=keys.content(json.dumps([decisive, context], sort_keys=True)),
         load=functools.partial(pa.Table.from_pylist, rows, schema=_SCHEMA),
     )

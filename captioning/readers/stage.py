@@ -20,13 +20,18 @@ from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageO
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 
-from .files import DICOM_SR, DOCUMENTS, FHIR_JSON, FHIR_LINES, TABLES, RecordsFile
+from .compressed import open_location
+from .files import DAMAGED, DICOM_SR, DOCUMENTS, FHIR_JSON, FHIR_LINES, TABLES, TOO_LARGE, RecordsFile
 from .mapping import Column, ColumnMapping
 from .rows import columns_of, rows_of
 from .slices import Slice, fhir_context, lines_of, record_parts, slices_of
 from .table import TableReader
 
 _NOT_A_RECORD = Fault("not_a_record", "it is neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR")
+_FAULTS = {
+    TOO_LARGE: Fault("archive_too_large", "it inflates to more than records do, or has too many members"),
+    DAMAGED: Fault("archive_damaged", "it is damaged, encrypted or compressed in an unknown way"),
+}
 _NOT_JSON = Fault("not_json", "it is damaged, or no FHIR JSON")
 
 
@@ -48,7 +53,7 @@ def read_statements(
     Raises:
         UserError: a table has an unknown column, or a file cannot be read at all; nothing has been written then.
     """
-    columns = {str(file.path): columns_of(file, mapping) for file in files if file.kind in TABLES}
+    columns = {file.location: columns_of(file, mapping) for file in files if file.kind in TABLES}
     parts = record_parts(files, reading.keys, _contexts(files, columns))
     with handoff_file(store.folder(STATEMENTS)) as path:
         stage = StatementsStage(reading, columns, path, {**config, "mapping": mapping.as_json})
@@ -68,7 +73,7 @@ class StatementsStage:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     name = "statements"
-    version = 2
+    version = 3
 
     @property
     def output(self) -> TableSpec:
@@ -80,6 +85,7 @@ class StatementsStage:
             **self.settings,
             "vocabulary": vocabulary_sha256(reading.vocabulary),
             "patient_system": reading.patient_system,
+            "patient_scope": reading.keys.patient_scope,
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
@@ -96,23 +102,23 @@ class StatementsStage:
         return StageOutput(rows.as_table(), exclusions)
 
     def _entries(self, slice_: Slice) -> Iterator[Entry]:
-        path, label, reading = Path(slice_.path), slice_.file, self.reading
+        location, label, reading = slice_.location, slice_.file, self.reading
         if slice_.kind in TABLES:
-            columns = self.columns[slice_.path]
+            columns = self.columns[location]
             yield from TableReader(columns, reading).read(rows_of(slice_, columns))
         elif slice_.kind == FHIR_LINES:
-            lines = enumerate(lines_of(path, slice_.start, slice_.stop), slice_.first_line)
+            lines = enumerate(lines_of(location, slice_.start, slice_.stop), slice_.first_line)
             yield from read_ndjson(lines, label, reading, Index(self.index))
         elif slice_.kind == FHIR_JSON:
             try:
-                yield from read_json(path.read_bytes(), label, reading, Index(self.index))
+                yield from read_json(_content(location), label, reading, Index(self.index))
             except UserError:
                 # One damaged file among thousands is counted, and does not stop the others.
                 yield Entry(label, None, faults=(_NOT_JSON,))
         elif slice_.kind == DICOM_SR:
-            yield read_document(path.read_bytes(), label, reading)
+            yield read_document(_content(location), label, reading)
         else:
-            yield Entry(label, None, faults=(_NOT_A_RECORD,))
+            yield Entry(label, None, faults=(_FAULTS.get(slice_.kind, _NOT_A_RECORD),))
 
     def _source_key(self, slice_: Slice, entry: Entry) -> str:
         """A document's own key finds its name again; within a file of lines it is the line that matters."""
@@ -145,10 +151,13 @@ class _StatementRows:
         for name, repeated in (
             ("source_key", source_key),
             ("place", entry.place),
-            ("patient_key", exam.patient_key),
+            ("patient_key", exam.patient.patient),
+            ("patient_center_key", exam.patient.center),
+            ("patient_number_key", exam.patient.number),
             ("study_key", exam.study_key),
             ("accession_key", exam.accession_key),
             ("study_day", exam.study_day),
+            ("study_unknown", exam.study_unknown),
         ):
             columns[name].extend([repeated] * count)
 
@@ -156,15 +165,20 @@ class _StatementRows:
         return pa.Table.from_pydict(self._columns, schema=STATEMENTS.schema)
 
 
+def _content(location: str) -> bytes:
+    with open_location(location) as file:
+        return file.read()
+
+
 def _contexts(files: Sequence[RecordsFile], columns: Mapping[str, Sequence[Column]]) -> dict[str, str]:
     """What the first line of a table, and the other files of a bulk export, decide elsewhere."""
     exports = fhir_context(files)
     tables = {path: json.dumps([[column.name, column.holds] for column in found]) for path, found in columns.items()}
-    return {str(file.path): exports for file in files if file.kind in (FHIR_LINES, FHIR_JSON)} | tables
+    return {file.location: exports for file in files if file.kind in (FHIR_LINES, FHIR_JSON)} | tables
 
 
 def _index(files: Iterable[RecordsFile], reading: Reading, path: Path) -> None:
     index = Index(path)
     for file in files:
         if file.kind == FHIR_LINES:
-            index_ndjson(lines_of(file.path, 0, file.path.stat().st_size), reading, index)
+            index_ndjson(lines_of(file.location, 0, file.size), reading, index)

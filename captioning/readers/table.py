@@ -27,6 +27,7 @@ from sono.captioning.facts.statements import (
     finding,
     identity_statements,
 )
+from sono.manifests.pseudonyms import PatientKeys
 from sono.manifests.schemas import BIOMETRY
 
 from .mapping import AGES, DATES, NAME, TEXT, Column
@@ -126,25 +127,30 @@ class TableReader:
         patient_id = self._cell("patient_id", values)
         if not patient_id:
             raise FaultError("patient_missing", "it names no patient")
-        patient_key = self._patient_key(patient_id)
+        patient = self._patient_keys(patient_id, self._cell("issuer", values), self._cell("center", values))
         study_id, accession, day = self._cell("study_id", values), self._cell("accession", values), None
         if text := self._cell("exam_date", values):
             try:
-                day = keys.day(patient_key, _past(_date(self.columns[self._at["exam_date"]], text)))
+                day = keys.day(patient.number, _past(_date(self.columns[self._at["exam_date"]], text)))
             except FaultError as error:
                 if not (study_id or accession):
                     raise  # without it nothing tells which examination the row is about
                 faults.append(error.fault)
         return Exam(
-            patient_key,
+            patient,
             self._study_key(study_id) if study_id else None,
             keys.accession(accession) if accession else None,
             day,
         )
 
     @cached_property
-    def _patient_key(self) -> Callable[[str], str]:
-        return functools.lru_cache(maxsize=64)(self.reading.keys.patient)  # neighbouring rows are often about one
+    def _patient_keys(self) -> Callable[[str, str, str], PatientKeys]:
+        keys = self.reading.keys
+
+        def patient_keys(patient_id: str, issuer: str, center: str) -> PatientKeys:
+            return keys.patient_keys(patient_id, issuer=issuer, center=center)
+
+        return functools.lru_cache(maxsize=64)(patient_keys)  # neighbouring rows are often about one
 
     @cached_property
     def _study_key(self) -> Callable[[str], str]:
@@ -177,7 +183,7 @@ class TableReader:
         }
 
     def _pregnancy_date(self, column: Column, value: str, exam: Exam, plane: str | None) -> list[Statement]:
-        day = self.reading.keys.day(exam.patient_key, _date(column, value))
+        day = self.reading.keys.day(exam.calendar, _date(column, value))
         if exam.study_day is not None and not -45 * 7 < day - exam.study_day < 45 * 7:
             raise FaultError("date_impossible", f"its {column.holds} lies too far from the examination")
         if column.holds == "lmp" and exam.study_day is not None and day > exam.study_day:

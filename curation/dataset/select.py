@@ -21,12 +21,13 @@ from sono.manifests.workspace import Workspace
 def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Table, dict[str, int]]:
     """The frames that go into a dataset, in the order of their parts, and a count of the others by reason.
 
-    Columns: part, frame_id, patient_key, center, plane, ga_days, duplicate_group.
+    Columns: part, frame_id, patient_key, patient_center_key, center, plane, ga_days, duplicate_group.
     """
     store = workspace.store
     rows = query(
         """
-        SELECT parse_filename(f.filename, true)[6:] AS part, f.frame_id, f.patient_key, f.center, f.plane,
+        SELECT parse_filename(f.filename, true)[6:] AS part, f.frame_id, f.patient_key,
+               f.patient_center_key, f.center, f.plane,
                r.ga_days, q.duplicate_group,
                CASE WHEN q.frame_id IS NULL THEN 'not_checked'
                     WHEN q.verdict <> 'accept' THEN 'qc_' || q.verdict
@@ -95,13 +96,19 @@ def _global_captions(store: TableStore) -> pa.Table:
 def assign_splits(selection: pa.Table, plan: SplitPlan) -> dict[str, str]:
     """The split of every patient in the selection.
 
+    Patients of one number in one center stay together: where only some of the files say who issued the number, a
+    patient has two keys.
+
     Raises:
         UserError: the held-out center is unknown.
     """
     pairs = selection.group_by(["patient_key", "center"]).aggregate([])
-    grouped = selection.filter(pc.is_valid(selection["duplicate_group"]))
+    joined: set[tuple[str, str]] = set()
+    for group in ("duplicate_group", "patient_center_key"):
+        rows = selection.filter(pc.is_valid(selection[group]))
+        joined.update(zip(rows[group].to_pylist(), rows["patient_key"].to_pylist(), strict=True))
     return assign(
         zip(pairs["patient_key"].to_pylist(), pairs["center"].to_pylist(), strict=True),
-        zip(grouped["duplicate_group"].to_pylist(), grouped["patient_key"].to_pylist(), strict=True),
+        sorted(joined),
         plan,
     )

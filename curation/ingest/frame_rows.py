@@ -26,10 +26,11 @@ def frame_rows(
     """
     source_key = str(file["source_key"])
     try:
-        source = open_source(file, keys, vocabulary, section)
+        center = str(file["center"] or center)
+        source = open_source(file, keys, vocabulary, section, center)
         shared = {
             **source.columns,
-            "center": file["center"] or center,
+            "center": center,
             "edited_fraction": 0.0,
             "burned_in_text": "unchecked",
         }

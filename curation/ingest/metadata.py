@@ -16,7 +16,7 @@ from sono.manifests.pseudonyms import without_extension
 from sono.manifests.vocabulary import Vocabulary
 
 REQUIRED = ("file", "patient_id")
-OPTIONAL = ("study_id", "plane", "center", "pixel_mm", "date")
+OPTIONAL = ("study_id", "plane", "center", "issuer", "pixel_mm", "date")
 
 _EXPECTED = f"columns: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}"
 _CENTER = re.compile(r"^[\w .()-]{1,64}$")
@@ -32,6 +32,7 @@ class FileMetadata:
     center: str | None = None
     pixel_mm: float | None = None
     date: datetime.date | None = None  # of the examination
+    issuer: str = ""  # of the patient's number
     problem: str | None = None
 
 
@@ -185,7 +186,7 @@ def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: boo
     if patient_required and not cells.get("patient_id"):
         problem, warning = "patient_unknown", "no patient_id"
     ids = cells.get("patient_id", ""), cells.get("study_id", "")
-    return FileMetadata(*ids, plane, center, pixel_mm, date, problem), warning
+    return FileMetadata(*ids, plane, center, pixel_mm, date, cells.get("issuer", ""), problem), warning
 
 
 def _date(text: str) -> datetime.date | None:

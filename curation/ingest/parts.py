@@ -31,6 +31,8 @@ INPUT = pa.schema(
         "source_key": pa.string(),
         "name_key": pa.string(),
         "patient_key": pa.string(),
+        "patient_center_key": pa.string(),
+        "patient_number_key": pa.string(),
         "study_key": pa.string(),
         "plane": pa.string(),
         "center": pa.string(),
@@ -105,7 +107,7 @@ def plan_folder(
         matches += found is not None
         if file.relative in clashing:
             problem = "two_extensions"
-        rows[file.relative] = _input_row(file, found, problem, pattern, workspace.keys)
+        rows[file.relative] = _input_row(file, found, problem, pattern, workspace.keys, center)
     return FolderPlan(
         stage=IngestStage(workspace.keys, workspace.vocabulary, center, workspace.section("ingest", IngestSection)),
         scope=workspace.keys.folder(str(folder.resolve())),
@@ -175,6 +177,7 @@ def _input_row(
     problem: str | None,
     pattern: re.Pattern[str] | None,
     keys: Pseudonymizer,
+    center: str,
 ) -> dict[str, object]:
     row = found or FileMetadata()
     patient_id = row.patient_id
@@ -182,6 +185,7 @@ def _input_row(
         match = pattern.search(file.relative)
         patient_id = (match.group(1) or "").strip() if match else ""
         problem = problem or (None if patient_id else "patient_unknown")
+    patient = keys.patient_keys(patient_id, issuer=row.issuer, center=row.center or center) if patient_id else None
     if file.size == 0:
         problem = "empty_file"
     if file.unreadable:
@@ -190,7 +194,9 @@ def _input_row(
         "path": os.fsencode(file.path),
         "source_key": file.source_key,
         "name_key": file.name_key,
-        "patient_key": keys.patient(patient_id) if patient_id else None,
+        "patient_key": patient and patient.patient,
+        "patient_center_key": patient and patient.center,
+        "patient_number_key": patient and patient.number,
         "study_key": keys.study(row.study_id) if row.study_id else None,
         "plane": row.plane,
         "center": row.center,

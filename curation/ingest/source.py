@@ -34,6 +34,9 @@ MESSAGES: Mapping[str, str] = {
 }
 
 
+_PATIENT_COLUMNS = ("patient_key", "patient_center_key", "patient_number_key")  # as ``PatientKeys``
+
+
 @dataclass(frozen=True)
 class SourceFrame:
     """One frame of a file; ``png`` is the file's content if it is a PNG, so that it need not be compressed again."""
@@ -54,9 +57,12 @@ class Source:
 
 
 def open_source(
-    row: Mapping[str, object], keys: Pseudonymizer, vocabulary: Vocabulary, section: IngestSection
+    row: Mapping[str, object], keys: Pseudonymizer, vocabulary: Vocabulary, section: IngestSection, center: str
 ) -> Source:
     """Open the file of an input row, whose columns are those of ``parts.INPUT``.
+
+    Args:
+        center: that the file is from; a patient's number counts there.
 
     Raises:
         ExcludedError: the file, or its row, cannot be used.
@@ -68,7 +74,7 @@ def open_source(
     if kind is None:
         raise _excluded("not_an_image")
     if kind == "dicom":
-        source = _open_dicom(content, row, keys, vocabulary, section)
+        source = _open_dicom(content, row, keys, vocabulary, section, center)
     else:
         source = _open_raster(content, kind, row, keys)
     shared = {
@@ -96,25 +102,29 @@ def _open_dicom(
     keys: Pseudonymizer,
     vocabulary: Vocabulary,
     section: IngestSection,
+    center: str,
 ) -> Source:
     image = open_dicom(content, section.plane_fields)
     facts = image.facts
-    patient_key = row["patient_key"] or (keys.patient(facts.patient_id) if facts.patient_id else None)
+    patient = _patient_columns(row)
+    if patient is None and facts.patient_id:
+        found = keys.patient_keys(facts.patient_id, issuer=facts.issuer or "", center=center)
+        patient = dict(zip(_PATIENT_COLUMNS, found, strict=True))
     accession_key = keys.accession(facts.accession) if facts.accession else None
     study_key = row["study_key"] or (keys.study(facts.study_id) if facts.study_id else None)
-    if patient_key is None and study_key is not None and section.missing_patient == "study":
-        patient_key = keys.patient_of_study(str(study_key))
-    if patient_key is None:
+    if patient is None and study_key is not None and section.missing_patient == "study":
+        patient = {"patient_key": keys.patient_of_study(str(study_key))}
+    if patient is None:
         raise _excluded("patient_unknown")
     header_plane = next(filter(None, map(vocabulary.find_plane, facts.plane_texts)), None)
     spacing = (row["pixel_mm"], row["pixel_mm"]) if row["pixel_mm"] else facts.pixel_mm or (None, None)
     _, _, width, height = facts.crop
     return Source(
         columns={
-            "patient_key": patient_key,
-            "study_key": study_key or keys.only_study(str(patient_key)),
+            **patient,
+            "study_key": study_key or keys.only_study(patient["patient_key"]),
             "accession_key": accession_key,
-            "study_day": _day(keys, patient_key, row["date"] or facts.study_date),
+            "study_day": _day(keys, patient, row["date"] or facts.study_date),
             "series_key": keys.series(facts.series_id) if facts.series_id else None,
             "crop": list(facts.crop),
             "source_height": facts.image.rows,
@@ -143,17 +153,17 @@ def _dicom_frames(image: DicomImage) -> Iterator[SourceFrame]:
 
 
 def _open_raster(content: bytes, kind: str, row: Mapping[str, object], keys: Pseudonymizer) -> Source:
-    patient_key = row["patient_key"]
-    if patient_key is None:
+    patient = _patient_columns(row)
+    if patient is None:
         raise _excluded("patient_unknown")
     pages = raster.read_frames(content, kind)
     first = next(pages)
     height, width = first.shape[:2]
     return Source(
         columns={
-            "patient_key": patient_key,
-            "study_key": row["study_key"] or keys.only_study(str(patient_key)),
-            "study_day": _day(keys, patient_key, row["date"]),
+            **patient,
+            "study_key": row["study_key"] or keys.only_study(patient["patient_key"]),
+            "study_day": _day(keys, patient, row["date"]),
             "crop": [0, 0, width, height],
             "source_height": height,
             "source_width": width,
@@ -178,8 +188,14 @@ def _same_size(page: Pixels, height: int, width: int) -> Pixels | ExcludedError:
     return page
 
 
-def _day(keys: Pseudonymizer, patient_key: object, date: object) -> int | None:
-    return keys.day(str(patient_key), date) if isinstance(date, datetime.date) else None
+def _patient_columns(row: Mapping[str, object]) -> dict[str, str] | None:
+    """The patient that the input row names, if it names one."""
+    return {name: str(row[name]) for name in _PATIENT_COLUMNS} if row["patient_key"] else None
+
+
+def _day(keys: Pseudonymizer, patient: Mapping[str, str], date: object) -> int | None:
+    calendar = patient.get("patient_number_key", patient["patient_key"])
+    return keys.day(calendar, date) if isinstance(date, datetime.date) else None
 
 
 def _unknown_sector(height: int, width: int) -> dict[str, object]:

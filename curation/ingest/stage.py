@@ -33,7 +33,12 @@ class IngestStage:
 
     def config(self) -> Mapping[str, object]:
         synonyms = {plane.id: [plane.name, *plane.synonyms] for plane in self.vocabulary.planes.values()}
-        return {**self.section.model_dump(mode="json"), "center": self.center, "planes": synonyms}
+        return {
+            **self.section.model_dump(mode="json"),
+            "center": self.center,
+            "planes": synonyms,
+            "scope": self.keys.patient_scope,
+        }
 
     def __call__(self, part: pa.Table) -> StageOutput:
         # Imported here, because a run that finds everything up to date needs neither OpenCV nor pydicom.

@@ -42,8 +42,11 @@ class Clinic:
         patient: str = PATIENT,
         accession: str | None = None,
         date: datetime.date | None = None,
+        center: str = "Center",
+        issuer: str = "",
     ) -> dict[str, object]:
         keys = self.workspace.keys
+        found = keys.patient_keys(patient, issuer=issuer, center=center)
         source_key = keys.source(name)
         return {
             "frame_id": keys.frame(source_key, 0),
@@ -51,10 +54,12 @@ class Clinic:
             "height": 6,
             "width": 8,
             "crop": [0, 0, 8, 6],
-            "patient_key": keys.patient(patient),
-            "study_key": keys.study(study) if study else keys.only_study(keys.patient(patient)),
+            "patient_key": found.patient,
+            "patient_center_key": found.center,
+            "patient_number_key": found.number,
+            "study_key": keys.study(study) if study else keys.only_study(found.patient),
             "accession_key": keys.accession(accession) if accession else None,
-            "study_day": keys.day(keys.patient(patient), date) if date else None,
+            "study_day": keys.day(found.number, date) if date else None,
             "source_key": source_key,
             "source_sha256": "0" * 64,
             "frame_index": 0,

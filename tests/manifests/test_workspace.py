@@ -261,3 +261,43 @@ def test_a_workspace_whose_key_is_kept_elsewhere_can_be_written_to(tmp_path: Pat
     (workspace.path / "secret.key").unlink()
     with open_workspace(workspace.path).writing():
         pass
+
+
+def with_a_table(folder: Path) -> Workspace:
+    workspace = create(folder, "A")
+    with workspace.writing():
+        pass
+    table = folder / "frames"
+    table.mkdir()
+    (table / "part-a.parquet").write_bytes(b"")
+    return workspace
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"schema": 3, "patient_scope": "center"}', "[" * 100_000])
+def test_tables_of_another_version_are_refused_before_anything_is_written(tmp_path: Path, content: str | None) -> None:
+    workspace = with_a_table(tmp_path / "w")
+    file = workspace.path / "format.json"
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    before = {path: path.read_bytes() for path in workspace.path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"another version .* init for a new folder"):
+        open_workspace(workspace.path)
+    with pytest.raises(UserError, match="another version"), workspace.writing():
+        raise AssertionError
+    assert {path: path.read_bytes() for path in workspace.path.rglob("*") if path.is_file()} == before
+
+
+def test_the_scope_of_patients_cannot_change_under_frames(tmp_path: Path) -> None:
+    workspace = create(tmp_path / "w", "A")
+    text = '[workspace]\npatient_scope = "global"\n'
+    (workspace.path / "sono.toml").write_text(text)
+    workspace = open_workspace(workspace.path)  # nothing is ingested yet
+    with workspace.writing():
+        (workspace.path / "frames").mkdir()
+        (workspace.path / "frames" / "part-a.parquet").write_bytes(b"")
+    assert open_workspace(workspace.path).keys.patient_scope == "global"
+    (workspace.path / "sono.toml").write_text("")
+    with pytest.raises(UserError, match="patient_scope is now 'center'"):
+        open_workspace(workspace.path)

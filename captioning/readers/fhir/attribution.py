@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sono.captioning.facts.statements import Exam, FaultError, Reading
+from sono.manifests.pseudonyms import PatientKeys
 
 from .elements import Reference
 from .index import Store
-from .notes import ANY, SEVERAL_FETUSES, noted_link, noted_patient, noted_study, unclear_study
-from .references import MEDICAL_RECORD, ReferenceKeys, Study, identified_study, patient_key_of
+from .notes import ANY, SEVERAL_FETUSES, noted_encounter, noted_link, noted_patient, noted_study, unclear_study
+from .references import MEDICAL_RECORD, ReferenceKeys, Study, identified_study, leads_nowhere, patient_keys_of
 from .resources import DiagnosticReport, ImagingStudy, Observation
 
 _PANELS_DEEP = 8  # panels within panels; against circles
@@ -20,10 +21,18 @@ _ANY_DAY = datetime.date(2000, 1, 1)
 
 
 class Subject(NamedTuple):
-    """A patient's pseudonym, and hashes of the names and identifiers."""
+    """A patient's pseudonyms, and hashes of the names and identifiers."""
 
-    patient_key: str
+    patient: PatientKeys
     words: Sequence[str]
+
+
+class _Linked(NamedTuple):
+    """What the reports and panels that list a record say: its studies, days, and whether they name a lost one."""
+
+    studies: list[Study]
+    days: set[int]
+    is_lost: bool
 
 
 class About(NamedTuple):
@@ -69,81 +78,135 @@ class Attribution:
     def of_record(self, record: DiagnosticReport | Observation) -> About:
         """Of a report or an observation: by its studies; without any, the reports and panels that list it may tell.
 
+        What it says of its examination and nobody understands is not as if it said nothing: then only a day that is
+        known can find the examination.
+
         Raises:
-            FaultError: whom it is about is not known, or which of several studies; or nothing says when it was.
+            FaultError: whom it is about is not known, or which of several studies; or it is not clear when it was.
         """
         subject = self._subject(record.subject)
         own_day = day = self._day(record.date, subject)
         references = self._references.studies(record.studies)
-        if references:
+        is_lost = any(leads_nowhere(reference, self._keys) for reference in record.studies)
+        if references or is_lost:
             keys = list(references)
-            studies = [study or self._noted_study(key) for key, study in references.items()]
+            found = [self._noted_study(key) or study for key, study in references.items()]
+            studies = [study for study in found if study]
+            is_lost = is_lost or len(studies) < len(found)
         else:
-            studies, days = self._linked(self._references.targets(record.targets), subject)
-            keys = [study.calendar for study in studies if study]
-            day = own_day if own_day is not None or len(days) != 1 else days.pop()
+            studies, days, is_lost = self._linked(self._references.targets(record.targets), subject)
+            keys = [study.calendar for study in studies]
+            if own_day is None and len(days) > 1:
+                raise unclear_study()
+            day = own_day if own_day is not None or not days else days.pop()
         study = _only_study(studies)
+        if study is not None and is_lost:
+            raise unclear_study()
         if study is None and day is None:
-            # nothing would keep it from the patient's only examination that has images
-            if references:
+            if is_lost:
                 raise missing_study()
-            if record.has_date:
-                raise FaultError("date_malformed", "its date is no full one, or lies in the future")
-        exam = self._exam(subject, study, day)
+            day = self._other_day(record, subject)
+        exam = self._exam(subject, study, day, is_lost)
         is_identified = exam.study_key is not None or exam.accession_key is not None
+        if study is not None and not is_identified and exam.study_day is None:
+            raise missing_study()  # nothing would keep it from the patient's only examination that has images
         is_listed = is_identified and not any(references.values())
         return About(exam, subject, own_day, self._has_several_fetuses(record, keys), is_identified, is_listed)
+
+    def _other_day(self, record: DiagnosticReport | Observation, subject: Subject) -> int | None:
+        """The day of a record's encounter, or the day it was issued; None where it says nothing of when it was.
+
+        Raises:
+            FaultError: it says something that is not clear. Nothing else would keep it from the patient's only
+                examination that has images.
+        """
+        if record.has_date:
+            raise FaultError("date_malformed", "its date is no full one, or lies in the future")
+        encounter = record.encounter
+        if encounter.target or encounter.is_unclear or encounter.identifier.value:
+            key = self._references.targets([encounter.target])[0] if encounter.target else ""
+            _, day = noted_encounter((key and self._note(key)) or "")
+            if day is None:
+                raise FaultError("encounter_unclear", "its encounter is not in the records, or not of a single day")
+            return self._moved(day, key, subject)
+        if record.names_others:
+            raise missing_study()
+        if record.has_issued and record.issued is None:
+            raise FaultError("date_malformed", "its date is no full one, or lies in the future")
+        return self._day(record.issued, subject)
 
     def _subject(self, reference: Reference) -> Subject:
         for key in self._references.subject(reference):
             note = self._note(key)
             if note is not None:
-                patient_key, words = noted_patient(note)
-                if patient_key is None:
+                patient, words = noted_patient(note)
+                if patient is None:
                     raise FaultError(
                         "patient_unclear", "which of its patient's identifiers is the images' is not clear"
                     )
-                return Subject(patient_key, words)
+                return Subject(patient, words)
         identifier = reference.identifier
         # a reference may give the number itself; without a type or the system that was asked for it could be any
         is_typed = self._reading.patient_system is not None or MEDICAL_RECORD in identifier.types
-        if is_typed and (patient_key := patient_key_of([identifier], self._reading)) is not None:
-            return Subject(patient_key, ())
+        if is_typed and (patient := patient_keys_of([identifier], self._reading)) is not None:
+            return Subject(patient, ())
         raise FaultError("patient_missing", "the patient it is about is not in the records")
 
     def _noted_study(self, key: str) -> Study | None:
         note = self._note(key)
+        if note is None:
+            note = self._note(self._references.said(key))
         return None if note is None else noted_study(note, key)
 
-    def _linked(self, keys: Iterable[str], subject: Subject) -> tuple[list[Study | None], set[int]]:
-        """The studies, or else the days, of the reports and panels that a record is listed in."""
-        studies: list[Study | None] = []
+    def _linked(self, keys: Iterable[str], subject: Subject) -> _Linked:
+        """What the reports and panels that a record is listed in say of its examination."""
+        studies: list[Study] = []
         days: set[int] = set()
-        for key in keys:
-            for _ in range(_PANELS_DEEP):
-                note = self._note(key)
-                link = noted_link(note) if note is not None else None
-                if link is None:
-                    studies.append(None if note is None else noted_study(note, key))
-                    break
-                if link.key is None:
-                    days |= set() if link.day is None else {self._moved(link.day, key, subject)}
-                    break
-                key = link.key
-        return studies, days
+        is_lost = False
+        for start in keys:
+            study, day, lost = self._followed(start, subject)
+            studies += [study] if study else []
+            days |= set() if day is None else {day}
+            is_lost = is_lost or lost
+        return _Linked(studies, days, is_lost)
 
-    def _exam(self, subject: Subject, study: Study | None, own_day: int | None) -> Exam:
+    def _followed(self, key: str, subject: Subject) -> tuple[Study | None, int | None, bool]:
+        """The study or the nearest day at the end of links, and whether the links name what is not known."""
+        day: int | None = None
+        is_lost = False
+        seen: set[str] = set()
+        while key not in seen:
+            if len(seen) == _PANELS_DEEP:
+                return None, day, True
+            seen.add(key)
+            note = self._note(key)
+            link = noted_link(note) if note is not None else None
+            if link is None:
+                is_encounter, encounter_day = noted_encounter(note or "")
+                if is_encounter and encounter_day is not None:
+                    return None, self._moved(encounter_day, key, subject) if day is None else day, False
+                study = None if is_encounter else self._noted_study(key)
+                return study, None if study else day, is_lost and study is None
+            if day is None and link.day is not None:
+                day = self._moved(link.day, key, subject)
+            is_lost = is_lost or link.is_lost
+            if link.key is None:
+                break
+            key = link.key
+        return None, day, is_lost
+
+    def _exam(self, subject: Subject, study: Study | None, own_day: int | None, is_lost: bool = False) -> Exam:
         if study is None:
-            return Exam(subject.patient_key, study_day=own_day)
+            return Exam(subject.patient, study_day=own_day, study_unknown=is_lost)
         day = own_day if study.day is None else self._moved(study.day, study.calendar, subject)
-        return Exam(subject.patient_key, study.study_key, study.accession_key, day)
+        return Exam(subject.patient, study.study_key, study.accession_key, day)
 
     def _day(self, date: datetime.date | None, subject: Subject) -> int | None:
-        return self._any_day(subject.patient_key) + (date - _ANY_DAY).days if date else None
+        return self._any_day(subject.patient.number) + (date - _ANY_DAY).days if date else None
 
     def _moved(self, day: int, calendar: str, subject: Subject) -> int:
         """From a resource's own calendar to its patient's; the date itself is never known."""
-        return day - self._any_day(calendar) + self._any_day(subject.patient_key)
+        return day - self._any_day(calendar) + self._any_day(subject.patient.number)
 
     def _has_several_fetuses(
         self, record: ImagingStudy | DiagnosticReport | Observation, studies: Sequence[str]

@@ -11,16 +11,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 Json = Mapping[str, Any]
 
 LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
+_DICOM_UID, _URI = "urn:dicom:uid", "urn:ietf:rfc:3986"  # systems of identifiers
 
 _V2_TABLE = re.compile(r"http://(?:terminology\.hl7\.org/CodeSystem/v2-|hl7\.org/fhir/v2/)(\d{4})")
 _IDENTIFIER_TYPES = "0203"  # HL7 v2 table
 _DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:T[0-9:.]+(?:Z|[+-][0-9]{2}:[0-9]{2})?)?")
-_TARGET = re.compile(r"(?:.*/)?([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+# Ids as writers make them: FHIR allows letters, digits, "-" and "." alone, and up to 64 of them.
+_ID = r"[^\s/?]{1,255}"
+_TARGET = re.compile(rf"(?:.*/)?([A-Z][A-Za-z]+)/({_ID})(?:/_history/{_ID})?")
+_SEARCH = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)\?(.+)")
+_WADO = re.compile(r"(?:.*/)?studies/([0-9.]+)")  # DICOMweb's address of a study (PS3.18)
+_UID = re.compile(r"[0-2](?:\.[0-9]+)+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _GROUPS = ("Organization", "CareTeam")
 
@@ -48,14 +55,22 @@ class Identifier:
     value: str = ""
     use: str = ""
     types: Sequence[str] = ()
+    issuer: str = ""  # its system, or else who assigned it
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reference:
-    """A reference by ``target``, a resource's type and id (empty if it is to none), or by an identifier."""
+    """A reference by ``target``, a resource's type and id (empty if it is to none), or by an identifier.
+
+    Attributes:
+        is_unclear: it is filled, and neither leads anywhere nor is to a resource of another type.
+        is_other: it is to a resource of another type.
+    """
 
     target: str
     identifier: Identifier
+    is_unclear: bool = False
+    is_other: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -147,7 +162,11 @@ def as_identifier(value: object) -> Identifier:
     if not isinstance(value, dict) or not value:
         return _NO_IDENTIFIER
     types = [code for system, code in as_codings(value.get("type")) if v2_table(system) == _IDENTIFIER_TYPES]
-    return Identifier(as_text(value.get("system")), as_text(value.get("value")), as_text(value.get("use")), types)
+    system = as_text(value.get("system"))
+    assigner = as_object(value.get("assigner"))
+    assigned = as_text(as_object(assigner.get("identifier")).get("value"))
+    issuer = system or assigned or as_text(assigner.get("reference")) or as_text(assigner.get("display"))
+    return Identifier(system, as_text(value.get("value")), as_text(value.get("use")), types, issuer)
 
 
 def as_identifiers(value: object) -> tuple[Identifier, ...]:
@@ -157,24 +176,66 @@ def as_identifiers(value: object) -> tuple[Identifier, ...]:
 
 def as_reference(value: object, kind: str) -> Reference:
     """A reference to a resource of type ``kind``; the target of one to another type is empty."""
+    if not value:
+        return Reference("", _NO_IDENTIFIER)
     item = as_object(value)
-    return Reference(as_target(item.get("reference"), kind), as_identifier(item.get("identifier")))
+    text = as_text(item.get("reference"))
+    target, identifier = as_target(text, kind), as_identifier(item.get("identifier"))
+    if not identifier.value:
+        identifier = _identifier_in(text, kind)
+    named = _TARGET.fullmatch(text) or _SEARCH.fullmatch(text)
+    other_kind = named[1] if named else "" if text else as_text(item.get("type"))
+    is_other = bool(other_kind) and other_kind != kind
+    return Reference(target, identifier, not (target or identifier.value or is_other), is_other)
 
 
 def as_references(value: object, kind: str) -> tuple[Reference, ...]:
-    """The references in a list."""
-    return tuple([as_reference(item, kind) for item in as_objects(value)])
+    """The references in a list; a single one may stand without it."""
+    if not value:
+        return ()
+    return tuple([as_reference(item, kind) for item in (value if isinstance(value, list) else [value])])
+
+
+def as_uid(identifier: Identifier) -> str:
+    """The DICOM UID that an identifier is; empty if it is none."""
+    value = identifier.value.removeprefix("urn:oid:")
+    if identifier.system == _DICOM_UID:
+        return value
+    is_uid = identifier.value != value and identifier.system in ("", _URI)
+    return value if is_uid and _UID.fullmatch(value) else ""
+
+
+def _identifier_in(reference: str, kind: str) -> Identifier:
+    """The identifier in a conditional reference, in the address of a study, or in a study's URN."""
+    found = _SEARCH.fullmatch(reference)
+    if found and found[1] == kind:
+        text = dict(parse_qsl(found[2])).get("identifier", "").strip()
+        system, bar, value = text.rpartition("|")
+        is_uid = not bar and bool(_UID.fullmatch(value.removeprefix("urn:oid:")))
+        system = _DICOM_UID if is_uid and kind == "ImagingStudy" else system
+        return Identifier(system.strip(), value.strip(), issuer=system.strip())
+    if kind == "ImagingStudy":
+        address = _WADO.fullmatch(reference)
+        uid = address[1] if address else reference.removeprefix("urn:oid:") if reference.startswith("urn:oid:") else ""
+        if _UID.fullmatch(uid):
+            return Identifier(_DICOM_UID, uid, issuer=_DICOM_UID)
+    return _NO_IDENTIFIER
 
 
 def as_target(value: object, kind: str) -> str:
-    """``Patient/1`` of Patient/1, https://.../Patient/1 and urn:uuid:1; empty unless it is a ``kind``."""
+    """``Patient/1`` of Patient/1, https://.../Patient/1, Patient?_id=1, urn:uuid:1 and urn:oid:1.
+
+    Empty unless it is a ``kind``.
+    """
     text = as_text(value)
     if not text:
         return ""
     found = _TARGET.fullmatch(text)
-    if found and found[1] != kind:
+    searched = None if found else _SEARCH.fullmatch(text)
+    if (found and found[1] != kind) or (searched and searched[1] != kind):
         return ""
-    identifier = found[2] if found else text.removeprefix("urn:uuid:") if text.startswith("urn:uuid:") else ""
+    urn = next((text.removeprefix(prefix) for prefix in ("urn:uuid:", "urn:oid:") if text.startswith(prefix)), "")
+    identifier = found[2] if found else dict(parse_qsl(searched[2])).get("_id", "") if searched else urn
     if not identifier:
         return ""
     # RFC 4122 lets a UUID's letters be of either case; in other ids case matters

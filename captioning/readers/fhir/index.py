@@ -110,7 +110,7 @@ class BundleStore:
 def _merged(old: str, new: str) -> str:
     if old == new:
         return old
-    kind, key, *words = old.split() or (UNCLEAR, UNCLEAR)
-    if kind == PATIENT and new.split()[:2] == [kind, key]:
-        return " ".join((kind, key, *sorted({*words, *new.split()[2:]})))
+    kind, *keys = old.split()[:3] or [UNCLEAR]
+    if kind == PATIENT and new.split()[:3] == [kind, *keys]:
+        return " ".join((kind, *keys, *sorted({*old.split()[3:], *new.split()[3:]})))
     return UNCLEAR

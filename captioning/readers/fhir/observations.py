@@ -7,7 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sono.captioning.facts.quantities import check_age_day, check_pregnancy_day, gestational_age_days, millimetres
 from sono.captioning.facts.statements import Exam, Fault, FaultError, Statement
-from sono.captioning.readers.codes import AGES, DATES, LENGTHS, PRESENTATION, PRESENTATIONS
+from sono.captioning.readers.codes import (
+    AGE_UNITS,
+    AGES,
+    DATES,
+    DAYS_CODE,
+    LENGTHS,
+    PRESENTATION,
+    PRESENTATIONS,
+    WEEKS_CODE,
+)
 from sono.manifests.pseudonyms import Pseudonymizer
 
 from .elements import SNOMED, UCUM
@@ -44,6 +53,10 @@ def facts_of(
     """
     found: dict[str, dict[float | str, Statement]] = {}
     doubtful = set()
+    if (days := _weeks_and_days(parts)) is not None:
+        parts = [part for part in parts if not {WEEKS_CODE, DAYS_CODE}.intersection(part.loinc)]
+        found["ga_days"] = {days: Statement("ga_days", days, f"Observation {WEEKS_CODE}, {DAYS_CODE}")}
+        check_age_day(own_day, exam.study_day)
     for part in parts:
         code, fact = _fact(part)
         try:
@@ -61,6 +74,28 @@ def facts_of(
 def modified() -> FaultError:
     """What is raised for something with a modifier, whose meaning is not known."""
     return FaultError("modifier_unknown", "it has a modifier, which may turn its meaning round")
+
+
+def _weeks_and_days(parts: Sequence[Part]) -> int | None:
+    """The age that two parts give together, completed weeks and the days beyond them; None where they do not."""
+    counts = [[_whole(part) for part in parts if part.loinc == [code]] for code in (WEEKS_CODE, DAYS_CODE)]
+    (weeks, *more_weeks), (days, *more_days) = (found or [None] for found in counts)
+    if more_weeks or more_days or weeks is None or days is None or not 0 <= days < 7:
+        return None
+    return gestational_age_days(7 * weeks + days, "d")
+
+
+def _whole(part: Part) -> int | None:
+    """The value, if it is a whole number in the unit of its code, and can be taken."""
+    if part.is_modified or part.is_absent or part.values != 1:
+        return None
+    if part.quantity is None:
+        return part.integer
+    try:
+        number, unit = _quantity(part, part.loinc[0])
+    except FaultError:
+        return None
+    return int(number) if unit == AGE_UNITS[part.loinc[0]] and number.is_integer() else None
 
 
 def _has_code(part: Part, codes: Collection[str]) -> bool:
@@ -82,17 +117,17 @@ def _value(code: str, part: Part, exam: Exam, own_day: int | None, keys: Pseudon
     if part.values > 1 or part.is_absent:
         raise _malformed()
     if code in LENGTHS:
-        return millimetres(LENGTHS[code], *_quantity(part))
+        return millimetres(LENGTHS[code], *_quantity(part, code))
     if code in AGES:
         check_age_day(own_day, exam.study_day)
-        return _age(part)
+        return _age(part, code)
     if code in DATES:
         return _pregnancy_day(DATES[code], part, exam, keys)
     return _presentation(part)
 
 
-def _quantity(part: Part) -> tuple[float, str]:
-    """The value and its UCUM unit."""
+def _quantity(part: Part, code: str) -> tuple[float, str]:
+    """The value and its UCUM unit; one that gives none has that of its code."""
     quantity = part.quantity
     if quantity is None or quantity.value is None:
         raise _malformed()
@@ -103,14 +138,16 @@ def _quantity(part: Part) -> tuple[float, str]:
     if quantity.code and quantity.unit in _UNITS and quantity.unit != quantity.code:
         raise FaultError("unit_unknown", "its unit and the unit's code differ")
     try:
-        return float(quantity.value), quantity.code or quantity.unit
+        return float(quantity.value), quantity.code or quantity.unit or AGE_UNITS.get(code, "")
     except OverflowError:
         raise _malformed() from None
 
 
-def _age(part: Part) -> int:
+def _age(part: Part, code: str) -> int:
     if part.quantity is not None:
-        return gestational_age_days(*_quantity(part))
+        return gestational_age_days(*_quantity(part, code))
+    if part.integer is not None and code in AGE_UNITS:
+        return gestational_age_days(part.integer, AGE_UNITS[code])
     found = _WEEKS_AND_DAYS.fullmatch(part.text)
     if not found:
         raise _malformed()
@@ -120,7 +157,7 @@ def _age(part: Part) -> int:
 def _pregnancy_day(fact: str, part: Part, exam: Exam, keys: Pseudonymizer) -> int:
     if part.date is None:
         raise FaultError("date_malformed", "a date of the pregnancy is no full date")
-    day = keys.day(exam.patient_key, part.date)
+    day = keys.day(exam.calendar, part.date)
     check_pregnancy_day(fact, day, exam.study_day)
     return day
 

@@ -9,6 +9,7 @@ References are compared by resource type and id, without the server's address: `
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from sono.captioning.readers.codes import FETUS_ID, NUMBER_OF_FETUSES
 from sono.manifests.errors import UserError
 
 from .attribution import About, Attribution, Subject, missing_study
+from .contained import with_contained
 from .elements import Json, as_object, as_objects, as_text, parsed
 from .index import BundleStore, Index
 from .notes import Notes
@@ -36,7 +38,7 @@ from .resources import (
 from .views import Views, is_view
 
 _RESOURCE_TYPE = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]+)"')
-_NOTED_OBSERVATIONS = (b"hasMember", NUMBER_OF_FETUSES.encode(), FETUS_ID.encode())
+_NOTED_OBSERVATIONS = (b"hasMember", b"focus", b"contained", NUMBER_OF_FETUSES.encode(), FETUS_ID.encode())
 _EXAMS_REMEMBERED = 10_000
 _NOT_JSON = Fault("not_json", "it is no JSON object")
 _NO_TYPE = Fault("not_fhir", "it is no FHIR resource: resourceType is missing")
@@ -60,9 +62,9 @@ def index_ndjson(lines: Iterable[bytes], reading: Reading, index: Index, kinds: 
     for line in lines:
         types = set(_RESOURCE_TYPE.findall(line))
         if types & wanted and (types != {b"Observation"} or any(word in line for word in _NOTED_OBSERVATIONS)):
-            json = parsed(line)
-            if json is not None and json.get("resourceType") in kinds:
-                notes.note(parse_resource(json))
+            for json in with_contained(parsed(line) or {}):
+                if json.get("resourceType") in kinds:
+                    notes.note(parse_resource(json))
     index.flush()
 
 
@@ -82,8 +84,10 @@ def read_ndjson(lines: Iterable[tuple[int, bytes]], label: str, reading: Reading
         json = parsed(line)
         if json is None:
             yield Entry(place, None, faults=(_NOT_JSON,))
-        elif (entry := reader.entry(parse_resource(json), place)) is not None:
-            yield entry
+        else:
+            own, *contained = with_contained(json)
+            resources = [parse_resource(own), *(parse_resource(item) for item in contained)]
+            yield from reader.entries(resources, place)
 
 
 def read_json(content: bytes, label: str, reading: Reading, index: Index) -> Iterator[Entry]:
@@ -98,34 +102,34 @@ def read_json(content: bytes, label: str, reading: Reading, index: Index) -> Ite
     if not as_text(top.get("resourceType")):
         raise UserError("not a FHIR resource: resourceType is missing", fix="export it again as FHIR R4 JSON")
     entries = as_objects(top.get("entry")) if top["resourceType"] == "Bundle" else [{"resource": top}]
-    return _read_bundle(_resources_in(entries), label, reading, index)
+    return _read_bundle(list(map(_resources_in, entries)), label, reading, index)
 
 
-def _resources_in(entries: Iterable[Json]) -> list[Resource]:
-    return [
-        parse_resource(json, as_text(entry.get("fullUrl")))
-        for entry in entries
-        if (json := as_object(entry.get("resource")))
-    ]
+def _resources_in(entry: Json) -> list[Resource]:
+    """The resource of a bundle's entry, and those that it contains."""
+    json = as_object(entry.get("resource"))
+    if not json:
+        return []
+    own, *contained = with_contained(dict(json))
+    return [parse_resource(own, as_text(entry.get("fullUrl"))), *map(parse_resource, contained)]
 
 
-def _read_bundle(resources: Sequence[Resource], label: str, reading: Reading, index: Index) -> Iterator[Entry]:
+def _read_bundle(entries: Sequence[Sequence[Resource]], label: str, reading: Reading, index: Index) -> Iterator[Entry]:
     store = BundleStore(index)
     notes = Notes(reading, store)
     names: list[str] = []
-    for resource in resources:
+    for resource in itertools.chain.from_iterable(entries):
         notes.note(resource)
         if isinstance(resource, Person):
             names += [*resource.names, *identifier_values(resource.identifiers)]
     reader = _Reader(reading, Attribution(reading, store), names)
     numbers: dict[str, int] = {}
-    for resource in resources:
-        kind = resource.kind
+    for resources in filter(None, entries):
+        kind = resources[0].kind
         numbers[kind] = numbers.get(kind, 0) + 1
         # any other type's name is the writer's own text
         place = f"{kind if kind in KINDS else 'resource'} {numbers[kind]} of {label}"
-        if (entry := reader.entry(resource, place)) is not None:
-            yield entry
+        yield from reader.entries(resources, place)
 
 
 class _Reader:
@@ -135,6 +139,14 @@ class _Reader:
         self._reading, self._keys, self._names = reading, reading.keys, names
         self._attribution, self._views = attribution, Views(reading.vocabulary)
         self._identified: dict[Exam, None] = {}
+
+    def entries(self, resources: Sequence[Resource], place: str) -> Iterator[Entry]:
+        """Entries of a resource, and of the results that it contains."""
+        for number, resource in enumerate(resources):
+            if number == 0 or isinstance(resource, Observation | DiagnosticReport):
+                entry = self.entry(resource, place)
+                if entry is not None:
+                    yield entry
 
     def entry(self, resource: Resource, place: str) -> Entry | None:
         """None for a resource that says nothing of use."""
@@ -180,6 +192,8 @@ class _Reader:
         if not (has_view or parts or has_prose):
             return None
         _check_valid(observation)
+        if observation.has_unclear_focus:
+            raise FaultError("focus_unknown", "it is about something else than its patient, or it is not clear what")
         about = self._attribution.of_record(observation)
         statements: list[Statement] = []
         faults: list[Fault] = []

@@ -8,12 +8,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sono.captioning.facts.statements import Reading
-from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.pseudonyms import PatientKeys, Pseudonymizer
 
-from .elements import Identifier, Reference
+from .elements import Identifier, Reference, as_uid
 
 MEDICAL_RECORD, _ACCESSION = "MR", "ACSN"  # types of identifiers, HL7 v2 table 0203
-_DICOM_UID = "urn:dicom:uid"
 
 
 class Study(NamedTuple):
@@ -49,34 +48,55 @@ class ReferenceKeys:
         """Of references to studies, with what the references themselves say about them."""
         found: dict[str, Study | None] = {}
         for reference in references:
+            study = identified_study([reference.identifier], self._keys)
             if reference.target:
-                found[self._hashed(reference.target)] = None
-            elif (study := identified_study([reference.identifier], self._keys)) is not None:
+                key = self._hashed(reference.target)
+            elif study is not None:
                 key = self._hashed(f"study {study.study_key} {study.accession_key}")
-                found[key] = study._replace(calendar=key)
+            else:
+                continue
+            found[key] = study and study._replace(calendar=key)
         return found
+
+    def said(self, key: str) -> str:
+        """The key under which is noted what references to a study say of it themselves."""
+        return self._hashed(f"said {key}")
 
     def fetuses(self, key: str, date: datetime.date | None) -> str:
         """The key under which fetuses are noted: of a study, or of a subject and a date."""
         return self._hashed(f"fetuses {key} {date}")
 
 
-def patient_key_of(identifiers: Sequence[Identifier], reading: Reading) -> str | None:
-    """By the identifier of the system that the images' PatientID is of, or else typed MR, or else the only one."""
+def leads_nowhere(reference: Reference, keys: Pseudonymizer) -> bool:
+    """Whether a reference to a study is filled, and says in no way that is known which."""
+    is_identified = identified_study([reference.identifier], keys) is not None
+    return not (reference.target or reference.is_other or is_identified) and (
+        reference.is_unclear or bool(reference.identifier.value)
+    )
+
+
+def patient_keys_of(identifiers: Sequence[Identifier], reading: Reading) -> PatientKeys | None:
+    """By the identifier of the system that the images' PatientID is of, or else typed MR, or else the only one.
+
+    Its system is the number's issuer. That of the images' PatientID is named by the configuration, and not by images.
+    """
     current = [item for item in identifiers if item.value and item.use != "old"]
     if reading.patient_system is not None:
         current = [item for item in current if item.system == reading.patient_system]
     else:
         current = [item for item in current if MEDICAL_RECORD in item.types] or current
     values = {item.value for item in current}
-    return reading.keys.patient(values.pop()) if len(values) == 1 else None
+    if len(values) != 1:
+        return None
+    issuers = {item.issuer for item in current} if reading.patient_system is None else set()
+    return reading.keys.patient_keys(values.pop(), issuer=issuers.pop() if len(issuers) == 1 else "")
 
 
 def identified_study(identifiers: Iterable[Identifier], keys: Pseudonymizer) -> Study | None:
     """By UID and accession number; None without either, or with several."""
     uids, accessions = set(), set()
     for item in identifiers:
-        if item.system == _DICOM_UID and (uid := item.value.removeprefix("urn:oid:")):
+        if uid := as_uid(item):
             uids.add(uid)
         elif item.value and _ACCESSION in item.types:
             accessions.add(item.value)

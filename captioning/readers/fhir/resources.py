@@ -9,6 +9,7 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sono.captioning.readers.codes import AGES, DATES, FETUS_ID, IMAGE_VIEW, LENGTHS, NUMBER_OF_FETUSES, PRESENTATION
 
@@ -38,7 +39,7 @@ from .elements import (
     v2_table,
 )
 
-KINDS = ("Patient", "ImagingStudy", "DiagnosticReport", "Observation")
+KINDS = ("Patient", "Encounter", "ImagingStudy", "DiagnosticReport", "Observation")
 """Types of resources that are read; a Practitioner is asked for a name alone."""
 
 _FINAL = ("final", "amended", "corrected")  # statuses of an observation that is valid
@@ -47,6 +48,7 @@ _STUDY_VALID = ("registered", "available", "unknown")  # of an imaging study
 _OBSTETRIC_REPORT = "11525-3"  # LOINC, US Pelvis and Fetus for pregnancy
 _SERVICE_SECTIONS, _OBSTETRIC_ULTRASOUND = "0074", "OUS"  # HL7 v2 table, and its code
 _CODES_READ = frozenset({*LENGTHS, *AGES, *DATES, PRESENTATION, NUMBER_OF_FETUSES, FETUS_ID, IMAGE_VIEW})
+_FETUS_KINDS = ("Patient", "RelatedPerson", "BodyStructure")  # what a fetus may be, as an observation's focus
 _PEOPLE = ("subject", "performer", "referrer", "interpreter", "resultsInterpreter")
 
 
@@ -88,18 +90,46 @@ class ImagingStudy(_Record):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DiagnosticReport(_Record):
-    """A report: its findings, its prose, and the observations that it lists.
+class Encounter:
+    """A visit. ``date`` is its only day; None where it has several, or does not clearly say."""
+
+    targets: Sequence[str]
+    date: datetime.date | None
+
+    kind = "Encounter"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Result(_Record):
+    """What reports and observations have in common.
 
     Attributes:
         has_date: it says when it was, clearly or not.
+        has_issued: it says when it was published, clearly or not.
+        issued: that day; it may be later than the examination's.
+        studies: references to what may be an imaging study.
+        encounter: the visit it belongs to.
+        names_others: it refers to what it is part of, derived from or ordered by, which is no imaging study.
+    """
+
+    has_date: bool
+    has_issued: bool
+    issued: datetime.date | None
+    studies: Sequence[Reference]
+    encounter: Reference
+    names_others: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DiagnosticReport(_Result):
+    """A report: its findings, its prose, and the observations that it lists.
+
+    Attributes:
         results: targets of the observations that it lists.
         is_obstetric: it states that it is about an ultrasound of a pregnancy.
         plain_forms: its presented forms in plain text, in Base64.
     """
 
-    has_date: bool
-    studies: Sequence[Reference]
     results: Sequence[str]
     is_obstetric: bool
     findings: Sequence[Sequence[Coding]]
@@ -116,7 +146,7 @@ class Part:
     Attributes:
         loinc: its codes of LOINC.
         values: how many values it has.
-        quantity, text, date, concept: its value in the form that it has.
+        quantity, integer, text, date, concept: its value in the form that it has.
         is_absent: it says why its value is missing.
         fetus: what the fetus is called that it names; empty where it names none.
         counts_several: it says that there is more than one fetus, or may be.
@@ -126,6 +156,7 @@ class Part:
     loinc: Sequence[str]
     values: int
     quantity: Quantity | None
+    integer: int | None
     text: str
     date: datetime.date | None
     concept: Concept | None
@@ -136,18 +167,19 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Observation(_Record):
+class Observation(_Result):
     """An observation, alone or with components; a panel has members.
 
     Attributes:
-        has_date: it says when it was, clearly or not.
         members: targets of the observations that it lists.
+        focus: what it is about besides its subject: a fetus.
+        has_unclear_focus: it is about something else, or it is not clear what.
         is_imaging: by its category.
     """
 
-    has_date: bool
-    studies: Sequence[Reference]
     members: Sequence[str]
+    focus: Sequence[str]
+    has_unclear_focus: bool
     is_imaging: bool
     part: Part
     components: Sequence[Part]
@@ -164,7 +196,7 @@ class Other:
     kind: str
 
 
-Resource = Person | ImagingStudy | DiagnosticReport | Observation | Other
+Resource = Person | Encounter | ImagingStudy | DiagnosticReport | Observation | Other
 
 
 def parse_resource(json: Json, full_url: str = "") -> Resource:
@@ -181,6 +213,8 @@ def parse_resource(json: Json, full_url: str = "") -> Resource:
         return _report(json, full_url)
     if kind == "ImagingStudy":
         return _imaging_study(json, full_url)
+    if kind == "Encounter":
+        return Encounter(_own_targets(json, kind, full_url), _only_day(json))
     if kind in ("Patient", "Practitioner"):
         identifiers = as_identifiers(json.get("identifier"))
         return Person(kind, _own_targets(json, kind, full_url), as_names(json.get("name")), identifiers)
@@ -213,9 +247,7 @@ def _report(json: Json, full_url: str) -> DiagnosticReport:
         subject=as_reference(json.get("subject"), "Patient"),
         identifiers=as_identifiers(json.get("identifier")),
         people=_people(json),
-        date=_effective_date(json),
-        has_date=_has_date(json),
-        studies=as_references(json.get("imagingStudy"), "ImagingStudy"),
+        **_occasion(json, ("imagingStudy", "study")),
         results=_targets(json.get("result"), "Observation"),
         is_obstetric=any(map(_is_obstetric, (*as_codings(json.get("code")), *categories))),
         findings=[as_codings(concept) for concept in as_objects(json.get("conclusionCode"))],
@@ -229,7 +261,8 @@ def _report(json: Json, full_url: str) -> DiagnosticReport:
 
 
 def _observation(json: Json, full_url: str) -> Observation:
-    studies = (json.get("derivedFrom"), json.get("partOf"))
+    focus = as_references(json.get("focus"), "ImagingStudy")
+    about = [_focus(item, json) for item in as_objects(json.get("focus"))]
     categories = as_objects(json.get("category"))
     return Observation(
         targets=_own_targets(json, "Observation", full_url),
@@ -238,16 +271,55 @@ def _observation(json: Json, full_url: str) -> Observation:
         subject=as_reference(json.get("subject"), "Patient"),
         identifiers=as_identifiers(json.get("identifier")),
         people=_people(json),
-        date=_effective_date(json),
-        has_date=_has_date(json),
-        studies=[reference for value in studies for reference in as_references(value, "ImagingStudy")],
+        **_occasion(json, ("derivedFrom", "partOf"), [item for item in focus if item.target or item.identifier.value]),
         members=_targets(json.get("hasMember"), "Observation"),
+        focus=sorted({name for name in about if name}),
+        has_unclear_focus=None in about or (bool(json.get("focus")) and not about),
         is_imaging=any(coding.code == "imaging" for item in categories for coding in as_codings(item)),
         part=_part(json),
         components=[_part(component) for component in as_objects(json.get("component"))],
         notes=[as_text(note.get("text")) for note in as_objects(json.get("note"))],
         body_site=as_codings(json.get("bodySite")),
     )
+
+
+def _occasion(json: Json, names: Sequence[str], more: Sequence[Reference] = ()) -> dict[str, Any]:
+    """The fields of ``_Result``, and the date.
+
+    Args:
+        names: of the elements that may refer to imaging studies.
+    """
+    references = [*(item for name in names for item in as_references(json.get(name), "ImagingStudy")), *more]
+    orders = as_references(json.get("basedOn"), "ImagingStudy")
+    numbered = [Reference("", item.identifier) for item in orders if "ACSN" in item.identifier.types]
+    return {
+        "date": _effective_date(json),
+        "has_date": any(value and name.startswith("effective") for name, value in json.items()),
+        "has_issued": bool(json.get("issued")),
+        "issued": as_past_date(json.get("issued")),
+        "studies": [*(item for item in references if not item.is_other), *numbered],
+        "encounter": as_reference(json.get("encounter"), "Encounter"),
+        "names_others": any(item.is_other for item in references) or len(orders) > len(numbered),
+    }
+
+
+def _focus(item: Json, observation: Json) -> str | None:
+    """What an observation is about: empty for its subject or a study, a name for a fetus, None for anything else."""
+    study = as_reference(item, "ImagingStudy")
+    if study.target or (study.identifier.value and not study.is_other and as_text(item.get("type")) == "ImagingStudy"):
+        return ""
+    found = {kind: as_target(item.get("reference"), kind) for kind in _FETUS_KINDS}
+    if found["Patient"] and found["Patient"] == as_target(
+        as_object(observation.get("subject")).get("reference"), "Patient"
+    ):
+        return ""
+    return next((target for target in found.values() if target), None)
+
+
+def _only_day(encounter: Json) -> datetime.date | None:
+    period = as_object(encounter.get("period") or encounter.get("actualPeriod"))
+    start, end = as_past_date(period.get("start")), period.get("end")
+    return start if not end or as_date(end) == start else None
 
 
 def _is_of_use(observation: Json) -> bool:
@@ -267,6 +339,7 @@ def _part(json: Json) -> Part:
         loinc=loinc,
         values=values,
         quantity=as_quantity(json["valueQuantity"]) if "valueQuantity" in json else None,
+        integer=_integer(json.get("valueInteger")),
         text=as_text(json["valueString"]) if "valueString" in json else "",
         date=as_date(json["valueDateTime"]) if "valueDateTime" in json else None,
         concept=as_concept(json["valueCodeableConcept"]) if "valueCodeableConcept" in json else None,
@@ -289,6 +362,10 @@ def _is_one(part: Json) -> bool:
     number = _number(part)
     bounded = as_object(part.get("valueQuantity")).get("comparator")
     return (number == 1 and not isinstance(number, bool) and not bounded) or as_text(part.get("valueString")) == "1"
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10_000 else None
 
 
 def _number(part: Json) -> object:
@@ -322,10 +399,6 @@ def _effective_date(json: Json) -> datetime.date | None:
         or as_past_date(as_object(json.get("effectivePeriod")).get("start"))
         or as_past_date(json.get("effectiveInstant"))
     )
-
-
-def _has_date(json: Json) -> bool:
-    return any(value and name.startswith("effective") for name, value in json.items())
 
 
 def _is_obstetric(coding: Coding) -> bool:

@@ -107,6 +107,7 @@ class Document:
     """
 
     patient_id: str
+    issuer: str
     study_uid: str
     accession: str
     has_date: bool
@@ -145,6 +146,7 @@ def _document(dataset: Dataset) -> Document:
     date = _text(dataset, "StudyDate") or _text(dataset, "ContentDate")
     return Document(
         patient_id=_text(dataset, "PatientID"),
+        issuer=_issuer(dataset),
         study_uid=_text(dataset, "StudyInstanceUID"),
         accession=_text(dataset, "AccessionNumber"),
         has_date=bool(date),
@@ -154,6 +156,13 @@ def _document(dataset: Dataset) -> Document:
         items=items,
         is_too_deep=is_too_deep,
     )
+
+
+def _issuer(dataset: Dataset) -> str:
+    """Who issued the patient's number, as ingest reads it (PS3.3 C.7.1.1)."""
+    qualifiers = _sequence(dataset, "IssuerOfPatientIDQualifiersSequence")
+    found = (_text(item, "UniversalEntityID") for item in qualifiers)
+    return _text(dataset, "IssuerOfPatientID") or next((text for text in found if text), "")
 
 
 def _check_complete(dataset: Dataset) -> None:

@@ -109,7 +109,7 @@ def _unit(item: Item) -> str:
 
 
 def _day(date: datetime.date, exam: Exam, keys: Pseudonymizer) -> int:
-    return keys.day(exam.patient_key, date)
+    return keys.day(exam.calendar, date)
 
 
 def _chosen(fact: str, values: Sequence[_Value], faults: list[Fault]) -> list[Statement]:

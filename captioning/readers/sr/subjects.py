@@ -23,7 +23,7 @@ def exam_of(document: Document, keys: Pseudonymizer, faults: list[Fault]) -> Exa
     Args:
         faults: gets what is wrong with its date, which is left out then.
     """
-    patient_key = keys.patient(document.patient_id)
+    patient = keys.patient_keys(document.patient_id, issuer=document.issuer)
     study_key = keys.study(document.study_uid) if document.study_uid else None
     accession_key = keys.accession(document.accession) if document.accession else None
     day = None
@@ -33,8 +33,10 @@ def exam_of(document: Document, keys: Pseudonymizer, faults: list[Fault]) -> Exa
         if document.date > datetime.date.today() + datetime.timedelta(days=1):  # clocks in other time zones
             faults.append(Fault("date_impossible", "its date lies in the future"))
         else:
-            day = keys.day(patient_key, document.date)
-    return Exam(patient_key, study_key, accession_key, day)
+            day = keys.day(patient.number, document.date)
+    # a date that is not understood is not one that was never given: no other rule may take its place
+    unknown = document.has_date and day is None and study_key is None and accession_key is None
+    return Exam(patient, study_key, accession_key, day, unknown)
 
 
 def fetus_fault(items: Sequence[Item]) -> Fault | None:

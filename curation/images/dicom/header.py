@@ -40,6 +40,7 @@ class DicomFacts:
     """
 
     patient_id: str | None
+    issuer: str | None  # of the patient's number
     study_id: str | None
     series_id: str | None
     accession: str | None
@@ -79,6 +80,7 @@ def read_header(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
     spacing: Callable[[], tuple[float, float] | None] = lambda: _pixel_spacing(dataset)  # noqa: E731
     return DicomFacts(
         patient_id=_required(dataset, "PatientID"),
+        issuer=_issuer(dataset),
         study_id=_required(dataset, "StudyInstanceUID"),
         series_id=optional.read("series", lambda: _identifier(dataset, "SeriesInstanceUID"), None),
         accession=optional.read("accession_number", lambda: _identifier(dataset, "AccessionNumber"), None),
@@ -165,6 +167,17 @@ def _required(dataset: Dataset, keyword: str) -> str | None:
 
 def _identifier(dataset: Dataset, keyword: str) -> str | None:
     return str(dataset.get(keyword) or "").strip() or None
+
+
+def _issuer(dataset: Dataset) -> str | None:
+    """Who issued the patient's number (PS3.3 C.7.1.1): its name, else its universal identifier.
+
+    Without it two hospitals' patients could be taken for one, so that one that is damaged costs the file.
+    """
+    if issuer := _identifier(dataset, "IssuerOfPatientID"):
+        return issuer
+    qualifiers = dataset.get("IssuerOfPatientIDQualifiersSequence") or []
+    return next((found for item in qualifiers if (found := _identifier(item, "UniversalEntityID"))), None)
 
 
 def _plane_texts(dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:

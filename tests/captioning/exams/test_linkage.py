@@ -198,6 +198,7 @@ def frame_without_patient(clinic, name, date):
     keys = clinic.workspace.keys
     frame = clinic.frame(name)
     frame["patient_key"] = keys.patient_of_study(str(frame["study_key"]))
+    frame["patient_center_key"] = frame["patient_number_key"] = None
     frame["study_day"] = keys.day(str(frame["patient_key"]), date)
     return frame
 

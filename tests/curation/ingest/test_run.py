@@ -52,7 +52,7 @@ def test_pixels_arrive_unchanged_under_pseudonyms(
     by_source = {row["source_key"]: row for row in rows}
     row = by_source[keys.source("P2/scan1.png")]
     assert np.array_equal(decode_png(row["image"]["bytes"]), draw(21))
-    assert row["patient_key"] == keys.patient("P2")
+    assert row["patient_key"] == keys.patient_keys("P2", center="Hospital A").patient
     assert row["center"] == "Hospital A"
     assert row["burned_in_text"] == "unchecked"
     assert (row["height"], row["width"], list(row["crop"])) == (200, 260, [0, 0, 260, 200])
@@ -93,7 +93,7 @@ def test_dicom_identifiers_are_not_stored(workspace: Workspace, tmp_path: Path) 
     assert run(workspace, folder, None).run.rows == 1
     assert b"CANARY" not in everything(workspace)
     row = workspace.store.read_all(FRAMES).to_pylist()[0]
-    assert row["patient_key"] == workspace.keys.patient("CANARY")
+    assert row["patient_key"] == workspace.keys.patient_keys("CANARY", center="Hospital A").patient
     assert (row["plane"], row["plane_source"]) == ("transthalamic", "header")
 
 

@@ -142,8 +142,8 @@ def coded(system: str, code: str) -> Json:
 
 
 def exam_of(**changes: Any) -> Exam:
-    key = KEYS.patient("MRN-0815")
-    full = Exam(key, KEYS.study("1.2.3"), KEYS.accession("ACC-77"), KEYS.day(key, DAY))
+    patient_keys = KEYS.patient_keys("MRN-0815", issuer="http://a.example/mrn")
+    full = Exam(patient_keys, KEYS.study("1.2.3"), KEYS.accession("ACC-77"), KEYS.day(patient_keys.number, DAY))
     return dataclasses.replace(full, **changes)
 
 

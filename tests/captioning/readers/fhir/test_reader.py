@@ -57,7 +57,7 @@ def _records(count: int) -> list[ExamRecord]:
 
 
 def _expected(record: ExamRecord) -> Counter[tuple[str, float | str, str | None]]:
-    key = KEYS.patient(record.patient.patient_id)
+    key = KEYS.patient("", record.patient.patient_id)
     days = {"lmp_day": record.lmp and KEYS.day(key, record.lmp), "edd_day": record.edd and KEYS.day(key, record.edd)}
     ages = {"ga_days": record.ga_days, "ga_days_by_lmp": record.ga_days_by_lmp}
     numbers = {**days, **ages, **record.biometry_mm}
@@ -74,11 +74,15 @@ def test_a_phantoms_bundle_says_exactly_what_its_record_says(index):
     for record in _records(25):
         content = json.dumps(fhir.bundle(record, VOCABULARY)).encode()
         entries = list(read_json(content, "records file 1", READING, index))
-        key = KEYS.patient(record.patient.patient_id)
-        day = KEYS.day(key, record.started.date())
-        assert {entry.exam for entry in entries} == {
-            Exam(key, KEYS.study(record.study_uid), KEYS.accession(record.accession_number), day)
+        day = KEYS.day(KEYS.patient("", record.patient.patient_id), record.started.date())
+        assert {entry.exam.patient.number for entry in entries if entry.exam} == {
+            KEYS.patient("", record.patient.patient_id)
         }
+        assert {entry.exam.patient.patient for entry in entries if entry.exam}.isdisjoint(
+            {KEYS.patient("", record.patient.patient_id)}
+        )
+        about = {(exam.study_key, exam.accession_key, exam.study_day) for entry in entries if (exam := entry.exam)}
+        assert about == {(KEYS.study(record.study_uid), KEYS.accession(record.accession_number), day)}
         assert Counter((fact, value, plane) for fact, value, _, plane in facts(entries)) == _expected(record)
         assert not reasons(entries)
         names = {s.value for entry in entries for s in entry.statements if s.fact == "identity"}
@@ -124,7 +128,7 @@ def test_fields_and_places_say_where_a_fact_was_found(index):
 def test_resources_that_are_valid_by_the_specification_are_read(index):
     for example in EXAMPLES:
         get_fhir_model_class(example["resourceType"]).model_validate_json(json.dumps(example))
-    key = KEYS.patient("MRN-0815")
+    key = KEYS.patient("", "MRN-0815")
     entries = read(index, *EXAMPLES)
     assert not reasons(entries)
     assert Counter((fact, value, plane) for fact, value, _, plane in facts(entries)) == Counter(

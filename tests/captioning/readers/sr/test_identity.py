@@ -89,14 +89,14 @@ def test_the_patients_key_does_not_depend_on_padding():
     for patient_id in ("MRN 0815", "MRN 0815 ", " MRN 0815"):
         exam = read(biometry(number(HC, 190)), PatientID=patient_id).exam
         assert exam is not None
-        assert exam.patient_key == PATIENT
+        assert exam.patient.patient == PATIENT
 
 
 def test_the_patients_key_is_that_of_the_images():
     content = to_bytes(dataset(biometry(number(HC, 190)), PatientID=["A", "B"]))
     exam = read_document(content, "document 1", READING).exam
     assert exam is not None
-    assert exam.patient_key == KEYS.patient(str(pydicom.dcmread(io.BytesIO(content)).PatientID))
+    assert exam.patient.patient == KEYS.patient("", str(pydicom.dcmread(io.BytesIO(content)).PatientID))
 
 
 def test_no_name_or_date_shows_in_the_entry(caplog, capsys, recwarn):

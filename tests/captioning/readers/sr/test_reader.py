@@ -63,9 +63,9 @@ SPARSE: dict[str, dict[str, Any]] = {
 def check_record(record: ExamRecord) -> None:
     entry = read_document(to_bytes(sr.document(record, VOCABULARY)), "document 1", READING)
     assert entry.faults == []
-    patient = KEYS.patient(record.patient.patient_id)
+    patient = KEYS.patient("", record.patient.patient_id)
     assert entry.exam is not None
-    assert entry.exam.patient_key == patient
+    assert entry.exam.patient.patient == patient
     assert entry.exam.study_key == KEYS.study(record.study_uid)
     assert entry.exam.accession_key == KEYS.accession(record.accession_number)
     assert entry.exam.study_day == KEYS.day(patient, record.started.date())
@@ -207,6 +207,6 @@ def test_a_report_that_highdicom_wrote_is_read():
     assert facts(entry) == {"lmp_day": lmp, "ga_days_by_ultrasound": 151, "hc_mm": 192.0, "findings": "SCT:30288003"}
     assert reasons(entry) == []
     assert entry.exam is not None
-    assert entry.exam.patient_key == PATIENT
+    assert entry.exam.patient.patient == PATIENT
     assert entry.exam.study_key == KEYS.study("2.25.2")
     assert entry.exam.study_day == KEYS.day(PATIENT, date(2023, 5, 6))

@@ -361,7 +361,7 @@ def _statements(folder: Path, form: str, record: ExamRecord) -> list[dict[str, A
 
 def _facts_of(record: ExamRecord) -> Facts:
     """Fact, value and plane, as in the record."""
-    day = {name: KEYS.day(KEYS.patient(record.patient.patient_id), found) for name, found in _dates(record).items()}
+    day = {name: KEYS.day(KEYS.patient("", record.patient.patient_id), found) for name, found in _dates(record).items()}
     facts = [(name, value, None) for name, value in {**day, **record.biometry_mm}.items()]
     facts += [(code, days, None) for code, days in _ages(record).items() if days is not None]
     facts += [("findings", code, None) for code in record.findings]
@@ -388,9 +388,9 @@ def test_captioning_reads_every_fact_and_nothing_else_from_each_form(tmp_path, f
 
 @pytest.mark.parametrize("form", FORMS)
 def test_captioning_reads_patient_study_and_day_from_each_form(tmp_path, form):
-    patient = KEYS.patient("MRN 0815")
+    patient = KEYS.patient("", "MRN 0815")
     rows = _statements(tmp_path, form, FULL)
-    assert {row["patient_key"] for row in rows} == {patient}
+    assert {row["patient_number_key"] for row in rows} == {patient}
     assert {row["study_key"] for row in rows} == {KEYS.study(FULL.study_uid)}
     assert {row["accession_key"] for row in rows} == {KEYS.accession("ACC-77")}
     assert {row["study_day"] for row in rows} == {KEYS.day(patient, FULL.started.date())}
