@@ -210,7 +210,7 @@ def test_tables_of_another_version_are_refused_before_anything_is_written(tmp_pa
     else:
         file.write_text(content)
     before = {path: path.read_bytes() for path in workspace.path.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="another version .* init for a new folder"):
+    with pytest.raises(UserError, match=r"another version .* init for a new folder"):
         open_workspace(workspace.path)
     with pytest.raises(UserError, match="another version"), workspace.writing():
         raise AssertionError
