@@ -16,7 +16,7 @@ class InOrderOfWork(TyperGroup):
 
     ORDER = (
         *("init", "ingest", "qc", "masks", "caption", "preview", "trace", "build"),
-        *("status", "exclusions", "phantom", "demo"),
+        *("status", "check", "exclusions", "phantom", "demo"),
     )
 
     def list_commands(self, ctx: object) -> list[str]:
@@ -29,7 +29,7 @@ app.info.cls = InOrderOfWork
 for command in (
     *(workspace.init, frames.ingest, frames.qc),
     *(captions.caption, captions.preview, captions.trace),
-    *(dataset.build, workspace.status, workspace.exclusions),
+    *(dataset.build, workspace.status, workspace.check, workspace.exclusions),
     *(phantoms.phantom, phantoms.demo),
 ):
     app.command()(command)

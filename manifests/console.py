@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .errors import UserError
+from .faults import expected_fault
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -64,9 +65,9 @@ def application(program: str, purpose: str) -> typer.Typer:
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a Typer application as a program.
 
-    Exits with 0 when done, 1 when the user's input is at fault (one line), 2 for wrong usage, 3 for an internal error
-    (its traceback in a log file), 130 when interrupted. A program that was started with SIGINT ignored, as a script's
-    background jobs are, keeps ignoring it.
+    Exits with 0 when done, 1 when the user's input or the machine is at fault (one line), 2 for wrong usage, 3 for an
+    internal error (its traceback in a log file), 130 when interrupted. A program that was started with SIGINT ignored,
+    as a script's background jobs are, keeps ignoring it.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
@@ -80,13 +81,31 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except BrokenPipeError:  # the reader of our output has closed, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the outermost handler
+        _close_stdout()
+        fault = expected_fault(error, sys.argv[1:])
+        if fault is not None:
+            print(f"{program}: {fault}", file=sys.stderr)
+            sys.exit(EXIT_USER_ERROR)
         log = _write_log(program, error)
-        print(f"{program}: internal error ({type(error).__name__}); please report it with {log}", file=sys.stderr)
+        report = f"please report it with {log}" if log else "its log could not be written"
+        print(f"{program}: internal error ({type(error).__name__}); {report}", file=sys.stderr)
         sys.exit(EXIT_INTERNAL_ERROR)
     sys.exit(0)
+
+
+def _close_stdout() -> None:
+    """Write what was printed; on a full disk, the interpreter would fail at it again when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _call(app: typer.Typer, program: str) -> None:
@@ -157,8 +176,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted
 
 
-def _write_log(program: str, error: BaseException) -> Path:
-    """Write the stack without messages: a library's message may quote a header's value."""
+def _write_log(program: str, error: BaseException) -> Path | None:
+    """Write the stack without messages: a library's message may quote a header's value. None if that fails."""
     lines = [f"{program} {datetime.now(UTC).isoformat(timespec='seconds')}"]
     chain: BaseException | None = error
     while chain is not None:
@@ -170,7 +189,10 @@ def _write_log(program: str, error: BaseException) -> Path:
         if type(chain).__name__ == "_RemoteTraceback":  # a worker's stack arrives as text only
             lines += [f"  {':'.join(place)}" for place in re.findall(r'^ +File "(.+)", line (\d+)', str(chain), re.M)]
         chain = chain.__cause__ or chain.__context__
-    descriptor, path = tempfile.mkstemp(prefix=f"{program}-", suffix=".log")  # mode 0600
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
-        file.write("\n".join(lines) + "\n")
+    try:
+        descriptor, path = tempfile.mkstemp(prefix=f"{program}-", suffix=".log")  # mode 0600
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write("\n".join(lines) + "\n")
+    except OSError:
+        return None
     return Path(path)

@@ -113,6 +113,10 @@ class Pseudonymizer:
         """Of an ingested folder: distinguishes two archives without storing their names."""
         return self._digest("folder", path)
 
+    def check(self) -> str:
+        """Tells this key from others without revealing it."""
+        return self._digest("check", "workspace key")
+
     def content(self, text: str) -> str:
         """Of text that decides a part's content; keyed, so that a fingerprint reveals nothing."""
         return self._digest("content", text)
@@ -120,8 +124,15 @@ class Pseudonymizer:
     def _digest(self, kind: str, value: str) -> str:
         if not value:
             raise ValueError(f"an empty {kind} identifier has no pseudonym")
-        # file names may be undecodable bytes, which Python keeps as surrogates
-        return hmac.digest(self.key, f"{kind}\0{value}".encode(errors="surrogatepass"), "sha256")[:16].hex()
+        return hmac.digest(self.key, _encoded(f"{kind}\0{value}"), "sha256")[:16].hex()
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8. File names that are not UTF-8 get their own bytes back; other lone surrogates, as JSON may hold, pass."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _required(patient_id: str) -> str:
@@ -158,7 +169,7 @@ def create_key(path: Path) -> Pseudonymizer:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise UserError("a key exists already", where=str(path), fix="keep it: every pseudonym depends on it") from None
+        raise UserError("a key already exists", where=str(path), fix="keep it: every pseudonym depends on it") from None
     with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor, not a path
         file.write(key.hex() + "\n")
         file.flush()
@@ -184,7 +195,9 @@ def load_key(path: Path, patient_scope: str = CENTER) -> Pseudonymizer:
     except UnicodeDecodeError:
         text = ""
     if mode & 0o077:
-        raise UserError(f"others may read the key (mode {mode:04o})", where=str(path), fix=f"run: chmod 600 {path}")
+        raise UserError(
+            f"other users can read the key (mode {mode:04o})", where=str(path), fix=f"run: chmod 600 {path}"
+        )
     try:
         key = bytes.fromhex(text)
     except ValueError:

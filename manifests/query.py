@@ -1,13 +1,18 @@
-"""SQL over the Parquet parts of a workspace, for what needs a whole table at once."""
+"""SQL over the Parquet parts of a workspace, for work that needs a complete table at once."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+
+from .store import damaged
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,8 +31,22 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
             "temp_directory": folder,
             "preserve_insertion_order": False,
         }
-        with duckdb.connect(":memory:", config=config) as connection:
-            yield connection
+        try:
+            with duckdb.connect(":memory:", config=config) as connection:
+                yield connection
+        except (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException) as error:
+            explained = _explained(str(error))
+            if explained is None:
+                raise
+            raise explained from error
+
+
+def _explained(message: str) -> Exception | None:
+    """What DuckDB's message says of a full disk or a damaged part; None for anything else."""
+    if "No space left" in message:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    part = re.search(r"(/[^\"'\n]*/part-[\w.-]+\.parquet)", message)
+    return damaged(part[1]) if part else None
 
 
 def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa.Table) -> pa.Table:

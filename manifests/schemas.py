@@ -205,7 +205,7 @@ STATEMENTS = TableSpec(
         ),
     ),
 )
-"""What clinical records say, one fact a row, as they say it: nothing is compared or computed yet."""
+"""What clinical records say, one fact per row, as stated: nothing is compared or computed yet."""
 
 RECORDS = TableSpec(
     "records",
@@ -276,7 +276,7 @@ DATASET = TableSpec(
             "patient_key": pa.string(),
             "study_key": pa.string(),
             "center": pa.string(),
-            "manufacturer": pa.string(),  # of the scanner, as is the model: a model that fails on one is found by them
+            "manufacturer": pa.string(),  # of the scanner, as is the model: to find scanners on which a model fails
             "model": pa.string(),
             "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
             "ga_days": pa.int32(),
@@ -289,6 +289,6 @@ DATASET = TableSpec(
         required=(),
     ),
 )
-"""What ``build`` writes, one row a frame; the Hugging Face features follow from it in ``curation/dataset/``."""
+"""What ``build`` writes, one row per frame; the Hugging Face features follow from it in ``curation/dataset/``."""
 
 SPLITS = ("train", "validation", "test")

@@ -19,7 +19,7 @@ from .schemas import EXCLUSIONS, TableSpec
 
 _METADATA = b"sono"
 _PART = "part-"
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
 _UNCOMPRESSED = ("image.bytes",)  # PNG is compressed already
 
 
@@ -71,8 +71,14 @@ class TableStore:
             return pa.Table.from_batches([], schema)  # schema.empty_table() would load pandas
         return pa.concat_tables([_with_schema(part, schema) for part in tables])
 
+    def read_first(self, path: Path, columns: list[str]) -> list[dict[str, object]]:
+        """The first row of a part, if it has one, without reading the others."""
+        with damage_named(path), pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(batch_size=1, columns=columns), None)
+        return [] if batch is None else batch.slice(0, 1).select(columns).to_pylist()
+
     def count_rows(self, table: TableSpec) -> int:
-        return sum(pq.read_metadata(path).num_rows for path in self.paths(table))
+        return sum(_count_rows(path) for path in self.paths(table))
 
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
         """Write one part atomically: it is on disk when this returns, and a partial file is never visible."""
@@ -103,7 +109,7 @@ class TableStore:
 
     def clear_leftovers(self) -> int:
         """Remove temporary files left by killed runs. Call it only while holding the workspace's lock."""
-        leftovers = list(self.root.glob(f"*/{_TEMPORARY}*"))
+        leftovers = list(self.root.glob(f"*/{TEMPORARY}*"))
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)
@@ -117,9 +123,35 @@ def part_name(path: Path | str) -> str:
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
     """One file, its columns in the order asked for."""
     # Not pq.read_table: it loads pyarrow.dataset and pandas, which take longer than reading a small table.
-    with pq.ParquetFile(path) as file:
+    with damage_named(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read(columns)
     return table if columns is None else table.select(columns)
+
+
+def _count_rows(path: Path) -> int:
+    with damage_named(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Around code that reads a part: what Arrow says of a damaged file becomes one line that names it.
+
+    Raises:
+        UserError: the part is damaged. Faults of the machine, which have an error number, pass.
+    """
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise damaged(path) from error
+
+
+def damaged(path: Path | str) -> UserError:
+    """The error for a part that cannot be read."""
+    folder = Path(path).parent.parent
+    return UserError("this part is damaged", where=str(path), fix=f"run: sono-curate check {folder}")
 
 
 def _with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -131,7 +163,7 @@ def _with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
     """Give ``write`` a file that gets the name ``path`` only once it is complete and on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
@@ -190,6 +222,7 @@ def write_part(
             use_dictionary=coded,
             write_statistics=coded,
             row_group_size=row_group_rows,
+            write_page_checksum=True,
         )
 
     write_atomically(path, write)

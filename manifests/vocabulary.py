@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError, nearest
+from .toml import parse_toml
 
 SYSTEMS = ("head", "face", "heart", "abdomen", "upper_limb", "lower_limb")
 
@@ -107,18 +107,16 @@ def load(override: Path | None = None) -> Vocabulary:
     """The packaged vocabulary, or the file ``override`` in its place.
 
     Raises:
-        UserError: the file is missing, is no TOML, or breaks the vocabulary's rules; the text names the entry.
+        UserError: the file is missing, is not TOML, or breaks the vocabulary's rules; the text names the entry.
     """
     where = str(override) if override else "planes.toml"
     try:
         text = (override or resources.files(__package__).joinpath("planes.toml")).read_text(encoding="utf-8")
-        content = _File.model_validate(tomllib.loads(text))
+        content = _File.model_validate(parse_toml(text, where))
     except FileNotFoundError:
         raise UserError("vocabulary file not found", where=where, fix="check [vocabulary] in sono.toml") from None
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
+from .key_check import check_key, record_key
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
+from .toml import parse_toml
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
 """Each section has a model that validates it; unknown sections are refused."""
@@ -61,7 +63,10 @@ class Workspace:
 
     @cached_property
     def keys(self) -> pseudonyms.Pseudonymizer:
-        return pseudonyms.load_key(self.path / "secret.key", self.section("workspace", WorkspaceSection).patient_scope)
+        """The key, once it is known to be the one that the workspace was filled with."""
+        keys = pseudonyms.load_key(self._key_file, self.section("workspace", WorkspaceSection).patient_scope)
+        check_key(self.path, keys)
+        return keys
 
     @cached_property
     def center(self) -> str:
@@ -80,7 +85,7 @@ class Workspace:
         """
         assert name in SECTIONS, name
         try:
-            return model.model_validate(self._configuration.get(name, {}))
+            section = model.model_validate(self._configuration.get(name, {}))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join([name, *(str(part) for part in first["loc"])])
@@ -89,17 +94,23 @@ class Workspace:
             similar = did_you_mean(str(first["loc"][-1]), model.model_fields)
             known = f"known keys of [{name}]: {', '.join(sorted(model.model_fields))}"
             raise UserError(f"{key}: unknown key", where=str(self._file), fix=similar or known) from error
+        infinite = _not_finite(section.model_dump())
+        if infinite:
+            raise UserError(f"{name}.{infinite}: not a finite number", where=str(self._file), fix="correct that value")
+        return section
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the workspace for writing, and clear what killed runs left behind.
+        """Lock the workspace for writing, clear what killed runs left behind, and check the key.
 
         Raises:
-            UserError: another command is writing to it.
+            UserError: another command is writing to it, or its key has been replaced.
         """
         with exclusive(self.path, str(self.path)):
             self.store.clear_leftovers()
             self.check_format()
+            if self._key_file.exists():  # qc and build can do without it
+                record_key(self.path, self.keys)
             self._write_format()
             try:
                 yield
@@ -143,23 +154,35 @@ class Workspace:
             write_atomically(self.path / _FORMAT_FILE, lambda file: file.write(json.dumps(content).encode() + b"\n"))
 
     @property
+    def _key_file(self) -> Path:
+        return self.path / "secret.key"
+
+    @property
     def _file(self) -> Path:
         return self.path / "sono.toml"
 
     @cached_property
     def _configuration(self) -> dict[str, Any]:
         try:
-            content = tomllib.loads(self._file.read_text(encoding="utf-8"))
+            content = parse_toml(self._file.read_text(encoding="utf-8"), str(self._file))
         except UnicodeDecodeError as error:
             raise UserError("not UTF-8", where=str(self._file), fix="save it again as UTF-8") from error
-        except tomllib.TOMLDecodeError as error:
-            raise UserError(f"not valid TOML: {error}", where=str(self._file), fix="correct that line") from error
         unknown = sorted(set(content) - set(SECTIONS))
         if unknown:
             known = f"known sections: {', '.join(SECTIONS)}"
             fix = did_you_mean(unknown[0], SECTIONS) or known
             raise UserError(f"unknown section [{unknown[0]}]", where=str(self._file), fix=fix)
         return content
+
+
+def _not_finite(values: Mapping[str, object]) -> str | None:
+    """The key of the first number that is infinite or not a number; TOML has both."""
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return key
+        if isinstance(value, dict) and (inner := _not_finite(value)):
+            return f"{key}.{inner}"
+    return None
 
 
 def create(path: Path, center: str) -> Workspace:
@@ -174,11 +197,11 @@ def create(path: Path, center: str) -> Workspace:
         WorkspaceSection(center=center)
     except ValidationError:
         raise UserError(
-            f"{center!r} cannot name a center", fix="use up to 64 letters, digits, spaces, dots, dashes, brackets"
+            f"{center!r} cannot be the name of a center", fix="use up to 64 letters, digits, spaces and . ( ) -"
         ) from None
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
-    pseudonyms.create_key(path / "secret.key")
+    record_key(path, pseudonyms.create_key(path / "secret.key"))
     text = re.sub(r"^center = .*$", f'center = "{center}"', _TEMPLATE, count=1, flags=re.MULTILINE)
     write_atomically(path / "sono.toml", lambda file: file.write(text.encode()))
     write_atomically(path / ".gitignore", lambda file: file.write(b"*\n"))  # a workspace does not belong in git

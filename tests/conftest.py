@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sono.curation.engines.local import default_workers
+from sono.manifests.key_check import record_key
 from sono.manifests.workspace import Workspace, create
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,4 +115,5 @@ def workspace(tmp_path: Path) -> Workspace:
     """With a key that is the same in every run: the key decides where parts are cut and who is in which split."""
     workspace = create(tmp_path / "workspace", "Hospital A")
     (workspace.path / "secret.key").write_text("5e" * 32)
+    record_key(workspace.path, workspace.keys)
     return workspace

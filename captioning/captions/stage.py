@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from sono.captioning.exams.dating import DATING
 from sono.captioning.facts.facts import Fact, fact_json
 from sono.captioning.sentences.writer import Sentence, Writer
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -31,6 +32,7 @@ MESSAGES: Mapping[str, str] = {
     "another_patient": "the record of the frame's examination names another patient than the frame does",
     "no_record": "no record belongs to the frame's examination",
     "no_gestational_age": "the record of the frame's examination gives no gestational age",
+    "measurement_outside_range": "the record's measurements lie outside the ranges of the formulas that date by them",
     "gestational_age_conflict": "the record of the frame's examination gives ages that contradict each other",
     "structure_unknown": "a region of the frame is of a structure that the vocabulary does not have",
     "no_template": "no template can do with the facts that are known",
@@ -49,7 +51,7 @@ class CaptionStage:
     seed: int = 0
 
     name = "caption"
-    version = 3
+    version = 4
 
     @property
     def output(self) -> TableSpec:
@@ -100,11 +102,11 @@ class _PartCaptions:
                 self._exclude(frame, str(reason))
 
     def _problem(self, frame: JoinedFrame) -> str | None:
-        """Why the frame gets no captions, where that can be seen before any is written."""
+        """Why the frame gets no captions, if that is clear before any is written."""
         if frame.plane not in self._vocabulary.planes:
             return "plane_unknown"
         recorded = frame.study["recorded_patient_key"]
-        # A frame whose header named no patient may carry its study in the patient's place; that is no contradiction.
+        # A frame whose header named no patient may have its study as its patient; that is not a contradiction.
         if recorded not in (None, frame.patient_key) and frame.patient_key != self._keys.patient_of_study(
             frame.study["study_key"]
         ):
@@ -130,7 +132,7 @@ class _PartCaptions:
         """Add the row of a caption, unless there is no sentence or it must not be stored.
 
         Args:
-            sentence: or the reason code for there being none.
+            sentence: or, if there is none, the reason code.
             member: the structures or the structure that it is about, as a member of the facts' JSON.
 
         Returns:
@@ -162,7 +164,7 @@ def draw(key: str, factor: int) -> int:
 
 
 def seed_factor(seed: int) -> int:
-    """An odd 64-bit number made of the seed."""
+    """An odd 64-bit number made from the seed."""
     return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8]) | 1
 
 
@@ -178,4 +180,6 @@ def _reason_without_age(frame: JoinedFrame) -> str:
         return "no_record"
     if study["ga_conflict"] is not None:
         return "gestational_age_conflict"
-    return "no_gestational_age" if study["ga_days"] is None else "no_template"
+    if study["ga_days"] is not None:
+        return "no_template"
+    return "measurement_outside_range" if any(study[name] is not None for name in DATING) else "no_gestational_age"

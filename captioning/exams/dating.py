@@ -22,6 +22,9 @@ from .formulas import (
 PREGNANCY_DAYS = 280
 """From the last menstrual period to the due date (ACOG Committee Opinion 700)."""
 
+DATING = ("bpd_mm", "hc_mm", "ac_mm", "fl_mm", "crl_mm")
+"""The measurements that give an age if they lie within a formula's range: Hadlock's four, and the CRL."""
+
 IMPLAUSIBLE_DAYS = 35
 """An ultrasound age further than this from the chosen one contradicts it. The figure is ours: growth disorders rarely
 reach five weeks; mixed-up patients and typing errors do."""

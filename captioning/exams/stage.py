@@ -13,7 +13,7 @@ import pyarrow as pa
 from sono.manifests.schemas import BIOMETRY, RECORDS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
-from .dating import Dating
+from .dating import DATING, Dating
 from .examination import Examination, RecordedFact, date_by_records, examinations
 
 _SEVERAL_CODES = ("structures_seen", "findings", "identity")
@@ -25,7 +25,7 @@ class RecordsStage:
     """Dates every examination of a part (``linkage.LINKED``); writes one row for it, and one for each of its planes."""
 
     name: str = "records"
-    version: int = 3
+    version: int = 4
 
     @property
     def output(self) -> TableSpec:
@@ -88,10 +88,18 @@ def _exclusions(exam: Examination, dating: Dating | None) -> Iterator[Exclusion]
             if fact.conflict:
                 message = f"{fact.place} and another record of the examination give different values of {name}"
                 yield Exclusion(exam.study_key, "conflict", message)
-    if dating is None:
+    if dating is None and any(_is_measured(exam, name) for name in DATING):
+        message = "its measurements lie outside the ranges of the formulas that date by them, and nothing else does"
+        yield Exclusion(exam.study_key, "measurement_outside_range", message)
+    elif dating is None:
         yield Exclusion(exam.study_key, "no_gestational_age", "nothing in the records gives its gestational age")
     elif dating.conflict is not None:
         yield Exclusion(exam.study_key, "gestational_age_conflict", dating.conflict)
+
+
+def _is_measured(exam: Examination, name: str) -> bool:
+    fact = exam.facts.get(name)
+    return fact is not None and not fact.conflict and fact.number is not None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Finding clinical records, and telling by their content what they are. Nothing is parsed here."""
+"""Finds clinical records and recognizes their kind by content. Nothing is parsed here."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def find_records(paths: Sequence[Path], keys: Pseudonymizer) -> list[RecordsFile
                 found.append(RecordsFile(path, kind, label, key, place, size))
             if path == named and [file.kind for file in found] == [UNKNOWN]:
                 raise UserError(
-                    "neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR",
+                    "not CSV, JSON lines, Parquet, FHIR JSON or DICOM SR",
                     where=str(path),
                     fix="name a file of clinical records",
                 )
@@ -118,7 +118,7 @@ def _files(named: Path) -> list[Path]:
         and Path(parent, name).is_file()  # reading a pipe would wait for ever
     )
     if not found:
-        raise UserError("the folder holds no files", where=str(named), fix="name a folder that holds records")
+        raise UserError("the folder contains no files", where=str(named), fix="name a folder that contains records")
     return found
 
 
@@ -129,7 +129,7 @@ def _kind(name: str, first: bytes) -> str:
     if first[:4] == b"PAR1":
         return PARQUET
     extension = PurePosixPath(name).suffix.lower()
-    if extension == ".csv":
+    if extension in (".csv", ".tsv"):
         return CSV
     text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] != b"{":

@@ -1,17 +1,18 @@
-"""The mapping file: which column of a hospital's table holds which fact, in which unit and by which code list."""
+"""The mapping file: which fact each column of a hospital's table gives, in which unit and by which code list."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.schemas import BIOMETRY
+from sono.manifests.toml import parse_toml
 
 IGNORED, NAME, TEXT = "ignore", "name", "text"
 
@@ -43,7 +44,7 @@ COLUMNS = (
     NAME,
     TEXT,
 )
-"""What a column may hold. ``name``: a person's or another identifier that captions must not say. ``text``: prose."""
+"""What a column may contain. ``name``: a person's name or another identifier, kept out of captions. ``text``: prose."""
 
 _SEVERAL = (NAME, TEXT, IGNORED)
 
@@ -61,6 +62,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     date_format: str | None = None
+    decimal: Literal[".", ","] = "."
     columns: Mapping[str, str | _Column]
 
 
@@ -73,6 +75,7 @@ class Column:
     unit: str | None = None
     codes: Mapping[str, str] = field(default_factory=dict)
     date_format: str | None = None  # None: ISO 8601
+    decimal: str = "."  # what separates the fraction of a number
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class ColumnMapping:
     columns: Mapping[str, Column] = field(default_factory=dict)
     date_format: str | None = None
     where: str | None = None
+    decimal: str = "."
 
     @cached_property
     def as_json(self) -> dict[str, object]:
@@ -89,7 +93,7 @@ class ColumnMapping:
         return {
             name: [column.holds, column.unit, dict(column.codes), column.date_format]
             for name, column in self.columns.items()
-        } | {"": self.date_format}
+        } | {"": self.date_format, **({"decimal": self.decimal} if self.decimal != "." else {})}
 
     def resolve(self, header: Sequence[str], where: str) -> list[Column]:
         """What each column of a table holds.
@@ -103,7 +107,7 @@ class ColumnMapping:
         if not any(column is not None and column.holds == "patient_id" for column in found):
             # First of all, and without showing the line: a file without a header begins with a patient.
             raise UserError(
-                "no column holds the patient_id",
+                "no column gives the patient_id",
                 where=where,
                 fix="name it in the first line, or map a column to it in the mapping file",
             )
@@ -116,7 +120,7 @@ class ColumnMapping:
 
     def column(self, name: str) -> Column:
         """The column of one of the names of ``COLUMNS``."""
-        return Column(name, name, date_format=self.date_format)
+        return Column(name, name, date_format=self.date_format, decimal=self.decimal)
 
     def _column(self, original: str, name: str) -> Column | None:
         if name in self.columns:
@@ -126,7 +130,7 @@ class ColumnMapping:
     def _unknown(self, name: str, where: str) -> None:
         known = [*COLUMNS, *(column.name.lower() for column in self.columns.values())]
         question = did_you_mean(name, known)
-        otherwise = f"say in a mapping file what it holds, or {IGNORED!r}"
+        otherwise = f"map it to a fact, or to {IGNORED!r}, in a mapping file"
         fix = f"{question} If not, {otherwise}" if question else otherwise
         raise UserError(f"unknown column {name!r}", where=where, fix=fix)
 
@@ -134,7 +138,9 @@ class ColumnMapping:
         missing = [column.name for name, column in self.columns.items() if name not in names]
         if missing:
             hint = did_you_mean(missing[0].lower(), names) or "remove it from the mapping file"
-            raise UserError(f"the mapping names the column {missing[0]!r}, not found", where=where, fix=hint)
+            raise UserError(
+                f"the mapping names the column {missing[0]!r}, which the table does not have", where=where, fix=hint
+            )
         for column in columns:
             same = [other.name for other in columns if other.holds == column.holds]
             if len(same) > 1 and column.holds not in _SEVERAL:
@@ -155,28 +161,27 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         return ColumnMapping()
     where = str(path)
     try:
-        content = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        content = _File.model_validate(parse_toml(path.read_text(encoding="utf-8"), where))
     except FileNotFoundError:
         raise UserError("file not found", where=where, fix="check the path of the mapping file") from None
     except IsADirectoryError:
-        raise UserError("not a file but a folder", where=where, fix="name the mapping file") from None
+        raise UserError("this is a folder", where=where, fix="name the mapping file") from None
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
-        # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
+        # for a column that is neither a name nor a table, pydantic reports two errors; the second one helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
-        raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md") from error
+        raise UserError(
+            f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md for its keys"
+        ) from error
     columns = {
-        name.strip().lower(): _mapped(name.strip(), value, content.date_format, where)
-        for name, value in content.columns.items()
+        name.strip().lower(): _mapped(name.strip(), value, content, where) for name, value in content.columns.items()
     }
-    return ColumnMapping(columns, content.date_format, where)
+    return ColumnMapping(columns, content.date_format, where, content.decimal)
 
 
-def _mapped(name: str, value: str | _Column, date_format: str | None, where: str) -> Column:
+def _mapped(name: str, value: str | _Column, content: _File, where: str) -> Column:
     given = _Column(holds=value) if isinstance(value, str) else value
     if given.holds not in (*COLUMNS, IGNORED):
         raise UserError(
@@ -187,6 +192,7 @@ def _mapped(name: str, value: str | _Column, date_format: str | None, where: str
     measured = given.holds in BIOMETRY
     units = ("mm", "cm", "m") if measured else ("d", "wk") if given.holds in AGES else ()
     if given.unit is not None and given.unit not in units:
-        known = f"give one of {', '.join(units)}" if units else "it has none"
+        known = f"give one of {', '.join(units)}" if units else "it takes no unit"
         raise UserError(f"column {name!r} has the unknown unit {given.unit!r}", where=where, fix=known)
-    return Column(name, given.holds, given.unit, dict(given.codes), given.format or date_format)
+    date_format = given.format or content.date_format
+    return Column(name, given.holds, given.unit, dict(given.codes), date_format, content.decimal)

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from sono.manifests.delimited import LongLineError, opened_format
 from sono.manifests.errors import UserError
 
 from .compressed import open_location
 from .files import CSV, JSON_LINES, PARQUET, RecordsFile
 from .mapping import COLUMNS, Column, ColumnMapping
-from .slices import Slice, lines_of, pieces_of
+from .slices import Slice, lines_of, not_text, pieces_of, too_long
 
 _NUMBER_MOST = 10**30  # Python refuses to spell numbers of thousands of digits
 _HEADER_LINES = 1_000  # of JSON lines, which name their columns one by one
@@ -57,16 +58,17 @@ def rows_of(slice_: Slice, columns: Sequence[Column]) -> Iterator[Row]:
 def _csv_header(file: RecordsFile) -> list[str]:
     where = str(file.path)
     try:
-        first = next(pieces_of(file), b"").decode("utf-8-sig")
-        header = next(csv.reader(io.StringIO(first, newline=""), strict=True), None)
-    except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", where=where, fix="save it as CSV with UTF-8 encoding") from None
+        form = opened_format(lambda: open_location(file.location))
+        first = next(pieces_of(file), b"").decode(form.encoding)
+        header = next(csv.reader(io.StringIO(first, newline=""), delimiter=form.delimiter, strict=True), None)
+    except LongLineError:
+        raise too_long(str(file.path), CSV) from None
+    except UnicodeError:
+        raise not_text(where) from None
     except csv.Error:
         raise UserError("the first line is not valid CSV", where=where, fix="it must name the columns") from None
     if header is None:
         raise UserError("the file is empty", where=where, fix="its first line must name the columns")
-    if len(header) == 1 and ";" in header[0]:
-        raise UserError("the cells are separated by semicolons", where=where, fix="save it comma-separated")
     return header
 
 
@@ -94,8 +96,9 @@ def _csv_rows(slice_: Slice, columns: Sequence[Column]) -> Iterator[Row]:
     with open_location(slice_.location) as file:
         file.seek(slice_.start)
         content = file.read(slice_.stop - slice_.start)
-    line = slice_.first_line
-    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+    line, form = slice_.first_line, opened_format(lambda: open_location(slice_.location))
+    text = io.StringIO(content.decode(form.encoding), newline="")
+    reader = csv.reader(text, delimiter=form.delimiter, strict=True)
     for cells in reader:
         if cells and line > 1:
             yield Row(f"line {line} of {slice_.file}", cells if len(cells) == len(columns) else None)
@@ -164,7 +167,7 @@ def _cells(row: Mapping[str, object] | None, names: Sequence[str]) -> list[str] 
 
 
 def _cell(value: object) -> str | None:
-    if value is None or value != value:  # NaN, which stands for a missing number
+    if value is None or value != value:  # NaN, which means a missing number
         return ""
     if isinstance(value, str):
         return value if _is_text(value) else None

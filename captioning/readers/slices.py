@@ -1,4 +1,4 @@
-"""Cutting clinical records into slices, and slices into parts of bounded size for the statements stage.
+"""Cuts clinical records into slices, and groups slices into parts of bounded size for the statements stage.
 
 A file of lines (CSV, JSON lines) is cut where a record ends, whatever its length; its lines keep their numbers.
 Documents (FHIR JSON, DICOM SR) go together until a part is full.
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
+from sono.manifests.delimited import opened_format, text_encoding
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.stages import Part
@@ -103,7 +104,7 @@ def lines_of(location: str, start: int, stop: int) -> Iterator[bytes]:
         file.seek(start)
         while file.tell() < stop and (line := file.readline(most + 1)):
             if len(line) > most:
-                raise _too_long(location.partition("\0")[0], JSON_LINES)
+                raise too_long(location.partition("\0")[0], JSON_LINES)
             yield line.rstrip(b"\r\n")
 
 
@@ -118,23 +119,40 @@ def fhir_context(files: Iterable[RecordsFile]) -> str:
 
 
 def pieces_of(file: RecordsFile) -> Iterator[bytes]:
-    """Pieces of about ``_SLICE_BYTES`` that end where a record ends: in CSV, outside quotes.
+    """Pieces of about ``_SLICE_BYTES`` that end where a record ends: in CSV, outside quotes. UTF-16 is one piece.
 
     Raises:
-        UserError: a record is too long to be one.
+        UserError: a record is too long to be one, or a file in UTF-16 too large.
     """
-    rest = b""
+    rest: list[bytes] = []
+    waiting, in_quotes = 0, False
+    with open_location(file.location) as source:
+        is_utf16 = file.kind == CSV and text_encoding(source.read(16)).startswith("utf-16")
+    if is_utf16:
+        yield _all_of(file)
+        return
     with open_location(file.location) as source:
         while block := source.read(_SLICE_BYTES):
-            block = rest + block
-            end = _record_end(block) if file.kind == CSV else block.rfind(b"\n") + 1
-            if not end and len(block) > _LINE_BYTES_MOST:
-                raise _too_long(str(file.path), file.kind)
+            end = _record_end(block, in_quotes) if file.kind == CSV else block.rfind(b"\n") + 1
             if end:
-                yield block[:end]
-            rest = block[end:]
-    if rest:
-        yield rest
+                yield b"".join([*rest, block[:end]])
+                rest, waiting, in_quotes = [], 0, False
+            elif waiting + len(block) > _LINE_BYTES_MOST:
+                raise too_long(str(file.path), file.kind)
+            rest.append(block[end:])
+            waiting += len(block) - end
+            in_quotes ^= block.count(b'"', end) % 2 == 1  # each byte is looked at once, however long a record is
+    if waiting:
+        yield b"".join(rest)
+
+
+def _all_of(file: RecordsFile) -> bytes:
+    if file.size > _LINE_BYTES_MOST:
+        raise UserError(
+            f"a table in UTF-16 of more than {_LINE_BYTES_MOST >> 20} MiB", where=str(file.path), fix="save it as UTF-8"
+        )
+    with open_location(file.location) as source:
+        return source.read()
 
 
 def _document(file: RecordsFile, keys: Pseudonymizer) -> Slice:
@@ -173,31 +191,45 @@ def _check_csv(content: bytes, first_line: int, file: RecordsFile) -> None:
         return
     where = str(file.path)
     try:
-        reader = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+        form = opened_format(lambda: open_location(file.location))
+        reader = csv.reader(
+            io.StringIO(content.decode(form.encoding), newline=""), delimiter=form.delimiter, strict=True
+        )
         for _ in reader:
             pass
-    except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", where=where, fix="save it as CSV with UTF-8 encoding") from None
+    except UnicodeError:
+        raise not_text(where) from None
     except csv.Error as error:
         # the csv module's messages name characters and limits, never a cell
         line = first_line + reader.line_num - 1
-        raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="correct it") from None
+        raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="correct that line") from None
 
 
-def _too_long(path: str, kind: str) -> UserError:
+def not_text(where: str) -> UserError:
+    """The error for a table that is in neither of the encodings that are read."""
+    return UserError("neither UTF-8 nor UTF-16 text", where=where, fix="save it as CSV with UTF-8 encoding")
+
+
+def too_long(path: str, kind: str) -> UserError:
     fix = "close the quotes" if kind == CSV else "put one JSON object on each line"
     return UserError(f"a record is longer than {_LINE_BYTES_MOST >> 20} MiB", where=path, fix=fix)
 
 
-def _record_end(block: bytes) -> int:
-    """After the last line end outside quotes; a quote inside quotes is doubled (RFC 4180), so parity tells."""
-    quotes, end = block.count(b'"'), len(block)
-    while (found := block.rfind(b"\n", 0, end)) >= 0:
-        quotes -= block.count(b'"', found, end)
-        if quotes % 2 == 0:
-            return found + 1
-        end = found
-    return 0
+def _record_end(block: bytes, in_quotes: bool) -> int:
+    """After the last line end outside quotes; a quote inside quotes is doubled (RFC 4180), so parity tells.
+
+    Args:
+        in_quotes: whether the block begins inside quotes.
+    """
+    inside, end = in_quotes ^ (block.count(b'"') % 2 == 1), len(block)
+    while True:
+        quote = block.rfind(b'"', 0, end)
+        line_end = -1 if inside else block.rfind(b"\n", quote + 1, end)
+        if line_end >= 0:
+            return line_end + 1
+        if quote < 0:
+            return 0
+        inside, end = not inside, quote
 
 
 def _parquet_slices(file: RecordsFile, keys: Pseudonymizer) -> Iterator[Slice]:

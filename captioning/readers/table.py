@@ -233,7 +233,7 @@ def _length(column: Column, value: str, exam: Exam, plane: str | None) -> list[S
 
 def _number(column: Column, value: str) -> tuple[float, str]:
     """The number, and the unit that follows it in the cell."""
-    found = _NUMBER.fullmatch(value)
+    found = _NUMBER.fullmatch(value if column.decimal == "." else value.replace(".", " ").replace(column.decimal, "."))
     if not found:
         raise FaultError("number_impossible", f"its {column.holds} is no number")
     return float(found[1]), found[2].lower()

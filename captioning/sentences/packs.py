@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sono.captioning.facts.statements import LATERALITIES, PRESENTATIONS, FaultError, finding
 from sono.manifests.errors import UserError, did_you_mean
+from sono.manifests.toml import parse_toml
 from sono.manifests.vocabulary import Plane, Structure, Vocabulary
 
 from .guard import wording_fault
@@ -152,7 +152,9 @@ def _check_entries(folder: Path, shown: str) -> None:
         stray_folder = path.is_dir() and name not in (GLOBAL, REGION) and not name.startswith(".")
         if stray_template or stray_folder:
             raise UserError(
-                "unexpected file or folder in a pack", where=f"{shown}/{name}", fix="templates lie in global or region"
+                "unexpected file or folder in a pack",
+                where=f"{shown}/{name}",
+                fix="templates belong in global or region",
             )
 
 
@@ -175,9 +177,7 @@ def _read(path: Path, where: str) -> str:
 
 def _read_toml(path: Path, where: str) -> _PackFile:
     try:
-        return _PackFile.model_validate(tomllib.loads(_read(path, where)))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="correct the line it names") from error
+        return _PackFile.model_validate(parse_toml(_read(path, where), where))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

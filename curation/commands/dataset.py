@@ -25,6 +25,14 @@ def build(
     validation: Annotated[float, typer.Option(metavar="FRACTION", help="Share of patients for validation.")] = 0.1,
     test: Annotated[float, typer.Option(metavar="FRACTION", help="Share of patients for testing.")] = 0.1,
     seed: Annotated[int, typer.Option(metavar="N", help="Decides which split each patient goes to.")] = 0,
+    exact_spacing: Annotated[
+        bool,
+        typer.Option("--exact-spacing", help="Keep every digit of pixel_mm, which is rounded to 0.001 mm otherwise."),
+    ] = False,
+    whole_weeks: Annotated[
+        bool,
+        typer.Option("--whole-weeks", help="Drop the days of gestational ages: 22 weeks and 3 days become 22 weeks."),
+    ] = False,
     allow_unchecked_text: Annotated[
         bool,
         typer.Option(
@@ -39,6 +47,7 @@ def build(
 
     Example: sono-curate build archive dataset --max-side 512
     """
+    from sono.curation.dataset.precision import Precision
     from sono.curation.dataset.run import build as run
     from sono.manifests.splits import SplitPlan
 
@@ -50,6 +59,7 @@ def build(
             plan=plan,
             max_side_px=max_side,
             allow_unchecked_text=allow_unchecked_text,
+            precision=Precision(exact_spacing, whole_weeks),
             engine=engine,
             progress=progress,
         )

@@ -33,21 +33,26 @@ def ingest(
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders with DICOM files or images.")],
     center: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Hospital that these files are from; if omitted, the workspace's."),
+        typer.Option(metavar="NAME", help="Hospital that these files come from; if omitted, the workspace's."),
     ] = None,
     metadata: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with the columns file and patient_id; optional: study_id, plane, center, pixel_mm, date.",
+            help="CSV (commas, semicolons or tabs) with the columns file and patient_id; optional: study_id, plane, "
+            "center, pixel_mm, date.",
         ),
     ] = None,
     patient_regex: Annotated[
         str | None,
         typer.Option(
-            metavar="REGEX", help="Regular expression whose first group is the patient in a file's path below SOURCE."
+            metavar="REGEX",
+            help="Regular expression whose first group finds the patient in a path below SOURCE.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on even if most frames of a folder are removed by that.")
+    ] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,6 +72,7 @@ def ingest(
             center=center,
             metadata=metadata,
             patient_regex=patient_regex,
+            force=force,
             progress=progress,
         )
     if as_json:

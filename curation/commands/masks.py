@@ -45,7 +45,7 @@ def import_(
         MaskFormat, typer.Option("--format", help=" ".join(f"{name}: {drawn}." for name, drawn in FORMATS.items()))
     ] = _FILLED_AREAS,
     suffix: Annotated[
-        str, typer.Option(metavar="TEXT", help="What mask names have after the image's name, such as _mask.")
+        str, typer.Option(metavar="TEXT", help="What mask names add to the image's name, such as _mask.")
     ] = "",
     predicted: Annotated[
         bool,
@@ -54,10 +54,13 @@ def import_(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Import masks that people drew, or a program predicted, elsewhere. They count as accepted.
+    """Import masks that people drew, or a program predicted, elsewhere, and write a page that shows them.
+
+    They count as accepted.
 
     Example: sono-curate masks import archive /data/masks --structure head --suffix _mask
     """
+    from sono.curation.masks.page import write_masks_report
     from sono.curation.masks.run import import_masks
     from sono.curation.status import read_status
 
@@ -72,10 +75,12 @@ def import_(
             engine=engine,
             progress=progress,
         )
+        page = write_masks_report(opened)
         next_step = read_status(opened).next_step
     if as_json:
-        console.print_json({"run": asdict(report)})
+        console.print_json({"run": asdict(report), "report": str(page)})
         return
     print(f"{report.rows:,} regions. {work_text(report)}")
     print_exclusions(report.exclusions)
+    print(f"Look at {page}")
     print_next(next_step)

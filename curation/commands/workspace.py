@@ -58,12 +58,34 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     print_next(found.next_step)
 
 
+def check(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
+    """Verify every part of every table, and say how to repair what is damaged. Exits with 1 if anything is.
+
+    Example: sono-curate check archive
+    """
+    from sono.curation.check import check_workspace
+    from sono.manifests.workspace import open_workspace
+
+    with console.progress_bar(enabled=not as_json) as progress:
+        found = check_workspace(open_workspace(workspace), progress=progress)
+    if as_json:
+        console.print_json({"parts": found.parts, "problems": [asdict(problem) for problem in found.problems]})
+    else:
+        for problem in found.problems:
+            print(f"{problem.place}: {problem.what}; {problem.repair}")
+        count = len(found.problems)
+        print(f"{found.parts:,} parts: {f'{count:,} wrong' if count else 'nothing wrong'}.")
+    if found.problems:
+        raise typer.Exit(console.EXIT_USER_ERROR)
+
+
 def exclusions(
     workspace: WorkspaceArgument,
     source: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="SOURCE", help="Folder that was ingested: show its files by name, here only; may be repeated."
+            metavar="SOURCE",
+            help="Ingested folder whose files are shown by name, only here; may be repeated.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -15,6 +15,8 @@ from sono.manifests.store import write_atomically
 from sono.manifests.vocabulary import vocabulary_sha256
 from sono.manifests.workspace import Workspace
 
+from .precision import Precision
+
 _FILE = ".dataset"
 
 
@@ -52,7 +54,9 @@ def latest_dataset(workspace: Workspace) -> LatestDataset | None:
     return LatestDataset(path, content["options"], unchanged and _tables_sha256(workspace) == content["tables_sha256"])
 
 
-def build_options(plan: SplitPlan, max_side_px: int | None, *, allow_unchecked_text: bool) -> list[str]:
+def build_options(
+    plan: SplitPlan, max_side_px: int | None, precision: Precision, allow_unchecked_text: bool
+) -> list[str]:
     """The options of ``sono-curate build`` that ask for this, without those that are defaults."""
     default = SplitPlan()
     options: list[str] = []
@@ -63,7 +67,12 @@ def build_options(plan: SplitPlan, max_side_px: int | None, *, allow_unchecked_t
     for name in ("validation", "test", "seed"):
         if getattr(plan, name) != getattr(default, name):
             options += [f"--{name}", str(getattr(plan, name))]
-    return [*options, "--allow-unchecked-text"] if allow_unchecked_text else options
+    flags = {
+        "--exact-spacing": precision.exact_spacing,
+        "--whole-weeks": precision.whole_weeks,
+        "--allow-unchecked-text": allow_unchecked_text,
+    }
+    return options + [flag for flag, given in flags.items() if given]
 
 
 def _tables_sha256(workspace: Workspace) -> str:

@@ -16,12 +16,14 @@ from sono.manifests.store import exclusive
 from sono.manifests.workspace import Workspace
 
 from .latest import build_options, remember_dataset
+from .precision import Precision
 from .select import assign_splits, check_tables, select
 from .shards import cut_shards
 from .stage import BuildStage, huggingface_metadata
 from .store import DatasetStore, claim, complete, count_regions
 
 _MIN_SIDE_PX = 32
+_ROUNDED = Precision()
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def build(
     plan: SplitPlan,
     max_side_px: int | None = None,
     allow_unchecked_text: bool = False,
+    precision: Precision = _ROUNDED,
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> BuildReport:
@@ -53,6 +56,7 @@ def build(
         max_side_px: frames with a longer side are scaled down to it, with their masks and pixel size.
         allow_unchecked_text: include frames whose pixels were not checked for burned-in text, because the caller knows
             that they show no names.
+        precision: how exact pixel sizes and gestational ages are.
 
     Raises:
         UserError: ``out`` holds something else, no frame is left to write, or the held-out center is unknown.
@@ -66,7 +70,7 @@ def build(
         raise UserError(
             f"--max-side {max_side_px} leaves too little of the images", fix=f"give {_MIN_SIDE_PX} px or more"
         )
-    stage = BuildStage(max_side_px, huggingface_metadata(workspace.vocabulary))
+    stage = BuildStage(max_side_px, precision, huggingface_metadata(workspace.vocabulary))
     parts = cut_shards(workspace.store, selection, splits, workspace.vocabulary)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out, str(out)):
@@ -76,7 +80,7 @@ def build(
             (out / MARKER).unlink(missing_ok=True)
         run = run_stage(stage, parts, store, engine=engine, progress=progress)
         counts = complete(out, store, workspace.vocabulary, plan, left_out)
-    remember_dataset(workspace, out, build_options(plan, max_side_px, allow_unchecked_text=allow_unchecked_text))
+    remember_dataset(workspace, out, build_options(plan, max_side_px, precision, allow_unchecked_text))
     patients = Counter(splits.values())
     return BuildReport(
         splits=counts,
@@ -93,4 +97,4 @@ def _nothing_to_write(workspace: Workspace, left_out: Mapping[str, int]) -> User
     fix = "see sono-curate status"
     if set(left_out) == {"text_unchecked"}:
         fix = "if you know that the pixels show no names, give --allow-unchecked-text"
-    return UserError(f"no frame is left to write: {reasons}", where=str(workspace.path), fix=fix)
+    return UserError(f"no frames are left to write: {reasons}", where=str(workspace.path), fix=fix)

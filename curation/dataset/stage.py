@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
-from sono.curation.images.pixels import decode_png, encode_png
+from sono.curation.images.stored_png import decode_png, encode_png
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET, TableSpec
 from sono.manifests.stages import StageOutput
 from sono.manifests.vocabulary import Vocabulary
+
+from .precision import Precision
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,23 @@ class BuildStage:
     """From the joined rows of a shard to the dataset's rows."""
 
     max_side_px: int | None
+    precision: Precision
     huggingface: bytes = field(repr=False)  # the features, as ``datasets`` keeps them in a schema's metadata
 
     name = "build"
-    version = 3
+    version = 4
 
     @property
     def output(self) -> TableSpec:
         return DATASET
 
     def config(self) -> Mapping[str, object]:
-        return {"max_side_px": self.max_side_px, "huggingface": hashlib.sha256(self.huggingface).hexdigest()}
+        precision = asdict(self.precision)
+        return {
+            "max_side_px": self.max_side_px,
+            **precision,
+            "huggingface": hashlib.sha256(self.huggingface).hexdigest(),
+        }
 
     def __call__(self, part: pa.Table) -> StageOutput:
         rows = [self._row(row) for row in part.to_pylist()]
@@ -49,7 +57,9 @@ class BuildStage:
         for region in row["regions"]:
             masks.decode(region["mask"], (height, width))  # raises for a mask of another size than its image
         scale = self.max_side_px / max(height, width) if self.max_side_px else 1.0
-        return _scaled(row, scale, height, width) if scale < 1 else row
+        row = _scaled(row, scale, height, width) if scale < 1 else row
+        self.precision.apply(row)
+        return row
 
 
 def huggingface_metadata(vocabulary: Vocabulary) -> bytes:
@@ -63,7 +73,7 @@ def huggingface_metadata(vocabulary: Vocabulary) -> bytes:
     return metadata
 
 
-def _scaled(row: dict[str, Any], scale: float, height: int, width: int) -> dict[str, object]:
+def _scaled(row: dict[str, Any], scale: float, height: int, width: int) -> dict[str, Any]:
     """The row with image, masks, boxes, sector and pixel size at ``scale``."""
     size = max(1, round(width * scale)), max(1, round(height * scale))
     ratio_x, ratio_y = size[0] / width, size[1] / height

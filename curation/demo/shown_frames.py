@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sono.curation.images.pixels import Pixels, decode_png
+from sono.curation.images.pixels import Pixels
+from sono.curation.images.stored_png import decode_png
 from sono.curation.phantom.hospitals import CENTERS
 from sono.manifests import masks
 from sono.manifests.query import query

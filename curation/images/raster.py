@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -10,12 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .bounds import check_size, check_total
-from .codestreams import jpeg
+from .bounds import TOO_LARGE, check_size, check_total
+from .codestreams import jpeg, png
 from .codestreams.stream import DamagedStreamError
 from .pixels import ExcludedError, Pixels
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DAMAGED = ExcludedError("undecodable", "the image file is damaged or truncated")
 _TOO_DEEP = ExcludedError("unsupported_pixels", "the image has more than 8 bits a channel; convert it to 8 bits first")
 _PILLOW = {"tiff": "TIFF", "bmp": "BMP"}
@@ -29,13 +29,8 @@ def count_frames(content: bytes, kind: str) -> int:
     """
     if kind != "tiff":
         return 1
-    try:
-        with _opened(content, kind) as image:
-            return int(getattr(image, "n_frames", 1))
-    except ExcludedError:
-        raise
-    except Exception:  # noqa: BLE001 - a damaged directory can make Pillow stumble over anything
-        raise _DAMAGED from None
+    with _open(content, kind) as image:
+        return _count_pages(image)
 
 
 def read_frames(content: bytes, kind: str) -> Iterator[Pixels]:
@@ -55,16 +50,15 @@ def read_frames(content: bytes, kind: str) -> Iterator[Pixels]:
 
 
 def _read_png(content: bytes) -> Pixels:
-    """By OpenCV's libpng, which gives nothing of an image that lacks rows or whose checksums are wrong."""
-    if content[:8] != _PNG_SIGNATURE or content[12:16] != b"IHDR" or len(content) < 33:
-        raise _DAMAGED
-    width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-    check_size(height, width)
-    end = content.rfind(b"IEND")
-    if end < 0 or content[end + 8 :].strip(b"\0"):
-        raise _DAMAGED
+    """By OpenCV's libpng, which checks every checksum."""
+    try:
+        header = png.read_header(content)
+        check_size(header.height, header.width)
+        png.check_complete(content, header)
+    except DamagedStreamError:
+        raise _DAMAGED from None
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.shape[:2] != (height, width):
+    if decoded is None or decoded.shape[:2] != (header.height, header.width):
         raise _DAMAGED
     return _grey_or_rgb(decoded)
 
@@ -90,42 +84,51 @@ def _read_jpeg(content: bytes) -> Pixels:
 
 def _read_pages(content: bytes, kind: str) -> Iterator[Pixels]:
     """By Pillow, one page in memory at a time."""
-    with _opened(content, kind) as image:
-        pages = range(getattr(image, "n_frames", 1))
+    with _open(content, kind) as image:
+        pages = range(_count_pages(image))
         total = 0
         for number in pages:  # the sizes first: nothing is decoded of a file that claims too much
-            _seek(image, number)
+            with _strict():
+                image.seek(number)
             check_size(image.height, image.width)
             total += image.height * image.width
         check_total(total, len(content))
         for number in pages:
-            _seek(image, number)
-            yield _loaded(image)
+            with _strict():
+                image.seek(number)
+                image.load()
+            yield _eight_bits(image)
 
 
-def _seek(image: Image.Image, page: int) -> None:
-    try:
-        image.seek(page)
-    except Exception:  # noqa: BLE001 - a damaged page can make Pillow stumble over anything
-        raise _DAMAGED from None
-
-
-def _opened(content: bytes, kind: str) -> Image.Image:
+@contextlib.contextmanager
+def _strict() -> Iterator[None]:
+    """Whatever Pillow stumbles over, or only warns of, is damage."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return Image.open(io.BytesIO(content), formats=[_PILLOW[kind]])
-    except Exception:  # noqa: BLE001 - as above
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise TOO_LARGE from None
+    except Exception:  # noqa: BLE001 - a damaged directory can make Pillow raise anything
         raise _DAMAGED from None
 
 
-def _loaded(image: Image.Image) -> Pixels:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            image.load()
-    except Exception:  # noqa: BLE001 - as above
-        raise _DAMAGED from None
+def _open(content: bytes, kind: str) -> Image.Image:
+    with _strict():
+        return Image.open(io.BytesIO(content), formats=[_PILLOW[kind]])
+
+
+def _count_pages(image: Image.Image) -> int:
+    with _strict():
+        return int(getattr(image, "n_frames", 1))
+
+
+def _eight_bits(image: Image.Image) -> Pixels:
+    """The pixels of a loaded page.
+
+    Raises:
+        ExcludedError: they are not 8-bit grey or colour.
+    """
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         raise _TOO_DEEP
     if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema() != (255, 255):

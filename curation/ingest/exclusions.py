@@ -1,4 +1,4 @@
-"""The files that were left out, by name, for the person who has them."""
+"""Lists the files that were left out, by name, for someone who has their folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,14 @@ def list_exclusions(workspace: Workspace, sources: Sequence[Path]) -> list[Named
     Raises:
         UserError: a folder is missing or empty.
     """
-    names = {file.source_key: file.relative for source in sources for file in find_files(source, workspace.keys)}
+    names = {
+        file.source_key: _printable(file.relative) for source in sources for file in find_files(source, workspace.keys)
+    }
     rows = workspace.store.read_all(EXCLUSIONS).to_pylist()
     rows.sort(key=lambda row: (row["stage"], row["reason"], row["source_key"], row["frame_index"] or 0))
     return [NamedExclusion(**row, name=names.get(row["source_key"])) for row in rows]
+
+
+def _printable(name: str) -> str:
+    """A file name with what is not UTF-8 as escapes, which any terminal takes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

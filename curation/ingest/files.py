@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +32,14 @@ class SourceFile:
     name_key: str
     size: int
     mtime_ns: int
+    unreadable: bool = False  # not even its size is known
 
 
 def find_files(folder: Path, keys: Pseudonymizer, skip: Iterable[Path] = ()) -> list[SourceFile]:
     """Every regular file below ``folder``, sorted by relative path; hidden files and folders are skipped.
+
+    A file or folder whose path is too long for the system is listed as unreadable; pipes, sockets and devices are not
+    files.
 
     Raises:
         UserError: the folder is missing or holds no file.
@@ -42,9 +48,11 @@ def find_files(folder: Path, keys: Pseudonymizer, skip: Iterable[Path] = ()) -> 
         what = "not a folder" if folder.exists() else "folder not found"
         raise UserError(what, where=str(folder), fix="give the folder that contains the files")
     skipped = {path.resolve() for path in skip}
-    found = [_describe(path, folder, keys) for path in _walk(folder) if path.resolve() not in skipped]
+    found = [_describe(path, folder, keys) for path in _walk(folder) if not skipped or path.resolve() not in skipped]
     if not found:
-        raise UserError("the folder holds no files", where=str(folder), fix="give the folder that contains the files")
+        raise UserError(
+            "the folder contains no files", where=str(folder), fix="give the folder that contains the files"
+        )
     return sorted(found, key=lambda file: file.relative)
 
 
@@ -95,7 +103,12 @@ def part_of(
 
 
 def _walk(folder: Path) -> Iterator[Path]:
+    too_long: list[Path] = []
+
     def fail(error: OSError) -> None:
+        if error.errno == errno.ENAMETOOLONG:
+            too_long.append(Path(error.filename))
+            return
         raise UserError(
             "a folder below this one cannot be read", where=str(folder), fix="check its permissions"
         ) from error
@@ -104,11 +117,26 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
+            if not name.startswith(".") and _may_be_read(path):
                 yield path
+    yield from too_long
+
+
+def _may_be_read(path: Path) -> bool:
+    """A regular file, or one of which the system says nothing; opening a pipe would wait for ever."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:  # a link to nowhere, or gone since
+        return False
+    except OSError:
+        return True
 
 
 def _describe(path: Path, folder: Path, keys: Pseudonymizer) -> SourceFile:
     relative = path.relative_to(folder).as_posix()
-    status = path.stat()
-    return SourceFile(path, relative, keys.source(relative), keys.name(relative), status.st_size, status.st_mtime_ns)
+    found = partial(SourceFile, path, relative, keys.source(relative), keys.name(relative))
+    try:
+        status = path.stat()
+    except OSError:
+        return found(size=0, mtime_ns=0, unreadable=True)
+    return found(size=status.st_size, mtime_ns=status.st_mtime_ns)

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sono.curation.images.pixels import (
-    ExcludedError,
-    Pixels,
-    bare_png,
-    encode_png,
-    pixel_sha256,
-    without_equal_channels,
-)
+from sono.curation.images.pixels import ExcludedError, Pixels, pixel_sha256, without_equal_channels
 from sono.curation.images.statistics import pixel_statistics
+from sono.curation.images.stored_png import bare_png, encode_png
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.stages import Exclusion
 from sono.manifests.vocabulary import Vocabulary

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from csv import Error as CsvError
+from csv import reader as csv_reader
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from sono.manifests.delimited import LongLineError, bounded_lines, text_format
 from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.pseudonyms import without_extension
 from sono.manifests.vocabulary import Vocabulary
@@ -15,6 +18,7 @@ from sono.manifests.vocabulary import Vocabulary
 REQUIRED = ("file", "patient_id")
 OPTIONAL = ("study_id", "plane", "center", "issuer", "pixel_mm", "date")
 
+_EXPECTED = f"columns: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}"
 _CENTER = re.compile(r"^[\w .()-]{1,64}$")
 
 
@@ -48,15 +52,18 @@ class Metadata:
 
 
 def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = True) -> Metadata:
-    """Read the CSV that ``sono-curate ingest --metadata`` takes.
+    """Read the CSV that ``sono-curate ingest --metadata`` takes: cells separated by commas, semicolons or tabs.
+
+    Where the delimiter is not a comma, ``pixel_mm`` may have a decimal comma.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8, a column is missing or unknown, or two rows name one file.
-            Values of cells are never quoted; lines are named by number.
+        UserError: the file is missing, empty, or neither UTF-8 nor UTF-16; a column is missing or unknown; a line has
+            another number of cells than the header; or two rows name one file. Cells are never quoted; lines and
+            columns are named by number.
     """
     rows: dict[str, FileMetadata] = {}
     warnings: list[str] = []
-    for line, cells in enumerate(_read_cells(csv, patient_required), start=2):
+    for line, cells, decimal_comma in _read_cells(csv, patient_required):
         file = without_extension(cells["file"].replace("\\", "/").removeprefix("./")) if cells["file"] else ""
         if not file:
             raise UserError(
@@ -64,6 +71,8 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
             )
         if file in rows:
             raise UserError("a second row for the same file", where=f"{csv}, line {line}", fix="keep one of them")
+        if decimal_comma and cells.get("pixel_mm"):
+            cells["pixel_mm"] = cells["pixel_mm"].replace(",", ".")
         rows[file], warning = _row(cells, vocabulary, patient_required)
         if warning:
             warnings.append(f"line {line}: {warning}")
@@ -71,53 +80,86 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
 
 
 def require_center(name: str) -> str:
-    """``name``, if a center in a dataset can be called so.
+    """``name``, if it can be the name of a center in a dataset.
 
     Raises:
         UserError: it cannot.
     """
     if not _CENTER.fullmatch(name):
         raise UserError(
-            "this cannot name a center", where="--center", fix="use up to 64 letters, digits, spaces and . ( ) -"
+            "this cannot be the name of a center",
+            where="--center",
+            fix="use up to 64 letters, digits, spaces and . ( ) -",
         )
     return name
 
 
-def _read_cells(csv: Path, patient_required: bool) -> Iterator[dict[str, str]]:
-    """The rows of the file, as stripped cells by column."""
-    import pandas as pd
-
+def _read_cells(csv: Path, patient_required: bool) -> Iterator[tuple[int, dict[str, str], bool]]:
+    """The rows of the file: the number of the line, stripped cells by column, whether cells may hold decimal commas."""
+    where = str(csv)
+    line = 1
     try:
-        table = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        form = text_format(csv)
+        with csv.open(encoding=form.encoding, newline="") as file:
+            lines = bounded_lines(file)
+            reader = csv_reader(lines, delimiter=form.delimiter, skipinitialspace=True, strict=True)
+            columns: list[str] = []
+            for cells in reader:
+                if not columns and any(cells):
+                    columns = [name.strip() for name in cells]
+                    _check_columns(columns, where, patient_required)
+                elif columns and len(cells) == len(columns):
+                    values = (cell.strip() for cell in cells)
+                    yield line, dict(zip(columns, values, strict=True)), form.decimal_comma
+                elif any(cell.strip() for cell in cells):
+                    raise _wrong_number(len(cells), len(columns), f"{where}, line {line}")
+                line = reader.line_num + 1
     except FileNotFoundError:
-        raise UserError("file not found", where=str(csv), fix="check the path of the metadata CSV") from None
+        raise UserError("file not found", where=where, fix="check the path of the metadata CSV") from None
     except IsADirectoryError:
-        raise UserError("this is a folder", where=str(csv), fix="give the metadata CSV itself") from None
-    except UnicodeDecodeError as error:
-        raise UserError("the CSV is not UTF-8", where=str(csv), fix="save it again as UTF-8") from error
-    except pd.errors.EmptyDataError:
-        raise UserError("the CSV is empty", where=str(csv), fix=f"columns: {', '.join(REQUIRED + OPTIONAL)}") from None
-    except pd.errors.ParserError as error:
-        found = re.search(r"line (\d+)", str(error))
-        place = f"line {found.group(1)}" if found else "a line"
-        raise UserError(f"{place} has more cells than the header", where=str(csv), fix="correct it") from None
-    _check_columns([str(name) for name in table.columns], csv, patient_required)
-    for row in table.to_dict("records"):
-        yield {str(name): str(value).strip() for name, value in row.items()}
+        raise UserError("this is a folder", where=where, fix="give the metadata CSV itself") from None
+    except UnicodeError:
+        raise UserError("the CSV is neither UTF-8 nor UTF-16", where=where, fix="save it again as UTF-8") from None
+    except (CsvError, LongLineError):
+        raise UserError(
+            "not valid CSV: a quote that is not closed, or a line far too long",
+            where=f"{where}, line {line}",
+            fix="correct that line",
+        ) from None
+    if not columns:
+        raise UserError("the CSV is empty", where=where, fix=_EXPECTED)
 
 
-def _check_columns(columns: Sequence[str], csv: Path, patient_required: bool) -> None:
+def _wrong_number(cells: int, columns: int, where: str) -> UserError:
+    """Cells are never shifted: one too many or too few puts a value under another column's name."""
+    kind = "more" if cells > columns else "fewer"
+    return UserError(
+        f"{kind} cells than the header: {cells}, not {columns}",
+        where=where,
+        fix="correct the line, and put cells that contain the delimiter between quotes",
+    )
+
+
+def _check_columns(columns: Sequence[str], where: str, patient_required: bool) -> None:
+    """Names that are not known are told by their place only: the first line of a file without a header is a patient's.
+
+    Raises:
+        UserError: a column is missing, unknown or listed twice.
+    """
+    known = REQUIRED + OPTIONAL
+    if not set(columns) & set(known):
+        raise UserError("the first line names none of the columns", where=where, fix=_EXPECTED)
     required = REQUIRED if patient_required else REQUIRED[:1]
+    for number, name in enumerate(columns, start=1):
+        if name in known:
+            if columns.index(name) < number - 1:
+                raise UserError(f"the column {name!r} is listed twice", where=where, fix="delete one of them")
+            continue
+        fix = did_you_mean(name, known) or f"{_EXPECTED}; delete or rename it"
+        raise UserError(f"column {number} is unknown", where=where, fix=fix)
     for name in required:
         if name not in columns:
-            raise UserError(
-                f"the column {name!r} is missing", where=str(csv), fix=f"its columns are: {', '.join(columns)}"
-            )
-    unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
-    if unknown:
-        known = f"known columns: {', '.join(REQUIRED + OPTIONAL)}; delete or rename it"
-        fix = did_you_mean(unknown[0], REQUIRED + OPTIONAL) or known
-        raise UserError(f"unknown column {unknown[0]!r}", where=str(csv), fix=fix)
+            raise UserError(f"the column {name!r} is missing", where=where, fix=_EXPECTED)
 
 
 def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: bool) -> tuple[FileMetadata, str | None]:
@@ -130,7 +172,7 @@ def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: boo
             warning = "unknown plane" + (f"; did you mean {nearest!r}?" if nearest else "")
     center = cells.get("center") or None
     if center is not None and not _CENTER.fullmatch(center):
-        problem, warning = "bad_metadata", "this cannot name a center"
+        problem, warning = "bad_metadata", "this cannot be the name of a center"
     pixel_mm = None
     if cells.get("pixel_mm"):
         pixel_mm = _positive(cells["pixel_mm"])

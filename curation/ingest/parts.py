@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from .stage import IngestStage
 
 INPUT = pa.schema(
     {
-        "path": pa.string(),
+        "path": pa.binary(),  # as the file system has it: names need not be UTF-8
         "source_key": pa.string(),
         "name_key": pa.string(),
         "patient_key": pa.string(),
@@ -77,7 +78,7 @@ def patient_pattern(regex: str | None) -> re.Pattern[str] | None:
         raise UserError(
             "the expression has no group",
             where="--patient-regex",
-            fix="put parentheses around the patient's part, as in '^(\\d{3})_'",
+            fix="put parentheses around the part that is the patient, as in '^(\\d{3})_'",
         )
     return pattern
 
@@ -134,7 +135,7 @@ def check_paths(store: TableStore, plans: Sequence[FolderPlan]) -> None:
     earlier = _earlier_sources(store, plans)
     if not earlier.isdisjoint(seen):
         raise UserError(
-            f"{len(earlier & seen)} files have the same path as files ingested from another folder before",
+            f"{len(earlier & seen)} files have the same path as files already ingested from another folder",
             fix="ingest the folder that contains both, or the folder at its old path if it was moved",
         )
 
@@ -187,8 +188,10 @@ def _input_row(
     patient = keys.patient_keys(patient_id, issuer=row.issuer, center=row.center or center) if patient_id else None
     if file.size == 0:
         problem = "empty_file"
+    if file.unreadable:
+        problem = "unreadable"
     return {
-        "path": str(file.path),
+        "path": os.fsencode(file.path),
         "source_key": file.source_key,
         "name_key": file.name_key,
         "patient_key": patient and patient.patient,

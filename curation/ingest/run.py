@@ -10,6 +10,7 @@ from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
 from .files import find_files
+from .losses import check_losses
 from .metadata import read_metadata, require_center
 from .parts import check_paths, patient_pattern, plan_folder
 
@@ -32,6 +33,7 @@ def ingest(
     center: str | None = None,
     metadata: Path | None = None,
     patient_regex: str | None = None,
+    force: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[IngestReport]:
     """Bring the frames of every folder in ``sources`` into the workspace. The caller holds ``workspace.writing()``.
@@ -43,12 +45,14 @@ def ingest(
         center: the hospital that the files are from, unless the metadata says otherwise; None means the workspace's.
         metadata: CSV with what headers do not say about the files; it takes precedence over headers.
         patient_regex: finds the patient in a file's path relative to its folder, as its first group.
+        force: go on even if that removes most of the frames that the workspace has of a folder.
 
     Returns:
         One report per folder.
 
     Raises:
-        UserError: a folder, the CSV or the expression cannot be used, or two folders have files of the same path.
+        UserError: a folder, the CSV or the expression cannot be used, two folders have files of the same path, or most
+            frames of a folder would be removed.
     """
     pattern = patient_pattern(patient_regex)
     rows = read_metadata(metadata, workspace.vocabulary, patient_required=pattern is None) if metadata else None
@@ -59,6 +63,9 @@ def ingest(
         for source in sources
     ]
     check_paths(workspace.store, plans)
+    if not force:
+        for plan, source in zip(plans, sources, strict=True):
+            check_losses(workspace.store, plan, source)
     reports = []
     for plan in plans:
         run = run_stage(plan.stage, plan.parts, workspace.store, engine=engine, scope=plan.scope, progress=progress)

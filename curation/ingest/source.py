@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 from sono.curation.images import raster
 from sono.curation.images.dicom.frames import DicomImage, open_dicom
@@ -17,6 +19,7 @@ from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.vocabulary import Vocabulary
 
 from .config import IngestSection
+from .scanners import manufacturer_name, model_name
 
 MESSAGES: Mapping[str, str] = {
     "patient_unknown": "no patient is known for the file; without one it could end in two splits",
@@ -66,7 +69,7 @@ def open_source(
     """
     if row["problem"]:
         raise _excluded(str(row["problem"]))
-    content = _read(Path(str(row["path"])))
+    content = _read(Path(os.fsdecode(cast(bytes, row["path"]))))
     kind = image_kind(content)
     if kind is None:
         raise _excluded("not_an_image")
@@ -127,8 +130,8 @@ def _open_dicom(
             "source_height": facts.image.rows,
             "source_width": facts.image.columns,
             "frame_count": image.frame_count,
-            "manufacturer": facts.manufacturer,
-            "model": facts.model,
+            "manufacturer": manufacturer_name(facts.manufacturer, keys),
+            "model": model_name(facts.model, keys),
             "mode": facts.mode,
             "plane": row["plane"] or header_plane,
             "plane_source": "metadata" if row["plane"] else "header" if header_plane else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def region_row(file: Mapping[str, Any], keys: Pseudonymizer, *, mask_format: str
     if file["problem"]:
         raise excluded(file["problem"])
     frame = json.loads(file["frame"])
-    mask = _on_frame(Path(file["path"]), frame, mask_format=mask_format)
+    mask = _on_frame(Path(os.fsdecode(file["path"])), frame, mask_format=mask_format)
     return {
         "region_id": keys.region(frame["frame_id"], file["structure"], source),
         "frame_id": frame["frame_id"],

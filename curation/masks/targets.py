@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -23,7 +24,7 @@ from .stage import MaskImportStage
 
 INPUT = pa.schema(
     {
-        "path": pa.string(),
+        "path": pa.binary(),
         "source_key": pa.string(),
         "structure": pa.string(),
         "frame_index": pa.int32(),
@@ -64,11 +65,11 @@ def find_drawings(
     unknown = [first or "" for first, found in structures.items() if found is None]
     if unknown:  # counted, not named: a folder's name may be a patient's
         similar = sorted(filter(None, map(vocabulary.nearest_structure, unknown)))
-        hint = f"did you mean {', '.join(map(repr, similar[:3]))}? Else " if similar else ""
+        hint = f"did you mean {', '.join(map(repr, similar[:3]))}? If not, " if similar else ""
         raise UserError(
             f"{len(unknown)} of {len(structures)} folders are not named after a structure",
             where=str(folder),
-            fix=f"{hint}name them as planes.toml names structures, or give --structure",
+            fix=f"{hint}use the names of structures in planes.toml, or give --structure",
         )
     stems = [without_extension(name) for _, name in names]
     return [
@@ -122,7 +123,7 @@ class Targets:
                 problem = "second_mask"
         frame = found if isinstance(found, dict) else None
         return {
-            "path": str(drawing.file.path),
+            "path": os.fsencode(drawing.file.path),
             "source_key": drawing.file.source_key,
             "structure": drawing.structure,
             "frame_index": frame["frame_index"] if frame else None,

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sono.curation.images.statistics import PixelStatistics
 from sono.manifests.schemas import QC, TableSpec
@@ -37,6 +38,13 @@ class QcSection(BaseModel):
     max_mean_intensity: Annotated[float, Field(ge=0, le=255)] = 200.0  # review: bright
     max_saturated_fraction: Fraction = 0.25  # review: saturated
     min_sharpness: Annotated[float, Field(ge=0)] = 3.0  # review: blurred
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for low, high in (("black_level", "white_level"), ("min_mean_intensity", "max_mean_intensity")):
+            if getattr(self, low) >= getattr(self, high):
+                raise PydanticCustomError("order", f"{low} must be below {high}")
+        return self
 
 
 REASONS: Mapping[str, str] = {  # reason -> the verdict it leads to

@@ -33,16 +33,25 @@ def filled(workspace: Workspace, archive: Path) -> Workspace:
 
 def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], str]]:
     (folder / "empty").mkdir()
-    (folder / "wrong.csv").write_text("file,patient,CANARY\na,b,c\n")
+    (folder / "wrong.csv").write_text("file,plane\na,b\n")
     (folder / "nobody.csv").write_text("patient_id,ga_days\n,140\n")
     (folder / "wide.csv").write_text("patient_id,ga_dayz\nP1,140\n")
     (folder / "toml").mkdir()
     for name, key in (
         ("key", "[qc]\nmin_contrats = 3\n"),
+        ("order", "[qc]\nmin_mean_intensity = 200\nmax_mean_intensity = 20\n"),
+        ("levels", "[qc]\nblack_level = 100\nwhite_level = 100\n"),
+        ("infinite", "[qc]\nmin_contrast = inf\n"),
         ("field", '[ingest]\nplane_fields = ["SeriesDescripton"]\n'),
     ):
         create(folder / "toml" / name, "A")
         (folder / "toml" / name / "sono.toml").write_text(key)
+    for name in ("key", "sono.toml"):
+        create(folder / "folders" / name, "A")
+    (folder / "folders" / "key" / "secret.key").unlink()
+    (folder / "folders" / "key" / "secret.key").mkdir()
+    (folder / "folders" / "sono.toml" / "sono.toml").unlink()
+    (folder / "folders" / "sono.toml" / "sono.toml").mkdir()
     (folder / "column.csv").write_text("file,patient_id,plnae\n")
     (folder / "plane.csv").write_text("file,patient_id,plane\nP1/scan0.png,P1,CANARY\n")
     masks = folder / "masks"
@@ -54,27 +63,39 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
         "missing workspace": (["qc", folder / "none"], "folder not found; run: sono-curate init"),
         "no workspace": (["qc", folder / "empty"], "not a workspace"),
         "missing folder": (["ingest", workspace, folder / "none"], "folder not found"),
-        "empty folder": (["ingest", workspace, folder / "empty"], "holds no files"),
+        "empty folder": (["ingest", workspace, folder / "empty"], "contains no files"),
         "a file for a folder": (["ingest", workspace, folder / "wrong.csv"], "not a folder"),
         "missing column": (["ingest", workspace, masks, "--metadata", folder / "wrong.csv"], "'patient_id' is missing"),
         "misspelt column": (
             ["ingest", workspace, masks, "--metadata", folder / "column.csv"],
-            "unknown column 'plnae'; did you mean 'plane'?",
+            "column 3 is unknown; did you mean 'plane'?",
         ),
         "misspelt key": (["qc", folder / "toml" / "key"], "qc.min_contrats: unknown key; did you mean 'min_contrast'?"),
+        "minimum above maximum": (
+            ["qc", folder / "toml" / "order"],
+            "qc: min_mean_intensity must be below max_mean_intensity",
+        ),
+        "levels in the wrong order": (["qc", folder / "toml" / "levels"], "black_level must be below white_level"),
+        "an infinite number": (["qc", folder / "toml" / "infinite"], "qc.min_contrast: not a finite number"),
+        "the key is a folder": (
+            ["ingest", folder / "folders" / "key", masks],
+            "secret.key: a folder is where a file should be",
+        ),
+        "sono.toml is a folder": (["qc", folder / "folders" / "sono.toml"], "not a workspace"),
+        "phantoms over a file": (["phantom", folder / "wide.csv"], "wide.csv: "),
         "misspelt plane field": (
             ["ingest", folder / "toml" / "field", masks],
             "not the keyword of a DICOM attribute; did you mean 'SeriesDescription'?",
         ),
         "misspelt folder of masks": (["masks", "import", workspace, folder / "by-folder"], "did you mean 'head'?"),
         "unknown structure": (["masks", "import", workspace, masks, "--structure", "haed"], "did you mean 'head'"),
-        "masks of nothing": (["masks", "import", workspace, masks, "--structure", "head"], "named like a frame"),
+        "masks of nothing": (["masks", "import", workspace, masks, "--structure", "head"], "named after a frame"),
         "unknown column": (["caption", workspace, "--records", folder / "wide.csv"], "ga_dayz"),
         "missing records": (["caption", workspace, "--records", folder / "none.csv"], "none.csv"),
         "build too early": (["build", workspace, folder / "out"], "no qc yet; run sono-curate qc"),
         "bad shares": (["build", workspace, folder / "out", "--test", "1.5"], "leave nothing to train on"),
         "init twice": (["init", workspace], "not an empty folder"),
-        "bad center": (["init", folder / "new", "--center", "a/b"], "cannot name a center"),
+        "bad center": (["init", folder / "new", "--center", "a/b"], "cannot be the name of a center"),
     }
 
 
@@ -108,6 +129,18 @@ def test_rows_that_cannot_be_used_are_counted_and_never_quoted(
     done = run("caption", filled.path, "--records", tmp_path / "nobody.csv")
     assert done.returncode == 0, done.stderr
     assert "left out 1: patient" in done.stdout
+
+
+def test_a_full_disk_is_one_line_and_nothing_partial_stays(workspace: Workspace, archive: Path) -> None:
+    """A limit to the size of files, which ends a write as a full disk does, in a worker process."""
+    words = [PROGRAM, "ingest", str(workspace.path), str(archive), "--patient-regex", r"^(P\d)/"]
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *words]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sono-curate: a file would be larger than allowed here")
+    assert "Traceback" not in done.stderr
+    assert list(workspace.path.glob("*/*")) == []
+    assert subprocess.run(words, capture_output=True, timeout=120, check=False).returncode == 0
 
 
 def test_wrong_usage_is_exit_code_2_and_a_misspelt_command_is_corrected() -> None:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def walk(hc18: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which all shell blocks of the walk were run in order."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## A walk with real ultrasound") : readme.index("## Further reading")]
+    section = readme[readme.index("## A walk-through with real ultrasound") : readme.index("## Further reading")]
     blocks = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
     assert len(blocks) == 4
     folder = tmp_path_factory.mktemp("walk")
@@ -53,7 +53,7 @@ def test_every_image_is_a_frame_and_every_annotation_a_region(walk: Path) -> Non
     assert found["frames_by_plane"] == {"transthalamic": 147}
     assert found["regions"] == {"head": 147}
     assert found["verdicts"] == {"accept": 146, "review": 0, "reject": 1}  # 392_HC and 392_2HC hold the same pixels
-    assert found["exclusions"]["records"] == {"no_gestational_age": 8}  # outside 14 to 42 weeks, where Hadlock ends
+    assert found["exclusions"]["records"] == {"measurement_outside_range": 8}  # Hadlock's, 14 to 42 weeks
     assert found["stale"] == {}
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import typer
 
@@ -42,6 +43,25 @@ def fail() -> None:
 def fail_in_worker() -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(fail_far_away).result()
+
+
+@app.command()
+def touch(path: Path, number: int = 0) -> None:
+    """Fails as the machine does: with an error number if one is given, else by what it finds at ``path``."""
+    if number:
+        raise OSError(number, CANARY, str(path))
+    path.write_text("x" * 100_000)
+
+
+@app.command()
+def make_folder(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+
+
+@app.command()
+def touch_far_away(path: Path) -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(touch, path).result()
 
 
 @app.command()

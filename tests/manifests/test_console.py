@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from sono.manifests.faults import FAULTS, expected_fault
 
 PROGRAM = Path(__file__).with_name("console_program.py")
 CANARY = "JANE"
@@ -44,6 +47,116 @@ def test_a_user_error_is_one_line_on_stderr_and_exits_with_1(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "tiny: scans.csv: the file is empty; fill it\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def place(name: str, folder: Path) -> Path:
+    """A place that cannot be written to, whoever asks; root may write to a folder of mode 0."""
+    (folder / "file").touch()
+    (folder / "folder").mkdir()
+    return {"full": Path("/dev/full"), "folder": folder / "folder", "below a file": folder / "file" / "x"}[name]
+
+
+@pytest.mark.parametrize("command", ["touch", "touch-far-away"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("full", "no space is left; free some, then run the same command again"),
+        ("folder", "a folder is where a file should be; move it away"),
+        ("below a file", "a file is where a folder should be; move it away"),
+    ],
+)
+def test_a_fault_of_the_machine_is_one_line_and_exits_with_1(
+    tmp_path: Path, command: str, name: str, what: str
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    path = place(name, tmp_path)
+    done = run(tmp_path / "tmp", command, str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    where = "" if name == "full" else f"{path}: "  # the error of a write names no file
+    assert done.stderr.startswith(f"tiny: {where}{what}")
+    assert len(done.stderr.splitlines()) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_file_where_a_folder_should_be_made(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    done = run(tmp_path, "make-folder", str(tmp_path / "out"))
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"tiny: {tmp_path / 'out'}: a file is where a folder should be; move it away, or name another place\n",
+    )
+
+
+def test_a_file_that_grows_beyond_the_limit(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", sys.executable, str(PROGRAM), "touch", str(tmp_path / "x")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("tiny: a file would be larger than allowed here; raise the limit (ulimit -f)")
+
+
+@pytest.mark.parametrize("number", sorted(FAULTS))
+def test_every_expected_fault_is_one_line_that_quotes_no_message(tmp_path: Path, number: int) -> None:
+    done = run(tmp_path, "touch", "x", "--number", str(number))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert CANARY not in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EINVAL, errno.EBADF])
+def test_other_errors_of_the_system_stay_internal_errors(tmp_path: Path, number: int) -> None:
+    assert run(tmp_path, "touch", "x", "--number", str(number)).returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("named", "named"), ("named/DOE^JANE/IM1", "named"), ("elsewhere/DOE^JANE", None), ("w/qc/part-a", "w/qc/part-a")],
+)
+def test_only_paths_that_the_user_named_or_that_a_workspace_has_are_shown(
+    tmp_path: Path, path: str, shown: str | None
+) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "sono.toml").touch()
+    error = OSError(errno.EACCES, "no", str(tmp_path / path))
+    fault = expected_fault(error, ["ingest", str(tmp_path / "w"), str(tmp_path / "named"), "--workers", "1"])
+    assert fault is not None
+    assert fault.where == (None if shown is None else str(tmp_path / shown))
+
+
+def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM), "work"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environment(tmp_path),
+        )
+    assert (done.returncode, done.stderr) == (1, "tiny: no space is left; free some, then run the same command again\n")
+
+
+def test_an_internal_error_whose_log_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LOG, str(PROGRAM), "fail"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(tmp_path),
+    )
+    assert (done.returncode, done.stderr) == (3, "tiny: internal error (ValueError); its log could not be written\n")
+
+
+WITHOUT_LOG = """
+import errno, runpy, sys, tempfile
+def full(**_):
+    raise OSError(errno.ENOSPC, "no")
+tempfile.mkstemp = full
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.mark.parametrize("arguments", [["work", "--amount", "many"], ["work", "--unknown"], ["nothing"], ["count"]])

@@ -12,6 +12,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from sono.manifests.errors import UserError
+from sono.manifests.schemas import FRAMES
+from sono.manifests.store import PartInfo
 from sono.manifests.workspace import SECTIONS, Workspace, create, open_workspace
 
 OWN_VOCABULARY = """
@@ -97,7 +99,7 @@ def test_an_existing_workspace_is_not_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("center", ["", "a" * 65, 'A"\n[qc]', "A\n", "a/b", "a\\1"])
 def test_an_invalid_center_name_is_refused(tmp_path: Path, center: str) -> None:
-    with pytest.raises(UserError, match="cannot name a center; use up to 64 letters"):
+    with pytest.raises(UserError, match="cannot be the name of a center; use up to 64 letters"):
         create(tmp_path / "workspace", center)
     assert not (tmp_path / "workspace").exists()
 
@@ -138,6 +140,14 @@ def test_a_section_overrides_its_defaults(tmp_path: Path) -> None:
         ("limit = 3\n", "unknown section [limit]; known sections: workspace"),
         ("[qc\nlimit = 3\n", "not valid TOML: Expected ']'"),
         ("[qc]\nlimit = 3\nlimit = 4\n", "not valid TOML: Cannot overwrite a value (at line 3"),
+        ("[qc]\nlimit = " + "[" * 5000 + "]" * 5000 + "\n", "not valid TOML: nested too deeply"),
+        ("[qc]\nlimit = " + "{a = " * 5000 + "1" + "}" * 5000 + "\n", "not valid TOML: nested too deeply"),
+        ("[qc]\nlimit = " + "1" * 5000 + "\n", "not valid TOML: a number with too many digits"),
+        ("[qc]\nlimit = inf\n", "qc.limit: Input should be a finite number"),
+        ("[qc]\nshare = inf\n", "qc.share: not a finite number; correct that value"),
+        ("[qc]\nshare = -inf\n", "qc.share: not a finite number"),
+        ("[qc]\nshare = nan\n", "qc.share: not a finite number"),
+        ("[qc]\nshare = 1e999\n", "qc.share: not a finite number"),
     ],
 )
 def test_an_invalid_configuration_is_one_line_with_file_and_key(tmp_path: Path, text: str, error: str) -> None:
@@ -189,6 +199,68 @@ def test_leftovers_are_cleared_under_the_lock(tmp_path: Path) -> None:
     with workspace.writing():
         assert list((workspace.path / "qc").iterdir()) == []
         assert [path.name for path in workspace.reports.iterdir()] == ["qc.html"]
+
+
+def filled(workspace: Workspace) -> Workspace:
+    """With one frame, whose ids are those that the workspace's key gives."""
+    keys = workspace.keys
+    source_key = keys.source("a/scan.dcm")
+    row = {
+        **dict.fromkeys(("patient_key", "study_key", "source_sha256", "pixel_sha256", "burned_in_text"), ""),
+        **{"image": {"bytes": b"", "path": None}, "height": 1, "width": 1, "crop": [0, 0, 1, 1]},
+        **{"grey_histogram": [0] * 256, "laplacian_energy": 0.0, "frame_index": 0, "source_key": source_key},
+        "frame_id": keys.frame(source_key, 0),
+    }
+    info = PartInfo("one", "ingest", "", "", 1)
+    workspace.store.write(FRAMES, info, FRAMES.from_rows([row]))
+    return workspace
+
+
+FOREIGN = "ab" * 32
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["with key-check", "from before key-check"])
+def test_a_foreign_key_is_refused_before_anything_is_written(tmp_path: Path, recorded: bool) -> None:
+    workspace = filled(create(tmp_path / "workspace", "A"))
+    if not recorded:
+        (workspace.path / "key-check").unlink()
+    own = (workspace.path / "secret.key").read_text()
+    (workspace.path / "secret.key").write_text(FOREIGN)
+    with (
+        pytest.raises(UserError, match="not the key that this workspace was filled with"),
+        open_workspace(workspace.path).writing(),
+    ):
+        raise AssertionError
+    with pytest.raises(UserError, match=r"secret\.key: not the key"):
+        _ = open_workspace(workspace.path).keys
+    (workspace.path / "secret.key").write_text(own)
+    with open_workspace(workspace.path).writing():
+        assert (workspace.path / "key-check").exists()
+
+
+def test_an_empty_workspace_takes_another_key(tmp_path: Path) -> None:
+    """So two workspaces can be given the same one."""
+    path = create(tmp_path / "workspace", "A").path
+    before = (path / "key-check").read_text()
+    (path / "secret.key").write_text(FOREIGN)
+    with open_workspace(path).writing():
+        assert (path / "key-check").read_text() != before
+    filled(open_workspace(path))
+    assert open_workspace(path).keys.key.hex() == FOREIGN
+
+
+def test_the_check_does_not_hold_the_key(tmp_path: Path) -> None:
+    path = create(tmp_path / "workspace", "A").path
+    key = (path / "secret.key").read_text().strip()
+    assert key[:16] not in (path / "key-check").read_text()
+    assert mode(path / "key-check") == 0o600
+
+
+def test_a_workspace_whose_key_is_kept_elsewhere_can_be_written_to(tmp_path: Path) -> None:
+    workspace = filled(create(tmp_path / "workspace", "A"))
+    (workspace.path / "secret.key").unlink()
+    with open_workspace(workspace.path).writing():
+        pass
 
 
 def with_a_table(folder: Path) -> Workspace:

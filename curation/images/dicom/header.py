@@ -1,4 +1,4 @@
-"""Ultrasound DICOM files: what ingest takes from the header, and the frames.
+"""What ingest takes from the header of an ultrasound DICOM file.
 
 Attribute names are DICOM's own (PS3.3). Only the attributes named here are read; nothing else of a header is kept.
 """
@@ -6,7 +6,6 @@ Attribute names are DICOM's own (PS3.3). Only the attributes named here are read
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -35,7 +34,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class DicomFacts:
-    """What ingest takes from a header. The identifiers and the date go into pseudonyms and nowhere else."""
+    """What ingest takes from a header. The identifiers and the date go into pseudonyms and nowhere else.
+
+    ``manufacturer`` and ``model`` are as they were typed: a name of a list, or anything at all.
+    """
 
     patient_id: str | None
     issuer: str | None  # of the patient's number
@@ -77,14 +79,14 @@ def read_header(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
         optional.add("region")
     spacing: Callable[[], tuple[float, float] | None] = lambda: _pixel_spacing(dataset)  # noqa: E731
     return DicomFacts(
-        patient_id=_identifier(dataset, "PatientID"),
+        patient_id=_required(dataset, "PatientID"),
         issuer=_issuer(dataset),
-        study_id=_identifier(dataset, "StudyInstanceUID"),
+        study_id=_required(dataset, "StudyInstanceUID"),
         series_id=optional.read("series", lambda: _identifier(dataset, "SeriesInstanceUID"), None),
         accession=optional.read("accession_number", lambda: _identifier(dataset, "AccessionNumber"), None),
         study_date=optional.read("study_date", lambda: _study_date(dataset), None),
-        manufacturer=optional.read("manufacturer", lambda: _device_name(dataset, "Manufacturer"), None),
-        model=optional.read("model", lambda: _device_name(dataset, "ManufacturerModelName"), None),
+        manufacturer=optional.read("manufacturer", lambda: _identifier(dataset, "Manufacturer"), None),
+        model=optional.read("model", lambda: _identifier(dataset, "ManufacturerModelName"), None),
         mode=image_mode(regions),
         plane_texts=optional.read("plane", lambda: tuple(_plane_texts(dataset, plane_fields)), ()),
         crop=tissue_box(regions) or (0, 0, image.columns, image.rows),
@@ -151,6 +153,18 @@ def _pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
     return column, row
 
 
+def _required(dataset: Dataset, keyword: str) -> str | None:
+    """An identifier without which nobody knows whose the image is: where it is damaged, the file is.
+
+    Raises:
+        ExcludedError: the attribute is there and cannot be read.
+    """
+    try:
+        return _identifier(dataset, keyword)
+    except Exception:  # noqa: BLE001 - as above
+        raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated") from None
+
+
 def _identifier(dataset: Dataset, keyword: str) -> str | None:
     return str(dataset.get(keyword) or "").strip() or None
 
@@ -164,12 +178,6 @@ def _issuer(dataset: Dataset) -> str | None:
         return issuer
     qualifiers = dataset.get("IssuerOfPatientIDQualifiersSequence") or []
     return next((found for item in qualifiers if (found := _identifier(item, "UniversalEntityID"))), None)
-
-
-def _device_name(dataset: Dataset, keyword: str) -> str | None:
-    """A device's name, only if it looks like one: free text can hold anything."""
-    text = " ".join(str(dataset.get(keyword) or "").split())
-    return text if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 .,&/()+_-]{0,47}", text) else None
 
 
 def _plane_texts(dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def read_image_pixel(dataset: Dataset, multi_frame: bool) -> ImagePixel:
             frames=_number_of_frames(dataset),
             multi_frame=multi_frame,
         )
-    except (AttributeError, TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged element makes it stumble over
         raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated") from None
     if not (found.rows > 0 and found.columns > 0) or (found.frames is not None and found.frames < 1):
         raise _BAD_HEADER

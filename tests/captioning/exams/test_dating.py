@@ -440,3 +440,19 @@ def test_there_is_an_age_exactly_where_there_is_no_conflict():
                     assert found.source in ("explicit", "edd", "lmp", "crl", "biometry")
                     assert not (found.conflict and found.redated)
                     assert not any(character.isdigit() for character in found.conflict or "")
+
+
+@pytest.mark.parametrize(
+    ("measured", "value"), [("hc_mm", 40), ("hc_mm", 400), ("crl_mm", 5), ("crl_mm", 95), ("bpd_mm", 8), ("fl_mm", 3)]
+)
+def test_a_frame_whose_only_measurement_is_outside_its_formula_says_so(clinic, measured, value):
+    clinic.frames("one", clinic.frame("a"))
+    clinic.caption(clinic.csv(f"patient_id,study_id,{measured}", f"PAT-1,1.2.840.1,{value}"))
+    assert clinic.reasons("records") == ["measurement_outside_range"]
+    assert clinic.reasons("caption") == ["measurement_outside_range"]
+
+
+def test_a_measurement_that_dates_nothing_is_no_measurement_outside_a_range(clinic):
+    clinic.frames("one", clinic.frame("a"))
+    clinic.caption(clinic.csv("patient_id,study_id,nt_mm", "PAT-1,1.2.840.1,2"))
+    assert clinic.reasons("records") == clinic.reasons("caption") == ["no_gestational_age"]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sono.captioning.readers import slices
 from sono.captioning.readers.mapping import COLUMNS
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import STATEMENTS, TABLES
@@ -139,10 +140,10 @@ def test_a_mapping_names_columns_units_codes_and_date_formats(one_frame):
     [
         ('[columns]\nX = "hc_cm"', "column 'X' is mapped to 'hc_cm', which is not a fact; did you mean 'hc_mm'?"),
         ('[columns]\nX = {holds = "hc_mm", unit = "inch"}', "column 'X' has the unknown unit 'inch'; give one of mm"),
-        ('[columns]\nX = {holds = "plane", unit = "mm"}', "column 'X' has the unknown unit 'mm'; it has none"),
+        ('[columns]\nX = {holds = "plane", unit = "mm"}', "column 'X' has the unknown unit 'mm'; it takes no unit"),
         (
             '[columns]\n"Ga_dys" = "ga_days"',
-            "names the column 'Ga_dys', not found; did you mean 'ga_days'?",
+            "names the column 'Ga_dys', which the table does not have; did you mean 'ga_days'?",
         ),
         ('[columns]\nga_days = {fact = "x"}', "holds: Field required"),
         ("[column]", "columns: Field required"),
@@ -224,11 +225,11 @@ def test_an_unknown_key_in_a_late_line_is_excluded(one_frame, monkeypatch):
     ("content", "error"),
     [
         (b"", "the file is empty; its first line must name the columns"),
-        (b"patient_id,ga_days\nP\xe9,150\n", "not UTF-8 text; save it as CSV with UTF-8 encoding"),
+        (b"patient_id,ga_days\nP\xe9,150\n", "neither UTF-8 nor UTF-16 text; save it as CSV with UTF-8 encoding"),
         (b"study_id,ga_days\n1,150\n", "no column holds the patient_id; name it in the first line, or map"),
         (b"patient_id,ga_day\nP,150\n", "unknown column 'ga_day'; did you mean 'ga_days'?"),
         (b"patient_id,ga_days,ga_days\nP,150,150\n", "two columns hold 'ga_days': 'ga_days' and 'ga_days'; map"),
-        (b"patient_id;ga_days\nP;150\n", "the cells are separated by semicolons; save it comma-separated"),
+        (b"Frieda;150\nP;150\n", "no column holds the patient_id; name it in the first line, or map"),
         (b'patient_id,ga_days\n"P,150\n', "not valid CSV near line 2: unexpected end of data; correct it"),
     ],
 )
@@ -245,11 +246,11 @@ def test_a_file_that_cannot_be_used_is_one_line_of_error(one_frame, content, err
 def test_missing_empty_and_unknown_records(one_frame):
     with pytest.raises(UserError, match=r"no\.csv: file not found; check the path"):
         one_frame.caption(one_frame.folder / "no.csv")
-    with pytest.raises(UserError, match="the folder holds no files"):
+    with pytest.raises(UserError, match="the folder contains no files"):
         one_frame.caption(one_frame.folder)
     other = one_frame.folder / "letter.docx"
     other.write_bytes(b"PK\x03\x04")
-    with pytest.raises(UserError, match="neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR"):
+    with pytest.raises(UserError, match="not CSV, JSON lines, Parquet, FHIR JSON or DICOM SR"):
         one_frame.caption(other)
     report = one_frame.caption(one_frame.folder)  # within a folder it is counted, not fatal
     assert report.statements.exclusions == {"not_a_record": 1}
@@ -314,3 +315,39 @@ def _assert_hidden(canary, clinic):
 def test_every_column_is_documented():
     page = (Path(__file__).parents[3] / "docs" / "record_formats.md").read_text(encoding="utf-8")
     assert [column for column in COLUMNS if f"`{column}`" not in page] == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("delimiter", [";", "\t"], ids=["semicolon", "tab"])
+@pytest.mark.parametrize("name", ["records.csv", "records.tsv"])
+def test_delimiters_and_encodings_of_spreadsheets_are_read(one_frame, encoding, delimiter, name):
+    mapping = 'decimal = ","\n[columns]\npatient_id = "patient_id"\nUmfang = "hc_mm"\n'
+    rows = [["patient_id", "study_id", "Umfang", "name"], [PATIENT, STUDY_ID, "175,5", "Müller"]]
+    path = one_frame.folder / name
+    path.write_bytes("\r\n".join(delimiter.join(row) for row in rows).encode(encoding))
+    one_frame.caption(path, mapping=mapping)
+    assert one_frame.said() == [("hc_mm", 175.5, None, "column Umfang")]
+
+
+@pytest.mark.parametrize("cell", ["175.5", "1.75,5", "175,5,5"])
+def test_a_decimal_point_is_no_number_where_the_mapping_says_comma(one_frame, cell):
+    mapping = 'decimal = ","\n[columns]\npatient_id = "patient_id"\n'
+    path = one_frame.folder / "records.csv"
+    path.write_text(f"patient_id;study_id;hc_mm\n{PATIENT};{STUDY_ID};{cell}\n")
+    one_frame.caption(path, mapping=mapping)
+    assert one_frame.said() == []
+    assert one_frame.reasons("statements") == ["number_impossible"]
+
+
+def test_an_open_quote_costs_time_in_proportion_to_what_is_read(one_frame, monkeypatch):
+    """Every byte is looked at once: twice the lines after the quote take twice the look-ups, not four times."""
+    monkeypatch.setattr("sono.captioning.readers.slices._SLICE_BYTES", 1000)
+    monkeypatch.setattr("sono.captioning.readers.slices._LINE_BYTES_MOST", 100_000)
+    seen: list[int] = []
+    real = slices._record_end
+    monkeypatch.setattr(slices, "_record_end", lambda block, inside: seen.append(len(block)) or real(block, inside))
+    path = one_frame.folder / "records.csv"
+    path.write_text('patient_id,ga_days\n"P,150\n' + "P,150\n" * 1_000_000)
+    with pytest.raises(UserError, match="a record is longer than"):
+        one_frame.caption(path)
+    assert sum(seen) < 3 * 100_000

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.captioning.captions.run import caption_workspace
+from sono.curation.dataset.precision import Precision
 from sono.curation.dataset.run import BuildReport, build
 from sono.curation.dataset.select import select
 from sono.curation.dataset.store import MARKER
-from sono.curation.images.pixels import decode_png
+from sono.curation.images.stored_png import decode_png
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
@@ -47,12 +48,14 @@ class Curation:
         self.records = folder / "records.csv"
         self.drawn = folder / "masks"
 
-    def describe(self, center_of: Callable[[str], str] = lambda _: "A") -> None:
+    def describe(
+        self, center_of: Callable[[str], str] = lambda _: "A", *, pixel_mm: str = "0.2", ga_days: int = 140
+    ) -> None:
         files = sorted(path.relative_to(self.archive).as_posix() for path in self.archive.rglob("*.png"))
         patients = sorted({file[:2] for file in files})
-        lines = [f"{file},{file[:2]},transthalamic,{center_of(file)},0.2" for file in files]
+        lines = [f"{file},{file[:2]},transthalamic,{center_of(file)},{pixel_mm}" for file in files]
         self.metadata.write_text("\n".join(["file,patient_id,plane,center,pixel_mm", *lines]) + "\n")
-        ages = [f"{patient},{140 + 7 * number}" for number, patient in enumerate(patients)]
+        ages = [f"{patient},{ga_days + 7 * number}" for number, patient in enumerate(patients)]
         self.records.write_text("\n".join(["patient_id,ga_days", *ages]) + "\n")
         for file in files[::2]:
             (self.drawn / file).parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +68,12 @@ class Curation:
         caption_workspace(self.workspace, [self.records], templates="paper", engine=in_process)
 
     def build(
-        self, out: Path, plan: SplitPlan = PLAN, max_side_px: int | None = None, unchecked: bool = True
+        self,
+        out: Path,
+        plan: SplitPlan = PLAN,
+        max_side_px: int | None = None,
+        unchecked: bool = True,
+        precision: Precision = Precision(),  # noqa: B008 - frozen
     ) -> BuildReport:
         return build(
             self.workspace,
@@ -73,6 +81,7 @@ class Curation:
             plan=plan,
             max_side_px=max_side_px,
             allow_unchecked_text=unchecked,
+            precision=precision,
             engine=in_process,
         )
 
@@ -310,3 +319,35 @@ def test_leftover_parts_of_an_interrupted_run_are_not_built(
     part.with_name(f"part-{'0' * 32}.parquet").write_bytes(content.replace(info_name.encode(), b"0" * 32))
     with pytest.raises(UserError, match=f"sono-curate {command} was interrupted"):
         curation.build(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("precision", "max_side_px", "pixel_mm", "ga_days"),
+    [
+        (Precision(), None, 0.123, 143),
+        (Precision(exact_spacing=True), None, 0.123456789, 143),
+        (Precision(whole_weeks=True), None, 0.123, 140),
+        (Precision(), 130, 0.247, 143),
+        (Precision(exact_spacing=True), 130, 0.246913578, 143),
+    ],
+)
+def test_spacing_is_rounded_and_the_age_is_in_days_unless_asked_otherwise(
+    curation: Curation,
+    tmp_path: Path,
+    precision: Precision,
+    max_side_px: int | None,
+    pixel_mm: float,
+    ga_days: int,
+) -> None:
+    curation.describe(pixel_mm="0.123456789", ga_days=143)
+    curation.run()
+    curation.build(tmp_path / "out", max_side_px=max_side_px, precision=precision)
+    rows = rows_of(tmp_path / "out")
+    assert {tuple(row["pixel_mm"]) for row in rows} == {(pixel_mm, pixel_mm)}  # type: ignore[arg-type]
+    assert min(row["ga_days"] for row in rows) == ga_days  # type: ignore[type-var]
+
+
+def test_another_precision_writes_the_shards_again(curation: Curation, tmp_path: Path) -> None:
+    assert curation.build(tmp_path / "out").shards_written > 0
+    assert curation.build(tmp_path / "out").shards_written == 0
+    assert curation.build(tmp_path / "out", precision=Precision(exact_spacing=True)).shards_written > 0

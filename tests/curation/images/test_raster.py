@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,16 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.images.pixels import (
-    ExcludedError,
-    bare_png,
-    decode_png,
-    encode_png,
-    pixel_sha256,
-    without_equal_channels,
-)
+from sono.curation.images.pixels import ExcludedError, pixel_sha256, without_equal_channels
 from sono.curation.images.raster import count_frames, read_frames
 from sono.curation.images.signatures import image_kind
+from sono.curation.images.stored_png import bare_png, decode_png, encode_png
 
 Image = npt.NDArray[np.uint8]
 
@@ -124,3 +119,73 @@ def test_the_pixel_hash_depends_on_values_and_shape_but_not_on_compression() -> 
     assert pixel_sha256(pixels) == pixel_sha256(np.asfortranarray(pixels))
     assert pixel_sha256(pixels) != pixel_sha256(pixels.reshape(4, 3))
     assert pixel_sha256(pixels) != pixel_sha256(pixels + np.uint8(1))
+
+
+def png_of(rows: bytes, height: int = 20, width: int = 30, tail: bytes = b"") -> bytes:
+    """A grey PNG that says it has ``height`` rows, around any bytes; all its checksums are right."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows) + tail) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+ROWS = (b"\0" + bytes(range(30))) * 20
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "rows missing": png_of(ROWS[: 31 * 12]),
+        "rows left over": png_of(ROWS + ROWS[:31]),
+        "bytes after the rows": png_of(ROWS, tail=b"more"),
+        "bytes after the end": png_of(ROWS) + b"more",
+        "no end chunk": png_of(ROWS)[:-12],
+        "wrong checksum": png_of(ROWS)[:50] + b"x" + png_of(ROWS)[51:],
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_a_png_of_another_length_than_its_header_is_excluded(content: tuple[str, bytes]) -> None:
+    with pytest.raises(ExcludedError) as caught:
+        next(read_frames(content[1], "png"))
+    assert caught.value.reason == "undecodable"
+
+
+def test_a_whole_png_and_an_interlaced_one_are_read() -> None:
+    assert next(read_frames(png_of(ROWS), "png")).shape == (20, 30)
+    from PIL import Image as Pillow
+
+    pixels = np.arange(17 * 23, dtype=np.uint8).reshape(17, 23)
+    passes = [pixels[top::down, left::across] for left, top, across, down in ADAM7]
+    rows = b"".join(b"\0" + row.tobytes() for part in passes if part.size for row in part)
+    header = struct.pack(">IIBBBBB", 23, 17, 8, 0, 0, 0, 1)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert np.array_equal(np.asarray(Pillow.open(io.BytesIO(content))), pixels)
+    assert np.array_equal(next(read_frames(content, "png")), pixels)
+
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "tiff", "jpeg"])
+def test_a_small_file_that_claims_to_be_enormous_costs_nothing(kind: str) -> None:
+    """30,000 x 30,000 px would be 0.9 GB; the size is refused before anything is decoded."""
+    if kind == "png":
+        content = png_of(ROWS, height=30_000, width=30_000)
+    elif kind == "jpeg":
+        small = cv2.imencode(".jpg", np.zeros((16, 16), np.uint8))[1].tobytes()
+        at = small.index(b"\xff\xc0")
+        content = small[: at + 5] + struct.pack(">HH", 30_000, 30_000) + small[at + 9 :]
+    elif kind == "bmp":
+        small = cv2.imencode(".bmp", np.zeros((16, 16), np.uint8))[1].tobytes()
+        content = small[:18] + struct.pack("<ii", 30_000, 30_000) + small[26:]
+    else:
+        small = cv2.imencode(".tiff", np.zeros((16, 16), np.uint8))[1].tobytes()
+        content = small.replace(
+            b"\x00\x01\x03\x00\x01\x00\x00\x00\x10\x00", b"\x00\x01\x03\x00\x01\x00\x00\x00\x30\x75"
+        )
+        content = content.replace(
+            b"\x01\x01\x03\x00\x01\x00\x00\x00\x10\x00", b"\x01\x01\x03\x00\x01\x00\x00\x00\x30\x75"
+        )
+        assert content != small
+    with pytest.raises(ExcludedError) as caught:
+        next(read_frames(content, kind))
+    assert caught.value.reason == "too_large"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from pydicom.data import get_testdata_file
 
-from sono.curation.images.pixels import decode_png
+from sono.curation.images.stored_png import decode_png
 from sono.curation.ingest.exclusions import list_exclusions
 from sono.curation.ingest.run import IngestReport, ingest
 from sono.manifests.errors import UserError
@@ -27,9 +27,13 @@ BY_FOLDER = r"^(P\d)/"
 
 
 def run(
-    workspace: Workspace, source: Path, regex: str | None = BY_FOLDER, metadata: Path | None = None
+    workspace: Workspace,
+    source: Path,
+    regex: str | None = BY_FOLDER,
+    metadata: Path | None = None,
+    force: bool = False,
 ) -> IngestReport:
-    return ingest(workspace, [source], engine=in_process, patient_regex=regex, metadata=metadata)[0]
+    return ingest(workspace, [source], engine=in_process, patient_regex=regex, metadata=metadata, force=force)[0]
 
 
 def everything(workspace: Workspace) -> bytes:
@@ -126,7 +130,8 @@ def test_new_changed_and_deleted_files_are_noticed_and_the_rest_is_untouched(
 
 def test_tables_do_not_depend_on_the_order_of_runs(tmp_path: Path, archive: Path, draw: Callable[..., Image]) -> None:
     one, two = create(tmp_path / "one", "A"), create(tmp_path / "two", "A")
-    shutil.copy(one.path / "secret.key", two.path / "secret.key")
+    for name in ("secret.key", "key-check"):
+        shutil.copy(one.path / name, two.path / name)
     run(one, archive)
     cv2.imwrite(str(archive / "P1" / "later.png"), draw(99))
     run(one, archive)
@@ -145,7 +150,7 @@ def test_a_second_folder_adds_to_the_first(
     assert workspace.store.read_all(FRAMES, ["frame_id"]).num_rows == 13
     shutil.rmtree(other)
     cv2.imwrite(str(tmp_path / "other" / "P9.png"), draw(501))
-    run(workspace, other.parent, r"(P9)")
+    run(workspace, other.parent, r"(P9)", force=True)  # the folder's only frame goes
     assert workspace.store.read_all(FRAMES, ["frame_id"]).num_rows == 13
 
 
@@ -192,7 +197,7 @@ def test_bad_files_are_counted_by_reason_and_do_not_stop_the_run(
     assert report.run.exclusions == {
         "empty_file": 1,
         "not_an_image": 1,
-        "no_pixels": 1,
+        "damaged_dicom": 1,
         "not_ultrasound": 1,
         "undecodable": 1,
         "patient_unknown": 1,
@@ -266,7 +271,7 @@ def test_missing_and_empty_folders_are_refused(workspace: Workspace, tmp_path: P
     with pytest.raises(UserError, match="folder not found"):
         run(workspace, tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no files"):
+    with pytest.raises(UserError, match="contains no files"):
         run(workspace, tmp_path / "empty")
 
 

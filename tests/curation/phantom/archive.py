@@ -26,6 +26,7 @@ from sono.curation.phantom.image_plans import ImagePlan
 from sono.curation.phantom.run import draw_phantom
 from sono.curation.phantom.truth import TRUE_DUPLICATES, TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS
 from sono.manifests import masks, vocabulary
+from sono.manifests.key_check import record_key
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import in_process
 from sono.manifests.store import TableStore
@@ -164,6 +165,7 @@ class Curated:
 def curate(archive: Phantom, path: Path) -> Curated:
     workspace = create(path, "north")
     (workspace.path / "secret.key").write_text("5e" * 32)
+    record_key(workspace.path, workspace.keys)
     for center in sorted(folder.name for folder in (archive.out / "dicom").iterdir()):
         ingest(workspace, [archive.out / "dicom" / center], center=center, engine=in_process)
         import_masks(workspace, archive.out / "truth" / "masks" / center, mask_format="png", engine=in_process)

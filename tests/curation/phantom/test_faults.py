@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from sono.curation.images.pixels import decode_png
+from sono.curation.images.stored_png import decode_png
 from sono.curation.phantom.faults import EXAM_FAULTS, FILE_FAULTS
 from tests.curation.phantom.archive import Curated, Phantom, curate, many_exams, texts_of
 from tests.curation.phantom.screens import as_rgb, furniture, grown, sector_mask

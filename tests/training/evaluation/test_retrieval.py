@@ -91,5 +91,5 @@ def test_the_error_quotes_a_caption_that_is_too_long(
     rows = make_rows(8, seed=43)
     rows[3]["caption"] = "long " * 80
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
-    with pytest.raises(UserError, match=r"a sentence has 82 tokens and the text tower reads 77.*sono-curate caption"):
+    with pytest.raises(UserError, match=r"a sentence has 82 tokens, but the text tower reads 77.*sono-curate caption"):
         retrieve(Scoring(random_run(), str(dataset)))

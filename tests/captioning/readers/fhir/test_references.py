@@ -1,4 +1,4 @@
-"""References and dates in FHIR: each leads to an examination or is counted as missing; none is as if it were not there.
+"""References and dates in FHIR: each leads to an examination, or is counted as missing; none is ignored.
 
 The images are of a patient with one examination, which whatever says nothing would fall to.
 """

@@ -1,0 +1,62 @@
+"""Odd names and things that are no files: none of them ends a run, and what cannot be read is counted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sono.curation.engines.local import LocalEngine
+from sono.curation.ingest.exclusions import list_exclusions
+from sono.curation.ingest.run import ingest
+from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.stages import in_process
+from sono.manifests.workspace import Workspace
+
+KEYS = Pseudonymizer(bytes(32))
+
+
+def test_a_name_that_is_not_utf_8_is_a_name(workspace: Workspace, archive: Path) -> None:
+    (archive / "P1" / "scan0.png").rename(os.fsdecode(os.fsencode(archive / "P1") + b"/M\xfcller.png"))
+    report = ingest(workspace, [archive], engine=LocalEngine(1), patient_regex=r"^(P\d)/")[0]
+    assert (report.run.rows, report.run.exclusions) == (12, {})
+    again = ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")[0]
+    assert again.run.computed == 0
+
+
+def test_an_excluded_file_with_such_a_name_can_be_listed(workspace: Workspace, archive: Path) -> None:
+    Path(os.fsdecode(os.fsencode(archive / "P1") + b"/M\xfcller.png")).write_bytes(b"no image")
+    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")
+    (row,) = list_exclusions(workspace, [archive])
+    assert row.name == "P1/M\\udcfcller.png"
+    row.name.encode("utf-8")
+
+
+def test_pipes_and_links_to_nowhere_are_not_files(workspace: Workspace, archive: Path) -> None:
+    os.mkfifo(archive / "P1" / "pipe.png")
+    (archive / "P1" / "link.png").symlink_to(archive / "gone.png")
+    report = ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")[0]
+    assert (report.files, report.run.rows) == (12, 12)
+
+
+def test_what_lies_too_deep_for_the_system_is_counted(
+    workspace: Workspace, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(archive / "P1")
+    for _ in range(20):  # 20 names of 250 bytes: more than a path may have
+        name = "x" * 250
+        os.mkdir(name)  # noqa: PTH102 - only relative to where we are
+        os.chdir(name)
+    with open("deep.png", "wb") as file:  # noqa: PTH123 - as above
+        file.write(b"deep")
+    monkeypatch.chdir(archive)
+    report = ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")[0]
+    assert report.run.rows == 12
+    assert report.run.exclusions == {"unreadable": 1}
+
+
+@pytest.mark.parametrize("text", ["M\udcfcller", "lone \ud800 surrogate", "both \ud800 \udcfc"])
+def test_any_text_has_a_pseudonym(text: str) -> None:
+    assert len(KEYS.patient(text)) == 32
+    assert KEYS.patient(text) != KEYS.patient(text.encode("ascii", "replace").decode())
