@@ -48,7 +48,7 @@ class Pseudonymizer:
     """
 
     key: bytes = field(repr=False)
-    patient_scope: str = CENTER
+    patient_scope: str = field(default=CENTER, repr=False)
 
     def patient(self, namespace: str, patient_id: str) -> str:
         """Of a patient's number; two namespaces' numbers are two patients. The empty one stands for any."""

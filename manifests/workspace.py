@@ -205,9 +205,8 @@ def create(path: Path, center: str) -> Workspace:
     text = re.sub(r"^center = .*$", f'center = "{center}"', _TEMPLATE, count=1, flags=re.MULTILINE)
     write_atomically(path / "sono.toml", lambda file: file.write(text.encode()))
     write_atomically(path / ".gitignore", lambda file: file.write(b"*\n"))  # a workspace does not belong in git
-    workspace = Workspace(path)
-    workspace._write_format()
-    return workspace
+    Workspace(path)._write_format()
+    return Workspace(path)  # which has not read the configuration yet
 
 
 def open_workspace(path: Path) -> Workspace:

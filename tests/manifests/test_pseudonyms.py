@@ -26,7 +26,7 @@ def keys() -> Pseudonymizer:
 
 def of_every_kind(keys: Pseudonymizer, text: str) -> dict[str, str]:
     return {
-        "patient": keys.patient(text),
+        "patient": keys.patient("", text),
         "study": keys.study(text),
         "only_study": keys.only_study(text),
         "series": keys.series(text),
@@ -45,7 +45,7 @@ def test_a_pseudonym_is_128_bits_in_hex(keys: Pseudonymizer) -> None:
 
 def test_a_pseudonym_is_the_truncated_hmac_of_kind_and_value(keys: Pseudonymizer) -> None:
     """Pinned, so that a workspace made last year finds its patients again."""
-    assert keys.patient("4711") == hmac.new(KEY, b"patient\x004711", hashlib.sha256).hexdigest()[:32]
+    assert keys.patient("", "4711") == hmac.new(KEY, b"patient\x004711", hashlib.sha256).hexdigest()[:32]
 
 
 def test_the_same_key_gives_the_same_pseudonym_and_another_key_another(keys: Pseudonymizer) -> None:
@@ -73,7 +73,7 @@ def test_different_parts_give_different_pseudonyms(keys: Pseudonymizer) -> None:
 
 def test_surrounding_spaces_do_not_change_a_patient(keys: Pseudonymizer) -> None:
     """DICOM pads values to even length with spaces."""
-    assert keys.patient("4711 ") == keys.patient("4711")
+    assert keys.patient("", "4711 ") == keys.patient("", "4711")
     assert keys.study(" 1.2.3") == keys.study("1.2.3")
     assert keys.series("1.2.3 ") == keys.series("1.2.3")
 
@@ -82,7 +82,7 @@ def test_surrounding_spaces_do_not_change_a_patient(keys: Pseudonymizer) -> None
 def test_an_empty_identifier_is_refused(keys: Pseudonymizer, empty: str) -> None:
     """It would join all patients without one."""
     with pytest.raises(ValueError, match="an empty patient identifier has no pseudonym"):
-        keys.patient(empty)
+        keys.patient("", empty)
     with pytest.raises(ValueError, match="an empty source identifier has no pseudonym"):
         keys.source(empty.strip())
 
@@ -133,7 +133,7 @@ def test_the_key_is_not_shown_in_representations(keys: Pseudonymizer) -> None:
 
 
 def test_a_pseudonymizer_pickles(keys: Pseudonymizer) -> None:
-    assert pickle.loads(pickle.dumps(keys)).patient("4711") == keys.patient("4711")
+    assert pickle.loads(pickle.dumps(keys)).patient("", "4711") == keys.patient("", "4711")
 
 
 def test_a_new_key_is_random_and_can_be_loaded(tmp_path: Path) -> None:
@@ -195,3 +195,15 @@ def test_a_malformed_key_is_refused_without_quoting_it(tmp_path: Path, content: 
     with pytest.raises(UserError) as caught:
         load_key(path)
     assert str(caught.value) == f"{path}: not a workspace key; restore it from your backup"
+
+
+def test_a_patients_number_counts_in_its_namespace() -> None:
+    keys = Pseudonymizer(KEY)
+    north, south = (keys.patient_keys("4711", center=center) for center in ("north", "south"))
+    issued = keys.patient_keys("4711", issuer="NORTH", center="north")
+    assert len({north.patient, south.patient, issued.patient, north.number}) == 4
+    assert north.number == south.number == issued.number == keys.patient_keys("4711").patient
+    assert issued.center == north.center == north.patient
+    assert issued == keys.patient_keys(" 4711", issuer=" north  ", center="North ")
+    everywhere = Pseudonymizer(KEY, "global")
+    assert set(everywhere.patient_keys("4711", issuer="NORTH", center="north")) == {north.number}

@@ -160,7 +160,7 @@ def test_the_same_path_in_two_folders_is_refused_and_nothing_is_lost(
     run(workspace, archive)
     before = everything(workspace)
     shutil.copytree(archive, tmp_path / "copy", copy_function=shutil.copyfile)
-    with pytest.raises(UserError, match="12 files have the same path as files already ingested from another"):
+    with pytest.raises(UserError, match="12 files have the same path as files already ingested from another folder"):
         run(workspace, tmp_path / "copy")
     with pytest.raises(UserError, match="same path in two of the folders"):
         ingest(workspace, [archive, tmp_path / "copy"], engine=in_process, patient_regex=BY_FOLDER)
@@ -273,3 +273,30 @@ def test_missing_and_empty_folders_are_refused(workspace: Workspace, tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="contains no files"):
         run(workspace, tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("issuers", "centers", "scope", "patients"),
+    [
+        (("", ""), ("north", "south"), "center", 2),
+        (("", ""), ("north", "north"), "center", 1),
+        (("A", "B"), ("north", "north"), "center", 2),
+        (("A", "a "), ("north", "south"), "center", 1),
+        (("A", "B"), ("north", "south"), "global", 1),
+    ],
+)
+def test_one_number_is_one_patient_in_its_namespace(tmp_path, draw, issuers, centers, scope, patients) -> None:  # type: ignore[no-untyped-def]
+    workspace = create(tmp_path / "namespaces", "Hospital A")
+    (workspace.path / "sono.toml").write_text(f'[workspace]\npatient_scope = "{scope}"\n')
+    folder = tmp_path / "files"
+    folder.mkdir()
+    lines = ["file,patient_id,issuer,center"]
+    for number in (0, 1):
+        cv2.imwrite(str(folder / f"{number}.png"), draw(number))
+        lines.append(f"{number}.png,4711,{issuers[number]},{centers[number]}")
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text("\n".join(lines) + "\n")
+    run(workspace, folder, None, metadata)
+    rows = workspace.store.read_all(FRAMES).to_pylist()
+    assert len({row["patient_key"] for row in rows}) == patients
+    assert {row["patient_number_key"] for row in rows} == {workspace.keys.patient("", "4711")}

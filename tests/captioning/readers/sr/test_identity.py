@@ -145,3 +145,16 @@ def test_warnings_of_pydicom_are_silenced(caplog, capsys, recwarn):
         assert wrong != content
         assert "XYZZY" not in repr(read_document(wrong, "document 1", READING))
     assert (caplog.text, *capsys.readouterr(), list(recwarn)) == ("", "", "", [])
+
+
+@pytest.mark.parametrize("issuer", ["", "NORTH"])
+def test_the_issuer_of_the_number_belongs_to_the_patient(issuer):
+    entry = read(biometry(number(HC, 190)), IssuerOfPatientID=issuer)
+    assert entry.exam is not None
+    assert entry.exam.patient == KEYS.patient_keys("MRN 0815", issuer=issuer)
+
+
+def test_a_date_that_is_not_understood_is_not_a_missing_one():
+    entry = read(biometry(number(HC, 190)), StudyDate="2023", StudyInstanceUID="", AccessionNumber="")
+    assert entry.exam is not None
+    assert entry.exam.study_unknown
