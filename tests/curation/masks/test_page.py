@@ -76,7 +76,7 @@ def test_structures_have_sections_of_their_own_and_are_compared_within_them(
     assert first < second
     assert len(pictures(page[first:second])) == 3
     assert len(pictures(page[second:])) == 12
-    assert page.count("1 × typical") == 15
+    assert page.count("1&nbsp;×&nbsp;typical") == 15
 
 
 def test_an_outline_that_was_read_as_an_area_is_seen_and_named(ingested: Workspace, tmp_path: Path) -> None:
