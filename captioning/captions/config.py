@@ -1,7 +1,8 @@
-"""``[caption]`` of ``sono.toml``, and what it makes of itself: how records are read and captions are written."""
+"""The section ``[caption]`` of ``sono.toml``, and what it decides: how records are read and captions are written."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,9 +26,9 @@ class CaptionSection(BaseModel):
         templates: a packaged pack's name, or a folder relative to the workspace.
         seed: decides which of a pack's sentences a frame gets.
         tokenizer: ``clip``, or a Hugging Face ``tokenizer.json`` relative to the workspace.
-        context_length: tokens that the model reads, with start and end: 77 of CLIP, 117 of FetalCLIP.
+        context_length: tokens that the model reads, start and end included: CLIP 77, FetalCLIP 117.
         patient_system: the FHIR identifier system whose values are the PatientID of the images.
-        text: what becomes of prose: ignored, read by rules, or by a language model.
+        text: how free text is read: not at all, by rules, or by a language model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,15 +43,15 @@ class CaptionSection(BaseModel):
 
 
 def load_section(workspace: Workspace) -> CaptionSection:
-    """The section, if it says everything it needs.
+    """The section, checked.
 
     Raises:
-        UserError: an unknown or impossible value, or a language model is to be used and none is named.
+        UserError: an unknown or impossible value, or ``text = "model"`` without a language model.
     """
     section = workspace.section("caption", CaptionSection)
     if section.text == "model" and section.language_model is None:
         raise UserError(
-            'caption.text is "model" and no model is named',
+            'caption.text is "model", but no language model is named',
             where=str(workspace.path / "sono.toml"),
             fix="add [caption.language_model] with base_url and model",
         )
@@ -62,8 +63,15 @@ def reading_of(workspace: Workspace, section: CaptionSection) -> Reading:
     return Reading(workspace.keys, workspace.vocabulary, _prose(workspace, section), section.patient_system)
 
 
+def statement_settings(section: CaptionSection) -> Mapping[str, object]:
+    """What of the section decides which statements are read, besides ``patient_system``; part of their fingerprint."""
+    model = section.language_model if section.text == "model" else None
+    asked = model.model_dump(mode="json", include={"base_url", "model"}) if model else None  # the rest is how, not what
+    return {"text": section.text, "model": asked}
+
+
 def writer_of(workspace: Workspace, section: CaptionSection, templates: str | None = None) -> Writer:
-    """Writes the workspace's sentences; ``templates`` takes the place of the section's."""
+    """The workspace's writer of sentences, with ``templates`` in place of the section's if given."""
     pack = load_pack(templates or section.templates, workspace.vocabulary, None if templates else workspace.path)
     return Writer(pack, workspace.vocabulary, Budget(section.tokenizer, section.context_length, workspace.path))
 

@@ -1,21 +1,21 @@
-"""Frames, their regions and their records brought together, part by part.
+"""Joins frames with their regions and records, part by part.
 
-The join is DuckDB over the Parquet parts, with a memory limit and spilling to disk; pixels and masks are not read.
+The join is DuckDB over the Parquet parts, which spills to disk; pixels and masks are not read.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sono.captioning.exams.linkage import load
-from sono.manifests.handoff import empty_part, hand_off
-from sono.manifests.schemas import BIOMETRY, FRAMES, RECORDS, REGIONS
+from sono.captioning.exams.database import captions_database, load_table
+from sono.manifests.handoff import empty_part, hand_off, handoff_file
+from sono.manifests.schemas import BIOMETRY, CAPTIONS, FRAMES, RECORDS, REGIONS
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore, part_name
 
@@ -37,7 +37,7 @@ STUDY = pa.schema(
         pa.field("provenance", pa.string()),
     ]
 )
-"""What a study's record says, the same in all of the study's frames."""
+"""What a study's record says: equal for all frames of the study."""
 
 JOINED = pa.schema(
     [
@@ -57,7 +57,7 @@ JOINED = pa.schema(
         *STUDY,
     ]
 )
-"""One row a frame: everything its captions are made from."""
+"""One row per frame: everything its captions are made from."""
 
 _ROWS_MOST = 8_192
 _PARTS_MEAN = 32
@@ -66,12 +66,12 @@ _FRAMES_AT_ONCE = 200_000
 
 @dataclass(frozen=True)
 class Matches:
-    """How records and images found each other.
+    """How many records and images found each other.
 
     Attributes:
-        studies: with images.
-        studies_with_record: of these, those that a record is about.
-        records_without_images: examinations in the records that no image is of.
+        studies: those with images.
+        studies_with_record: those with images and a record.
+        records_without_images: examinations in the records without any image here.
     """
 
     studies: int
@@ -79,31 +79,43 @@ class Matches:
     records_without_images: int
 
 
-def joined_parts(connection: duckdb.DuckDBPyConnection, store: TableStore, path: Path) -> tuple[list[Part], Matches]:
-    """Every frame with its record and its accepted regions, as the caption stage's parts.
+@contextmanager
+def joined_parts(database: duckdb.DuckDBPyConnection, store: TableStore) -> Iterator[tuple[list[Part], Matches]]:
+    """Every frame with its record and its accepted regions (``JOINED``), as the caption stage's parts.
 
-    A part has the frames of several parts of ``frames``, which may be small. It is named like the first of them.
+    A part has the frames of several parts of ``frames``, which may be small, and is named like the first of them. Parts
+    can be loaded inside the ``with`` block only: their rows pass through a temporary file.
 
     Args:
-        connection: holds the table ``frames`` (``settle.captions_database``).
-        path: the hand-off file.
+        database: from ``captions_database``.
     """
-    groups = _number(connection, store)
+    groups = _number_slices(database, store)
     columns = [name for name in RECORDS.schema.names if name not in ("ga_source", "ga_formula")]
-    load(connection, store, RECORDS, ", ".join(columns))
-    load(connection, store, REGIONS, "frame_id, region_id, structure, status")
-    connection.execute(_OUTLINED)
-    ((last,),) = connection.execute("SELECT coalesce(max(slice), -1) FROM numbered").fetchall()
-    queries = (_JOIN.format(slice=number) for number in range(last + 1))
-    parts = {part.name: part for part in hand_off(connection, queries, JOINED, path)}
-    for name in groups.values():  # frames parts without a row
-        parts.setdefault(name, empty_part(name, JOINED))
-    return list(parts.values()), _matches(connection)
+    load_table(database, store, RECORDS, ", ".join(columns))
+    load_table(database, store, REGIONS, "frame_id, region_id, structure, status")
+    database.execute(_OUTLINED)
+    ((last,),) = database.execute("SELECT coalesce(max(slice), -1) FROM numbered").fetchall()
+    with handoff_file(store.folder(CAPTIONS)) as path:
+        parts = {part.name: part for part in hand_off(database, map(_joined, range(last + 1)), JOINED, path)}
+        for name in groups.values():  # parts of frames without a row
+            parts.setdefault(name, empty_part(name, JOINED))
+        yield list(parts.values()), _count_matches(database)
 
 
-def _number(connection: duckdb.DuckDBPyConnection, store: TableStore) -> dict[str, str]:
-    """Make the table ``numbered``: frames' parts, their captions' part, and the slice that is joined at once."""
-    rows = dict(connection.execute("SELECT file, count(*) FROM frames GROUP BY file").fetchall())
+@contextmanager
+def joined_parts_of_last_run(store: TableStore) -> Iterator[list[Part]]:
+    """``joined_parts`` from the records table as it is; nothing is written."""
+    with captions_database(store) as database, joined_parts(database, store) as (parts, _):
+        yield parts
+
+
+def _number_slices(database: duckdb.DuckDBPyConnection, store: TableStore) -> dict[str, str]:
+    """Make the table ``numbered``: each part of ``frames``, its part of ``captions``, and the slice that joins it.
+
+    Returns:
+        part of ``frames`` -> part of ``captions``.
+    """
+    rows = dict(database.execute("SELECT file, count(*) FROM frames GROUP BY file").fetchall())
     names = {part_name(path): str(path) for path in store.paths(FRAMES)}
     groups = frame_groups({name: rows.get(file, 0) for name, file in names.items()})
     slices, total, last, current = [], 0, "", 0
@@ -115,20 +127,19 @@ def _number(connection: duckdb.DuckDBPyConnection, store: TableStore) -> dict[st
     schema = pa.schema([("file", pa.string()), ("part", pa.string()), ("slice", pa.int32())])
     files = [names[name] for name in groups]
     table = pa.table({"file": files, "part": list(groups.values()), "slice": slices}, schema=schema)
-    connection.register("groups", table)
-    connection.execute("CREATE OR REPLACE TEMP TABLE numbered AS SELECT * FROM groups")
-    connection.unregister("groups")
+    database.register("groups", table)
+    database.execute("CREATE OR REPLACE TEMP TABLE numbered AS SELECT * FROM groups")
+    database.unregister("groups")
     return groups
 
 
 def frame_groups(rows: Mapping[str, int]) -> dict[str, str]:
-    """For each part of ``frames`` the part of ``captions`` that its frames' captions are in.
+    """For each part of ``frames``, the part of ``captions`` that holds the captions of its frames.
 
-    Names decide where a group ends, so a part that is added or taken away changes the group it is in and, at most, a
-    few behind it.
+    Names decide where a group ends, so adding or removing a part changes its own group and at most a few after it.
 
     Args:
-        rows: frames by part.
+        rows: number of frames by part.
     """
     return {name: group[0] for group in _groups(rows) for name in group}
 
@@ -157,24 +168,28 @@ WHERE r.status IN ('accepted', 'edited');
 DROP TABLE regions
 """
 
-_JOIN = f"""
-WITH mine AS (SELECT f.*, n.part FROM frames f JOIN numbered n ON n.file = f.file WHERE n.slice = {{slice}}
+
+def _joined(number: int) -> str:
+    """SQL for the rows of slice ``number``, part by part, in the order of the frames."""
+    measurements = ", ".join(f"study.{name}" for name in BIOMETRY)
+    return f"""
+WITH sliced AS (SELECT f.*, n.part FROM frames f JOIN numbered n ON n.file = f.file WHERE n.slice = {number}
 ), listed AS (
-    SELECT frame_id, list({{{{'region_id': region_id, 'structure': structure}}}} ORDER BY region_id) AS regions
-    FROM outlined WHERE slice = {{slice}} GROUP BY frame_id
+    SELECT frame_id, list(struct_pack(region_id := region_id, structure := structure) ORDER BY region_id) AS regions
+    FROM outlined WHERE slice = {number} GROUP BY frame_id
 )
 SELECT f.part, f.source_key, f.frame_index, f.frame_id, f.patient_key, f.plane, f.plane_source, listed.regions,
     own.structures_seen AS seen_in_plane, own.laterality, own.provenance AS plane_provenance,
-    f.study_key, whole.patient_key AS recorded_patient_key, whole.ga_days, whole.ga_conflict,
-    {", ".join(f"whole.{name}" for name in BIOMETRY)},
-    whole.presentation, whole.findings, whole.structures_seen AS seen_in_study, whole.laterality AS study_laterality,
-    whole.identity, whole.provenance
-FROM mine f
+    f.study_key, study.patient_key AS recorded_patient_key, study.ga_days, study.ga_conflict, {measurements},
+    study.presentation, study.findings, study.structures_seen AS seen_in_study, study.laterality AS study_laterality,
+    study.identity, study.provenance
+FROM sliced f
 LEFT JOIN records own ON own.study_key = f.study_key AND own.plane = f.plane
-LEFT JOIN records whole ON whole.study_key = f.study_key AND whole.plane IS NULL
+LEFT JOIN records study ON study.study_key = f.study_key AND study.plane IS NULL
 LEFT JOIN listed ON listed.frame_id = f.frame_id
 ORDER BY f.part, f.file, f.row
 """
+
 
 _MATCHES = """
 SELECT (SELECT count(DISTINCT study_key) FROM frames),
@@ -183,6 +198,6 @@ SELECT (SELECT count(DISTINCT study_key) FROM frames),
 """
 
 
-def _matches(connection: duckdb.DuckDBPyConnection) -> Matches:
-    (row,) = connection.execute(_MATCHES).fetchall()
+def _count_matches(database: duckdb.DuckDBPyConnection) -> Matches:
+    (row,) = database.execute(_MATCHES).fetchall()
     return Matches(*row)

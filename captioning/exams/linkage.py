@@ -1,7 +1,7 @@
-"""What the statements about one examination amount to: which examination they are about, and what contradicts what.
+"""Links statements to examinations: which one each is about, and which statements contradict each other.
 
-This needs whole tables, so it is SQL in DuckDB, with a memory limit and spilling to disk. Dating follows in the records
-stage (``records.py``), patient by patient.
+This needs all statements at once, so it is SQL in DuckDB, which spills to disk. Dating follows in the records stage
+(``exams/stage.py``), patient by patient.
 """
 
 from __future__ import annotations
@@ -9,27 +9,25 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sono.manifests.handoff import hand_off
+from sono.manifests.handoff import hand_off, handoff_file
 from sono.manifests.pseudonyms import Pseudonymizer
-from sono.manifests.query import connect
-from sono.manifests.schemas import FRAMES, STATEMENTS, TableSpec
+from sono.manifests.schemas import RECORDS, STATEMENTS
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore
+
+from .database import view_table
 
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY_LIMIT = "1800MB"  # of DuckDB; what is larger goes to disk
-
 _EXAMS_A_PART = 16_000
 _STATEMENTS_AT_ONCE = 1_500_000
 
-SETTLED = pa.schema(
+LINKED = pa.schema(
     [
         pa.field("source_key", pa.string()),  # of the examination, or of the statement that is left out
         pa.field("study_key", pa.string()),
@@ -55,68 +53,38 @@ SETTLED = pa.schema(
         pa.field("message", pa.string()),
     ]
 )
-"""The records stage's input. A patient's rows stand together, by day: examinations, their planes, what is left out."""
+"""The records stage's input. A patient's rows are adjacent: examinations, their planes, and what is left out."""
 
 
 @contextmanager
-def captions_database(store: TableStore) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB with the frames' identifying columns in the table ``frames``: read once, used by every join."""
-    with connect() as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-        columns = "frame_id, source_key, frame_index, study_key, patient_key, accession_key, study_day, plane"
-        load(connection, store, FRAMES, f"{columns}, plane_source, filename AS file, file_row_number AS row")
-        yield connection
+def linked_parts(database: duckdb.DuckDBPyConnection, store: TableStore, keys: Pseudonymizer) -> Iterator[list[Part]]:
+    """The statements of the ``statements`` table by examination (``LINKED``), as parts that hold patients complete.
 
+    Parts can be loaded inside the ``with`` block only: their rows pass through a temporary file.
 
-def load(connection: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec, columns: str) -> None:
-    """The named columns of a table's parts as a table of DuckDB's; nothing else of the files is read."""
-    paths = [str(path) for path in store.paths(table)]
-    if paths:
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table.name} AS SELECT {columns} "
-            "FROM read_parquet(?, filename = true, file_row_number = true)",
-            [paths],
-        )
-    else:
-        connection.register("empty", table.empty())
-        columns = columns.replace("filename AS file", "'' AS file").replace("file_row_number AS row", "0 AS row")
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {table.name} AS SELECT {columns} FROM empty")
-        connection.unregister("empty")
-
-
-def settled_parts(
-    connection: duckdb.DuckDBPyConnection, store: TableStore, keys: Pseudonymizer, path: Path
-) -> list[Part]:
-    """The settled statements as parts of whole patients, through the hand-off file ``path``."""
-    _view(connection, store, STATEMENTS)
-    _note_unnamed_studies(connection, keys)
-    for statement in _RESOLVE.split(";"):
-        connection.execute(statement)
-    ((exams,),) = connection.execute("SELECT count(*) FROM resolved").fetchall()
-    ((statements,),) = connection.execute("SELECT count(*) FROM statements").fetchall()
+    Args:
+        database: from ``captions_database``.
+    """
+    view_table(database, store, STATEMENTS)
+    _note_unnamed_studies(database, keys)
+    for sql in _RESOLVE.split(";"):
+        database.execute(sql)
+    ((exams,),) = database.execute("SELECT count(*) FROM resolved").fetchall()
+    ((statements,),) = database.execute("SELECT count(*) FROM statements").fetchall()
     digits = 0
     while exams >> (4 * digits) > _EXAMS_A_PART:
         digits += 1
     slices = _slices(digits, -(-statements // _STATEMENTS_AT_ONCE))
-    return hand_off(connection, (_settled(digits, first, last) for first, last in slices), SETTLED, path)
+    with handoff_file(store.folder(RECORDS)) as path:
+        yield hand_off(database, (_linked(digits, first, last) for first, last in slices), LINKED, path)
 
 
-def reach_images(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether any statement is about an examination with images; call it after ``settled_parts``."""
-    found = connection.execute(
+def records_reach_images(database: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any statement is about an examination with images; call it inside ``linked_parts``."""
+    found = database.execute(
         "SELECT count(*) FROM resolved WHERE reason IS NULL AND exam_key IN (SELECT study_key FROM frames)"
     ).fetchall()
     return bool(found[0][0])
-
-
-def _view(connection: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec) -> None:
-    """A table's parts under its name: what a query does not name is not read, and nothing is kept."""
-    paths = [str(path).replace("'", "''") for path in store.paths(table)]
-    if paths:
-        listed = ", ".join(f"'{path}'" for path in paths)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS SELECT * FROM read_parquet([{listed}])")
-    else:
-        connection.register(table.name, table.empty())
 
 
 def _slices(digits: int, count: int) -> list[tuple[str, str]]:
@@ -129,27 +97,28 @@ def _slices(digits: int, count: int) -> list[tuple[str, str]]:
     ]
 
 
-def _note_unnamed_studies(connection: duckdb.DuckDBPyConnection, keys: Pseudonymizer) -> None:
-    """For patients whom a record names without an examination: the study of those of their images that named none."""
+def _note_unnamed_studies(database: duckdb.DuckDBPyConnection, keys: Pseudonymizer) -> None:
+    """Make the table ``unnamed``: for patients whom a record names without an examination, the study of their images
+    that named none."""
     where = "study_key IS NULL AND accession_key IS NULL AND study_day IS NULL"
-    found = connection.execute(f"SELECT DISTINCT patient_key FROM statements WHERE {where}").fetchall()
+    found = database.execute(f"SELECT DISTINCT patient_key FROM statements WHERE {where}").fetchall()
     patients = [row[0] for row in found]
     unnamed = pa.table(
         {"patient_key": patients, "study_key": [keys.only_study(patient) for patient in patients]},
         schema=pa.schema([("patient_key", pa.string()), ("study_key", pa.string())]),
     )
-    connection.register("unnamed_studies", unnamed)
-    connection.execute(
+    database.register("unnamed_studies", unnamed)
+    database.execute(
         "CREATE OR REPLACE TEMP TABLE unnamed AS "
         "SELECT * FROM unnamed_studies WHERE study_key IN (SELECT study_key FROM frames)"
     )
-    connection.unregister("unnamed_studies")
+    database.unregister("unnamed_studies")
 
 
-# Which examination a statement is about: the study it names, else the one with its accession number, else the patient's
-# only one on its day, else the one of the patient's images that named none, else the patient's only one, unless its
-# accession number is another. Days are compared on one patient's calendar only: images in the study may be of another
-# patient, or of one who is not named.
+# Which examination a statement is about: the study it names, else the study with its accession number, else the
+# patient's only study on its day, else the study of those images of the patient that named none, else the patient's
+# only study, unless that has another accession number. Days are compared only on one patient's calendar: images in the
+# study may be of another patient, or of one who is not named.
 _RESOLVE = """
 CREATE OR REPLACE TEMP TABLE exams AS
 SELECT study_key, patient_key, count(accession_key) AS numbered, min(study_day) AS study_day, max(study_day) AS last_day
@@ -200,8 +169,8 @@ LEFT JOIN claimed ON claimed.exam_key = m.exam_key
 """
 
 
-def _settled(digits: int, first: str, last: str) -> str:
-    """The settled statements about patients whose keys begin with ``first`` to ``last``."""
+def _linked(digits: int, first: str, last: str) -> str:
+    """SQL for the linked statements of patients whose keys begin with ``first`` to ``last``."""
     return f"""
 WITH attributed AS (
     SELECT r.exam_key, r.exam_day, s.patient_key, s.fact, s.number, s.code, s.field, s.place, s.rank,
@@ -214,7 +183,7 @@ WITH attributed AS (
     WHERE r.reason IS NULL
         AND left(s.patient_key, {digits}) BETWEEN '{first}' AND '{last}'
         AND left(r.patient_key, {digits}) BETWEEN '{first}' AND '{last}'
-), said AS (
+), stated AS (
     SELECT exam_key, plane, fact, rank, min(patient_key) AS patient_key, min(exam_day) AS exam_day,
         min(number) AS number, max(number) AS most, min(field) AS field, min(place) AS place,
         list_sort(list(DISTINCT code) FILTER (code IS NOT NULL)) AS codes
@@ -223,12 +192,13 @@ WITH attributed AS (
     SELECT *, CASE WHEN fact IN ('laterality', 'presentation') THEN len(codes) > 1
                    WHEN fact LIKE '%_mm' THEN round(most - number, 3) > 0.1  -- two documents may round differently
                    ELSE coalesce(most > number, false) END AS conflict
-    FROM said QUALIFY rank = min(rank) OVER (PARTITION BY exam_key, plane, fact)
-), settled AS (
+    FROM stated QUALIFY rank = min(rank) OVER (PARTITION BY exam_key, plane, fact)
+), linked AS (
     SELECT exam_key AS source_key, exam_key AS study_key, min(patient_key) AS patient_key,
         min(exam_day) AS study_day, plane,
-        list({{'fact': fact, 'number': number, 'codes': codes, 'field': field, 'place': place, 'conflict': conflict}}
-             ORDER BY fact) AS facts,
+        list(struct_pack(
+            fact := fact, number := number, codes := codes, field := field, place := place, conflict := conflict
+        ) ORDER BY fact) AS facts,
         NULL AS reason, NULL AS message
     FROM agreed GROUP BY exam_key, plane
     UNION ALL BY NAME
@@ -243,6 +213,6 @@ WITH attributed AS (
     FROM resolved
     WHERE reason IS NOT NULL AND left(patient_key, {digits}) BETWEEN '{first}' AND '{last}'
 )
-SELECT 'p' || left(patient_key, {digits}) AS part, * FROM settled
+SELECT 'p' || left(patient_key, {digits}) AS part, * FROM linked
 ORDER BY part, patient_key, study_key, plane NULLS FIRST, reason, message, source_key
 """

@@ -1,12 +1,12 @@
-"""Captions for the terminal, each fact in a colour of its own, beside where it comes from."""
+"""Captions as text for the terminal, each fact in its own colour, beside where it comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .preview import Example
-from .trace import Said, TracedCaption, TracedFact
+from .preview import PreviewedCaption
+from .trace import TracedCaption, TracedFact, TracedStatement
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -22,19 +22,19 @@ _STYLES: Mapping[str, str] = {
     "findings": "bold red",
 }
 _OTHER_STYLE = "bold blue"
-_SAID_MOST = 8
+_MOST_STATEMENTS = 8  # of one fact
 
 
-def example_text(example: Example) -> Text:
+def preview_text(caption: PreviewedCaption) -> Text:
     """The caption with each fact's words in its colour, and below it the facts in the same colours."""
     from rich.text import Text
 
-    text = Text(example.text)
-    for name, words in example.words.items():
+    text = Text(caption.text)
+    for name, words in caption.words.items():
         for word in sorted(words, key=len, reverse=True):
             text.highlight_words([word], _style(name), case_sensitive=False)
-    text.append(f"\n  {example.template}, {example.tokens} tokens\n", "dim")
-    for name, fact in example.facts.items():
+    text.append(f"\n  {caption.template}, {caption.tokens} tokens\n", "dim")
+    for name, fact in caption.facts.items():
         text.append(f"  {name:<13}", _style(name))
         text.append(f"{_value(fact['value'])}  ")
         text.append(f"from {fact['source']}\n", "dim")
@@ -49,8 +49,8 @@ def trace_text(caption: TracedCaption) -> Text:
     text.append(f"caption   {caption.caption_id}\nframe     {caption.frame_id}\n")
     if caption.region_id is not None:
         text.append(f"region    {caption.region_id}\n")
-    written = (caption.template_text or "changed since this caption was written").strip()
-    text.append(f"template  {caption.template}: {written}\n")
+    template = (caption.template_text or "changed since this caption was written").strip()
+    text.append(f"template  {caption.template}: {template}\n")
     text.append(f"tokens    {caption.tokens}\n")
     if caption.dropped:
         text.append(f"left out  {', '.join(caption.dropped)} (too long otherwise)\n")
@@ -63,16 +63,16 @@ def _append_fact(text: Text, fact: TracedFact) -> None:
     text.append(f"{fact.name:<14}", _style(fact.name))
     text.append(f"{_value(fact.value)}  ")
     text.append(f"from {fact.source}\n", "dim")
-    for said in fact.statements[:_SAID_MOST]:
-        text.append(f"    {_sentence(said)}\n")
-    if len(fact.statements) > _SAID_MOST:
-        text.append(f"    and {len(fact.statements) - _SAID_MOST} more statements\n")
+    for statement in fact.statements[:_MOST_STATEMENTS]:
+        text.append(f"    {_sentence(statement)}\n")
+    if len(fact.statements) > _MOST_STATEMENTS:
+        text.append(f"    and {len(fact.statements) - _MOST_STATEMENTS} more statements\n")
 
 
-def _sentence(said: Said) -> str:
-    value = "a date, which is not stored" if said.value is None else _value(said.value)
-    other = ", of another examination" if said.elsewhere else ""
-    return f"{said.place}, {said.field}: {said.fact} {value}{other}"
+def _sentence(statement: TracedStatement) -> str:
+    value = "a date, which is not stored" if statement.value is None else _value(statement.value)
+    other = ", of another examination" if statement.elsewhere else ""
+    return f"{statement.place}, {statement.field}: {statement.fact} {value}{other}"
 
 
 def _style(name: str) -> str:

@@ -1,9 +1,10 @@
-"""Where a caption's words come from: its facts, their fields, what the records say, and its template."""
+"""Where a caption comes from: its facts, their fields, what the records say about them, and its template."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sono.captioning.captions.config import load_section, writer_of
 from sono.captioning.facts.facts import from_json
@@ -17,20 +18,20 @@ _AGES = (
     *("ga_days", "edd_day", "ga_days_by_edd", "lmp_day", "ga_days_by_lmp", "crl_mm", "ga_days_by_ultrasound"),
     *("hc_mm", "bpd_mm", "ac_mm", "fl_mm"),
 )
-_SAID_BY: Mapping[str, Sequence[str]] = {
+_STATED_AS: Mapping[str, Sequence[str]] = {
     "ga_days": _AGES,
     "trimester": _AGES,
     "structures": ("structures_seen",),
 }
-"""Statements that bear on a fact, where they are not of the same name."""
+"""The statements that bear on a fact, if their names differ from its own."""
 
 
 @dataclass(frozen=True)
-class Said:
+class TracedStatement:
     """One statement of the records.
 
     Attributes:
-        value: None where it is a date, which is not stored.
+        value: None for a date, which is not stored.
         elsewhere: it is about another examination of the patient.
     """
 
@@ -48,12 +49,12 @@ class TracedFact:
     name: str
     value: object
     source: str
-    statements: Sequence[Said]
+    statements: Sequence[TracedStatement]
 
 
 @dataclass(frozen=True)
 class TracedCaption:
-    """A caption and everything it was made from; ``template_text`` is None where the template has changed since."""
+    """A caption and everything it was made from; ``template_text`` is None if the template has changed since."""
 
     caption_id: str
     frame_id: str
@@ -67,10 +68,34 @@ class TracedCaption:
 
 
 def trace(workspace: Workspace, caption_id: str, *, templates: str | None = None) -> TracedCaption:
-    """The caption and all it was made from.
+    """The caption and everything it was made from.
 
     Args:
-        templates: the pack that it was written with, where that is neither packaged nor the configuration's.
+        templates: the pack it was written with, if that is neither packaged nor the configuration's.
+
+    Raises:
+        UserError: no caption has this id, or the pack ``templates`` cannot be used.
+    """
+    caption = _caption(workspace, caption_id)
+    statements = _statements(workspace, caption["frame_id"])
+    return TracedCaption(
+        caption_id=caption["caption_id"],
+        frame_id=caption["frame_id"],
+        region_id=caption["region_id"],
+        text=caption["text"],
+        template=caption["template"],
+        template_text=_template_text(workspace, caption["template_sha256"], templates),
+        tokens=caption["tokens"],
+        dropped=caption["dropped"] or (),
+        facts=[
+            TracedFact(name, fact["value"], fact["source"], _about(name, fact["source"], statements))
+            for name, fact in from_json(caption["facts"]).items()
+        ],
+    )
+
+
+def _caption(workspace: Workspace, caption_id: str) -> dict[str, Any]:
+    """The caption's row.
 
     Raises:
         UserError: no caption has this id.
@@ -83,64 +108,41 @@ def trace(workspace: Workspace, caption_id: str, *, templates: str | None = None
             where=str(workspace.path),
             fix="take it from the column caption_id of the dataset that was built from this workspace",
         )
-    row = rows[0]
-    statements = _statements(workspace, row["frame_id"])
-    return TracedCaption(
-        **{name: row[name] for name in ("caption_id", "frame_id", "region_id", "text", "template", "tokens")},
-        template_text=_template_text(workspace, row["template_sha256"], templates),
-        dropped=row["dropped"] or (),
-        facts=[
-            TracedFact(name, fact["value"], fact["source"], _about(name, fact["source"], statements))
-            for name, fact in from_json(row["facts"]).items()
-        ],
-    )
+    row: dict[str, Any] = rows[0]
+    return row
 
 
 _CAPTION = "SELECT * FROM read_parquet($paths) WHERE caption_id = $key"
 
 
-def _template_text(workspace: Workspace, sha256: str, templates: str | None) -> str | None:
-    section = load_section(workspace)
-    for choice in (templates, None, *packaged()):
-        try:
-            pack = writer_of(workspace, section, choice).pack
-        except UserError:
-            if choice is not None:
-                raise
-            continue  # the configuration's pack may be gone, and the caption written with another
-        for template in pack.templates:
-            if template.sha256 == sha256:
-                return template.text
-    return None
-
-
-def _statements(workspace: Workspace, frame_id: str) -> list[Said]:
-    """What the records say about the examination and the plane of a frame, and about the pregnancy's days elsewhere."""
+def _statements(workspace: Workspace, frame_id: str) -> list[TracedStatement]:
+    """What the records say about the frame's examination and plane, and about the pregnancy's days elsewhere."""
     store = workspace.store
     paths = {table.name: [str(path) for path in store.paths(table)] for table in (FRAMES, STATEMENTS)}
     if not paths["statements"]:
         return []
-    frame = query(_FRAME, {"frames": paths["frames"], "frame_id": frame_id}).to_pylist()
-    if not frame:
+    frames = query(_FRAME, {"frames": paths["frames"], "frame_id": frame_id}).to_pylist()
+    if not frames:
         return []
-    subject = {name: frame[0][name] for name in ("patient_key", "study_key", "plane")}
+    subject = {name: frames[0][name] for name in ("patient_key", "study_key", "plane")}
     unnamed = workspace.keys.only_study(subject["patient_key"])
+    rows = query(_STATEMENTS_ABOUT, {**paths, **subject, "unnamed": unnamed}).to_pylist()
     return [
-        Said(
-            row["place"],
-            row["field"],
-            row["fact"],
-            None if row["fact"].endswith("_day") else row["number"] or row["code"],
-            row["elsewhere"],
+        TracedStatement(
+            place=row["place"],
+            field=row["field"],
+            fact=row["fact"],
+            value=None if row["fact"].endswith("_day") else row["number"] or row["code"],
+            elsewhere=row["elsewhere"],
         )
-        for row in query(_SAID, {**paths, **subject, "unnamed": unnamed}).to_pylist()
+        for row in rows
     ]
 
 
 _FRAME = "SELECT patient_key, study_key, plane FROM read_parquet($frames) WHERE frame_id = $frame_id"
 
-# Which statements are about the study is decided as in ``settle``.
-_SAID = """
+# Which statements are about the study is decided as in ``exams/linkage.py``.
+_STATEMENTS_ABOUT = """
 WITH study AS (SELECT accession_key, study_day FROM read_parquet($frames) WHERE study_key = $study_key
 ), theirs AS (SELECT study_key, accession_key, study_day FROM read_parquet($frames) WHERE patient_key = $patient_key
 ), accessions AS (SELECT accession_key FROM read_parquet($frames) WHERE accession_key IS NOT NULL
@@ -168,8 +170,28 @@ ORDER BY place, fact, field, code
 """
 
 
-def _about(name: str, source: str, statements: Sequence[Said]) -> list[Said]:
-    """The statements that bear on a fact; those of the patient's other examinations only where it comes from there."""
-    facts = _SAID_BY.get(name, (name,))
-    mine = [said for said in statements if said.fact in facts and (not said.elsewhere or "examination" in source)]
-    return sorted(mine, key=lambda said: facts.index(said.fact))
+def _template_text(workspace: Workspace, sha256: str, templates: str | None) -> str | None:
+    """The template with this digest, from the given pack, the configuration's or a packaged one."""
+    section = load_section(workspace)
+    for choice in (templates, None, *packaged()):
+        try:
+            pack = writer_of(workspace, section, choice).pack
+        except UserError:
+            if choice is not None:
+                raise
+            continue  # the configuration's pack may be gone, and the caption written with another
+        for template in pack.templates:
+            if template.sha256 == sha256:
+                return template.text
+    return None
+
+
+def _about(name: str, source: str, statements: Sequence[TracedStatement]) -> list[TracedStatement]:
+    """The statements that bear on a fact; those about other examinations only if the fact comes from there."""
+    facts = _STATED_AS.get(name, (name,))
+    found = [
+        statement
+        for statement in statements
+        if statement.fact in facts and (not statement.elsewhere or "examination" in source)
+    ]
+    return sorted(found, key=lambda statement: facts.index(statement.fact))

@@ -1,4 +1,4 @@
-"""Examples for the page about captions: frames, what is outlined on them, their captions, and where facts come from."""
+"""Examples for the page: frames with their outlined structures, their captions, and where the facts come from."""
 
 from __future__ import annotations
 
@@ -16,35 +16,22 @@ from sono.manifests.schemas import BIOMETRY
 from sono.manifests.thumbnails import thumbnail
 from sono.manifests.vocabulary import Vocabulary
 
+from .names import FACT_NAMES, LONGEST_LIST, plane_name, structure_name
+from .tables import query_rows
+
 if TYPE_CHECKING:
     import duckdb
 
-LONGEST_LIST = 8
-"""Names of structures, or sources of a fact, that are shown; the rest is counted."""
-
-FACT_NAMES: Mapping[str, str] = {
-    "plane": "plane",
-    "ga_days": "gestational age",
-    "trimester": "trimester",
-    "structures": "structures shown",
-    "structure": "structure outlined",
-    "laterality": "laterality",
-    "presentation": "presentation",
-    "findings": "findings",
-    **{name: name.removesuffix("_mm").upper() for name in BIOMETRY},
-}
-"""What facts are called on the page."""
-
-_UNKNOWN = "not in the vocabulary"
 _EXAMPLES = 24
-_OUTLINE_ERROR = 1 / 400  # of the image's longer side: as much may a drawn outline miss the mask's edge
+_OUTLINE_ERROR = 1 / 400  # of the image's longer side: how far a drawn outline may be from the mask's edge
 _COLORS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00b07d", "#d55e00", "#ffffff")
-"""For the colour-blind: Okabe and Ito's without black and dark blue, which vanish on an image, and a lighter green."""
+"""Safe for colour-blind readers: Okabe and Ito's, without black and dark blue, which vanish on an image, and with a
+lighter green."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A region on an example: its number there, an SVG path and where the number stands, in px of the stored image."""
+    """A region on a frame: its number, an SVG path, and where the number goes, in px of the stored image."""
 
     number: int
     color: str
@@ -55,7 +42,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Example:
+class IllustratedFrame:
     """A frame, its caption, its regions and the caption's facts as (name, value, source)."""
 
     frame_id: str
@@ -69,19 +56,19 @@ class Example:
     facts: Sequence[tuple[str, str, str]]
 
 
-def examples(connection: duckdb.DuckDBPyConnection, vocabulary: Vocabulary) -> Iterator[Example]:
-    """Frames of as many planes and templates as there are; which ones is decided by their keys."""
-    chosen = _spread(query_rows(connection, _CANDIDATES))
+def illustrated_frames(database: duckdb.DuckDBPyConnection, vocabulary: Vocabulary) -> Iterator[IllustratedFrame]:
+    """Frames of as many planes and templates as possible; their keys decide which ones."""
+    chosen = _spread(query_rows(database, _CANDIDATES))
     ids = {"ids": [row["frame_id"] for row in chosen]}
-    files = [row["filename"] for row in query_rows(connection, _FILES, ids)]
-    images = {row["frame_id"]: row for row in query_rows(connection, _IMAGES, {"files": files, **ids})} if files else {}
-    captions = {(row["frame_id"], row["template"]): row for row in query_rows(connection, _CAPTIONS, ids)}
+    files = [row["filename"] for row in query_rows(database, _FILES, ids)]
+    images = {row["frame_id"]: row for row in query_rows(database, _IMAGES, {"files": files, **ids})} if files else {}
+    captions = {(row["frame_id"], row["template"]): row for row in query_rows(database, _CAPTIONS, ids)}
     regions: dict[str, list[dict[str, Any]]] = {}
-    for row in query_rows(connection, _REGIONS, ids):
+    for row in query_rows(database, _REGIONS, ids):
         regions.setdefault(row["frame_id"], []).append(row)
     for row in chosen:
         frame, caption = images[row["frame_id"]], captions[row["frame_id"], row["template"]]
-        yield Example(
+        yield IllustratedFrame(
             frame_id=row["frame_id"],
             plane=plane_name(vocabulary, row["plane"]),
             template=row["template"],
@@ -92,26 +79,6 @@ def examples(connection: duckdb.DuckDBPyConnection, vocabulary: Vocabulary) -> I
             outlines=list(_outlines(regions.get(row["frame_id"], []), frame, vocabulary)),
             facts=list(_facts(caption["facts"], vocabulary)),
         )
-
-
-def plane_name(vocabulary: Vocabulary, plane: str | None) -> str:
-    """What a plane of the tables is called; what the vocabulary does not have is not repeated."""
-    found = vocabulary.planes.get(plane or "")
-    return found.name if found else "plane not known" if plane is None else _UNKNOWN
-
-
-def structure_name(vocabulary: Vocabulary, structure: object) -> str:
-    """What a structure of the tables is called; what the vocabulary does not have is not repeated."""
-    found = vocabulary.structures.get(str(structure))
-    return found.name if found else _UNKNOWN
-
-
-def query_rows(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None
-) -> list[dict[str, Any]]:
-    """The rows that a query gives."""
-    rows: list[dict[str, Any]] = connection.sql(sql, params=dict(parameters or {})).to_arrow_table().to_pylist()
-    return rows
 
 
 _CANDIDATES = """
@@ -140,7 +107,7 @@ WHERE status IN ('accepted', 'edited') ORDER BY area_px DESC, region_id
 
 
 def _spread(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One after the other, each of the plane, then of the template, that was taken least."""
+    """Up to ``_EXAMPLES``, each time one of the plane, then of the template, that was taken least."""
     left = list(candidates)
     taken: list[dict[str, Any]] = []
     planes: Counter[str | None] = Counter()
@@ -159,7 +126,7 @@ def _spread(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _outlines(
     regions: Sequence[Mapping[str, Any]], frame: Mapping[str, Any], vocabulary: Vocabulary
 ) -> Iterator[Outline]:
-    """The largest first, so that the smaller ones lie on top."""
+    """The largest first, so that smaller ones are drawn on top."""
     size = frame["height"], frame["width"]
     decoded = [masks.decode(region["mask"], size) for region in regions]
     for number, (region, mask) in enumerate(zip(regions, decoded, strict=True), 1):
@@ -177,7 +144,7 @@ def _outlines(
 
 
 def _inside(mask: masks.Mask) -> tuple[int, int]:
-    """x and y of the pixel that lies deepest inside."""
+    """x and y of the pixel farthest from the mask's edge."""
     depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     return max(int(x) - 1, 0), max(int(y) - 1, 0)
@@ -185,7 +152,7 @@ def _inside(mask: masks.Mask) -> tuple[int, int]:
 
 def _facts(facts: str, vocabulary: Vocabulary) -> Iterator[tuple[str, str, str]]:
     found = json.loads(facts)
-    shown: Mapping[str, Callable[[Any], str]] = {
+    as_text: Mapping[str, Callable[[Any], str]] = {
         "plane": lambda value: plane_name(vocabulary, value),
         "ga_days": lambda value: f"{value} days ({value // 7}+{value % 7} weeks)",
         "structures": lambda value: _listed([structure_name(vocabulary, structure) for structure in value]),
@@ -195,7 +162,7 @@ def _facts(facts: str, vocabulary: Vocabulary) -> Iterator[tuple[str, str, str]]
     }
     for fact, name in FACT_NAMES.items():
         if fact in found:
-            yield name, shown.get(fact, str)(found[fact]["value"]), str(found[fact]["source"])
+            yield name, as_text.get(fact, str)(found[fact]["value"]), str(found[fact]["source"])
 
 
 def _listed(names: Sequence[str]) -> str:

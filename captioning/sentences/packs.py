@@ -19,11 +19,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sono.captioning.facts.statements import LATERALITIES, PRESENTATIONS, FaultError, finding
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.vocabulary import Plane, Structure, Vocabulary
 
 from .guard import wording_fault
-from .syntax import FACT_OF, checked, did_you_mean, environment, one_of
+from .syntax import FACT_OF, checked, environment, one_of
 
 __all__ = ["FACT_OF", "GLOBAL", "REGION", "Pack", "Template", "environment", "load_pack", "packaged"]
 
@@ -177,7 +177,7 @@ def _read_toml(path: Path, where: str) -> _PackFile:
     try:
         return _PackFile.model_validate(tomllib.loads(_read(path, where)))
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=where, fix="mend the line it names") from error
+        raise UserError(f"not valid TOML: {error}", where=where, fix="correct the line it names") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -186,7 +186,7 @@ def _read_toml(path: Path, where: str) -> _PackFile:
             raise UserError(
                 f"unknown key {key!r}", where=where, fix=did_you_mean(key, keys) or one_of("keys", keys)
             ) from None
-        raise UserError(f"{key}: {first['msg']}", where=where, fix="mend that entry") from None
+        raise UserError(f"{key}: {first['msg']}", where=where, fix="correct that entry") from None
 
 
 def _names(

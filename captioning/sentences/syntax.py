@@ -6,11 +6,10 @@ nor what makes a date or an address.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.schemas import BIOMETRY
 
 from .guard import wording_fault
@@ -73,7 +72,7 @@ def checked(text: str, where: str, names: Collection[str]) -> Content:
         tree = environment().parse(text)
     except jinja2.TemplateSyntaxError as error:
         raise UserError(
-            f"line {error.lineno} is no valid template: {error.message}", where=where, fix="mend that line"
+            f"line {error.lineno} is no valid template: {error.message}", where=where, fix="correct that line"
         ) from error
     except ValueError:
         raise UserError("a number in the template is too large", where=where, fix="write no numbers") from None
@@ -111,12 +110,6 @@ def environment() -> SandboxedEnvironment:
     sandbox.filters = {name: sandbox.filters[name] for name in FILTERS}
     sandbox.tests = {name: sandbox.tests[name] for name in TESTS}
     return sandbox
-
-
-def did_you_mean(word: str, names: Collection[str]) -> str | None:
-    """A remedy for a misspelt name; None where none is like it."""
-    found = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean {found[0]!r}?" if found else None
 
 
 def one_of(kind: str, names: Collection[str]) -> str:
@@ -163,7 +156,7 @@ def _fault(node: nodes.Node, parents: tuple[nodes.Node, ...], names: Collection[
             return "loops over something else than a list", "loop over structures, findings or a slice of them"
         case nodes.TemplateData(data=str(text)) | nodes.Const(value=str(text)):
             fault = wording_fault(text.replace("\n", " "))
-            return (f"its own text cannot be used: it {fault}", "mend that line") if fault else None
+            return (f"its own text cannot be used: it {fault}", "correct that line") if fault else None
     kind = type(node).__name__
     return None if kind in _NODES else (f"uses {kind.lower()}", "templates have only if, for, variables and filters")
 

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sono.captioning.facts.facts import Facts, trimester
-from sono.captioning.facts.quantities import GA_DAYS, LIMITS_MM
-from sono.manifests.errors import UserError
+from sono.captioning.facts.facts import Facts
 from sono.manifests.schemas import BIOMETRY
-from sono.manifests.vocabulary import Plane, Vocabulary, vocabulary_sha256
+from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
 
 from .guard import RefusedError as RefusedError
 from .guard import Wording, check_sentence, wording
-from .packs import FACT_OF, GLOBAL, REGION, Pack, Template, environment
+from .packs import GLOBAL, REGION, Pack, Template, environment
 from .tokens import CLIP, Tokenizer, load_tokenizer
+from .values import Value, Values, as_words, value_reader
 
 if TYPE_CHECKING:
     import jinja2
 
 _TEMPLATE_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _CACHED_SENTENCES = 200_000
-_ALL_SUBSETS_UP_TO = 5
-
-Value = int | float | str | tuple[str, ...]
-Values = tuple[Value | None, ...]
 
 
 @dataclass(frozen=True)
@@ -53,28 +46,6 @@ class Sentence(NamedTuple):
     template: Template
     tokens: int
     dropped: tuple[str, ...]
-
-
-def check_pack(pack: Pack, vocabulary: Vocabulary, budget: Budget) -> None:
-    """Write a sentence of every template about every plane, age and structure, before any frame gets one.
-
-    Raises:
-        UserError: a template does not render, says something that is neither its own nor a fact, or its shortest
-            sentence does not fit; the text names its file, the line where it is known, and the plane.
-    """
-    writer = Writer(pack, vocabulary, budget)
-    for template in pack.templates:
-        for plane in vocabulary.planes.values():
-            for values in _cases(template, pack, plane):
-                try:
-                    writer.render(template, values)
-                except RefusedError as refused:
-                    line = f"line {refused.line}: " if refused.line else ""
-                    raise UserError(
-                        f"{line}the sentence about plane {plane.id!r} {refused.text}",
-                        where=template.where,
-                        fix="mend the template or the names it uses",
-                    ) from refused
 
 
 @dataclass(frozen=True)
@@ -167,7 +138,7 @@ class Writer:
         import jinja2
 
         try:
-            shown = {name: _shown(name, value, self.pack) for name, value in known.items()}
+            shown = {name: as_words(name, value, self.pack) for name, value in known.items()}
         except KeyError:
             raise RefusedError("name_unknown", "needs a name that the pack does not have") from None
         try:
@@ -191,12 +162,12 @@ class Writer:
 
     @cached_property
     def _readers_of_needs(self) -> tuple[Callable[[Facts], Value | None], ...]:
-        return tuple(_reader(fact, self.pack) for fact in self._needs)
+        return tuple(value_reader(fact, self.pack) for fact in self._needs)
 
     @cached_property
     def _readers(self) -> dict[str, tuple[Callable[[Facts], Value | None], ...]]:
         return {
-            template.id: tuple(_reader(name, self.pack) for name in sorted(template.uses))
+            template.id: tuple(value_reader(name, self.pack) for name in sorted(template.uses))
             for template in self.pack.templates
         }
 
@@ -208,7 +179,7 @@ class Writer:
     @cached_property
     def _shared_readers(self) -> tuple[Callable[[Facts], Value | None], ...]:
         names = {name for template in self.pack.templates for name in template.uses} - {"structures", "structure"}
-        return tuple(_reader(name, self.pack) for name in sorted(names))
+        return tuple(value_reader(name, self.pack) for name in sorted(names))
 
     @cached_property
     def _applicable(self) -> dict[tuple[str, tuple[bool, ...]], Sequence[Template]]:
@@ -230,11 +201,6 @@ class Writer:
         return {template.id: sandbox.from_string(template.text) for template in self.pack.templates}
 
 
-def article(weeks: int) -> str:
-    """The article that stands before the number when it is read aloud: an 8-week, an 11-week, an 18-week scan."""
-    return "An" if weeks in (8, 11, 18) else "A"
-
-
 _LEFT_BEHIND: dict[str, Writer] = {}
 
 
@@ -246,53 +212,6 @@ def _restored(signature: str, pack: Pack, vocabulary: Vocabulary, budget: Budget
     return _LEFT_BEHIND[signature]
 
 
-def _reader(name: str, pack: Pack) -> Callable[[Facts], Value | None]:
-    """Reads what decides the value of ``name`` in a sentence: the same for two facts that show the same."""
-    if name in ("ga", "article"):
-        return _weeks
-    if name == "structures":
-        return lambda facts: (facts.structures.value or None) if facts.structures else None
-    if name == "findings":
-        return functools.partial(_named_findings, pack.findings)
-    if name in BIOMETRY:
-        return lambda facts: facts.measurements[name].value if name in facts.measurements else None
-
-    def read(facts: Facts) -> Value | None:
-        fact = getattr(facts, name)
-        return None if fact is None else fact.value
-
-    return read
-
-
-def _weeks(facts: Facts) -> int | None:
-    if facts.ga_days is None:
-        return None
-    assert isinstance(facts.ga_days.value, int)
-    return facts.ga_days.value // 7
-
-
-def _named_findings(named: Mapping[str, str], facts: Facts) -> tuple[str, ...] | None:
-    if facts.findings is None or not isinstance(facts.findings.value, tuple):
-        return None
-    return tuple(code for code in facts.findings.value if code in named) or None
-
-
-def _shown(name: str, value: Value, pack: Pack) -> int | float | str | list[str]:
-    """The value as a template sees it: names for ids and codes.
-
-    Raises:
-        KeyError: the pack has no such name.
-    """
-    if name in pack.words:
-        return pack.words[name][str(value)]
-    if isinstance(value, tuple):
-        names = pack.findings if name == "findings" else pack.structures
-        return [names[key] for key in value]
-    if isinstance(value, str):
-        return (pack.planes if name == "plane" else pack.structures)[value]
-    return article(int(value)) if name == "article" else value
-
-
 def _line(error: Exception) -> int | None:
     """The template's line at which it failed."""
     lines = []
@@ -302,60 +221,3 @@ def _line(error: Exception) -> int | None:
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
     return lines[-1] if lines else None
-
-
-def _cases(template: Template, pack: Pack, plane: Plane) -> Iterator[Values]:
-    """Values that between them show everything a template can meet in a plane.
-
-    Each structure of the vocabulary stands alone, because a frame may show any, and the plane's own stand together;
-    facts that the template only asks for are known or not, in every combination or, where they are many, one by one.
-    """
-    first, last = GA_DAYS[0] // 7, GA_DAYS[1] // 7
-    middle = sum(plane.ga_weeks) // 2
-    optional = sorted({FACT_OF[name] for name in template.uses} - template.needs)
-    for weeks in range(first, last + 1):
-        yield _case(template, pack, plane, weeks, optional, plane.structures)
-    for structure in pack.structures:
-        yield _case(template, pack, plane, middle, optional, (structure,))
-    for unknown in _subsets(optional):
-        known = [fact for fact in optional if fact not in unknown]
-        yield _case(template, pack, plane, middle, known, plane.structures)
-        yield _case(template, pack, plane, middle, known, plane.structures[:1])
-    for number in range(max(1, *(len(ids) for ids in (pack.findings, *pack.words.values())))):
-        yield _case(template, pack, plane, middle, optional, plane.structures[:1], number)
-
-
-def _case(
-    template: Template,
-    pack: Pack,
-    plane: Plane,
-    weeks: int,
-    known: Sequence[str],
-    structures: Sequence[str],
-    number: int = 0,
-) -> Values:
-    """The values of ``sorted(template.uses)``, of whose optional facts only ``known`` are known."""
-    days = weeks * 7 + 3
-    codes = {"findings": list(pack.findings), **{kind: list(words) for kind, words in pack.words.items()}}
-    values: dict[str, Value | None] = {
-        **{"ga": weeks, "article": weeks, "ga_days": days, "plane": plane.id},
-        **{"structures": tuple(structures), "structure": structures[0]},
-        **{kind: codes[kind][number % len(codes[kind])] for kind in pack.words if codes[kind]},
-        "trimester": trimester(days),
-        "findings": tuple(codes["findings"][number : number + 1] or codes["findings"][:1]) or None,
-        **{name: _length(*LIMITS_MM[name], number) for name in BIOMETRY},
-    }
-    read = {*template.needs, *known}
-    return tuple(values[name] if FACT_OF[name] in read else None for name in sorted(template.uses))
-
-
-def _length(low: float, high: float, number: int) -> float:
-    """A length in mm, with decimals or, every second time, whole."""
-    length = low + (high - low) * (0.3137 + 0.1 * (number % 5))
-    return round(length, 3) if number % 2 == 0 else float(round(length))
-
-
-def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    some = range(len(names) + 1) if len(names) <= _ALL_SUBSETS_UP_TO else (0, 1, len(names) - 1, len(names))
-    for size in some:
-        yield from itertools.combinations(names, size)

@@ -100,7 +100,7 @@ def preview(
     Example: sono-curate preview archive --count 4 --templates paper
     """
     from sono.captioning.explain.preview import preview as examples_of
-    from sono.captioning.explain.text import example_text
+    from sono.captioning.explain.text import preview_text
     from sono.manifests.workspace import open_workspace
 
     examples = examples_of(open_workspace(workspace), count, templates=templates, seed=seed)
@@ -108,7 +108,7 @@ def preview(
         console.print_json({"examples": [asdict(example) for example in examples]})
         return
     for example in examples:
-        console.print_text(example_text(example))
+        console.print_text(preview_text(example))
 
 
 def trace(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sono.captioning.exams.dating import hadlock_1984_hc
+from sono.captioning.exams.formulas import hadlock_1984_hc
 from sono.manifests import masks
 from sono.manifests.pseudonyms import load_key
 

@@ -474,7 +474,7 @@ def test_a_trace_does_not_need_the_pack_that_the_configuration_names(clinic):
 
 def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     from sono.captioning.explain.preview import preview
-    from sono.captioning.explain.text import example_text
+    from sono.captioning.explain.text import preview_text
 
     clinic.frames("one", *[clinic.frame(f"{plane}", plane) for plane in ("transthalamic", "femur", "nt")])
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
@@ -483,7 +483,7 @@ def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     assert len({example.facts["plane"]["value"] for example in examples}) >= 2
     assert len({example.template for example in examples}) >= 2
     assert clinic.written() == before
-    text = example_text(examples[0])
+    text = preview_text(examples[0])
     assert "from column ga_days" in text.plain
     week = text.plain.index("21")
     assert any(span.start <= week < span.end and "yellow" in str(span.style) for span in text.spans)

@@ -11,8 +11,10 @@ from sono.captioning.exams.dating import (
     Dating,
     EarlyCrl,
     Evidence,
-    acog_700_threshold_days,
     date_examination,
+)
+from sono.captioning.exams.formulas import (
+    acog_700_threshold_days,
     hadlock_1984_hc,
     hadlock_1984_weeks,
     robinson_fleming_1975_days,

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from sono.captioning.report.page import BATCH_SIZES, repeated_share, write_caption_report
+from sono.captioning.report.page import BATCH_SIZES, write_caption_report
+from sono.captioning.report.repetition import repeated_share
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS, TableSpec
@@ -99,6 +100,17 @@ def record(study: str, **facts: Any) -> Row:
 
 HEAD = {"plane": ("transthalamic", "header"), "ga_days": (153, "column ga_weeks")}
 LEG = {"plane": ("femur", "header"), "ga_days": (203, "column fl_mm via hadlock_1984_fl")}
+
+
+@pytest.fixture
+def draw() -> Callable[..., Image]:
+    """Speckle, different for each seed."""
+
+    def speckle(seed: int, height: int = 200, width: int = 260) -> Image:
+        values = np.random.default_rng(seed).rayleigh(60, (height, width))
+        return np.asarray(values.clip(0, 255), dtype=np.uint8)
+
+    return speckle
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ import pytest
 
 from sono.captioning.facts.facts import Fact, Facts, trimester
 from sono.captioning.sentences.guard import RefusedError
+from sono.captioning.sentences.pack_check import check_pack
 from sono.captioning.sentences.packs import load_pack
-from sono.captioning.sentences.writer import Budget, Writer, article, check_pack
+from sono.captioning.sentences.values import article
+from sono.captioning.sentences.writer import Budget, Writer
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 
@@ -82,7 +84,7 @@ def test_the_papers_sentences_are_word_for_word_the_papers(paper: Writer) -> Non
 
 @pytest.mark.parametrize("pack", ["en", "paper"])
 def test_the_packaged_packs_pass_the_check(pack: str) -> None:
-    check_pack(load_pack(pack, VOCABULARY), VOCABULARY, Budget())
+    check_pack(Writer(load_pack(pack, VOCABULARY), VOCABULARY, Budget()))
 
 
 def test_the_papers_sentences_are_as_long_as_published(paper: Writer) -> None:
@@ -196,8 +198,8 @@ def test_a_sentence_that_cannot_fit_is_refused_and_never_cut(writer_of: MakeWrit
     with pytest.raises(RefusedError, match=r"has 2. tokens where the model reads 16") as refused:
         writer.about(region(), 0)
     assert refused.value.reason == "sentence_too_long"
-    with pytest.raises(UserError, match=r"region/a\.jinja: the sentence about plane 'nt' has 2. tokens .*; mend"):
-        check_pack(writer.pack, VOCABULARY, writer.budget)
+    with pytest.raises(UserError, match=r"region/a\.jinja: the sentence about plane 'nt' has 2. tokens .*; correct"):
+        check_pack(writer)
 
 
 @pytest.mark.parametrize(
@@ -220,20 +222,20 @@ def test_the_check_names_file_and_plane_of_what_would_say_something_wrong(
     writer_of: MakeWriter, template: str, fault: str
 ) -> None:
     writer = writer_of(global_a=template)
-    with pytest.raises(UserError, match=r"global/a\.jinja: .*about plane '\w+'.*; mend") as error:
-        check_pack(writer.pack, VOCABULARY, writer.budget)
+    with pytest.raises(UserError, match=r"global/a\.jinja: .*about plane '\w+'.*; correct") as error:
+        check_pack(writer)
     assert re.search(fault, str(error.value))
 
 
 def test_the_check_looks_at_every_plane_in_every_week(writer_of: MakeWriter) -> None:
     writer = writer_of(global_a='{% if plane == "femur" and ga == 44 %}{{ structures[9] }}{% endif %}{{ plane }}.')
     with pytest.raises(UserError, match=r"global/a\.jinja: .*about plane 'femur' cannot be written"):
-        check_pack(writer.pack, VOCABULARY, writer.budget)
+        check_pack(writer)
 
 
 def test_a_rounded_measurement_passes(writer_of: MakeWriter) -> None:
     writer = writer_of(global_a='{{ hc_mm | round(1) | replace(".", ",") }} mm, {{ ac_mm | round | int }} mm.')
-    check_pack(writer.pack, VOCABULARY, writer.budget)
+    check_pack(writer)
     facts = replace(frame(), measurements={"hc_mm": fact(175.345), "ac_mm": fact(160.7)})
     assert text(writer, facts) == "175,3 mm, 161 mm."
 
