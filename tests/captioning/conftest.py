@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sono.captioning.captions import run as captioning
+from sono.captioning.captions import plan
 from sono.captioning.captions.run import CaptionReport, caption_workspace
-from sono.captioning.sentences.packs import Pack
+from sono.captioning.sentences.pack_check import check_pack
 from sono.captioning.sentences.tokens import CLIP
-from sono.captioning.sentences.writer import Budget, check_pack
+from sono.captioning.sentences.writer import Writer
 from sono.manifests import workspace as workspaces
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS, TableSpec
 from sono.manifests.stages import Progress, in_process
 from sono.manifests.store import PartInfo
-from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
 
 PATIENT, STUDY = "PAT-1", "1.2.840.1"
@@ -31,15 +30,16 @@ def _each_pack_is_checked_once() -> Iterator[None]:
     """Checking a pack renders thousands of sentences, which takes longer than all else that captioning does here."""
     passed: set[object] = set()
 
-    def check_once(pack: Pack, vocabulary: Vocabulary, budget: Budget) -> None:
-        content = (pack.sha256, repr(vocabulary), budget.tokenizer, budget.context_length)
+    def check_once(writer: Writer) -> None:
+        budget = writer.budget
+        content = (writer.pack.sha256, repr(writer.vocabulary), budget.tokenizer, budget.context_length)
         if content not in passed:
-            check_pack(pack, vocabulary, budget)
+            check_pack(writer)
         if budget.tokenizer == CLIP:  # another one is a file, which may change
             passed.add(content)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(captioning, "check_pack", check_once)
+        patch.setattr(plan, "check_pack", check_once)
         yield
 
 
