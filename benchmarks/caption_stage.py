@@ -20,7 +20,7 @@ from unittest import mock
 
 import pyarrow as pa
 
-from sono.captioning.captions import memory, rows, stage
+from sono.captioning.captions import memory, stage
 from sono.captioning.captions.frames import JoinedFrame
 from sono.captioning.captions.join import STUDY, joined_parts_of_last_run
 from sono.captioning.captions.memory import Memory, PlaneSentences
@@ -35,7 +35,7 @@ from sono.manifests.workspace import Workspace
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("--parts", type=int, default=8)
+    parser.add_argument("--parts", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     workspace = Workspace(options.workspace)
@@ -87,16 +87,6 @@ def draw_by_sha256(key: str, factor: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{factor}/{key}".encode()).digest()[:8])
 
 
-def columns_row_by_row(sentences: list[Sentence]) -> dict[str, pa.Array]:
-    return {
-        "text": pa.array([sentence.text for sentence in sentences], pa.string()),
-        "template": pa.array([sentence.template.id for sentence in sentences], pa.string()),
-        "template_sha256": pa.array([sentence.template.sha256 for sentence in sentences], pa.string()),
-        "tokens": pa.array([sentence.tokens for sentence in sentences], pa.int32()),
-        "dropped": pa.array([sentence.dropped for sentence in sentences], pa.list_(pa.string())),
-    }
-
-
 def facts_as_json(self: PlaneFacts, member: str) -> str:
     return self.facts(Fact(("head",), "regions")).as_json()
 
@@ -109,7 +99,6 @@ PLAIN_WAYS = {
     "Writer.about for each (PlaneSentences)": (PlaneSentences, "sentence", sentence_by_writer),
     "every sentence looked at (names_somebody)": (Memory, "names_somebody", names_somebody_by_sentence),
     "SHA-256 (draw)": (stage, "draw", draw_by_sha256),
-    "sentences row by row (_sentence_columns)": (rows, "_sentence_columns", columns_row_by_row),
 }
 
 

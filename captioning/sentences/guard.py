@@ -1,4 +1,4 @@
-"""The last doors before a sentence is stored: what its words and numbers may be, and whom it must not name.
+"""The last checks before a sentence is stored: which words and numbers it may contain, and whom it must not name.
 
 Both fail closed: a sentence passes because everything in it is known, not because nothing in it looks wrong.
 """
@@ -49,7 +49,7 @@ class RefusedError(Exception):
     Attributes:
         reason: a short code.
         text: fixed words of ours that continue "the sentence ".
-        line: of the template, where it is known.
+        line: of the template, if known.
     """
 
     def __init__(self, reason: str, text: str, line: int | None = None) -> None:
@@ -69,7 +69,7 @@ class Wording:
 
 
 def wording(texts: Iterable[str]) -> Wording:
-    """Of a template's own text and the names that it can be given."""
+    """The wording of a template: its own text and the names that it can be given."""
     joined = " ".join(texts)
     return Wording(_words(joined), frozenset(_WORD.sub("", joined)) | {" "})
 
@@ -77,13 +77,13 @@ def wording(texts: Iterable[str]) -> Wording:
 def wording_fault(text: str) -> str | None:
     """Why ``text`` can be neither a template's own text nor a name; continues "it "."""
     if any(unicodedata.category(character).startswith("N") for character in text):
-        return "holds a number, but every number must be a fact's; write it as a word"
+        return "contains a number, but every number must be a fact's; write it as a word"
     if _words(unicodedata.normalize("NFC", text)) & _NOT_IN_WORDING:
-        return "holds the name of a month or a part of an address"
+        return "contains the name of a month or part of an address"
     if _ADDRESS.search(text):
-        return "holds a point without a space behind it, as addresses do"
+        return "contains a full stop without a space after it, as addresses do"
     if not all(unicodedata.category(character)[0] in "LM" or character in _PUNCTUATION for character in text):
-        return "holds a character that is neither a letter nor common punctuation"
+        return "contains a character that is neither a letter nor common punctuation"
     return None
 
 
@@ -100,14 +100,14 @@ def check_sentence(text: str, allowed: Wording, values: Collection[int | float])
     if len(text.splitlines()) > 1:
         raise RefusedError("sentence_lines", "has several lines")
     if not text.isprintable() and any(unicodedata.category(character).startswith("C") for character in text):
-        raise RefusedError("sentence_control", "holds a control character")
+        raise RefusedError("sentence_control", "contains a control character")
     if not all(any(_states(number, value) for value in values) for number in _NUMBER.findall(text)):
-        raise RefusedError("sentence_number", "holds a number that is no fact it uses, or not rounded as it is written")
+        raise RefusedError("sentence_number", "contains a number that is none of its facts, or is rounded wrongly")
     rest = _NUMBER.sub(" ", text)
     if not _words(rest) <= allowed.words:
-        raise RefusedError("sentence_word", "holds a word that is neither the template's nor a name of the pack")
+        raise RefusedError("sentence_word", "contains a word that is neither the template's nor a name of the pack")
     if not allowed.marks.issuperset(_WORD.sub("", rest)):
-        raise RefusedError("sentence_mark", "holds a mark that is neither the template's nor in a name of the pack")
+        raise RefusedError("sentence_mark", "contains a mark that is neither the template's nor in a name of the pack")
 
 
 @dataclass(frozen=True)

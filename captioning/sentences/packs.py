@@ -1,7 +1,7 @@
 """Template packs: the sentences of one language, the names they use, and what each template needs to know.
 
 A pack is a folder: ``pack.toml`` with the language and names, ``global/*.jinja`` for sentences about whole images,
-``region/*.jinja`` for sentences about one outlined structure. ``template_syntax`` says what a template may be.
+``region/*.jinja`` for sentences about one outlined structure. ``syntax`` says what a template may be.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Template:
     Attributes:
         id: its folder and name: ``global/paper``.
         kind: ``GLOBAL`` or ``REGION``.
-        where: the file to name in errors.
+        where: the file that errors name.
         needs: the facts (names of ``Facts.known``) without which it cannot render.
         uses: every name it reads, of ``FACT_OF``.
         own_text: everything it can put into a sentence itself.
@@ -110,7 +110,7 @@ def load_pack(choice: str, vocabulary: Vocabulary, base: Path | None = None) -> 
         shown = str(folder)
         if not folder.is_dir():
             nearest = did_you_mean(choice, packaged())
-            raise UserError("there is no such template pack", where=shown, fix=nearest or one_of("packs", packaged()))
+            raise UserError("template pack not found", where=shown, fix=nearest or one_of("packs", packaged()))
     _check_entries(folder, shown)
     where = f"{shown}/pack.toml"
     content = _read_toml(folder / "pack.toml", where)
@@ -142,7 +142,7 @@ class _PackFile(BaseModel):
 
 
 def _check_entries(folder: Path, shown: str) -> None:
-    """Nothing may lead out of the folder, and no template may lie where it would not be found."""
+    """Refuse links, which may lead out of the folder, and templates that would not be found where they are."""
     for path in sorted([*folder.iterdir(), *folder.glob("*/*")]):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
@@ -152,7 +152,7 @@ def _check_entries(folder: Path, shown: str) -> None:
         stray_folder = path.is_dir() and name not in (GLOBAL, REGION) and not name.startswith(".")
         if stray_template or stray_folder:
             raise UserError(
-                "a pack has no such file or folder", where=f"{shown}/{name}", fix="templates lie in global or region"
+                "unexpected file or folder in a pack", where=f"{shown}/{name}", fix="templates lie in global or region"
             )
 
 
@@ -203,12 +203,12 @@ def _names(
         for name in named:
             if name not in ids:
                 fix = did_you_mean(name, ids) or "use the vocabulary's ids"
-                raise UserError(f"[{section}] names {name!r}, which there is not", where=where, fix=fix)
+                raise UserError(f"[{section}] names {name!r}, which is not in the vocabulary", where=where, fix=fix)
     for code in content.findings:
         try:
             finding(code)
         except FaultError:
-            raise UserError("[findings] has a key that is no code", where=where, fix='use "SYSTEM:CODE"') from None
+            raise UserError("[findings] has a key that is not a code", where=where, fix='use "SYSTEM:CODE"') from None
     if english:
         planes = _english(vocabulary.planes) | content.planes
         structures = _english(vocabulary.structures) | content.structures
@@ -237,14 +237,16 @@ def _check_names(pack: Pack, where: str) -> None:
         for section, ids in _WORDS.items():
             if section in template.uses and not pack.words[section].keys() >= set(ids):
                 fix = f"add [{section}] with {', '.join(ids)} to pack.toml"
-                raise UserError(f"the pack has not all words for {section!r}", where=template.where, fix=fix)
+                raise UserError(f"the pack lacks words for {section!r}", where=template.where, fix=fix)
         if "findings" in template.needs and not pack.findings:
             raise UserError("the pack names no findings", where=template.where, fix="add [findings] to pack.toml")
 
 
 def _load_template(kind: str, path: Path, where: str, known: frozenset[str]) -> Template:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", path.stem):
-        raise UserError("a template's name has small letters, digits, - and _ only", where=where, fix="rename the file")
+        raise UserError(
+            "a template's name may contain only lower-case letters, digits, - and _", where=where, fix="rename the file"
+        )
     text = _read(path, where)
     names = known - {"structures" if kind == REGION else "structure"}
     needs, uses, own_text = checked(text, where, names)

@@ -56,7 +56,7 @@ class Content(NamedTuple):
 
 
 def checked(text: str, where: str, names: Collection[str]) -> Content:
-    """What the template ``text`` reads and says, when it is one that may be rendered.
+    """What the template ``text`` reads and says, if it may be rendered.
 
     Args:
         where: the file to name in errors.
@@ -72,7 +72,7 @@ def checked(text: str, where: str, names: Collection[str]) -> Content:
         tree = environment().parse(text)
     except jinja2.TemplateSyntaxError as error:
         raise UserError(
-            f"line {error.lineno} is no valid template: {error.message}", where=where, fix="correct that line"
+            f"line {error.lineno} is not a valid template: {error.message}", where=where, fix="correct that line"
         ) from error
     except ValueError:
         raise UserError("a number in the template is too large", where=where, fix="write no numbers") from None
@@ -113,7 +113,7 @@ def environment() -> SandboxedEnvironment:
 
 
 def one_of(kind: str, names: Collection[str]) -> str:
-    """A remedy for a name that is like none."""
+    """A remedy for a name that resembles none."""
     return f"the {kind} are {', '.join(sorted(names))}"
 
 
@@ -130,7 +130,7 @@ def _walk(
 
 
 def _fault(node: nodes.Node, parents: tuple[nodes.Node, ...], names: Collection[str]) -> tuple[str, str] | None:
-    """What is wrong with one node of a template, and what to do. Kinds of nodes that are not known are refused."""
+    """What is wrong with one node of a template, and what to do. Unknown kinds of nodes are refused."""
     from jinja2 import nodes
 
     match node:
@@ -143,17 +143,17 @@ def _fault(node: nodes.Node, parents: tuple[nodes.Node, ...], names: Collection[
         case nodes.Getitem(arg=nodes.Const(value=int()) | nodes.Neg() | nodes.Slice()):
             return None
         case nodes.Getitem():
-            return "reads an item by something else than its position", "write structures[0]"
+            return "reads an item by something other than its position", "write structures[0]"
         case nodes.Call():
             return "calls something", "templates can only name facts and use filters"
         case nodes.Filter():
             return _filter_fault(node)
         case nodes.Test() if node.name not in TESTS or not isinstance(node.node, nodes.Name):
-            return "tests something else than whether a name is known", "write NAME is defined"
+            return "tests something other than whether a name is known", "write NAME is defined"
         case nodes.For() if node.recursive or any(isinstance(parent, nodes.For) for parent in parents):
             return "has a loop in a loop", "write one loop"
         case nodes.For() if not _is_list(node.iter):
-            return "loops over something else than a list", "loop over structures, findings or a slice of them"
+            return "loops over something other than a list", "loop over structures, findings or a slice of them"
         case nodes.TemplateData(data=str(text)) | nodes.Const(value=str(text)):
             fault = wording_fault(text.replace("\n", " "))
             return (f"its own text cannot be used: it {fault}", "correct that line") if fault else None
@@ -191,7 +191,7 @@ def _filter_fault(node: nodes.Filter) -> tuple[str, str] | None:
     if node.name == "join" and not (
         node.node is not None and _is_list(node.node) and all(isinstance(each, nodes.Const) for each in node.args)
     ):
-        return "joins something else than a list", 'write structures | join(", ")'
+        return "joins something other than a list", 'write structures | join(", ")'
     return None
 
 

@@ -28,14 +28,14 @@ _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u0345]+"
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """``name`` and ``sha256`` (of the file it is made of) tell two tokenizers apart in a stage's configuration."""
+    """``name`` and ``sha256`` (of the file it is made of) tell tokenizers apart in a stage's configuration."""
 
     name: str
     sha256: str
     _count: Callable[[str], int] = field(repr=False, compare=False)
 
     def count(self, text: str) -> int:
-        """Tokens of ``text`` with the start and end tokens; each distinct text is looked at once."""
+        """Tokens of ``text`` with the start and end tokens; each distinct text is tokenized once."""
         return self._count(text)
 
 
@@ -43,7 +43,7 @@ def load_tokenizer(choice: str, base: Path | None = None) -> Tokenizer:
     """CLIP's byte-pair encoding (``clip``), or a Hugging Face ``tokenizer.json``, whose path is relative to ``base``.
 
     Raises:
-        UserError: the file is missing or no tokenizer.
+        UserError: the file is missing or not a tokenizer.
     """
     return _clip() if choice == CLIP else _from_file((base or Path()) / choice)
 
@@ -92,15 +92,15 @@ def _from_file(path: Path) -> Tokenizer:
         content = path.read_bytes()
     except OSError:
         raise UserError(
-            "there is no such tokenizer", where=where, fix=f"give {CLIP!r} or a path to a Hugging Face tokenizer.json"
+            "tokenizer not found", where=where, fix=f"give {CLIP!r} or a path to a Hugging Face tokenizer.json"
         ) from None
     try:
         tokenizer = HuggingFace.from_buffer(content)
     except Exception as error:  # the library has no exception of its own for a broken file
         raise UserError(
-            "this is no Hugging Face tokenizer", where=where, fix="give the tokenizer.json that the model comes with"
+            "not a Hugging Face tokenizer", where=where, fix="give the tokenizer.json that the model comes with"
         ) from error
-    tokenizer.no_truncation()  # a file may hold either; both would make every sentence look as if it fitted
+    tokenizer.no_truncation()  # a file may set either; both would make every sentence seem to fit
     tokenizer.no_padding()
 
     @functools.lru_cache(_CACHED_TEXTS)

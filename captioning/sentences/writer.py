@@ -1,4 +1,4 @@
-"""Sentences from facts: templates rendered, checked, and kept within what the model can read."""
+"""Sentences from facts: templates rendered, checked, and kept short enough for the model."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ class Sentence(NamedTuple):
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes sentences. Compiles its templates on first use and remembers what it wrote: make one a part."""
+    """Writes sentences. Compiles its templates on first use and remembers what it wrote."""
 
     pack: Pack
     vocabulary: Vocabulary
     budget: Budget
 
     def about(self, facts: Facts, draw: int) -> Sentence | None:
-        """The sentence about a frame, or about a region where ``facts.structure`` is known.
+        """The sentence about a frame, or about a region if ``facts.structure`` is known.
 
         Args:
-            draw: chooses among the templates that can do with these facts, evenly over all integers.
+            draw: chooses among the templates that these facts are enough for, evenly over all integers.
 
         Returns:
-            None where no template can.
+            None if the facts are not enough for any template.
 
         Raises:
             RefusedError: the sentence must not be stored.
@@ -83,7 +83,7 @@ class Writer:
         return tuple([read(facts) for read in self._shared_readers])
 
     def write(self, template: Template, facts: Facts) -> Sentence:
-        """The sentence that ``template`` makes of the facts; of equal values it is made once.
+        """The sentence that ``template`` makes of the facts; equal values are rendered once.
 
         Raises:
             RefusedError: the sentence must not be stored.
@@ -98,10 +98,10 @@ class Writer:
         return found
 
     def render(self, template: Template, values: Values) -> Sentence:
-        """Write without looking at what was written.
+        """Write the sentence, without the memory of what was written.
 
         Args:
-            values: of ``sorted(template.uses)``: ids, codes and numbers; None where not known.
+            values: of ``sorted(template.uses)``: ids, codes and numbers; None if not known.
 
         Raises:
             RefusedError: the sentence must not be stored.
@@ -173,7 +173,7 @@ class Writer:
 
     @cached_property
     def named_biometry(self) -> tuple[str, ...]:
-        """The measurements that some template names; the others are no facts of any caption."""
+        """The measurements that some template names; captions have no others among their facts."""
         return tuple(name for name in BIOMETRY if any(name in template.uses for template in self.pack.templates))
 
     @cached_property
@@ -205,7 +205,7 @@ _LEFT_BEHIND: dict[str, Writer] = {}
 
 
 def _restored(signature: str, pack: Pack, vocabulary: Vocabulary, budget: Budget) -> Writer:
-    """In a worker the writer that the part before has used, with all that it remembers, else a new one."""
+    """The writer that this process used for the part before, with all it remembers, or else a new one."""
     if signature not in _LEFT_BEHIND:
         _LEFT_BEHIND.clear()
         _LEFT_BEHIND[signature] = Writer(pack, vocabulary, budget)

@@ -99,7 +99,7 @@ def test_another_language_names_every_plane_and_structure(tmp_path: Path) -> Non
 
 
 def test_another_language_names_the_words_that_its_templates_use(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"region/a\.jinja: the pack has not all words for 'laterality'; add \[lat"):
+    with pytest.raises(UserError, match=r"region/a\.jinja: the pack lacks words for 'laterality'; add \[lat"):
         loaded(a_pack(tmp_path / "a", german(laterality={"left": "links"}), region_a="{{ laterality }}"))
     with pytest.raises(UserError, match="undefined name 'article'"):
         loaded(a_pack(tmp_path / "b", german(), global_a="{{ article }} {{ ga }}"))
@@ -129,7 +129,7 @@ def test_a_packs_fingerprint_follows_everything_that_decides_its_sentences(tmp_p
         ("ok\n{{ anatomies }}", "line 2: undefined name 'anatomies'; the names are ac_mm, article"),
         ("{{ structure }}", "line 1: undefined name 'structure'; did you mean 'structures'?"),
         ("{{ structures | joint }}", "line 1: unknown filter 'joint'; did you mean 'join'?"),
-        ("{% if plane %}", "line 1 is no valid template: "),
+        ("{% if plane %}", "line 1 is not a valid template: "),
         ("{{ ''.__class__ }}", "line 1: reads an attribute; only loop.first"),
         ("{{ plane['__class__'] }}", "line 1: reads an item by something else"),
         ("{{ structures[plane] }}", "line 1: reads an item by something else"),
@@ -153,11 +153,11 @@ def test_a_packs_fingerprint_follows_everything_that_decides_its_sentences(tmp_p
         ("{{ plane | center(ga) }}", "line 1: unknown filter 'center'"),
         ("{{ structures | random }}", "line 1: unknown filter 'random'"),
         ("{{ plane | replace('a', 'aaaaaaaaaaa') }}", "line 1: replaces more than single characters"),
-        ("{{ plane | join('ab') | join('ab') }}", "line 1: joins something else than a list"),
-        ("{{ 'ab' | join('ab') }}", "line 1: joins something else than a list"),
-        ("{{ structures | join(structures | join('ab')) }}", "line 1: joins something else than a list"),
-        ("{% for a in structures | join('ab') %}x{% endfor %}", "line 1: loops over something else than a list"),
-        ("{% for a in plane ~ plane %}x{% endfor %}", "line 1: loops over something else than a list"),
+        ("{{ plane | join('ab') | join('ab') }}", "line 1: joins something other than a list"),
+        ("{{ 'ab' | join('ab') }}", "line 1: joins something other than a list"),
+        ("{{ structures | join(structures | join('ab')) }}", "line 1: joins something other than a list"),
+        ("{% for a in structures | join('ab') %}x{% endfor %}", "line 1: loops over something other than a list"),
+        ("{% for a in plane ~ plane %}x{% endfor %}", "line 1: loops over something other than a list"),
         ("{{ plane is sameas plane }}", "line 1: tests something else"),
         ("{{ plane }}, seen in 2021", "its own text cannot be used: it holds a number"),
         ("{{ plane }}, grade Ⅳ", "its own text cannot be used: it holds a number"),
@@ -167,7 +167,7 @@ def test_a_packs_fingerprint_follows_everything_that_decides_its_sentences(tmp_p
         ("{{ plane }} of jane@example", "its own text cannot be used: it holds a character"),
         (
             "{{ plane }} www example",
-            "its own text cannot be used: it holds the name of a month or a part of an address",
+            "its own text cannot be used: it contains the name of a month or part of an address",
         ),
         ("{{ plane }} of clinic.example", "its own text cannot be used: it holds a point without a space"),
         ("{{ plane }}\u200b", "its own text cannot be used: it holds a character"),
@@ -240,14 +240,14 @@ def test_a_template_may_be_as_deep_as_it_needs(tmp_path: Path) -> None:
         ('language = "en"\nplane = "x"', "unknown key 'plane'; did you mean 'planes'?"),
         (
             'language = "en"\n[planes]\nfemurr = "x"',
-            "[planes] names 'femurr', which there is not; did you mean 'femur'?",
+            "[planes] names 'femurr', which is not in the vocabulary; did you mean 'femur'?",
         ),
-        ('language = "en"\n[laterality]\nlinks = "x"', "[laterality] names 'links', which there is not"),
-        ('language = "en"\n[trimester]\n4 = "x"', "[trimester] names '4', which there is not"),
+        ('language = "en"\n[laterality]\nlinks = "x"', "[laterality] names 'links', which is not in the vocabulary"),
+        ('language = "en"\n[trimester]\n4 = "x"', "[trimester] names '4', which is not in the vocabulary"),
         ('language = "en"\n[planes]\nfemur = 3', "planes.femur: Input should be a valid string"),
         (
             'language = "en"\n[findings]\npolyhydramnios = "x"',
-            '[findings] has a key that is no code; use "SYSTEM:CODE"',
+            '[findings] has a key that is not a code; use "SYSTEM:CODE"',
         ),
         (
             'language = "en"\n[planes]\nfemur = "femur 2021"',
@@ -296,7 +296,7 @@ def test_a_finding_is_written_as_its_system_writes_codes(
     for number, code in enumerate(no_codes):
         written = code.replace("\n", "\\n")
         toml = f'language = "en"\n[findings]\n"{system}:{written}" = "something"'
-        with pytest.raises(UserError, match=r"has a key that is no code"):
+        with pytest.raises(UserError, match=r"has a key that is not a code"):
             loaded(a_pack(tmp_path / f"no code {number}", toml))
 
 
@@ -326,7 +326,7 @@ def test_nothing_leads_out_of_the_folder(tmp_path: Path) -> None:
 def test_a_template_that_would_not_be_found_is_named(tmp_path: Path) -> None:
     pack = a_pack(tmp_path)
     (pack / "globl").mkdir()
-    with pytest.raises(UserError, match="globl: a pack has no such file or folder"):
+    with pytest.raises(UserError, match="globl: unexpected file or folder in a pack"):
         loaded(pack)
     (pack / "globl").rmdir()
     (pack / "global.jinja").write_text("x", encoding="utf-8")
@@ -342,7 +342,7 @@ def test_files_that_are_no_templates_do_not_matter(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no such template pack; did you mean 'paper'"):
+    with pytest.raises(UserError, match=r"template pack not found; did you mean 'paper'"):
         load_pack("papr", VOCABULARY, tmp_path)
     with pytest.raises(UserError, match=r"pack\.toml: the file is missing"):
         loaded(tmp_path)

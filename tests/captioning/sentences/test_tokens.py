@@ -124,7 +124,7 @@ def test_a_tokenizer_that_adds_no_start_and_end_is_refused(tmp_path: Path) -> No
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text('{"a": 1}', encoding="utf-8")
-    with pytest.raises(UserError, match=r"vocab\.json: this is no Hugging Face tokenizer; give"):
+    with pytest.raises(UserError, match=r"vocab\.json: not a Hugging Face tokenizer; give"):
         load_tokenizer("vocab.json", tmp_path)
-    with pytest.raises(UserError, match=r"clp: there is no such tokenizer; give 'clip'"):
+    with pytest.raises(UserError, match=r"clp: tokenizer not found; give 'clip'"):
         load_tokenizer("clp", tmp_path)
