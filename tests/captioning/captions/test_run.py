@@ -197,6 +197,7 @@ def test_without_frames_or_records_nothing_is_written(clinic):
     assert clinic.written() == {}
 
 
+@pytest.mark.slow
 def test_tasks_travel_to_other_processes(clinic):
     """An engine with processes pickles stage and part; both must come back able to work."""
     clinic.frames("one", clinic.frame("a"))
@@ -356,6 +357,7 @@ def test_progress_is_told_for_every_stage(clinic):
     ]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_which_sentence_a_frame_gets(clinic):
     clinic.frames("one", *[clinic.frame(f"frame {number}") for number in range(60)])
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
@@ -372,6 +374,7 @@ def test_the_seed_decides_which_sentence_a_frame_gets(clinic):
     assert max(counts) < 25
 
 
+@pytest.mark.slow
 def test_two_seeds_part_the_frames_otherwise_also_between_two_sentences(clinic, tmp_path):
     clinic.frames("one", *[clinic.frame(f"frame {number}") for number in range(60)])
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
@@ -472,6 +475,7 @@ def test_a_trace_does_not_need_the_pack_that_the_configuration_names(clinic):
     assert trace(clinic.workspace, frame["frame_id"]).template_text.startswith("{{ article }}")
 
 
+@pytest.mark.slow
 def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     from sono.captioning.explain.preview import preview
     from sono.captioning.explain.text import preview_text
@@ -489,6 +493,7 @@ def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     assert any(span.start <= week < span.end and "yellow" in str(span.style) for span in text.spans)
 
 
+@pytest.mark.slow
 def test_a_preview_without_a_record_says_what_to_do(clinic):
     from sono.captioning.explain.preview import preview
 
