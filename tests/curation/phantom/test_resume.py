@@ -126,6 +126,7 @@ print(total.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_a_processor_with_fewer_instructions_draws_the_same_bytes() -> None:
     # The libraries take other code paths, and the last bits differ.
     found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
