@@ -17,6 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ["--recipe", "tiny", "--set", "train.steps=4", "--set", "train.warmup_steps=1", "--set", "train.batch_size=8"]
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy_and_has_an_example() -> None:
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
     assert {"pretrain", "evaluate", "recipes", "suite"} <= set(names)

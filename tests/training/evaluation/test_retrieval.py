@@ -37,6 +37,7 @@ def test_a_trained_model_finds_captions_and_knows_regions_by_their_masks(learned
         assert values == sorted(values)
 
 
+@pytest.mark.slow
 def test_equal_captions_are_one_answer_and_a_constant_model_finds_nothing(
     random_run: Callable[..., Path],
     make_rows: Callable[..., Any],

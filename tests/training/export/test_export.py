@@ -221,6 +221,7 @@ def check(run: Path, given: Path, number: int) -> None:
         ("sonoclip", USE_SONOCLIP, ["test-vit-quickgelu"]),
     ],
 )
+@pytest.mark.slow
 def test_an_export_gives_the_same_features_without_this_project(
     kind: str, use: str, backbones: list[str], make_run: Callable[[str], Path], given: Path, tmp_path: Path
 ) -> None:
