@@ -1,4 +1,4 @@
-"""From one query over whole tables to the parts of a stage, without holding either in memory.
+"""Hands the rows of one query over complete tables to the parts of a stage, without holding either in memory.
 
 The rows go through a file beside the tables with one row group per part; each worker reads its own.
 """

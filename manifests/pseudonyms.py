@@ -110,7 +110,7 @@ def create_key(path: Path) -> Pseudonymizer:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise UserError("a key exists already", where=str(path), fix="keep it: every pseudonym depends on it") from None
+        raise UserError("a key already exists", where=str(path), fix="keep it: every pseudonym depends on it") from None
     with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor, not a path
         file.write(key.hex() + "\n")
         file.flush()
@@ -136,7 +136,9 @@ def load_key(path: Path) -> Pseudonymizer:
     except UnicodeDecodeError:
         text = ""
     if mode & 0o077:
-        raise UserError(f"others may read the key (mode {mode:04o})", where=str(path), fix=f"run: chmod 600 {path}")
+        raise UserError(
+            f"other users can read the key (mode {mode:04o})", where=str(path), fix=f"run: chmod 600 {path}"
+        )
     try:
         key = bytes.fromhex(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Silence for pydicom: its warnings quote header values, and none of them may reach a terminal or a log."""
+"""Silences pydicom, whose warnings quote header values that must not reach a terminal or a log."""
 
 from __future__ import annotations
 

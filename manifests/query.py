@@ -1,4 +1,4 @@
-"""SQL over the Parquet parts of a workspace, for what needs a whole table at once."""
+"""SQL over the Parquet parts of a workspace, for work that needs a complete table at once."""
 
 from __future__ import annotations
 

@@ -181,8 +181,8 @@ STATEMENTS = TableSpec(
     "source_key",
     _schema(
         {
-            "source_key": pa.string(),  # of the line, resource or document that says it
-            "place": pa.string(),  # the same for people: line 7 of records file 1
+            "source_key": pa.string(),  # of the line, resource or document that states it
+            "place": pa.string(),  # the same in words: line 7 of records file 1
             "patient_key": pa.string(),
             "study_key": pa.string(),  # null where the source names no study; then the next two may find it
             "accession_key": pa.string(),
@@ -197,7 +197,7 @@ STATEMENTS = TableSpec(
         required=("source_key", "place", "patient_key", "fact", "field", "rank"),
     ),
 )
-"""What clinical records say, one fact a row, as they say it: nothing is compared or computed yet."""
+"""What clinical records say, one fact per row, as stated: nothing is compared or computed yet."""
 
 RECORDS = TableSpec(
     "records",
@@ -268,7 +268,7 @@ DATASET = TableSpec(
             "patient_key": pa.string(),
             "study_key": pa.string(),
             "center": pa.string(),
-            "manufacturer": pa.string(),  # of the scanner, as is the model: a model that fails on one is found by them
+            "manufacturer": pa.string(),  # of the scanner, as is the model: to find scanners on which a model fails
             "model": pa.string(),
             "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
             "ga_days": pa.int32(),
@@ -281,6 +281,6 @@ DATASET = TableSpec(
         required=(),
     ),
 )
-"""What ``build`` writes, one row a frame; the Hugging Face features follow from it in ``curation/dataset/``."""
+"""What ``build`` writes, one row per frame; the Hugging Face features follow from it in ``curation/dataset/``."""
 
 SPLITS = ("train", "validation", "test")

@@ -18,7 +18,7 @@ class SplitPlan:
     """How to split: the shares of validation and test (the rest is train), a seed, and a center held out as test.
 
     With ``holdout_center`` the test split holds that center's patients (including their frames from other centers,
-    and patients joined to them by a duplicate) and nobody else.
+    and patients joined to them by a duplicate) and no one else.
     """
 
     validation: float = 0.1

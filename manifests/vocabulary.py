@@ -107,7 +107,7 @@ def load(override: Path | None = None) -> Vocabulary:
     """The packaged vocabulary, or the file ``override`` in its place.
 
     Raises:
-        UserError: the file is missing, is no TOML, or breaks the vocabulary's rules; the text names the entry.
+        UserError: the file is missing, is not TOML, or breaks the vocabulary's rules; the text names the entry.
     """
     where = str(override) if override else "planes.toml"
     try:

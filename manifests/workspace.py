@@ -86,7 +86,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the workspace for writing, and clear what killed runs left behind.
+        """Lock the workspace for writing, and remove what killed runs left behind.
 
         Raises:
             UserError: another command is writing to it.
@@ -130,7 +130,7 @@ def create(path: Path, center: str) -> Workspace:
         WorkspaceSection(center=center)
     except ValidationError:
         raise UserError(
-            f"{center!r} cannot name a center", fix="use up to 64 letters, digits, spaces, dots, dashes, brackets"
+            f"{center!r} cannot be the name of a center", fix="use up to 64 letters, digits, spaces and . ( ) -"
         ) from None
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)

@@ -48,7 +48,7 @@ class Model:
     backbone: str
     weights: str | None = None
     text_weights: str | None = None
-    from_scratch: bool = False  # must be set for random weights: nobody trains from those by accident
+    from_scratch: bool = False  # must be set for random weights, so that they are never used by accident
     grad_checkpointing: bool = False  # less memory, a quarter more time, equal gradients
 
     def __post_init__(self) -> None:
@@ -192,7 +192,7 @@ class Train:
         total = int(min(by_epochs, math.inf if self.steps is None else self.steps))
         if self.warmup_steps >= total:
             raise UserError(
-                f"train.warmup_steps: {self.warmup_steps} steps of warm-up in {total} steps of training",
+                f"train.warmup_steps: training ends after {total} steps, before a warm-up of {self.warmup_steps}",
                 fix="lower it with --set train.warmup_steps=N, or train longer",
             )
         return total
@@ -237,7 +237,7 @@ class Recipe:
 
 
 def tiny() -> Recipe:
-    """Both towers from scratch, for two CPU cores and a few thousand frames: minutes, and not a good model."""
+    """Both towers from scratch, for two CPU cores and a few thousand frames: takes minutes, not a good model."""
     return Recipe(
         model=Model(backbone="sono-tiny", from_scratch=True),
         data=Data(global_fraction=0.2),

@@ -39,7 +39,7 @@ class Memory:
         return found
 
     def write(self, template: Template, facts: Facts) -> Sentence | str:
-        """The sentence, or the reason code for there being none."""
+        """The sentence, or the reason code if there is none."""
         try:
             sentence = self.writer.write(template, facts)
         except RefusedError:
@@ -87,7 +87,7 @@ class PlaneSentences:
         self._choices: dict[object, list[Template | Sentence | str]] = {}
 
     def sentence(self, about: Fact | str, draw: int) -> Sentence | str:
-        """The sentence, or the reason code for there being none; each is written once.
+        """The sentence, or the reason code if there is none; each is written once.
 
         Measured, the caption stage writes 2.4 times as many captions per second as with ``Writer.about`` for each.
 

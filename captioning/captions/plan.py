@@ -1,4 +1,4 @@
-"""What a run of ``caption`` is going to do: everything the user gave, read and checked before anything is written."""
+"""Plans a run of ``caption``: everything the user gave is read and checked before anything is written."""
 
 from __future__ import annotations
 

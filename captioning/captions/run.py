@@ -94,20 +94,20 @@ def caption_workspace(
 
 
 def _keep_captions_of_last_run(workspace: Workspace, database: duckdb.DuckDBPyConnection, read: RunReport) -> None:
-    """Stop before captions are replaced by nothing.
+    """Stop if the run would remove all captions.
 
     Raises:
-        UserError: there are captions, and no record is about an examination with images.
+        UserError: there are captions, and no record matches an examination with images.
     """
     has_captions = any(info.rows for info in workspace.store.parts(CAPTIONS).values())
     if not has_captions or records_reach_images(database):
         return
-    fix = "compare how records and images name patients and studies"
+    fix = "check that records and images use the same identifiers for patients and studies"
     if read.exclusions:
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in read.exclusions.items())
-        fix = f"sono-curate exclusions says what is wrong with each of {left_out}"
+        fix = f"run sono-curate exclusions to see what is wrong with each of {left_out}"
     raise UserError(
-        "no record is about an examination with images; records and captions of the last run stay",
+        "no record matches an examination with images, so the records and captions of the last run were kept",
         where=str(workspace.path),
         fix=fix,
     )

@@ -100,11 +100,11 @@ class _PartCaptions:
                 self._exclude(frame, str(reason))
 
     def _problem(self, frame: JoinedFrame) -> str | None:
-        """Why the frame gets no captions, where that can be seen before any is written."""
+        """Why the frame gets no captions, if that is clear before any is written."""
         if frame.plane not in self._vocabulary.planes:
             return "plane_unknown"
         recorded = frame.study["recorded_patient_key"]
-        # A frame whose header named no patient may carry its study in the patient's place; that is no contradiction.
+        # A frame whose header named no patient may have its study as its patient; that is not a contradiction.
         if recorded not in (None, frame.patient_key) and frame.patient_key != self._keys.patient_of_study(
             frame.study["study_key"]
         ):
@@ -130,7 +130,7 @@ class _PartCaptions:
         """Add the row of a caption, unless there is no sentence or it must not be stored.
 
         Args:
-            sentence: or the reason code for there being none.
+            sentence: or, if there is none, the reason code.
             member: the structures or the structure that it is about, as a member of the facts' JSON.
 
         Returns:
@@ -162,7 +162,7 @@ def draw(key: str, factor: int) -> int:
 
 
 def seed_factor(seed: int) -> int:
-    """An odd 64-bit number made of the seed."""
+    """An odd 64-bit number made from the seed."""
     return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8]) | 1
 
 

@@ -1,4 +1,4 @@
-"""The DuckDB in which records and images find each other, and the tables of a workspace in it."""
+"""The DuckDB database that matches records with images, and the tables of a workspace in it."""
 
 from __future__ import annotations
 

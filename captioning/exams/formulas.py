@@ -9,7 +9,7 @@ ROBINSON_FLEMING_MM = (10, 84)
 """Crown-rump lengths that date a pregnancy, 7+1 to 14+1 weeks; a longer fetus bends, and other measurements date it."""
 
 HADLOCK_WEEKS = (14, 42)
-"""The weeks over which Hadlock et al. fitted their regressions (361 fetuses at 14 to 42 weeks, says the abstract)."""
+"""The weeks over which Hadlock et al. fitted their regressions (abstract: 361 fetuses at 14 to 42 weeks)."""
 
 HADLOCK_PARAMETERS = ("bpd", "hc", "ac", "fl")
 """The measurements that date by Hadlock et al.; in ``schemas.BIOMETRY`` with ``_mm``."""

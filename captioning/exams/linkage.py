@@ -58,7 +58,7 @@ LINKED = pa.schema(
 
 @contextmanager
 def linked_parts(database: duckdb.DuckDBPyConnection, store: TableStore, keys: Pseudonymizer) -> Iterator[list[Part]]:
-    """The statements of the ``statements`` table by examination (``LINKED``), as parts that hold patients complete.
+    """The statements of the ``statements`` table by examination (``LINKED``), as parts that contain complete patients.
 
     Parts can be loaded inside the ``with`` block only: their rows pass through a temporary file.
 

@@ -50,15 +50,15 @@ def preview(
     candidates = _candidates(stage, workspace.store, count)
     if not candidates:
         raise UserError(
-            "no frame gets a caption from the records of the last run",
+            "no frame would get a caption from the records of the last run",
             where=str(workspace.path),
-            fix="run sono-curate caption with --records first; sono-curate exclusions says why for each frame",
+            fix="run sono-curate caption with --records first; sono-curate exclusions gives the reason for each frame",
         )
     return list(_in_turn(candidates))[:count]
 
 
 def _candidates(stage: CaptionStage, store: TableStore, count: int) -> _ByPlane:
-    """Up to ``count`` captions for each plane and template, part by part until there are plenty."""
+    """Up to ``count`` captions for each plane and template, part by part until there are enough."""
     found: _ByPlane = {}
     total = 0
     with joined_parts_of_last_run(store) as parts:
@@ -91,7 +91,7 @@ def _words_of(pack: Pack, name: str, value: Any) -> tuple[str, ...]:
 
 
 def _in_turn(candidates: _ByPlane) -> Iterator[PreviewedCaption]:
-    """One caption of each plane in turn, each time by another template, so that a few captions show much."""
+    """One caption of each plane in turn, each time with another template, so that a few captions show a lot."""
     planes = [[captions for _, captions in sorted(templates.items())] for _, templates in sorted(candidates.items())]
     rounds = max(sum(map(len, lists)) for lists in planes)
     for number in range(rounds):

@@ -1,4 +1,4 @@
-"""Captions as text for the terminal, each fact in its own colour, beside where it comes from."""
+"""Captions as text for the terminal, each fact in its own colour, next to its source."""
 
 from __future__ import annotations
 

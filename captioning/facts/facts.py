@@ -1,4 +1,4 @@
-"""What is known about a frame or a region, each fact with the field it comes from: what captions are made of."""
+"""What captions are made from: the known facts about a frame or a region, each with the field it comes from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the captions of a frame, and of its regions, are made of. None: not known.
+    """What the captions of a frame and of its regions are made from. None: not known.
 
     Attributes:
         plane: a plane's id.

@@ -163,7 +163,7 @@ def identity_statements(keys: Pseudonymizer, texts: Iterable[str], field: str) -
 
     Words are hashed in the spellings that a caption may have: with and without accents, compounds (O'Brien) in one and
     in parts. Single letters are left out, because initials would forbid every text. So are numbers: a caption with a
-    number that is no fact of its own is refused anyway. A particle (de la Cruz) counts where it is all there is.
+    number that is no fact of its own is refused anyway. A particle (de la Cruz) counts only if it is alone.
     """
     words = {word for text in texts for word in _name_words(text)}
     return [Statement("identity", keys.word(word), field) for word in sorted(words)]

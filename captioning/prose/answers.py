@@ -1,4 +1,4 @@
-"""Answers of a language model that are kept under a hash of what was asked: verified facts, and no text."""
+"""A cache of a language model's answers under hashes of the requests: verified facts, and no text."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ class AnswerCache:
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
-                raise UserError("others may read the cache", where=str(self.path), fix=f"run: chmod 600 {self.path}")
+                raise UserError(
+                    "other users can read the cache", where=str(self.path), fix=f"run: chmod 600 {self.path}"
+                )
             connection = sqlite3.connect(self.path, timeout=60)
             connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, facts TEXT NOT NULL)")
         except (OSError, sqlite3.Error) as error:
@@ -68,5 +70,5 @@ class AnswerCache:
 
     def _unusable(self) -> UserError:
         return UserError(
-            "the language model's cache cannot be used", where=str(self.path), fix="remove it; it is made again"
+            "the language model's cache cannot be used", where=str(self.path), fix="delete it; it will be created again"
         )

@@ -1,4 +1,4 @@
-"""Sentences and clauses of report prose, and which of them are denied, doubted, remembered, planned or of another day.
+"""Sentences and clauses of report prose, and which of them are denied, doubted, recalled, planned or about another day.
 
 Every text here is normalised, and parts of it are blanked rather than cut, so that positions stay valid.
 """
@@ -149,7 +149,7 @@ class Sentences:
     """Splits a text into sentences, and judges each by its surroundings: headings, and doubts in the next sentence.
 
     Attributes:
-        terms: anything that a fact is made of; a part without any belongs to its neighbour.
+        terms: anything that can be part of a fact; a part without any belongs to its neighbour.
         others: what begins another fact after an age.
     """
 

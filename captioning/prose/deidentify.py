@@ -1,4 +1,4 @@
-"""Report prose made fit to leave the machine: allow-listed words, ages and lengths stay, tags replace the rest.
+"""De-identifies report prose: allow-listed words, ages and lengths stay, tags replace the rest.
 
 The words are those of ``report_words.txt`` and of the vocabulary's names. Such a word is removed too if it is part of a
 known name, or follows a title or is beside a caret.
@@ -82,7 +82,7 @@ def deidentify(text: str, names: Sequence[str], vocabulary: Vocabulary) -> str:
 
 
 class _Decisions:
-    """Places of a text whose fate is decided, first come first served."""
+    """Places of a text that have been decided on; the first decision counts."""
 
     def __init__(self, length: int) -> None:
         self._places: list[tuple[int, int, str]] = []

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint: its settings, and requests that wait out its failures."""
+"""An OpenAI-compatible endpoint: its settings, and requests that are repeated when it fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REPLY_BYTES_MOST = 4_000_000
 
 
 class LanguageModelSection(BaseModel):
-    """``[language_model]`` of ``sono.toml``: an endpoint that speaks OpenAI's chat completions."""
+    """``[language_model]`` of ``sono.toml``: an endpoint with OpenAI's chat completions API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,21 +79,23 @@ class Endpoint:
             try:
                 status, retry_after, reply = self._send(json.dumps(body).encode())
             except (OSError, http.client.HTTPException) as error:
-                trouble = f"the language model does not answer ({type(error).__name__})"
+                trouble = f"the language model did not answer ({type(error).__name__})"
             else:
                 if status == 200:
                     return reply
                 if status != 429 and status < 500:
                     raise UserError(
-                        f"the language model's endpoint refuses with HTTP status {status}",
+                        f"the language model's endpoint refused the request with HTTP status {status}",
                         where=where,
                         fix="check base_url, model and the key that api_key_env names",
                     )
-                trouble = f"the language model's endpoint answers with HTTP status {status}"
+                trouble = f"the language model's endpoint answered with HTTP status {status}"
                 wait = min(float(retry_after), 120) if re.fullmatch(r"[0-9]{1,6}", retry_after) else wait
             if attempt < self.settings.max_retries:
                 self.pause(wait)
-        raise UserError(trouble, where=where, fix="start it, or raise timeout_s or max_retries; then run again")
+        raise UserError(
+            trouble, where=where, fix="start the endpoint, or raise timeout_s or max_retries; then run again"
+        )
 
     def _send(self, body: bytes) -> tuple[int, str, bytes]:
         """One request. No proxy is used and no redirect is followed: the text goes nowhere else."""
@@ -110,7 +112,7 @@ class Endpoint:
             key = os.environ.get(self.settings.api_key_env, "")
             if not key or not key.isascii() or not key.isprintable():
                 raise UserError(
-                    f"the environment variable {self.settings.api_key_env} holds no key",
+                    f"the environment variable {self.settings.api_key_env} does not contain a key",
                     where=self.settings.base_url,
                     fix="set it, or leave api_key_env empty",
                 )

@@ -1,4 +1,4 @@
-"""Finding clinical records, and telling by their content what they are. Nothing is parsed here."""
+"""Finds clinical records and recognizes their kind by content. Nothing is parsed here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CSV, JSON_LINES, FHIR_LINES, PARQUET, FHIR_JSON, DICOM_SR, UNKNOWN = (
     "unknown",
 )
 DOCUMENTS = (FHIR_JSON, DICOM_SR, UNKNOWN)
-"""Kinds that come by the thousand, one record each."""
+"""Kinds of which there are thousands of files, with one record each."""
 
 TABLES = (CSV, JSON_LINES, PARQUET)
 
@@ -51,7 +51,7 @@ def find_records(paths: Sequence[Path], keys: Pseudonymizer) -> list[RecordsFile
             kind = _kind(path)
             if kind == UNKNOWN and path == named:
                 raise UserError(
-                    "neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR",
+                    "not CSV, JSON lines, Parquet, FHIR JSON or DICOM SR",
                     where=str(path),
                     fix="name a file of clinical records",
                 )
@@ -75,7 +75,7 @@ def _files(named: Path) -> list[Path]:
         if not any(part.startswith(".") for part in Path(parent, name).relative_to(named).parts)
     )
     if not found:
-        raise UserError("the folder holds no files", where=str(named), fix="name a folder that holds records")
+        raise UserError("the folder contains no files", where=str(named), fix="name a folder that contains records")
     return found
 
 

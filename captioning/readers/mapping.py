@@ -1,4 +1,4 @@
-"""The mapping file: which column of a hospital's table holds which fact, in which unit and by which code list."""
+"""The mapping file: which fact each column of a hospital's table gives, in which unit and by which code list."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COLUMNS = (
     NAME,
     TEXT,
 )
-"""What a column may hold. ``name``: a person's or another identifier that captions must not say. ``text``: prose."""
+"""What a column may contain. ``name``: a person's name or another identifier, kept out of captions. ``text``: prose."""
 
 _SEVERAL = (NAME, TEXT, IGNORED)
 
@@ -103,7 +103,7 @@ class ColumnMapping:
         if not any(column is not None and column.holds == "patient_id" for column in found):
             # First of all, and without showing the line: a file without a header begins with a patient.
             raise UserError(
-                "no column holds the patient_id",
+                "no column gives the patient_id",
                 where=where,
                 fix="name it in the first line, or map a column to it in the mapping file",
             )
@@ -126,7 +126,7 @@ class ColumnMapping:
     def _unknown(self, name: str, where: str) -> None:
         known = [*COLUMNS, *(column.name.lower() for column in self.columns.values())]
         question = did_you_mean(name, known)
-        otherwise = f"say in a mapping file what it holds, or {IGNORED!r}"
+        otherwise = f"map it to a fact, or to {IGNORED!r}, in a mapping file"
         fix = f"{question} If not, {otherwise}" if question else otherwise
         raise UserError(f"unknown column {name!r}", where=where, fix=fix)
 
@@ -134,7 +134,9 @@ class ColumnMapping:
         missing = [column.name for name, column in self.columns.items() if name not in names]
         if missing:
             hint = did_you_mean(missing[0].lower(), names) or "remove it from the mapping file"
-            raise UserError(f"the mapping names the column {missing[0]!r}, not found", where=where, fix=hint)
+            raise UserError(
+                f"the mapping names the column {missing[0]!r}, which the table does not have", where=where, fix=hint
+            )
         for column in columns:
             same = [other.name for other in columns if other.holds == column.holds]
             if len(same) > 1 and column.holds not in _SEVERAL:
@@ -159,13 +161,13 @@ def load_mapping(path: Path | None) -> ColumnMapping:
     except FileNotFoundError:
         raise UserError("file not found", where=where, fix="check the path of the mapping file") from None
     except IsADirectoryError:
-        raise UserError("not a file but a folder", where=where, fix="name the mapping file") from None
+        raise UserError("this is a folder", where=where, fix="name the mapping file") from None
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=where, fix="save it again as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}", where=where, fix="correct that line") from error
     except ValidationError as error:
-        # of a column that is neither a name nor a table, pydantic says both; the second is the one that helps
+        # for a column that is neither a name nor a table, pydantic reports two errors; the second one helps
         first = next((each for each in error.errors() if "_Column" in each["loc"]), error.errors()[0])
         place = ".".join(str(part) for part in first["loc"] if part != "_Column")
         raise UserError(f"{place}: {first['msg']}", where=where, fix="see docs/record_formats.md") from error
@@ -187,6 +189,6 @@ def _mapped(name: str, value: str | _Column, date_format: str | None, where: str
     measured = given.holds in BIOMETRY
     units = ("mm", "cm", "m") if measured else ("d", "wk") if given.holds in AGES else ()
     if given.unit is not None and given.unit not in units:
-        known = f"give one of {', '.join(units)}" if units else "it has none"
+        known = f"give one of {', '.join(units)}" if units else "it takes no unit"
         raise UserError(f"column {name!r} has the unknown unit {given.unit!r}", where=where, fix=known)
     return Column(name, given.holds, given.unit, dict(given.codes), given.format or date_format)

@@ -124,7 +124,7 @@ def _cells(row: Mapping[str, object] | None, names: Sequence[str]) -> list[str] 
 
 
 def _cell(value: object) -> str | None:
-    if value is None or value != value:  # NaN, which stands for a missing number
+    if value is None or value != value:  # NaN, which means a missing number
         return ""
     if isinstance(value, decimal.Decimal):
         return format(value, "f")

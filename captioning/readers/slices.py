@@ -1,4 +1,4 @@
-"""Cutting clinical records into slices, and slices into parts of bounded size for the statements stage.
+"""Cuts clinical records into slices, and groups slices into parts of bounded size for the statements stage.
 
 A file of lines (CSV, JSON lines) is cut where a record ends, whatever its length; its lines keep their numbers.
 Documents (FHIR JSON, DICOM SR) go together until a part is full.
@@ -181,7 +181,7 @@ def _check_csv(content: bytes, first_line: int, file: RecordsFile) -> None:
     except csv.Error as error:
         # the csv module's messages name characters and limits, never a cell
         line = first_line + reader.line_num - 1
-        raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="correct it") from None
+        raise UserError(f"not valid CSV near line {line}: {error}", where=where, fix="correct that line") from None
 
 
 def _too_long(path: Path, kind: str) -> UserError:

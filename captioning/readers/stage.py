@@ -46,7 +46,7 @@ def read_statements(
         config: what of the configuration decides the statements besides mapping and vocabulary.
 
     Raises:
-        UserError: a table has an unknown column, or a file is damaged as a whole; nothing has been written then.
+        UserError: a table has an unknown column, or a file cannot be read at all; nothing has been written then.
     """
     columns = {str(file.path): columns_of(file, mapping) for file in files if file.kind in TABLES}
     parts = record_parts(files, reading.keys, _contexts(files, columns))

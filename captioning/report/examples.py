@@ -107,7 +107,7 @@ WHERE status IN ('accepted', 'edited') ORDER BY area_px DESC, region_id
 
 
 def _spread(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Up to ``_EXAMPLES``, each time one of the plane, then of the template, that was taken least."""
+    """Up to ``_EXAMPLES``, each time one of the plane, and then of the template, with the fewest so far."""
     left = list(candidates)
     taken: list[dict[str, Any]] = []
     planes: Counter[str | None] = Counter()

@@ -152,7 +152,9 @@ def _check_entries(folder: Path, shown: str) -> None:
         stray_folder = path.is_dir() and name not in (GLOBAL, REGION) and not name.startswith(".")
         if stray_template or stray_folder:
             raise UserError(
-                "unexpected file or folder in a pack", where=f"{shown}/{name}", fix="templates lie in global or region"
+                "unexpected file or folder in a pack",
+                where=f"{shown}/{name}",
+                fix="templates belong in global or region",
             )
 
 

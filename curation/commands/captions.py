@@ -40,7 +40,7 @@ def caption(
     ],
     mapping: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="TOML that says which column of a table holds what, in which unit."),
+        typer.Option(metavar="FILE", help="TOML file that says what each column of a table contains, in which unit."),
     ] = None,
     templates: TemplatesOption = None,
     seed: SeedOption = None,
@@ -64,7 +64,7 @@ def caption(
         return
     _print_report(report)
     if page is None:
-        print("No captions were written. The list of exclusions says why, for each frame and record.")
+        print("No captions were written. The list of exclusions gives the reason for each frame and record.")
         print_next(f"sono-curate exclusions {workspace}")
         return
     print(f"Look at {page}")

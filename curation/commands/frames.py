@@ -33,7 +33,7 @@ def ingest(
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders with DICOM files or images.")],
     center: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Hospital that these files are from; if omitted, the workspace's."),
+        typer.Option(metavar="NAME", help="Hospital that these files come from; if omitted, the workspace's."),
     ] = None,
     metadata: Annotated[
         Path | None,
@@ -45,7 +45,8 @@ def ingest(
     patient_regex: Annotated[
         str | None,
         typer.Option(
-            metavar="REGEX", help="Regular expression whose first group is the patient in a file's path below SOURCE."
+            metavar="REGEX",
+            help="Regular expression whose first group finds the patient in a path below SOURCE.",
         ),
     ] = None,
     workers: WorkersOption = 0,

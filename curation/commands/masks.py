@@ -45,7 +45,7 @@ def import_(
         MaskFormat, typer.Option("--format", help=" ".join(f"{name}: {drawn}." for name, drawn in FORMATS.items()))
     ] = _FILLED_AREAS,
     suffix: Annotated[
-        str, typer.Option(metavar="TEXT", help="What mask names have after the image's name, such as _mask.")
+        str, typer.Option(metavar="TEXT", help="What mask names add to the image's name, such as _mask.")
     ] = "",
     predicted: Annotated[
         bool,
@@ -54,7 +54,7 @@ def import_(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Import masks that people drew, or a program predicted, elsewhere. They count as accepted.
+    """Import masks that were drawn elsewhere or predicted by a program. They count as accepted.
 
     Example: sono-curate masks import archive /data/masks --structure head --suffix _mask
     """

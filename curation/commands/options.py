@@ -24,7 +24,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 TemplatesOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="en, paper, or a folder with your own templates; if omitted, the choice in sono.toml."
+        metavar="NAME", help="en, paper, or a folder with your own templates; if omitted, as set in sono.toml."
     ),
 ]
 
@@ -67,5 +67,5 @@ def print_exclusions(counts: Mapping[str, int]) -> None:
 
 
 def print_next(command: str) -> None:
-    """The command that is due after this one."""
+    """The command to run after this one."""
     print(f"Next: {command}")

@@ -63,7 +63,8 @@ def exclusions(
     source: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="SOURCE", help="Folder that was ingested: show its files by name, here only; may be repeated."
+            metavar="SOURCE",
+            help="Ingested folder whose files are shown by name, only here; may be repeated.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -63,9 +63,7 @@ def build(
         raise _nothing_to_write(workspace, left_out)
     splits = assign_splits(selection, plan)
     if max_side_px is not None and max_side_px < _MIN_SIDE_PX:
-        raise UserError(
-            f"--max-side {max_side_px} leaves too little of the images", fix=f"give {_MIN_SIDE_PX} px or more"
-        )
+        raise UserError(f"--max-side {max_side_px} is too small", fix=f"give {_MIN_SIDE_PX} px or more")
     stage = BuildStage(max_side_px, huggingface_metadata(workspace.vocabulary))
     parts = cut_shards(workspace.store, selection, splits, workspace.vocabulary)
     out.mkdir(parents=True, exist_ok=True)
@@ -93,4 +91,4 @@ def _nothing_to_write(workspace: Workspace, left_out: Mapping[str, int]) -> User
     fix = "see sono-curate status"
     if set(left_out) == {"text_unchecked"}:
         fix = "if you know that the pixels show no names, give --allow-unchecked-text"
-    return UserError(f"no frame is left to write: {reasons}", where=str(workspace.path), fix=fix)
+    return UserError(f"no frames are left to write: {reasons}", where=str(workspace.path), fix=fix)

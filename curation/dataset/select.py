@@ -69,7 +69,7 @@ def check_tables(workspace: Workspace) -> None:
     for table, command in ((FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")):
         if _has_duplicate_keys(store, table):
             # Old parts are removed after the new ones are written; in between, a frame may even have two patients.
-            raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again until it ends")
+            raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again and let it finish")
     if stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store):
         # A verdict on other pixels, or with other thresholds, must not decide what is trained on.
         raise UserError("quality control is out of date", where=path, fix=f"run sono-curate qc {path} first")

@@ -122,7 +122,7 @@ def _regions_of(
             status = region.pop("status")
             if region["frame_id"] in frames and status in ("accepted", "edited"):
                 if status == "edited":
-                    region["source"] = "manual"  # a hand drew what is there now, whoever proposed it
+                    region["source"] = "manual"  # a person drew what is there now, whatever proposed it
                 key = region.pop("frame_id"), region.pop("pixel_sha256")
                 found.setdefault(key, []).append((region.pop("region_id"), region))
     for regions in found.values():

@@ -58,14 +58,16 @@ class DatasetStore:
 
 
 def claim(out: Path) -> None:
-    """Mark ``out`` as being written, and clear what killed runs left behind.
+    """Mark ``out`` as being written, and remove what killed runs left behind.
 
     Raises:
         UserError: it holds something that ``build`` did not write.
     """
     present = {path.name for path in out.iterdir()} - {".lock"}
     if present and not present & {MARKER, _BUILDING}:
-        raise UserError("the folder holds something that build did not write", where=str(out), fix="name a new folder")
+        raise UserError(
+            "the folder contains something that build did not write", where=str(out), fix="name a new folder"
+        )
     write_atomically(out / _BUILDING, lambda file: file.write(b"sono-curate build is at work, or was interrupted\n"))
     for leftover in (out / "data").glob(".tmp-*"):
         leftover.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What became of every fault that was put into the archive.
+"""What happened to every fault that was put into the archive.
 
 A fault is followed through the workspace by hashing its file's name again: the workspace itself keeps no names.
 """

@@ -1,4 +1,4 @@
-"""What the demo will do: where its files lie, how much it draws and trains, and its commands in order."""
+"""What the demo will do: where its files are, how much it draws and trains, and its commands in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = "index.html"
 
 @dataclass(frozen=True)
 class DemoLayout:
-    """Where everything lies in the demo's folder."""
+    """Where everything is in the demo's folder."""
 
     root: Path
 

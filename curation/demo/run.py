@@ -65,19 +65,19 @@ def _check_centers(plan: DemoPlan) -> None:
     held_out = {record.patient.patient_id for record in records if record.center.center == HOLDOUT}
     if len(held_out) < 2 or {record.center.center for record in records} != set(CENTERS):
         raise UserError(
-            f"{plan.exams} exams with seed {plan.seed} have too few patients of one hospital",
+            f"with {plan.exams} exams and seed {plan.seed}, one hospital has too few patients",
             fix="give more --exams or another --seed",
         )
 
 
 def _claim(layout: DemoLayout, plan: DemoPlan) -> None:
-    """A folder holds one demo: another would mix two datasets."""
+    """A folder contains one demo: a second one would mix two datasets."""
     path = layout.root / "demo.json"
     wanted = {"exams": plan.exams, "seed": plan.seed, "settings": list(plan.settings)}
     if path.exists():
         if json.loads(path.read_text()) != wanted:
             raise UserError(
-                "this folder holds a demo with other settings", where=str(layout.root), fix="name a new folder"
+                "this folder contains a demo with other settings", where=str(layout.root), fix="name a new folder"
             )
     elif layout.root.exists() and any(layout.root.iterdir()):
         raise UserError("the folder is not empty", where=str(layout.root), fix="name a new folder")

@@ -76,7 +76,7 @@ class DicomFacts:
     manufacturer: str | None
     model: str | None
     mode: str
-    plane_texts: tuple[str, ...]  # what the header says of the plane, for lookup in the vocabulary only
+    plane_texts: tuple[str, ...]  # what the header says about the plane, only for lookup in the vocabulary
     crop: Box  # of the ultrasound regions, or the whole image
     pixel_mm: tuple[float, float] | None  # x, y
     height: int

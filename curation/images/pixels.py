@@ -18,7 +18,7 @@ _GREY, _RGB = 0, 2
 
 
 class ExcludedError(Exception):
-    """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing of the source."""
+    """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing from the source."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SIGNATURE_BYTES = 132
-"""How much of a file it takes to tell."""
+"""How many bytes of a file are enough to tell."""
 
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"II*\0": "tiff", b"MM\0*": "tiff", b"BM": "bmp"}
 

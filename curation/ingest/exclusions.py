@@ -1,4 +1,4 @@
-"""The files that were left out, by name, for the person who has them."""
+"""Lists the files that were left out, by name, for someone who has their folders."""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ def find_files(folder: Path, keys: Pseudonymizer, skip: Iterable[Path] = ()) -> 
     skipped = {path.resolve() for path in skip}
     found = [_describe(path, folder, keys) for path in _walk(folder) if path.resolve() not in skipped]
     if not found:
-        raise UserError("the folder holds no files", where=str(folder), fix="give the folder that contains the files")
+        raise UserError(
+            "the folder contains no files", where=str(folder), fix="give the folder that contains the files"
+        )
     return sorted(found, key=lambda file: file.relative)
 
 

@@ -62,7 +62,7 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
                 "the file cell is empty", where=f"{csv}, line {line}", fix="name the file, or delete the row"
             )
         if file in rows:
-            raise UserError("a second row for the same file", where=f"{csv}, line {line}", fix="keep one of them")
+            raise UserError("a second row names the same file", where=f"{csv}, line {line}", fix="keep one of them")
         rows[file], warning = _row(cells, vocabulary, patient_required)
         if warning:
             warnings.append(f"line {line}: {warning}")
@@ -70,14 +70,16 @@ def read_metadata(csv: Path, vocabulary: Vocabulary, patient_required: bool = Tr
 
 
 def require_center(name: str) -> str:
-    """``name``, if a center in a dataset can be called so.
+    """``name``, if it can be the name of a center in a dataset.
 
     Raises:
         UserError: it cannot.
     """
     if not _CENTER.fullmatch(name):
         raise UserError(
-            "this cannot name a center", where="--center", fix="use up to 64 letters, digits, spaces and . ( ) -"
+            "this cannot be the name of a center",
+            where="--center",
+            fix="use up to 64 letters, digits, spaces and . ( ) -",
         )
     return name
 
@@ -99,7 +101,7 @@ def _read_cells(csv: Path, patient_required: bool) -> Iterator[dict[str, str]]:
     except pd.errors.ParserError as error:
         found = re.search(r"line (\d+)", str(error))
         place = f"line {found.group(1)}" if found else "a line"
-        raise UserError(f"{place} has more cells than the header", where=str(csv), fix="correct it") from None
+        raise UserError(f"{place} has more cells than the header", where=str(csv), fix="correct that line") from None
     _check_columns([str(name) for name in table.columns], csv, patient_required)
     for row in table.to_dict("records"):
         yield {str(name): str(value).strip() for name, value in row.items()}
@@ -129,7 +131,7 @@ def _row(cells: Mapping[str, str], vocabulary: Vocabulary, patient_required: boo
             warning = "unknown plane" + (f"; did you mean {nearest!r}?" if nearest else "")
     center = cells.get("center") or None
     if center is not None and not _CENTER.fullmatch(center):
-        problem, warning = "bad_metadata", "this cannot name a center"
+        problem, warning = "bad_metadata", "this cannot be the name of a center"
     pixel_mm = None
     if cells.get("pixel_mm"):
         pixel_mm = _positive(cells["pixel_mm"])

@@ -75,7 +75,7 @@ def patient_pattern(regex: str | None) -> re.Pattern[str] | None:
         raise UserError(
             "the expression has no group",
             where="--patient-regex",
-            fix="put parentheses around the patient's part, as in '^(\\d{3})_'",
+            fix="put parentheses around the part that is the patient, as in '^(\\d{3})_'",
         )
     return pattern
 
@@ -132,7 +132,7 @@ def check_paths(store: TableStore, plans: Sequence[FolderPlan]) -> None:
     earlier = _earlier_sources(store, plans)
     if not earlier.isdisjoint(seen):
         raise UserError(
-            f"{len(earlier & seen)} files have the same path as files ingested from another folder before",
+            f"{len(earlier & seen)} files have the same path as files already ingested from another folder",
             fix="ingest the folder that contains both, or the folder at its old path if it was moved",
         )
 

@@ -1,4 +1,4 @@
-"""Why a mask file is left out: every reason with its fixed text, which quotes nothing of the file."""
+"""Why a mask file is left out: every reason with its fixed text, which quotes nothing from the file."""
 
 from __future__ import annotations
 

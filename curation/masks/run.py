@@ -1,4 +1,4 @@
-"""Import of masks that people drew, or a program predicted, elsewhere: images named after their frames."""
+"""Imports masks that were drawn elsewhere or predicted by a program, from images named after their frames."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def import_masks(
     rows = {drawing.file.relative: targets.row(drawing) for drawing in drawings}
     if all(row["problem"] == "no_frame" for row in rows.values()):
         raise UserError(
-            f"none of the {len(files)} files is named like a frame",
+            f"none of the {len(files)} files is named after a frame",
             where=str(folder),
-            fix="give --suffix what mask names have after the image's name"
+            fix="with --suffix, give what mask names add to the image's name, such as _mask"
             if not suffix
             else f"check --suffix {suffix}, and that the images themselves were ingested",
         )

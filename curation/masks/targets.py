@@ -64,11 +64,11 @@ def find_drawings(
     unknown = [first or "" for first, found in structures.items() if found is None]
     if unknown:  # counted, not named: a folder's name may be a patient's
         similar = sorted(filter(None, map(vocabulary.nearest_structure, unknown)))
-        hint = f"did you mean {', '.join(map(repr, similar[:3]))}? Else " if similar else ""
+        hint = f"did you mean {', '.join(map(repr, similar[:3]))}? If not, " if similar else ""
         raise UserError(
             f"{len(unknown)} of {len(structures)} folders are not named after a structure",
             where=str(folder),
-            fix=f"{hint}name them as planes.toml names structures, or give --structure",
+            fix=f"{hint}use the names of structures in planes.toml, or give --structure",
         )
     stems = [without_extension(name) for _, name in names]
     return [

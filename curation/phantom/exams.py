@@ -97,7 +97,7 @@ def _first_visit(random: np.random.Generator) -> tuple[int, datetime]:
 
 
 def _findings(random: np.random.Generator, ga_days: int) -> frozenset[str]:
-    """Rare, and none before 14 weeks, when none of them could be seen."""
+    """Rare, and not before 14 weeks, when they could not be seen."""
     if ga_days < FIRST_TRIMESTER_DAYS:
         return frozenset()
     return frozenset(code for code in FINDINGS if random.random() < 0.03)

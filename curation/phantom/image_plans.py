@@ -150,7 +150,7 @@ def _damage(
     random: np.random.Generator,
     of_another_patient: Callable[[], ImagePlan | None],
 ) -> list[ImagePlan]:
-    """The images with this fault in or beside one of them; unchanged where the chosen image does not lend itself."""
+    """The images with this fault in or beside one of them; unchanged if the fault does not suit the chosen image."""
     place = int(random.integers(len(images)))
     chosen = images[place]
     next_name = f"IM{len(images) + 1:04d}"

@@ -70,7 +70,7 @@ def _claim(out: Path, exams: int, seed: int) -> None:
         found = _read_description(path)
         if {**found, "exams": exams} != wanted or found["exams"] > exams:
             raise UserError(
-                f"this folder holds a phantom of {found['exams']} exams, seed {found['seed']}",
+                f"this folder contains a phantom of {found['exams']} exams, seed {found['seed']}",
                 where=str(out),
                 fix="name a new folder, or ask for the same seed and at least as many exams",
             )

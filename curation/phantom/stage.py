@@ -1,4 +1,4 @@
-"""Drawing as a stage: a part in is a few numbers of examinations, a part out is the truth about their frames."""
+"""Drawing as a stage: from the numbers of a few examinations to the truth about their frames."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
         "missing workspace": (["qc", folder / "none"], "folder not found; run: sono-curate init"),
         "no workspace": (["qc", folder / "empty"], "not a workspace"),
         "missing folder": (["ingest", workspace, folder / "none"], "folder not found"),
-        "empty folder": (["ingest", workspace, folder / "empty"], "holds no files"),
+        "empty folder": (["ingest", workspace, folder / "empty"], "contains no files"),
         "a file for a folder": (["ingest", workspace, folder / "wrong.csv"], "not a folder"),
         "missing column": (["ingest", workspace, masks, "--metadata", folder / "wrong.csv"], "'patient_id' is missing"),
         "misspelt column": (
@@ -68,13 +68,13 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
         ),
         "misspelt folder of masks": (["masks", "import", workspace, folder / "by-folder"], "did you mean 'head'?"),
         "unknown structure": (["masks", "import", workspace, masks, "--structure", "haed"], "did you mean 'head'"),
-        "masks of nothing": (["masks", "import", workspace, masks, "--structure", "head"], "named like a frame"),
+        "masks of nothing": (["masks", "import", workspace, masks, "--structure", "head"], "named after a frame"),
         "unknown column": (["caption", workspace, "--records", folder / "wide.csv"], "ga_dayz"),
         "missing records": (["caption", workspace, "--records", folder / "none.csv"], "none.csv"),
         "build too early": (["build", workspace, folder / "out"], "no qc yet; run sono-curate qc"),
         "bad shares": (["build", workspace, folder / "out", "--test", "1.5"], "leave nothing to train on"),
         "init twice": (["init", workspace], "not an empty folder"),
-        "bad center": (["init", folder / "new", "--center", "a/b"], "cannot name a center"),
+        "bad center": (["init", folder / "new", "--center", "a/b"], "cannot be the name of a center"),
     }
 
 

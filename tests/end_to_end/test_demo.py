@@ -255,7 +255,7 @@ def test_a_folder_with_another_demo_is_refused_in_one_line(demo: Demo) -> None:
     assert other.returncode == 1
     assert other.stdout == ""
     (line,) = other.stderr.splitlines()
-    assert "out: this folder holds a demo with other settings" in line
+    assert "out: this folder contains a demo with other settings" in line
     assert (demo.page.read_bytes(), written(demo.out)) == (page, files)
 
 

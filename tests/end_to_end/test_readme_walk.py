@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def walk(hc18: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which all shell blocks of the walk were run in order."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## A walk with real ultrasound") : readme.index("## Further reading")]
+    section = readme[readme.index("## A walk-through with real ultrasound") : readme.index("## Further reading")]
     blocks = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
     assert len(blocks) == 4
     folder = tmp_path_factory.mktemp("walk")

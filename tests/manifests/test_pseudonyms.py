@@ -156,7 +156,7 @@ def test_only_the_owner_may_read_the_key_file(tmp_path: Path, umask: int) -> Non
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
     made = create_key(path)
-    with pytest.raises(UserError, match="a key exists already; keep it: every pseudonym depends on it"):
+    with pytest.raises(UserError, match="a key already exists; keep it: every pseudonym depends on it"):
         create_key(path)
     assert load_key(path) == made
 
@@ -166,7 +166,7 @@ def test_a_key_readable_by_others_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "secret.key"
     create_key(path)
     path.chmod(mode)
-    with pytest.raises(UserError, match=rf"others may read the key \(mode {mode:04o}\); run: chmod 600 {path}"):
+    with pytest.raises(UserError, match=rf"other users can read the key \(mode {mode:04o}\); run: chmod 600 {path}"):
         load_key(path)
 
 

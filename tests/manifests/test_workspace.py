@@ -97,7 +97,7 @@ def test_an_existing_workspace_is_not_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("center", ["", "a" * 65, 'A"\n[qc]', "A\n", "a/b", "a\\1"])
 def test_an_invalid_center_name_is_refused(tmp_path: Path, center: str) -> None:
-    with pytest.raises(UserError, match="cannot name a center; use up to 64 letters"):
+    with pytest.raises(UserError, match="cannot be the name of a center; use up to 64 letters"):
         create(tmp_path / "workspace", center)
     assert not (tmp_path / "workspace").exists()
 

@@ -92,7 +92,7 @@ def test_training_ends_at_steps_or_epochs_whichever_comes_first() -> None:
     train = recipes.Train(batch_size=10, warmup_steps=1, steps=50, epochs=2)
     assert train.total_steps(1000) == 50
     assert train.total_steps(99) == 20  # 198 samples
-    with pytest.raises(UserError, match=r"train\.warmup_steps: 1 steps of warm-up in 1 steps of training"):
+    with pytest.raises(UserError, match=r"train\.warmup_steps: training ends after 1 steps, before a warm-up of 1"):
         train.total_steps(5)
 
 

@@ -74,7 +74,7 @@ class Task:
 
     @property
     def _result_file(self) -> Path:
-        """Written when both are done: a run that was stopped may have been scored by hand, and is not finished."""
+        """Written when both are done: a run that was stopped may have been scored separately, and is not finished."""
         return self.out / RESULTS / f"{self.name}.json"
 
     def _full_recipe(self) -> recipes.Recipe:

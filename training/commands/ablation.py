@@ -24,7 +24,7 @@ def ablation(
 ) -> None:
     """Train with and without masks, with each loss, and with each choice of positives, and compare.
 
-    Six combinations, several seeds each, one run after the other. The same command resumes where it stopped.
+    Trains six combinations with several seeds each, one run after another. The same command resumes where it stopped.
 
     Example: sono-train ablation dataset ablation --seeds 3
     """

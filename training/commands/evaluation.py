@@ -66,7 +66,7 @@ def evaluate(
     split: SplitOption = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Score the newest checkpoint: zero-shot recognition of the plane.
+    """Score the newest checkpoint on zero-shot recognition of planes.
 
     Example: sono-train evaluate runs/first dataset --mask both
     """
@@ -77,7 +77,7 @@ def evaluate(
         masks = MASK_SETS.get(mask.value, (mask.value,))
         if predicted is not None:
             if mask not in (Mask.predicted, Mask.all):
-                raise UserError("--predicted gives masks that --mask does not ask for", fix="add --mask predicted")
+                raise UserError("--predicted has no effect with this --mask", fix="add --mask predicted")
             masks = tuple(dict.fromkeys((*masks, "predicted")))
         result = measure(scoring, masks=masks, predicted=predicted)
         file = scoring.file_name(mask_set(tuple(result["masks"])))
@@ -89,7 +89,7 @@ def evaluate(
 def retrieve(
     run: RunArgument, dataset: DatasetArgument, split: SplitOption = "test", as_json: JsonOption = False
 ) -> None:
-    """Find captions by images, and by regions: recall at 1, 5 and 10.
+    """Measure how well images and regions find their captions: recall at 1, 5 and 10.
 
     Example: sono-train retrieve runs/first dataset
     """
@@ -103,7 +103,9 @@ def retrieve(
 def probe(
     run: RunArgument,
     dataset: DatasetArgument,
-    mask: Annotated[ProbeMask, typer.Option(help="What frames are seen through, in all splits.")] = ProbeMask.none,
+    mask: Annotated[
+        ProbeMask, typer.Option(help="Mask through which frames are seen, in all splits.")
+    ] = ProbeMask.none,
     split: SplitOption = "test",
     as_json: JsonOption = False,
 ) -> None:
@@ -122,7 +124,7 @@ def segment(
     run: RunArgument,
     dataset: DatasetArgument,
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Take all regions of a frame together as one structure.")
+        bool, typer.Option("--foreground", help="Treat all regions of a frame as one structure.")
     ] = False,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Passes over the train split.")] = 10,
     split: SplitOption = "test",
@@ -148,7 +150,7 @@ def gestational_age(
     split: SplitOption = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate the gestational age with sentences that name it.
+    """Estimate the gestational age by comparing images with sentences that state it.
 
     Example: sono-train gestational-age runs/first dataset --step weeks
     """
@@ -162,7 +164,7 @@ def gestational_age(
 def sensitivity(
     run: RunArgument, dataset: DatasetArgument, split: SplitOption = "test", as_json: JsonOption = False
 ) -> None:
-    """Measure how far features move with the mask.
+    """Measure how much features change with the mask.
 
     Example: sono-train sensitivity runs/first dataset
     """
@@ -180,7 +182,7 @@ def suite(
     list_: Annotated[bool, typer.Option("--list", help="List the suites, and the data that each needs.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a published protocol by its name.
+    """Run a published evaluation protocol.
 
     Example: sono-train suite fetalp6 runs/first dataset
     """

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands of ``sono-train`` share: the same words mean the same everywhere."""
+"""Arguments and options that several commands of ``sono-train`` share, so that they mean the same everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of ``sono-train`` around a training run: which recipes there are, what a run needs, and the run."""
+"""The commands of ``sono-train`` around a training run: list recipes, plan a run, pretrain."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def search(
     count: Annotated[int, typer.Option(metavar="N", min=1, help="How many rows to print.")] = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the frames or regions that fit a text best.
+    """Find the frames or regions that match a text best.
 
     Example: sono-train search features.parquet "a four-chamber plane" --run runs/first
     """
@@ -88,7 +88,7 @@ def export(
         ),
     ],
 ) -> None:
-    """Write the newest checkpoint in a form that programs without this one can load.
+    """Export the newest checkpoint in a format that other programs can load.
 
     Example: sono-train export runs/first exported --format transformers
     """

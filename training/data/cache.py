@@ -86,7 +86,7 @@ class Cache:
             raise UserError(
                 "this file of the cache is damaged",
                 where=str(self.layout.path(part)),
-                fix="delete it and run again with --resume: it is rewritten",
+                fix="delete it and run again with --resume to rewrite it",
             ) from error
 
     def _in_square(self, box: Sequence[int], pixels: Any) -> Pixels:

@@ -23,7 +23,7 @@ from .cache_layout import METADATA, SCHEMA, Layout, checksum
 from .dataset import Frames, decode_image, decode_mask
 from .workers import start_worker
 
-ANOTHER_DISK = "free space, or choose another disk with --set data.cache=FOLDER, or none; what is written stays"
+ANOTHER_DISK = "free space, or choose another disk with --set data.cache=FOLDER, or none; what was written is kept"
 
 _NOTICE_EVERY_S = 30.0
 
@@ -84,11 +84,11 @@ def _write(part: int, layout: Layout, batches: Iterator[pa.RecordBatch], clock: 
 
 
 def _check_space(layout: Layout, part: int, remaining: int) -> None:
-    """A disk that will be full in an hour is an error now."""
+    """Report now that the disk will become full, not when it is."""
     needed = layout.path(part).stat().st_size * remaining
     free = shutil.disk_usage(layout.folder).free
     if needed > free:
-        what = f"the rest of the cache takes about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
+        what = f"the rest of the cache needs about {needed / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free"
         raise UserError(what, where=str(layout.folder), fix=ANOTHER_DISK)
 
 

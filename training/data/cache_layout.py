@@ -1,4 +1,4 @@
-"""The files of a cache: which there are, what they hold, and how they are told to be complete.
+"""The files of a cache: their names, their contents, and how to tell whether they are complete.
 
 A folder for each dataset, split and geometry holds Arrow files ("parts") of equally many frames. Images are stored
 without their black border, in one channel if they are grey; masks as the 8-bit area of their box, compressed. Both are
@@ -92,7 +92,7 @@ class Layout:
 
 
 def layout_of(frames: Frames, transform: PadToSquare, root: Path) -> Layout:
-    """Where the cache of a split lies: another dataset, split, geometry or version of Pillow has another folder."""
+    """Where the cache of a split is: another dataset, split, geometry or version of Pillow has another folder."""
     description = frames.description
     content = {
         "format": FORMAT,

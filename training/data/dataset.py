@@ -115,7 +115,7 @@ def open_split(description: Description, split: str) -> Frames:
         raise UserError(what, where=description.source, fix="run sono-curate build again")
     if len(table) != description.rows(split):
         raise UserError(
-            f"{len(table)} rows were read and sono.json lists {description.rows(split)}",
+            f"{len(table)} rows were read, but sono.json lists {description.rows(split)}",
             where=description.source,
             fix="run sono-curate build again",
         )
@@ -157,7 +157,7 @@ def _parse(text: bytes | None, source: str, revision: str | None) -> Description
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise UserError(
-                f"the dataset has format {content['format']} and this version reads {FORMAT}",
+                f"the dataset has format {content['format']}, but this version reads {FORMAT}",
                 where=source,
                 fix="build it again with this version, or install the version that wrote it",
             )
@@ -184,7 +184,7 @@ def _check_shards(folder: Path, description: Description) -> None:
             raise UserError(f"{name} is damaged", where=str(folder), fix="run sono-curate build again") from error
         if found != rows:
             raise UserError(
-                f"{name} has {found} rows and {MARKER} lists {rows}",
+                f"{name} has {found} rows, but {MARKER} lists {rows}",
                 where=str(folder),
                 fix="run sono-curate build again",
             )

@@ -1,4 +1,4 @@
-"""The pairs of a split, as numbers: captions and each frame's regions; and which of them is drawn."""
+"""The training pairs of a split as numbers: captions, each frame's regions, and the choice among them."""
 
 from __future__ import annotations
 

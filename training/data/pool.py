@@ -71,7 +71,7 @@ def make_pool(frames: Frames, tokenizer: CaptionTokenizer, *, global_fraction: f
         raise UserError(
             f"no frame of the {frames.split} split has a region with a caption",
             where=source,
-            fix="import masks, caption and build again, or train on whole images alone: --set data.global_fraction=1",
+            fix="import masks, caption and build again, or train on whole images only: --set data.global_fraction=1",
         )
     for number, text in enumerate(pairs.bank.texts):
         if tokenizer.length(text) > tokenizer.context_length:

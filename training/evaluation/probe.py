@@ -130,7 +130,7 @@ def choose_probe(
         UserError: the train split has frames of one class only.
     """
     if len(np.unique(train.selection.truth)) < 2:
-        raise UserError("the train split has frames of one class only", fix="build the dataset from more planes")
+        raise UserError("the train split has frames of only one class", fix="build the dataset from more planes")
     best, trials = None, []
     for strength in strengths:
         fitted, converged = LinearProbe.fit(train.features_ND, train.selection.truth, strength)

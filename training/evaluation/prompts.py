@@ -1,4 +1,4 @@
-"""The sentences that stand for a plane: several wordings for each kind of view, each at several ages."""
+"""The sentences that describe a plane: several wordings for each kind of view, each at several ages."""
 
 from __future__ import annotations
 

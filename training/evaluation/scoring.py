@@ -105,4 +105,6 @@ def refuse_fitted_split(scoring: Scoring, fitted: str) -> None:
         UserError: it is.
     """
     if scoring.split in ("train", "validation"):
-        raise UserError(f"the {fitted} is made with the {scoring.split} split", fix="score the test split")
+        raise UserError(
+            f"the {scoring.split} split is used to train or select the {fitted}", fix="score the test split"
+        )

@@ -156,14 +156,14 @@ def number_patients(frames: Frames, selected: Booleans, need: str) -> Integers:
     patients = frames.column("patient_key").filter(pa.array(selected))
     if patients.null_count:
         raise UserError(
-            f"{patients.null_count} frames have no patient_key, and intervals are over patients",
+            f"{patients.null_count} frames have no patient_key, but intervals are computed over patients",
             where=where,
             fix="run sono-curate build again",
         )
     numbers = np.unique(patients.to_pylist(), return_inverse=True)[1]
     if numbers.max() == 0:
         raise UserError(
-            f"all frames of the {frames.split} split that could be scored are of one patient, and intervals are over "
+            f"all frames of the {frames.split} split that could be scored are of one patient, but intervals are over "
             "patients",
             where=where,
             fix="score a split with more patients",

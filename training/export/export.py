@@ -184,7 +184,7 @@ def _settings_without_paths(backbone: str) -> dict[str, Any]:
     text = settings["text_cfg"]
     if Path(text.get("hf_model_name", "")).is_absolute():
         raise UserError(
-            f"the configuration of {backbone}'s text tower is a folder of this machine",
+            f"the configuration of {backbone}'s text tower is a folder on this machine",
             fix="set its hf_model_name to a model on the Hub",
         )
     if Path(text.get("hf_tokenizer_name", "")).is_absolute():

@@ -1,4 +1,4 @@
-"""A trained model at work: features of frames seen through masks, and of sentences."""
+"""A trained model in use: features of frames seen through masks, and of sentences."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Encoder:
         for text in texts:
             if tokenizer.length(text) > limit:
                 raise UserError(
-                    f"a sentence has {tokenizer.length(text)} tokens and the text tower reads {limit}: {text!r}",
+                    f"a sentence has {tokenizer.length(text)} tokens, but the text tower reads {limit}: {text!r}",
                     fix=fix,
                 )
         parts = [

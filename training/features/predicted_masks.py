@@ -45,7 +45,7 @@ class PredictedMasks:
                 f"no frame of the {frames.split} split has a predicted mask: one with the source "
                 f"{', '.join(PREDICTED_SOURCES[:-1])} or {PREDICTED_SOURCES[-1]}",
                 where=found.source,
-                fix="give a dataset with predicted masks of the same frames as --predicted DATASET",
+                fix="with --predicted DATASET, give a dataset with predicted masks of the same frames",
             )
         return found
 

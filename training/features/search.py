@@ -30,8 +30,8 @@ def search(
     encoder = Encoder.load(run, notice)
     if origin["checkpoint"]["sha256"] != encoder.checkpoint["sha256"]:
         raise UserError(
-            f"its features are of the checkpoint {origin['checkpoint']['file']} and cannot be compared with those of "
-            f"{encoder.checkpoint['file']}",
+            f"its features come from the checkpoint {origin['checkpoint']['file']} and cannot be compared with those "
+            f"of {encoder.checkpoint['file']}",
             where=str(file),
             fix="name the run that made them, or run sono-train embed again",
         )

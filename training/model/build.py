@@ -35,7 +35,7 @@ def build_model(settings: recipes.Model, loss: recipes.Loss) -> MaskClip:
 
 
 def check_weights_given(settings: recipes.Model) -> None:
-    """Refuse a recipe that names no weights and does not ask for random ones: nobody gets those by accident.
+    """Refuse a recipe that names no weights and does not ask for random ones: no one should get those by accident.
 
     Raises:
         UserError: it is such a recipe.
@@ -159,7 +159,7 @@ def _read_weights(model: MaskClip, backbone: str, source: str) -> weights.Weight
         raise _wrong_activation(backbone, f"the weights {source!r} were")
     found = weights.read(weights.find_file(backbone, source), model.clip.state_dict(), model.stem_name)
     if found.quick_gelu and not has_quick_gelu:
-        raise _wrong_activation(backbone, f"{source}: such files hold weights that were")
+        raise _wrong_activation(backbone, f"{source}: such files contain weights that were")
     return found
 
 
@@ -167,7 +167,7 @@ def _wrong_activation(backbone: str, what: str) -> UserError:
     other = backbone.removesuffix("-quickgelu") if backbone.endswith("-quickgelu") else f"{backbone}-quickgelu"
     exists = other in open_clip.list_models()
     return UserError(
-        f"{what} trained with another activation than {backbone}",
+        f"{what} trained with a different activation from {backbone}'s",
         fix=f"use --set model.backbone={other}" if exists else "choose a backbone with quick_gelu",
     )
 

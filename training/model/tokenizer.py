@@ -35,7 +35,7 @@ class CaptionTokenizer:
         except Exception as error:
             raise UserError(
                 f"the tokenizer {name} cannot be loaded: {str(error).strip().splitlines()[0][:200]}",
-                fix="check the network; once downloaded it is read from the cache",
+                fix="check the network; once downloaded, it is read from the cache",
             ) from error
 
     def length(self, caption: str) -> int:
@@ -61,9 +61,9 @@ class CaptionTokenizer:
 
 
 def too_long(tokens: int, context_length: int, frame_id: str | None = None) -> UserError:
-    """The error for a caption that does not fit: none is truncated silently."""
+    """The error for a caption that does not fit: captions are never truncated silently."""
     return UserError(
-        f"a caption has {tokens} tokens and the text tower reads {context_length}",
+        f"a caption has {tokens} tokens, but the text tower reads {context_length}",
         where=f"frame {frame_id}" if frame_id else None,
         fix="shorten the sentences with sono-curate caption --templates, then build again",
     )

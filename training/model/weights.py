@@ -1,4 +1,4 @@
-"""Weights from files with various names for tensors, none of which is silently dropped.
+"""Loads weights from files with various names for tensors, none of which is silently dropped.
 
 Supported are plain CLIPs of OpenAI (TorchScript archives, too) and open_clip; checkpoints of Alpha-CLIP and of
 SonoCLIP's release, which hold only an image tower with a mask channel; and what this project exports. A file is used
@@ -67,7 +67,7 @@ def find_file(backbone: str, weights: str) -> Path:
     if not settings:
         tags = open_clip.list_pretrained_tags_by_model(backbone)
         raise UserError(
-            f"neither a file nor a tag of pretrained weights nor {HUB}OWNER/NAME",
+            f"not a file, a tag of pretrained weights or {HUB}OWNER/NAME",
             where=weights,
             fix=f"tags of {backbone}: {', '.join(tags) or 'none'}",
         )
@@ -104,20 +104,20 @@ def load(clip: nn.Module, stem: str, weights: Weights, file: str, *, text: Weigh
     """
     if weights.vision_only and text is None:
         raise UserError(
-            "the file holds an image tower only, and no weights of a text tower are given",
+            "the file contains only an image tower, and no weights for the text tower are given",
             where=file,
             fix="add --set model.text_weights=FILE, a tag of open_clip or hf-hub:OWNER/NAME",
         )
     if text is not None and not weights.vision_only:
         raise UserError(
-            "the file holds a text tower of its own, and model.text_weights names another",
+            "the file contains its own text tower, but model.text_weights names another",
             where=file,
             fix="leave model.text_weights out",
         )
     state = dict(weights.tensors)
     if text is not None:
         if text.vision_only:
-            raise UserError("the file holds no text tower", where=text_file, fix="give another model.text_weights")
+            raise UserError("the file contains no text tower", where=text_file, fix="give another model.text_weights")
         state.update({name: tensor for name, tensor in text.tensors.items() if not name.startswith("visual.")})
     mask, depthwise = f"visual.{stem}.conv_mask.weight", f"visual.{stem}.dwconv.weight"
     optional = {*LOGITS}
@@ -149,13 +149,13 @@ def put(clip: nn.Module, state: Mapping[str, torch.Tensor], where: str, *, optio
             f" ({list(state[first].shape)} for {list(expected[first].shape)})" if kind == "of another shape" else ""
         )
         raise UserError(
-            f"the weights do not fit the model: {first} is {kind}{detail}; of {len(expected)} tensors {counts}",
+            f"the weights do not fit the model: {first} is {kind}{detail}; of {len(expected)} tensors, {counts}",
             where=where,
             fix="name their backbone with --set model.backbone=NAME, or give other weights",
         )
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"{name} holds numbers that are not finite", where=where, fix="give other weights")
+            raise UserError(f"{name} contains numbers that are not finite", where=where, fix="give other weights")
     clip.load_state_dict(dict(state), strict=False)  # what may be missing was checked above
 
 
@@ -216,7 +216,7 @@ def _state(content: Any, file: Path) -> Tensors:
     for name in _NO_WEIGHTS:
         state.pop(name, None)
     if not state:
-        raise UserError("not a state dict: it holds no tensors by name", where=str(file), fix="give a state dict")
+        raise UserError("not a state dict: it contains no named tensors", where=str(file), fix="give a state dict")
     return state
 
 
@@ -238,7 +238,7 @@ def _rename(state: Tensors, stem: str, file: Path) -> Tensors:
         if new.startswith("visual."):  # both formats split the joint projection's name elsewhere
             new = re.sub(r"\.attn\.in_proj\.(weight|bias)$", r".attn.in_proj_\1", new)
         if new in renamed:
-            raise UserError(f"it holds {new} under two names", where=str(file), fix="give other weights")
+            raise UserError(f"it contains {new} under two names", where=str(file), fix="give other weights")
         renamed[new] = tensor
     return renamed
 

@@ -76,7 +76,7 @@ def named_device(name: str) -> Device:
     if device is None:
         listed = ", ".join(device.name for device in DEVICES)
         raise UserError(
-            f"--device: the data sheet of {name!r} is not listed here",
+            f"--device: no data sheet is known for {name!r}",
             fix=did_you_mean(name.upper(), [device.name for device in DEVICES]) or f"choose one of: {listed}",
         )
     return device

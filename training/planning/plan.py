@@ -31,7 +31,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """Everything that is known of a run before it starts; bytes, operations and seconds."""
+    """Everything that is known about a run before it starts; bytes, operations and seconds."""
 
     recipe: recipes.Recipe
     data: Data

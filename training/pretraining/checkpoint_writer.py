@@ -1,4 +1,4 @@
-"""Writes checkpoints in the background, under another name that is changed once everything is on disk."""
+"""Writes checkpoints in the background, under a temporary name until everything is on disk."""
 
 from __future__ import annotations
 
@@ -130,14 +130,14 @@ def _prune(run: Path, newest: int, keep: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Take its name away first: a checkpoint that is half removed must not count as one."""
+    """Rename it first: a half-removed checkpoint must not count as one."""
     removed = folder.with_name(f"{TEMPORARY}old-{folder.name}")
     folder.rename(removed)
     shutil.rmtree(removed)
 
 
 def _reason(error: BaseException) -> str:
-    """One line about the error that lies beneath the library's own."""
+    """One line about the error behind the library's own."""
     if isinstance(error, CheckpointException) and error.failures:
         return _reason(next(iter(error.failures.values()))[0])
     inner = error.__cause__ or error.__context__

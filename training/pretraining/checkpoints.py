@@ -85,7 +85,7 @@ def load_model(run: Path, notice: Callable[[str], None]) -> tuple[MaskClip, PadT
     """
     newest = latest(run, notice)
     if newest is None:
-        raise UserError("no checkpoint found", where=str(run), fix="name the folder of a run that was trained")
+        raise UserError("no checkpoint found", where=str(run), fix="give the folder of a trained run")
     recipe = recipes.from_flat(newest.meta["recipe"])
     model = restore_model(recipe.model.backbone, newest.read("model."))
     return model, PadToSquare.from_dict(newest.meta["transform"]), newest.meta
@@ -106,7 +106,7 @@ def latest(run: Path, notice: Callable[[str], None]) -> Checkpoint | None:
     if steps:
         raise UserError("every checkpoint is damaged", where=str(run / FOLDER), fix="restore one, or start a new run")
     if any((run / FOLDER).glob("step-*.pt")):
-        raise UserError("another version wrote its checkpoints", where=str(run), fix="use that version, or a new run")
+        raise UserError("another version wrote its checkpoints", where=str(run), fix="use it, or start a new run")
     return None
 
 
@@ -147,7 +147,7 @@ def _read(folder: Path) -> Checkpoint | None:
         marker = json.loads((folder / MARKER).read_bytes())
         if marker["format"] != FORMAT:
             raise UserError(
-                f"the checkpoint has format {marker['format']} and this version reads {FORMAT}",
+                f"the checkpoint has format {marker['format']}, but this version reads {FORMAT}",
                 where=str(folder),
                 fix="use the version of sono-curate that wrote it",
             )

@@ -1,4 +1,4 @@
-"""Failures that are nobody's mistake, such as a lack of memory, each as a one-line error that says what helps."""
+"""Failures that are not the user's mistake, such as a lack of memory, each as a one-line error that says what helps."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def not_finite(
 ) -> UserError:
     """The error to raise for a step whose loss or gradient are not finite.
 
-    Writes to ``RUN/nan-batch.json`` which ``samples``, frame and structure, the batch held.
+    Writes to ``RUN/nan-batch.json`` which ``samples``, frame and structure, were in the batch.
     """
     listed = [{"frame_id": frame_id, "structure": structure or None} for frame_id, structure in samples]
     text = json.dumps({"step": step, "loss": str(loss), "grad_norm": str(norm), "samples": listed}, indent=2).encode()
     write_atomically(run / NAN_BATCH, lambda file: file.write(text))
     good = f"; {last_good.name} is the last good checkpoint" if last_good else ""
     return UserError(
-        f"the loss is {loss} and its gradient's norm {norm} at step {step}, which was not taken",
+        f"at step {step} the loss is {loss} and the norm of its gradient is {norm}, so the step was not taken",
         where=str(run),
         fix=f"look at the batch's samples in {NAN_BATCH}, or start a new run with lower learning rates{good}",
     )

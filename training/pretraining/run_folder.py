@@ -1,4 +1,4 @@
-"""The folder of a training run: what belongs into it, who may write there, and which run it continues."""
+"""The folder of a training run: what belongs in it, who may write there, and which run it continues."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_same_run(run: Path, meta: Mapping[str, Any], recipe: recipes.Recipe, d
     if key:
         old, new = recipes.flatten(before)[key], recipes.flatten(recipe)[key]
         raise UserError(
-            f"{key} was {old} when this run began and is {new} now",
+            f"{key} was {old} when this run began, but is now {new}",
             where=str(run),
             fix="give the same settings, or start a new run",
         )
@@ -64,7 +64,7 @@ def check_same_run(run: Path, meta: Mapping[str, Any], recipe: recipes.Recipe, d
         raise UserError(
             f"this run began with another dataset ({meta['dataset']['source']})",
             where=str(run),
-            fix="give the same dataset as it was then, or start a new run",
+            fix="give the dataset as it was then, or start a new run",
         )
 
 

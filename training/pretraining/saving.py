@@ -1,4 +1,4 @@
-"""What a run writes down of itself: its recipe, and in every checkpoint where it is."""
+"""What a run records about itself: its recipe, and its position in every checkpoint."""
 
 from __future__ import annotations
 

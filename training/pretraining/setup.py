@@ -35,14 +35,14 @@ def check_shares(train: recipes.Train, ranks: int) -> None:
     """
     if train.batch_size % ranks:
         raise UserError(
-            f"train.batch_size is {train.batch_size} and cannot be shared evenly by {ranks} ranks",
-            fix=f"set it to a multiple of {ranks}, or start another number of ranks",
+            f"train.batch_size is {train.batch_size}, which cannot be shared evenly among {ranks} ranks",
+            fix=f"set it to a multiple of {ranks}, or start a different number of ranks",
         )
     share = train.batch_size // ranks
     if train.accumulate > share:
         raise UserError(
             f"train.accumulate is {train.accumulate}, but a rank's share of a batch has only {share} samples",
-            fix=f"set it to {share} at most",
+            fix=f"set it to at most {share}",
         )
 
 

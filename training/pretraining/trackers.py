@@ -86,6 +86,6 @@ def _tracker(name: str, run: Path, recipe: recipes.Recipe) -> tuple[Callable[[in
         raise UserError(
             f"{name} cannot start: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
             where="log.tracker",
-            fix=f"set it up as its documentation says, or leave out --set log.tracker={name}",
+            fix=f"set it up as described in its documentation, or leave out --set log.tracker={name}",
         ) from error
     return lambda step, values: module.log(dict(values), step=step), module.finish

@@ -1,7 +1,7 @@
 """The ranks of a training run, and how they communicate. A single process is the case of size 1.
 
 Under ``torchrun`` every rank holds one device. Tensors of the training travel on the device's own backend; decisions
-(stop, an error, which checkpoint) travel between the processors, so that nobody waits for a device.
+(stop, an error, which checkpoint) travel between the processors, so that no process waits for a device.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def joined() -> Iterator[Ranks]:
         if not _reports(store, rank, error):
             raise SystemExit(1) from error
         if _partner_hung_up(error):
-            raise UserError("another rank is gone", fix="find out what ended it, then run with --resume") from error
+            raise UserError("another rank has ended", fix="find out why, then run with --resume") from error
         raise
     dist.barrier(ranks.control)  # a rank that hangs up while another still communicates makes that one fail
     dist.destroy_process_group()  # not after an error: it would wait for the others

@@ -1,6 +1,8 @@
-"""The exact gradient of a large batch in little memory (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
-under Memory Limited Setup"): first the features of all micro-batches, then the loss's gradient for the features, then
-each micro-batch's forward pass once more, with that gradient sent back through it.
+"""The exact gradient of a large batch in little memory (Gao et al. 2021).
+
+"Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup": first the features of all micro-batches, then
+the loss's gradient for the features, then each micro-batch's forward pass once more, with that gradient sent back
+through it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""The losses over the global batch: sigmoid (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training") and
-softmax (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision").
+"""The sigmoid and softmax losses over the global batch.
+
+Sigmoid: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training". Softmax: Radford et al. 2021, "Learning
+Transferable Visual Models From Natural Language Supervision".
 
 Captions made from templates repeat within a batch. A text that occurs k times is one column of weight k: N images
 against U distinct texts, with the same value and gradients as N against N. Each rank computes the rows of its own

@@ -1,4 +1,4 @@
-"""Whom and which examination a FHIR resource is about, by what the notes say of its references."""
+"""Which patient and examination a FHIR resource is about, according to the notes on its references."""
 
 from __future__ import annotations
 

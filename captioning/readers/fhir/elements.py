@@ -1,4 +1,4 @@
-"""FHIR data types, read leniently: what is not of the kind that belongs there reads as empty, and nothing is raised.
+"""FHIR data types, read leniently: a value of the wrong type reads as empty, and nothing is raised.
 
 https://hl7.org/fhir/R4/json.html and https://hl7.org/fhir/R4/datatypes.html
 """
@@ -26,7 +26,7 @@ _GROUPS = ("Organization", "CareTeam")
 
 
 class Coding(NamedTuple):
-    """A code and the system that it is of."""
+    """A code and its system."""
 
     system: str
     code: str
@@ -73,7 +73,7 @@ NO_CONCEPT, _NO_IDENTIFIER = Concept(), Identifier()
 
 
 def parsed(content: bytes) -> dict[str, Any] | None:
-    """The JSON object; None where it is none."""
+    """The JSON object; None for anything else."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -218,6 +218,6 @@ def v2_table(system: str) -> str | None:
 
 
 def _is_group(reference: Json) -> bool:
-    """Whether it is to an organisation: "Fetal Medicine Unit" names nobody, and would forbid "fetal"."""
+    """Whether it is to an organisation: "Fetal Medicine Unit" is not a person, and would forbid "fetal"."""
     target = as_text(reference.get("reference")).rsplit("/", 2)
     return as_text(reference.get("type")) in _GROUPS or (len(target) > 1 and target[-2] in _GROUPS)

@@ -1,7 +1,7 @@
-"""Where notes of references in FHIR records are kept: an SQLite file for a bulk export, memory for a bundle.
+"""Where notes on references in FHIR records are kept: an SQLite file for a bulk export, memory for a bundle.
 
 A store holds short texts under keyed hashes; ``notes`` says which. Two resources that claim one reference leave a note
-that neither can be told.
+that it is ambiguous.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Index:
         self._connection = sqlite3.connect(f"file:{quote(str(self._path))}?{options}", uri=True)
         self._opened = os.getpid(), write
         if write:
-            # It is made anew from the export whenever it is needed, so a crash may damage it.
+            # It is rebuilt from the export whenever it is needed, so a crash may damage it.
             self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS known (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -94,7 +94,7 @@ class Index:
 
 
 class BundleStore:
-    """What a bundle holds itself, before an index."""
+    """The notes of a bundle itself, which come before those of an index."""
 
     def __init__(self, index: Store) -> None:
         self._index = index

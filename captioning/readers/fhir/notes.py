@@ -1,4 +1,4 @@
-"""What references in FHIR records lead to, noted in pseudonyms, so that a bulk export is read file by file.
+"""Notes, in pseudonyms, on what references in FHIR records point to, so that a bulk export is read file by file.
 
 Noted are of a patient the pseudonym and hashes of names, of a study its pseudonyms and its day, of an observation the
 report or panel that lists it, and where more than one fetus was examined.

@@ -1,4 +1,4 @@
-"""What FHIR resources are referred to by, as keyed hashes, and who a patient or study is by its identifiers."""
+"""Keyed hashes of references to FHIR resources, and the pseudonyms of patients and studies by their identifiers."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def findings_of(report: DiagnosticReport, faults: list[Fault]) -> list[Statement
 
 
 def texts_of(report: DiagnosticReport, faults: list[Fault]) -> Iterator[tuple[str, str]]:
-    """Field and text of its prose; a form in anything but plain text is not looked at.
+    """Field and text of its prose; a form that is not plain text is not read.
 
     Args:
         faults: gets what cannot be decoded.

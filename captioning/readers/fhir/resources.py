@@ -1,6 +1,6 @@
-"""FHIR resources as small typed records. JSON ends here: ``parse_resource`` takes all that the rest of the reader asks.
+"""FHIR resources as small typed records. JSON ends here: ``parse_resource`` extracts everything the reader needs.
 
-Resources may hold anything, so nothing is raised: what is not of the kind that belongs there is left out.
+Resources may hold anything, so nothing is raised: a value of the wrong type is left out.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class _Record:
 
     Attributes:
         is_valid: its status is one of a finished record that holds.
-        is_modified: it has a modifier, which may turn its meaning round.
-        people: names that stand beside references to people.
+        is_modified: it has a modifier, which may reverse its meaning.
+        people: names given next to references to people.
         date: when it was; None where that is missing, partial or in the future. Of a period the start.
     """
 
@@ -94,7 +94,7 @@ class DiagnosticReport(_Record):
     Attributes:
         has_date: it says when it was, clearly or not.
         results: targets of the observations that it lists.
-        is_obstetric: it says itself that it is about an ultrasound of a pregnancy.
+        is_obstetric: it states that it is about an ultrasound of a pregnancy.
         plain_forms: its presented forms in plain text, in Base64.
     """
 

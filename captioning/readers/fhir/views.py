@@ -23,7 +23,7 @@ def is_view(observation: Observation) -> bool:
 
 
 class Views:
-    """Reads views. The same few words come again and again, so what the vocabulary says of them is remembered."""
+    """Reads views. The same few words come again and again, so their meaning in the vocabulary is remembered."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._find_plane = lru_cache(maxsize=1024)(vocabulary.find_plane)

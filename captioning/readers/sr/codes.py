@@ -31,7 +31,7 @@ FINDING, IMPRESSION, CONCLUSION, COMMENT = ("DCM", "121071"), ("DCM", "121073"),
 IMAGE_VIEW = ("DCM", codes.IMAGE_VIEW)
 LATERALITIES = _sct(codes.LATERALITY) | _dcm(codes.IMAGE_LATERALITY)
 
-# Whom a report is about
+# The subject of a report
 SUBJECT_CLASS, FETUS = ("DCM", "121024"), ("DCM", "121026")
 SUBJECT_IDS = _dcm("121028", "121029", "121030")  # UID, Name, ID
 NUMBER_OF_FETUSES = ("LN", codes.NUMBER_OF_FETUSES)
@@ -44,7 +44,7 @@ SELECTED = _dcm("121410", "121411", "121412")  # CID 224: chosen by the user, as
 MEAN = ("SCT", "373098007")
 MEASURED = _sct("258104002", "258090004", "414135002", "258083009")  # CID 3627: measured, calculated, estimated twice
 
-# What may qualify an item without turning its meaning round
+# What may qualify an item without reversing its meaning
 _FINDING_SITE, _MEASUREMENT_METHOD = "363698007", "370129005"
 _LANGUAGE, _COUNTRY_OF_LANGUAGE = "121049", "121046"
 MODIFIERS = LATERALITIES | _sct(_FINDING_SITE, _MEASUREMENT_METHOD) | _dcm(_LANGUAGE, _COUNTRY_OF_LANGUAGE)

@@ -1,4 +1,4 @@
-"""A DICOM structured report as a tree of typed items. DICOM ends here, and what is wrong with a file is found here."""
+"""A DICOM structured report as a tree of typed items. DICOM ends here, and faults of a file are found here."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ TOO_DEEP = Fault("too_deep", f"its content is nested more than {_DEPTH_MOST} lev
 
 
 def is_dicom(content_start: bytes) -> bool:
-    """Whether a file that begins so, with 132 bytes or more, has the preamble of PS3.10."""
+    """Whether a file with this beginning, of 132 bytes or more, has the preamble of PS3.10."""
     return content_start[128:132] == b"DICM"
 
 
 class CodedEntry(NamedTuple):
-    """A coded entry; empty texts where there is none. ``SRT`` is given as the ``SCT`` that it became (PS3.16 8.2)."""
+    """A coded entry; empty texts where there is none. ``SRT`` becomes ``SCT`` (PS3.16 8.2)."""
 
     scheme: str = ""
     value: str = ""
@@ -81,7 +81,7 @@ class Item:
 
     @cached_property
     def sections(self) -> Sequence[Item]:
-        """What it stands in, from the top, without the root, whose title does not matter."""
+        """The items it is nested in, from the top, without the root, whose title does not matter."""
         found: list[Item] = []
         above = self.parent
         while above is not None and above.parent is not None:
@@ -157,7 +157,7 @@ def _document(dataset: Dataset) -> Document:
 
 
 def _check_complete(dataset: Dataset) -> None:
-    """pydicom reads a value that the file ends in in silence: half a list of fetuses would pass for all."""
+    """pydicom silently reads a value that the file's end cuts off: half a list of fetuses would count as all."""
     from pydicom.dataelem import RawDataElement
 
     for tag in dataset.keys():  # noqa: SIM118 - iterating over the dataset itself converts every element
@@ -234,7 +234,7 @@ def _sequence(source: Dataset, keyword: str) -> Sequence[Dataset]:
 
 
 def _text(source: Dataset, keyword: str) -> str:
-    """A single value. ASCII is taken as written: pydicom needs long for it, and raises for a number that is none."""
+    """A single value. ASCII is taken as written: pydicom is slow at it, and raises for a malformed number."""
     from pydicom.datadict import tag_for_keyword
     from pydicom.dataelem import RawDataElement
 

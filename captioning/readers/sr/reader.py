@@ -1,6 +1,6 @@
 """Clinical records as DICOM structured reports: TID 5000 "OB-GYN Ultrasound Procedure Report" (PS3.16) and others.
 
-CompletionFlag PARTIAL is no reason to refuse a report: it says how much is in it of what might be (PS3.3 C.17.2). One
+A report with CompletionFlag PARTIAL is accepted: the flag only says how complete the content is (PS3.3 C.17.2). One
 whose PreliminaryFlag is PRELIMINARY is refused. That another report replaces this one cannot be seen here; where the
 two differ, they contradict each other as any two records do.
 """

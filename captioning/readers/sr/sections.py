@@ -1,7 +1,7 @@
-"""Where items of a structured report stand, and whether they count there.
+"""Which sections of a structured report its items are in, and whether they count there.
 
-The title does not matter, because the codes of fetal measurements say themselves what they are. Where an item stands
-does: a gestational age in a Biometry Group (TID 5008) is the age by that measurement alone, and a finding under History
+The title does not matter, because the codes of fetal measurements say themselves what they are. The section does: a
+gestational age in a Biometry Group (TID 5008) is the age by that measurement alone, and a finding under History
 is of another day. So items count only in sections that are named here, and not with a modifier that is not known.
 """
 
@@ -33,10 +33,10 @@ _EARLIER_SECTIONS = frozenset({codes.HISTORY, codes.PREVIOUS_FINDINGS})
 
 
 def is_counted(item: Item, sections: frozenset[codes.Code]) -> bool:
-    """Whether the item stands in nothing but these sections.
+    """Whether all sections around the item are among these.
 
     Raises:
-        FaultError: it stands in an unknown section, or is qualified by something unknown.
+        FaultError: it is in an unknown section, or is qualified by something unknown.
     """
     if any(above.kind != "CONTAINER" for above in item.sections):
         return False  # what another item was inferred from, or a property of it
@@ -67,7 +67,7 @@ def is_earlier(item: Item) -> bool:
 
 
 def is_in_read_sections(item: Item) -> bool:
-    """Whether the item stands in nothing but sections that are read."""
+    """Whether all sections around the item are read."""
     return all(above.kind == "CONTAINER" and above.name.key in SECTIONS for above in item.sections)
 
 

@@ -1,4 +1,4 @@
-"""Whom a structured report is about: the examination, and whether there is one fetus."""
+"""The subject of a structured report: the examination, and whether there is only one fetus."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from sono.manifests.vocabulary import Vocabulary
 
 Resource = dict[str, Any]
 
-OWN = "https://sono.example/fhir"  # nobody can own a name in .example (RFC 2606)
+OWN = "https://sono.example/fhir"  # no one can own a name in .example (RFC 2606)
 PLANES = f"{OWN}/CodeSystem/planes"
 STRUCTURES = f"{OWN}/CodeSystem/structures"
 CONCEPTS = f"{OWN}/CodeSystem/concepts"

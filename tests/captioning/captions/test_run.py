@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import pickle
 import shutil
@@ -43,14 +42,14 @@ def test_only_accepted_and_edited_regions_count(clinic):
     assert any("showing midline falx." in text for text in clinic.texts())
 
 
-def test_without_evidence_the_planes_own_structures_stand(clinic):
+def test_without_evidence_the_planes_own_structures_are_named(clinic):
     clinic.frames("one", clinic.frame("a", plane="femur"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     assert clinic.texts() == ["A 21-week fetal ultrasound image of femur plane showing femur, thigh."]
     assert json.loads(clinic.rows(CAPTIONS)[0]["facts"])["structures"]["source"] == "planes.toml"
 
 
-def test_a_record_about_the_study_lends_only_structures_of_the_plane(clinic):
+def test_a_record_about_the_study_adds_only_structures_of_the_plane(clinic):
     clinic.frames("one", clinic.frame("a"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,thalami;stomach;femur"))
     assert clinic.texts() == ["A 21-week fetal ultrasound image of transthalamic plane showing thalami."]
@@ -62,7 +61,7 @@ def test_a_patient_with_one_study_needs_no_study_id(clinic):
     assert clinic.texts()[0].startswith("An 8-week ")
 
 
-def test_frames_that_ingest_keyed_find_their_records(clinic, tmp_path):
+def test_ingested_frames_find_their_records(clinic, tmp_path):
     """Both sides hash identifiers on their own; only a real ingest shows that they agree."""
     from PIL import Image
 
@@ -83,7 +82,7 @@ def test_frames_that_ingest_keyed_find_their_records(clinic, tmp_path):
     ]
 
 
-def test_a_region_of_an_unknown_structure_is_excluded_and_its_frame_captioned(clinic):
+def test_a_region_of_an_unknown_structure_is_excluded_but_its_frame_is_captioned(clinic):
     frame = clinic.frame("a")
     clinic.frames("one", frame)
     clinic.regions("one", clinic.region(frame, "gizzard"), clinic.region(frame, "head"))
@@ -92,14 +91,14 @@ def test_a_region_of_an_unknown_structure_is_excluded_and_its_frame_captioned(cl
     assert (report.global_captions, report.region_captions) == (1, 1)
 
 
-def test_a_frame_of_another_patient_than_its_record_is_left_out(clinic):
+def test_a_frame_whose_record_names_another_patient_is_left_out(clinic):
     clinic.frames("one", clinic.frame("a", patient="PAT-2"), clinic.frame("b"), clinic.frame("c"))
     report = clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     assert report.captions.exclusions == {"another_patient": 1}
     assert report.global_captions == 2
 
 
-def test_a_study_that_stands_for_an_unnamed_patient_is_no_contradiction(clinic):
+def test_a_study_used_as_the_patient_is_not_a_contradiction(clinic):
     keys = clinic.workspace.keys
     frame = clinic.frame("a")
     frame["patient_key"] = keys.patient_of_study(str(frame["study_key"]))
@@ -107,7 +106,7 @@ def test_a_study_that_stands_for_an_unnamed_patient_is_no_contradiction(clinic):
     assert clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")).global_captions == 1
 
 
-def test_captions_stand_in_the_order_of_frames_then_of_region_keys(clinic):
+def test_captions_are_ordered_by_frame_then_by_region(clinic):
     frames = [clinic.frame(name) for name in "dacb"]
     clinic.frames("one", *frames)
     clinic.regions("one", *[clinic.region(frames[0], structure) for structure in ("thalami", "head", "falx")])
@@ -127,7 +126,7 @@ def own_pack(folder: Path, whole: str, region: str = "{{ structure }} in {{ plan
     return str(folder)
 
 
-def test_a_template_of_ones_own_writes_the_captions(clinic, tmp_path):
+def test_a_custom_template_writes_the_captions(clinic, tmp_path):
     clinic.frames("one", clinic.frame("a"))
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
     clinic.caption(records)
@@ -198,7 +197,7 @@ def test_without_frames_or_records_nothing_is_written(clinic):
 
 
 @pytest.mark.slow
-def test_tasks_travel_to_other_processes(clinic):
+def test_the_stages_pickle(clinic):
     """An engine with processes pickles stage and part; both must come back able to work."""
     clinic.frames("one", clinic.frame("a"))
 
@@ -252,7 +251,7 @@ def test_a_caption_row_says_what_it_was_made_from(clinic):
         ([], "", "head, thalami, cavum septi pellucidi", "planes.toml"),
     ],
 )
-def test_structures_are_outlined_else_recorded_else_the_planes_own(clinic, regions, recorded, expected, source):
+def test_structures_come_from_regions_else_records_else_the_plane(clinic, regions, recorded, expected, source):
     frame = clinic.frame("a")
     clinic.frames("one", frame)
     clinic.regions("one", *[clinic.region(frame, structure) for structure in regions])
@@ -262,7 +261,7 @@ def test_structures_are_outlined_else_recorded_else_the_planes_own(clinic, regio
     assert json.loads(whole["facts"])["structures"]["source"] == source
 
 
-def test_frames_without_a_caption_stand_among_the_exclusions(clinic):
+def test_frames_without_a_caption_are_excluded_with_a_reason(clinic):
     clinic.frames(
         "one",
         clinic.frame("a", plane=None),
@@ -322,7 +321,7 @@ def test_running_again_computes_nothing(clinic):
     assert clinic.written() == before
 
 
-def test_only_what_a_changed_record_is_about_is_written_again(clinic, monkeypatch):
+def test_only_captions_of_a_changed_record_are_rewritten(clinic, monkeypatch):
     monkeypatch.setattr("sono.captioning.exams.linkage._EXAMS_A_PART", 1)
     monkeypatch.setattr("sono.captioning.captions.join._PARTS_MEAN", 1)
     for number in range(8):
@@ -336,7 +335,7 @@ def test_only_what_a_changed_record_is_about_is_written_again(clinic, monkeypatc
     assert sorted(text.split("-week")[0] for text in clinic.texts()) == ["A 21"] * 7 + ["A 22"]
 
 
-def test_captions_of_frames_that_are_gone_go_too(clinic, monkeypatch):
+def test_captions_of_removed_frames_are_removed(clinic, monkeypatch):
     monkeypatch.setattr("sono.captioning.captions.join._PARTS_MEAN", 1)
     clinic.frames("one", clinic.frame("a"))
     clinic.frames("two", clinic.frame("b", plane=None))
@@ -348,7 +347,7 @@ def test_captions_of_frames_that_are_gone_go_too(clinic, monkeypatch):
     assert clinic.reasons("caption") == []
 
 
-def test_progress_is_told_for_every_stage(clinic):
+def test_progress_is_reported_for_every_stage(clinic):
     clinic.frames("one", clinic.frame("a"))
     told = []
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"), told=told)
@@ -375,7 +374,7 @@ def test_the_seed_decides_which_sentence_a_frame_gets(clinic):
 
 
 @pytest.mark.slow
-def test_two_seeds_part_the_frames_otherwise_also_between_two_sentences(clinic, tmp_path):
+def test_another_seed_chooses_other_sentences_even_if_there_are_two(clinic, tmp_path):
     clinic.frames("one", *[clinic.frame(f"frame {number}") for number in range(60)])
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
     pack = own_pack(tmp_path / "pack", "{{ plane }}")
@@ -398,122 +397,18 @@ def test_a_caption_with_a_word_of_the_patients_name_is_refused(clinic, tmp_path)
     assert len(clinic.texts()) == 1
 
 
-def test_a_caption_leads_back_to_the_lines_of_the_records(clinic):
-    from sono.captioning.explain.text import trace_text
-    from sono.captioning.explain.trace import trace
-
-    frame = clinic.frame("a")
-    clinic.frames("one", frame, clinic.frame("b"))
-    clinic.regions("one", clinic.region(frame, "head"))
-    lines = ["PAT-1,1.2.840.1,,150,,", "PAT-1,1.2.840.1,TT,,,thalami", "PAT-1,1.2.840.1,FL,,,femur"]
-    clinic.caption(clinic.csv(HEADER, *lines))
-    for row in clinic.rows(CAPTIONS):
-        found = trace(clinic.workspace, row["caption_id"])
-        assert (found.text, found.caption_id) == (row["text"], row["caption_id"])
-        age = next(fact for fact in found.facts if fact.name == "ga_days")
-        assert [(said.place, said.value) for said in age.statements] == [("line 2 of records file 1", 150)]
-        assert "line 2 of records file 1, column ga_days: ga_days 150" in trace_text(found).plain
-        assert found.template_text.startswith("{{ article }} {{ ga }}-week fetal ultrasound")
-    whole = trace(clinic.workspace, next(r["caption_id"] for r in clinic.rows(CAPTIONS) if r["region_id"] is None))
-    shown = next(fact for fact in whole.facts if fact.name == "structures")
-    assert [said.value for said in shown.statements] == ["thalami"]
-    with pytest.raises(UserError, match="no caption has this id"):
-        trace(clinic.workspace, "abc")
-
-
-def traced(clinic, frame, fact):
-    """Where the statements stand that bear on a fact of the caption about a frame."""
-    from sono.captioning.explain.trace import trace
-
-    found = trace(clinic.workspace, frame["frame_id"])
-    return [
-        (said.place.split(" of ")[0], said.fact)
-        for each in found.facts
-        if each.name == fact
-        for said in each.statements
-    ]
-
-
-def test_an_age_computed_from_a_measurement_leads_back_to_it_also_in_other_planes(clinic):
-    femur = clinic.frame("b", plane="femur")
-    clinic.frames("one", clinic.frame("a"), femur)
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,TT,,175,thalami"))
-    assert traced(clinic, femur, "ga_days") == [("line 2", "hc_mm")]
-    assert traced(clinic, femur, "structures") == []
-
-
-def test_a_trace_shows_the_records_that_were_matched_and_no_others(clinic):
-    first, second, only = (
-        clinic.frame("a", study="1.1"),
-        clinic.frame("b", study="2.2"),
-        clinic.frame("c", study="3.3", patient="PAT-2"),
-    )
-    clinic.frames("one", first, second, only)
-    lines = ["PAT-1,1.1,150,", "PAT-1,2.2,157,", "PAT-1,,164,", "PAT-2,,171,2024-05-31"]
-    clinic.caption(clinic.csv("patient_id,study_id,ga_days,exam_date", *lines))
-    assert traced(clinic, first, "ga_days") == [("line 2", "ga_days")]
-    assert traced(clinic, second, "ga_days") == [("line 3", "ga_days")]
-    assert traced(clinic, only, "ga_days") == [("line 5", "ga_days")]
-
-
-def test_an_age_by_another_examinations_due_date_leads_back_to_it(clinic):
-    day = datetime.date(2024, 5, 31)
-    first = clinic.frame("a", study="1.1", date=day)
-    second = clinic.frame("b", study="2.2", date=day + datetime.timedelta(days=14))
-    clinic.frames("one", first, second)
-    clinic.caption(clinic.csv("patient_id,study_id,edd", "PAT-1,1.1,2024-10-04", "PAT-1,2.2,"))
-    assert traced(clinic, first, "ga_days") == traced(clinic, second, "ga_days") == [("line 2", "edd_day")]
-
-
-def test_a_trace_does_not_need_the_pack_that_the_configuration_names(clinic):
-    from sono.captioning.explain.trace import trace
-
-    frame = clinic.frame("a")
-    clinic.frames("one", frame)
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
-    clinic.configure('[workspace]\ncenter = "Center"\n[caption]\ntemplates = "gone"\n')
-    assert trace(clinic.workspace, frame["frame_id"]).template_text.startswith("{{ article }}")
-
-
-@pytest.mark.slow
-def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
-    from sono.captioning.explain.preview import preview
-    from sono.captioning.explain.text import preview_text
-
-    clinic.frames("one", *[clinic.frame(f"{plane}", plane) for plane in ("transthalamic", "femur", "nt")])
-    clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
-    before = clinic.written()
-    examples = preview(clinic.workspace, 3, templates="en")
-    assert len({example.facts["plane"]["value"] for example in examples}) >= 2
-    assert len({example.template for example in examples}) >= 2
-    assert clinic.written() == before
-    text = preview_text(examples[0])
-    assert "from column ga_days" in text.plain
-    week = text.plain.index("21")
-    assert any(span.start <= week < span.end and "yellow" in str(span.style) for span in text.spans)
-
-
-@pytest.mark.slow
-def test_a_preview_without_a_record_says_what_to_do(clinic):
-    from sono.captioning.explain.preview import preview
-
-    clinic.frames("one", clinic.frame("a"))
-    with pytest.raises(UserError, match=r"no frame gets a caption.*run sono-curate caption with --records first"):
-        preview(clinic.workspace, 3)
-
-
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
-        (",1.2.840.1,,150,,", "sono-curate exclusions says what is wrong with each of 1 patient_missing"),
-        ("PAT-9,9.9.9,,150,,", "compare how records and images name patients and studies"),
+        (",1.2.840.1,,150,,", "run sono-curate exclusions to see what is wrong with each of 1 patient_missing"),
+        ("PAT-9,9.9.9,,150,,", "check that records and images use the same identifiers for patients and studies"),
     ],
 )
-def test_records_that_say_nothing_about_any_image_cost_no_captions(clinic, line, remedy):
+def test_records_about_no_image_leave_the_captions_alone(clinic, line, remedy):
     clinic.frames("one", clinic.frame("a"))
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     before = clinic.written([RECORDS, CAPTIONS])
-    with pytest.raises(UserError, match=f"no record is about an examination with images.* stay; {remedy}"):
+    with pytest.raises(UserError, match=f"no record matches an examination with images.* were kept; {remedy}"):
         clinic.caption(clinic.csv(HEADER, line))
     assert clinic.written([RECORDS, CAPTIONS]) == before
     assert before

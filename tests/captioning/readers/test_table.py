@@ -139,10 +139,10 @@ def test_a_mapping_names_columns_units_codes_and_date_formats(one_frame):
     [
         ('[columns]\nX = "hc_cm"', "column 'X' is mapped to 'hc_cm', which is not a fact; did you mean 'hc_mm'?"),
         ('[columns]\nX = {holds = "hc_mm", unit = "inch"}', "column 'X' has the unknown unit 'inch'; give one of mm"),
-        ('[columns]\nX = {holds = "plane", unit = "mm"}', "column 'X' has the unknown unit 'mm'; it has none"),
+        ('[columns]\nX = {holds = "plane", unit = "mm"}', "column 'X' has the unknown unit 'mm'; it takes no unit"),
         (
             '[columns]\n"Ga_dys" = "ga_days"',
-            "names the column 'Ga_dys', not found; did you mean 'ga_days'?",
+            "names the column 'Ga_dys', which the table does not have; did you mean 'ga_days'?",
         ),
         ('[columns]\nga_days = {fact = "x"}', "holds: Field required"),
         ("[column]", "columns: Field required"),
@@ -225,11 +225,11 @@ def test_an_unknown_key_in_a_late_line_is_excluded(one_frame, monkeypatch):
     [
         (b"", "the file is empty; its first line must name the columns"),
         (b"patient_id,ga_days\nP\xe9,150\n", "not UTF-8 text; save it as CSV with UTF-8 encoding"),
-        (b"study_id,ga_days\n1,150\n", "no column holds the patient_id; name it in the first line, or map"),
+        (b"study_id,ga_days\n1,150\n", "no column gives the patient_id; name it in the first line, or map"),
         (b"patient_id,ga_day\nP,150\n", "unknown column 'ga_day'; did you mean 'ga_days'?"),
         (b"patient_id,ga_days,ga_days\nP,150,150\n", "two columns hold 'ga_days': 'ga_days' and 'ga_days'; map"),
         (b"patient_id;ga_days\nP;150\n", "the cells are separated by semicolons; save it comma-separated"),
-        (b'patient_id,ga_days\n"P,150\n', "not valid CSV near line 2: unexpected end of data; correct it"),
+        (b'patient_id,ga_days\n"P,150\n', "not valid CSV near line 2: unexpected end of data; correct that line"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line_of_error(one_frame, content, error):
@@ -245,11 +245,11 @@ def test_a_file_that_cannot_be_used_is_one_line_of_error(one_frame, content, err
 def test_missing_empty_and_unknown_records(one_frame):
     with pytest.raises(UserError, match=r"no\.csv: file not found; check the path"):
         one_frame.caption(one_frame.folder / "no.csv")
-    with pytest.raises(UserError, match="the folder holds no files"):
+    with pytest.raises(UserError, match="the folder contains no files"):
         one_frame.caption(one_frame.folder)
     other = one_frame.folder / "letter.docx"
     other.write_bytes(b"PK\x03\x04")
-    with pytest.raises(UserError, match="neither CSV, JSON lines, Parquet, FHIR JSON nor DICOM SR"):
+    with pytest.raises(UserError, match="not CSV, JSON lines, Parquet, FHIR JSON or DICOM SR"):
         one_frame.caption(other)
     report = one_frame.caption(one_frame.folder)  # within a folder it is counted, not fatal
     assert report.statements.exclusions == {"not_a_record": 1}

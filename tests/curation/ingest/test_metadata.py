@@ -59,7 +59,7 @@ def test_rows_that_cannot_be_used_are_named_by_line_and_never_quoted(tmp_path: P
         ("file,plane\na,TT\n", "'patient_id' is missing"),
         ("patient_id\nP1\n", "'file' is missing"),
         ("file,patient_id,name\na,P1,CANARY\n", "unknown column 'name'"),
-        ("file,patient_id\na.png,P1\na.dcm,P2\n", "line 3: a second row for the same file"),
+        ("file,patient_id\na.png,P1\na.dcm,P2\n", "line 3: a second row names the same file"),
         ("file,patient_id\n,P1\n", "line 2: the file cell is empty"),
         ("file,patient_id\na,P1\nb,P1,CANARY,more\n", "more cells than the header"),
     ],

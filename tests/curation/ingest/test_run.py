@@ -266,5 +266,5 @@ def test_missing_and_empty_folders_are_refused(workspace: Workspace, tmp_path: P
     with pytest.raises(UserError, match="folder not found"):
         run(workspace, tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no files"):
+    with pytest.raises(UserError, match="contains no files"):
         run(workspace, tmp_path / "empty")

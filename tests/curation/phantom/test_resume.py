@@ -81,7 +81,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         assert caught.value.fix
     described = json.loads((out / "phantom.json").read_text())
     (out / "phantom.json").write_text(json.dumps({**described, "exams": 2}))
-    with pytest.raises(UserError, match="holds a phantom of 2 exams, seed 3") as caught:
+    with pytest.raises(UserError, match="contains a phantom of 2 exams, seed 3") as caught:
         draw_phantom(out, exams=1, seed=3, engine=in_process)
     assert caught.value.fix
     assert file_hashes(out) == before

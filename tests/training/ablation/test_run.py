@@ -64,7 +64,9 @@ def test_finished_runs_are_not_repeated(finished: Path, shapes: Path) -> None:
 @pytest.mark.slow
 def test_runs_with_other_settings_are_refused_with_the_error_of_pretrain(finished: Path, shapes: Path) -> None:
     other = [*SHORT, "optimizer.lr_stem=0.5"]
-    with pytest.raises(UserError, match=r"exit code 1: .*optimizer.lr_stem was 0.001 when this run began and is 0.5"):
+    with pytest.raises(
+        UserError, match=r"exit code 1: .*optimizer.lr_stem was 0.001 when this run began, but is now 0.5"
+    ):
         ablation(str(shapes), finished, "tiny", other, seeds=1, cells=ONE, notice=lambda _: None)
 
 

@@ -172,8 +172,8 @@ def test_wrong_input_prints_one_line_and_exits_with_1(
             "evaluate", run, shapes, "--split", "validation",
         ],
         "unknown split 'tset'; did you mean 'test'?": ["retrieve", run, shapes, "--split", "tset"],
-        "the probe is made with the train split": ["probe", run, shapes, "--split", "train"],
-        "--predicted gives masks that --mask does not ask for": ["evaluate", run, shapes, "--predicted", shapes],
+        "the train split is used to train or select the probe": ["probe", run, shapes, "--split", "train"],
+        "--predicted has no effect with this --mask": ["evaluate", run, shapes, "--predicted", shapes],
         "no frame of the test split has a predicted mask": ["evaluate", run, shapes, "--mask", "predicted"],
         "dataset folder not found": ["evaluate", run, shapes, "--mask", "all", "--predicted", tmp_path / "no"],
     }  # fmt: skip

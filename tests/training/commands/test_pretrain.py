@@ -58,7 +58,7 @@ def wrong_input(shapes: Path, folder: Path) -> dict[str, list[object]]:
         "recipe 'small' not found; choose one of: tiny,": ["pretrain", shapes, *out, "--recipe", "small"],
         "did you mean 'train.steps'?": ["pretrain", shapes, *out, *SHORT, "--set", "train.step=1"],
         "starts from pretrained weights, but none are given": ["pretrain", shapes, *out, *paper],
-        "neither a file nor a tag": ["pretrain", shapes, *out, *paper, "--weights", folder / "missing.pt"],
+        "not a file, a tag": ["pretrain", shapes, *out, *paper, "--weights", folder / "missing.pt"],
         "the folder is not empty": ["pretrain", shapes, shapes, *SHORT],
         "recipe 'none' not found": ["recipes", "none"],
     }

@@ -285,7 +285,7 @@ def test_a_flipped_bit_is_detected(frames: Frames, tmp_path: Path) -> None:
             caught += 1
             message = str(error)
             assert message == (
-                f"{path}: this file of the cache is damaged; delete it and run again with --resume: it is rewritten"
+                f"{path}: this file of the cache is damaged; delete it and run again with --resume to rewrite it"
             )
     assert caught > 200  # most of a file is pixels
 
@@ -321,7 +321,7 @@ def test_a_disk_that_will_be_full_is_an_error_after_the_first_part(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10_000))
-    with pytest.raises(UserError, match=r"the rest of the cache takes about .* GiB are free; free space, or choose"):
+    with pytest.raises(UserError, match=r"the rest of the cache needs about .* GiB are free; free space, or choose"):
         open_cache(frames, TRANSFORM, tmp_path, notice=lambda _: None)
     assert len(part_files(tmp_path)) == 1
 

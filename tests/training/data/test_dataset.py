@@ -33,7 +33,7 @@ def test_a_split_is_read_with_its_planes_images_and_masks(shapes: Path) -> None:
     [
         (lambda folder: (folder / "sono.json").unlink(), "not a finished dataset: sono.json is missing"),
         (lambda folder: (folder / "sono.json").write_text("{"), "sono.json cannot be read"),
-        (lambda folder: (folder / "sono.json").write_text('{"format": 9}'), "has format 9 and this version reads 1"),
+        (lambda folder: (folder / "sono.json").write_text('{"format": 9}'), "has format 9, but this version reads 1"),
         (lambda folder: (folder / "data/train-00001-of-00002.parquet").unlink(), "00001-of-00002.parquet is missing"),
         (
             lambda folder: shutil.copy(
@@ -45,7 +45,7 @@ def test_a_split_is_read_with_its_planes_images_and_masks(shapes: Path) -> None:
             lambda folder: shutil.copy(
                 folder / "data/test-00000-of-00002.parquet", folder / "data/train-00000-of-00002.parquet"
             ),
-            "has 40 rows and sono.json lists 120",
+            "has 40 rows, but sono.json lists 120",
         ),
         (lambda folder: (folder / "data/train-00000-of-00002.parquet").write_bytes(b"PAR1"), "parquet is damaged"),
     ],
@@ -144,7 +144,7 @@ def test_a_caption_longer_than_the_context_names_its_frame(
         rows[9]["regions"][1]["caption"] = long
     folder = write_dataset(tmp_path / "dataset", {"train": rows}, shards=3)
     frames = open_split(read_description(str(folder)), "train")
-    message = f"frame {rows[9]['frame_id']}: a caption has 78 tokens and the text tower reads 77"
+    message = f"frame {rows[9]['frame_id']}: a caption has 78 tokens, but the text tower reads 77"
     with pytest.raises(UserError, match=message):
         make_pool(frames, CaptionTokenizer(77))
     assert len(make_pool(frames, CaptionTokenizer(78))) == 12
@@ -154,5 +154,5 @@ def test_the_tokenizer_never_truncates_a_caption() -> None:
     tokenizer = CaptionTokenizer(8)
     assert tokenizer(["a leg"]).shape == (1, 8)
     assert tokenizer.length("a leg") == 4
-    with pytest.raises(UserError, match="a caption has 9 tokens and the text tower reads 8"):
+    with pytest.raises(UserError, match="a caption has 9 tokens, but the text tower reads 8"):
         tokenizer(["a b c d e f g"])

@@ -129,11 +129,13 @@ def test_wrong_input_is_an_error(
     run = random_run()
     with pytest.raises(UserError, match="the validation split is empty; splits with frames: train, test"):
         probe(Scoring(run, str(shapes)))
-    with pytest.raises(UserError, match="the probe is made with the validation split; score the test split"):
+    with pytest.raises(
+        UserError, match="the validation split is used to train or select the probe; score the test split"
+    ):
         probe(Scoring(run, str(shapes), split="validation"))
     with pytest.raises(UserError, match="no checkpoint found"):
         probe(Scoring(tmp_path, str(shapes)))
     rows = [{**row, "plane": 0} for row in make_rows(8, seed=55)]
     dataset = write_dataset(tmp_path / "one", {"train": rows, "validation": rows, "test": rows})
-    with pytest.raises(UserError, match="the train split has frames of one class only"):
+    with pytest.raises(UserError, match="the train split has frames of only one class"):
         probe(Scoring(run, str(dataset)))

@@ -86,11 +86,12 @@ def test_every_region_is_a_query_with_its_own_mask_and_patient(
     assert len(regions.features["region"]) == len(regions.features["none"]) == len(wanted) == 19
 
 
+@pytest.mark.slow
 def test_the_error_quotes_a_caption_that_is_too_long(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     rows = make_rows(8, seed=43)
     rows[3]["caption"] = "long " * 80
     dataset = write_dataset(tmp_path / "dataset", {"test": rows})
-    with pytest.raises(UserError, match=r"a sentence has 82 tokens and the text tower reads 77.*sono-curate caption"):
+    with pytest.raises(UserError, match=r"a sentence has 82 tokens, but the text tower reads 77.*sono-curate caption"):
         retrieve(Scoring(random_run(), str(dataset)))

@@ -12,6 +12,7 @@ from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.sensitivity import sensitivity
 
 
+@pytest.mark.slow
 def test_features_of_a_model_that_ignores_its_masks_do_not_move(
     random_run: Callable[..., Path], three_splits: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_suite_runs_its_protocol_and_returns_its_figures(
             assert scored["confusion"]["true_by_predicted"] == list(suite.classes)
 
 
+@pytest.mark.slow
 def test_a_suite_is_the_command_with_its_classes(random_run: Callable[..., Path], public: Path) -> None:
     run = random_run()
     suite = run_suite("fetalclip-brain", Scoring(run, str(public), resamples=10))

@@ -143,9 +143,9 @@ def test_features_of_another_checkpoint_are_not_compared(
 ) -> None:
     out = tmp_path / "features.parquet"
     embed(run, str(dataset), out)
-    with pytest.raises(UserError, match=r"its features are of the checkpoint step-00001234 and cannot be compared"):
+    with pytest.raises(UserError, match=r"its features come from the checkpoint step-00001234 and cannot be compared"):
         search(out, "femur", small_run("test-vit-quickgelu"))
-    with pytest.raises(UserError, match="has 32 tokens and the text tower reads 24"):
+    with pytest.raises(UserError, match="has 32 tokens, but the text tower reads 24"):
         search(out, "fetal " * 30, run)
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no")

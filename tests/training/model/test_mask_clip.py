@@ -250,8 +250,8 @@ def test_the_paper_recipe_refuses_to_start_without_weights() -> None:
 @pytest.mark.parametrize(
     ("backbone", "weights", "message"),
     [
-        ("test-vit", "missing.pt", "neither a file nor a tag"),
-        ("ViT-B-32", "openai", "another activation than ViT-B-32; use --set model.backbone=ViT-B-32-quickgelu"),
+        ("test-vit", "missing.pt", "not a file, a tag"),
+        ("ViT-B-32", "openai", "a different activation from ViT-B-32's; use --set model.backbone=ViT-B-32-quickgelu"),
         ("test-vit", "hf-hub:sono/none", "cannot be downloaded"),
         ("hf-hub:sono/none", "openai", "the configuration of hf-hub:sono/none cannot be read"),
         ("ViT-B-16-SigLlP", "webli", "open_clip has no model 'ViT-B-16-SigLlP'; did you mean 'ViT-B-16-SigLIP'?"),
@@ -337,7 +337,7 @@ def test_a_text_tower_of_transformers_uses_its_own_tokenizer(
     tokens = model.tokenizer(["A fetal femur plane ."])
     assert tokens.tolist() == [[1, 4, 5, 7, 10, 11, 2, 0, 0, 0, 0, 0]]
     assert model.encode_text(tokens).shape == (1, 32)
-    with pytest.raises(UserError, match="a caption has 14 tokens and the text tower reads 12"):
+    with pytest.raises(UserError, match="a caption has 14 tokens, but the text tower reads 12"):
         model.tokenizer(["fetal " * 12])
     assert {group_of(name) for name, _ in model.clip.text.named_parameters(prefix="text")} == {"text"}
     model.train().set_grad_checkpointing()

@@ -214,10 +214,10 @@ def test_a_vision_only_file_needs_a_source_for_the_text(clip: Any, tmp_path: Pat
     file = saved(sonoclip(clip), tmp_path / "vision.pth")
     with pytest.raises(UserError, match=r"image tower only.*add --set model.text_weights="):
         load(file)
-    with pytest.raises(UserError, match=r"holds no text tower; give another model\.text_weights"):
+    with pytest.raises(UserError, match=r"contains no text tower; give another model\.text_weights"):
         load(file, file)
     full = saved(openai(clip), tmp_path / "full.pt")
-    with pytest.raises(UserError, match=r"a text tower of its own, and model\.text_weights names another"):
+    with pytest.raises(UserError, match=r"its own text tower, but model\.text_weights names another"):
         load(full, full)
 
 
@@ -228,16 +228,16 @@ def without(name: str) -> Callable[[State], State]:
 FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
     "missing": (
         without("transformer.resblocks.1.ln_2.bias"),
-        "resblocks.1.ln_2.bias is missing; of 53 tensors 1 missing, 0 unexpected, 0 of another shape",
+        "resblocks.1.ln_2.bias is missing; of 53 tensors, 1 missing, 0 unexpected, 0 of another shape",
     ),
     "lora": (
         lambda state: {**state, "transformer.resblocks.0.attn.in_proj.lora_A": torch.ones(2, 2)},
-        "visual.transformer.resblocks.0.attn.in_proj.lora_A is unexpected; of 53 tensors 0 missing, 1 unexpected, "
+        "visual.transformer.resblocks.0.attn.in_proj.lora_A is unexpected; of 53 tensors, 0 missing, 1 unexpected, "
         "0 of another shape",
     ),
     "another grid": (
         lambda state: {**state, "positional_embedding": torch.ones(17, 128)},
-        r"visual.positional_embedding is of another shape ([17, 128] for [10, 128]); of 53 tensors 0 missing, "
+        r"visual.positional_embedding is of another shape ([17, 128] for [10, 128]); of 53 tensors, 0 missing, "
         "0 unexpected, 1 of another shape",
     ),
     "mask of four channels": (
@@ -250,15 +250,15 @@ FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
     ),
     "unknown prefix": (
         lambda state: {f"backbone.{name}": tensor for name, tensor in state.items()},
-        "visual.class_embedding is missing; of 53 tensors 32 missing, 34 unexpected",
+        "visual.class_embedding is missing; of 53 tensors, 32 missing, 34 unexpected",
     ),
     "not finite": (
         lambda state: {**state, "proj": torch.full((128, 32), float("nan"))},
-        "visual.proj holds numbers that are not finite",
+        "visual.proj contains numbers that are not finite",
     ),
     "twice": (
         lambda state: {**state, "conv1.conv_mask.weight": torch.ones(128, 1, 16, 16)},
-        "it holds visual.conv1.conv_mask.weight under two names",
+        "it contains visual.conv1.conv_mask.weight under two names",
     ),
     "no tensors": (lambda state: {"step": 3}, "'step' is no tensor"),
     "a list": (lambda state: [1, 2], "not a state dict"),

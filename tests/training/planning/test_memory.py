@@ -56,6 +56,7 @@ def test_traced_activations_equal_those_that_autograd_keeps(precision: str) -> N
 
 
 @pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.slow
 def test_the_traced_peak_equals_that_of_the_allocator(recompute: bool) -> None:
     recipe = recomputing(recompute)
     model = build_model(recipe.model, recipe.loss)

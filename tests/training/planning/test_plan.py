@@ -113,7 +113,7 @@ def test_the_batch_must_be_shared_evenly() -> None:
 def test_a_misspelt_device_is_suggested(name: str, fix: str) -> None:
     with pytest.raises(UserError) as raised:
         named_device(name)
-    assert f"the data sheet of {name!r} is not listed here; {fix}" in str(raised.value)
+    assert f"no data sheet is known for {name!r}; {fix}" in str(raised.value)
 
 
 def test_without_a_device_time_and_fit_are_unknown() -> None:

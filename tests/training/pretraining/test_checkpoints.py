@@ -159,7 +159,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     save(tmp_path, 1)
     marker = tmp_path / "checkpoints/step-00000001/sono.json"
     marker.write_text(json.dumps({**json.loads(marker.read_text()), "format": 3}))
-    with pytest.raises(UserError, match="has format 3 and this version reads 2"):
+    with pytest.raises(UserError, match="has format 3, but this version reads 2"):
         checkpoints.latest(tmp_path, pytest.fail)
     (tmp_path / "old/checkpoints").mkdir(parents=True)
     (tmp_path / "old/checkpoints/step-00000001.pt").touch()  # what the first format looked like

@@ -48,7 +48,7 @@ def estimate_age(scoring: Scoring, *, step: Step = "weeks", planes: Classes | No
 
     With ``ga_days``: the mean absolute error in days. With an outlined head and a pixel size: the share of frames whose
     head circumference lies within the 2.5th and 97.5th percentile of the estimated age, which is FetalCLIP's measure;
-    it is lenient, because late in pregnancy the interval is weeks wide. Beside both stands what answering the same age
+    it is lenient, because late in pregnancy the interval is weeks wide. Next to both is what answering the same age
     for every frame would give: the median of the split's own ages, or the middle of the range.
 
     Args:

@@ -65,9 +65,9 @@ class Subjects:
         missing = int(np.isnan(self.spacing_N).sum())
         if missing:
             raise UserError(
-                f"{missing} frames have no pixel size, and sentences with days name it",
+                f"{missing} frames have no pixel size, but sentences with days state it",
                 where=source,
-                fix="estimate with --step weeks, or give pixel sizes to sono-curate ingest --metadata",
+                fix="use --step weeks, or give pixel sizes to sono-curate ingest --metadata",
             )
 
 

@@ -18,7 +18,7 @@ def segment(scoring: Scoring, *, foreground: bool = False, epochs: int = EPOCHS)
     The decoder is trained on the train split; the epoch with the best Dice on the validation split is kept. The scored
     split is looked at only after that, and decides nothing.
 
-    A structure is scored in the frames that have it outlined: in the others, nobody said that it is not there. Masks
+    A structure is scored in the frames that have it outlined: in the others, it may be there without an outline. Masks
     are compared in the image's own pixels.
 
     Args:

@@ -97,7 +97,7 @@ def _turned_frames(
 ) -> list[tuple[str, str, int, list[TurnedFrame]]]:
     """Frames whose answer the masks changed, in groups: the mask's name, what changed, how many frames, some of them.
 
-    The frames shown are spread evenly over the split, so that nobody picks.
+    The frames shown are spread evenly over the split, so that they are not hand-picked.
     """
     if "none" not in answers:
         return []

@@ -60,6 +60,7 @@ def test_a_truncated_file_gives_nothing(undefined):
         assert (entry.exam, reasons(entry)) == (None, ["not_dicom"])
 
 
+@pytest.mark.slow
 def test_damaged_files_never_raise():
     chance = random.Random(5)
     content = to_bytes(sr.document(dataclasses.replace(RECORD, views=RECORD.views[:1]), VOCABULARY))

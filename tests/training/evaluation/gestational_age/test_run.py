@@ -101,7 +101,7 @@ def test_errors_name_what_is_missing(
     rows = make_rows(8, seed=74)
     rows[1]["pixel_mm"] = None
     run = random_run()
-    with pytest.raises(UserError, match=r"1 frames have no pixel size, and sentences with days name it.*--step weeks"):
+    with pytest.raises(UserError, match=r"1 frames have no pixel size, but sentences with days state it.*--step weeks"):
         estimate_age(Scoring(run, str(write_dataset(tmp_path / "a", {"test": rows}))), step="days")
     for row in rows:
         row["ga_days"] = None

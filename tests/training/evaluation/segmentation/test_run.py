@@ -152,7 +152,7 @@ def test_wrong_input_is_an_error(
     for row in splits["test"]:
         row["regions"] = []
     dataset = str(write_dataset(tmp_path / "dataset", splits))
-    with pytest.raises(UserError, match="the decoder is made with the train split"):
+    with pytest.raises(UserError, match="the train split is used to train or select the decoder"):
         segment(Scoring(run, dataset, split="train"))
     with pytest.raises(UserError, match=r"no frame of the test split has drawn regions.*masks import"):
         segment(Scoring(run, dataset), epochs=1)

@@ -274,7 +274,7 @@ def test_the_error_quotes_a_plane_name_that_is_too_long(
     planes = {"femur": "femur", "long": "very " * 80 + "long"}
     rows = [{**row, "plane": 0} for row in make_rows(8, seed=19)]
     dataset = write_dataset(tmp_path / "dataset", {"test": rows}, planes=planes)
-    with pytest.raises(UserError, match=r"a sentence has \d+ tokens and the text tower reads 77: .*; give the plane"):
+    with pytest.raises(UserError, match=r"a sentence has \d+ tokens, but the text tower reads 77: .*; give the plane"):
         evaluate(Scoring(random_run(), str(dataset)))
 
 
