@@ -71,6 +71,7 @@ def test_another_seed_draws_another_archive(phantom_archive: Phantom, other_arch
     assert not set(file_hashes(other_archive.out).values()) & set(file_hashes(phantom_archive.out).values())
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     draw_phantom(out, exams=1, seed=3, engine=in_process)

@@ -159,6 +159,7 @@ def test_suites_are_listed_and_run_by_name(
     assert call("suite", "fetalp24")[0] == 2
 
 
+@pytest.mark.slow
 def test_wrong_input_prints_one_line_and_exits_with_1(
     random_run: Callable[..., Path], shapes: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:

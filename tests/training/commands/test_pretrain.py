@@ -64,6 +64,7 @@ def wrong_input(shapes: Path, folder: Path) -> dict[str, list[object]]:
     }
 
 
+@pytest.mark.slow
 def test_wrong_input_prints_one_line_and_exits_with_1(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

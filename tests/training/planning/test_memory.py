@@ -146,6 +146,7 @@ def test_micro_batches_keep_fewer_activations() -> None:
     assert four.peak < one.peak
 
 
+@pytest.mark.slow
 def test_the_peak_includes_everything_alive_at_once() -> None:
     planned = memory(recipes.override(TINY, ["optimizer.lr_text=0"]), captions=1000)
     assert planned.bank == 1000 * 128 * 4

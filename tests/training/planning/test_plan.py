@@ -116,6 +116,7 @@ def test_a_misspelt_device_is_suggested(name: str, fix: str) -> None:
     assert f"no data sheet is known for {name!r}; {fix}" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_without_a_device_time_and_fit_are_unknown() -> None:
     made = plan()
     assert made.seconds is None
