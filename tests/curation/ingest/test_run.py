@@ -155,7 +155,7 @@ def test_the_same_path_in_two_folders_is_refused_and_nothing_is_lost(
     run(workspace, archive)
     before = everything(workspace)
     shutil.copytree(archive, tmp_path / "copy", copy_function=shutil.copyfile)
-    with pytest.raises(UserError, match="12 files have the same path as files ingested from another folder"):
+    with pytest.raises(UserError, match="12 files have the same path as files already ingested from another"):
         run(workspace, tmp_path / "copy")
     with pytest.raises(UserError, match="same path in two of the folders"):
         ingest(workspace, [archive, tmp_path / "copy"], engine=in_process, patient_regex=BY_FOLDER)

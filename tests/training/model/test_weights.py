@@ -147,7 +147,7 @@ def test_openai_archives_are_read(clip: Any, tmp_path: Path) -> None:
     assert torch.equal(model.clip.token_embedding.weight, clip.token_embedding.weight)  # half() works in place
     assert model.clip.token_embedding.weight.dtype == torch.float32
     assert torch.allclose(ours(model), image_features(clip.float()), atol=1e-6)
-    with pytest.raises(UserError, match=r"activation than few-vit; use --set model\.backbone=few-vit-quickgelu"):
+    with pytest.raises(UserError, match=r"activation from few-vit's; use --set model\.backbone=few-vit-quickgelu"):
         load(tmp_path / "ViT.pt", backbone="few-vit")
 
 
@@ -212,7 +212,7 @@ def test_a_sonoclip_checkpoint_sets_every_tensor_of_the_image_tower(clip: Any, t
 
 def test_a_vision_only_file_needs_a_source_for_the_text(clip: Any, tmp_path: Path) -> None:
     file = saved(sonoclip(clip), tmp_path / "vision.pth")
-    with pytest.raises(UserError, match=r"image tower only.*add --set model.text_weights="):
+    with pytest.raises(UserError, match=r"only an image tower.*add --set model.text_weights="):
         load(file)
     with pytest.raises(UserError, match=r"contains no text tower; give another model\.text_weights"):
         load(file, file)
@@ -260,7 +260,7 @@ FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
         lambda state: {**state, "conv1.conv_mask.weight": torch.ones(128, 1, 16, 16)},
         "it contains visual.conv1.conv_mask.weight under two names",
     ),
-    "no tensors": (lambda state: {"step": 3}, "'step' is no tensor"),
+    "no tensors": (lambda state: {"step": 3}, "'step' is not a tensor"),
     "a list": (lambda state: [1, 2], "not a state dict"),
     "empty": (lambda state: {}, "not a state dict"),
 }

@@ -83,7 +83,7 @@ def test_other_weights_give_other_figures_and_no_checkpoint_is_an_error(
 
     nothing = evaluate(Scoring(random_run(0, silence), str(three_splits), resamples=10))["masks"]["none"]["top1"]
     assert nothing["value"] == 0.25
-    with pytest.raises(UserError, match=r"no checkpoint found; name the folder of a run"):
+    with pytest.raises(UserError, match=r"no checkpoint found; give the folder of a trained run"):
         evaluate(Scoring(tmp_path, str(three_splits)))
 
 
