@@ -17,8 +17,12 @@ from sono.manifests.workspace import Workspace, create
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_FOLDERS = {"end_to_end", "examples"}
-SLOW_FIXTURES = {"learned", "phantom_archive", "other_archive", "curated"}
-"""They train for many steps, or draw and ingest an archive."""
+SLOW_FIXTURES = {
+    "phantom_archive", "other_archive", "curated",  # draw and ingest an archive
+    "learned", "finished",  # train
+    "fragile",  # kills a worker per row
+    "wheel", "sdist", "wheel_from_sdist", "installed",
+}  # fmt: skip
 
 
 # Tests run in a process per core: threads of one would only wait for those of another. Set before numpy and torch are

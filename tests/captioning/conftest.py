@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from sono.captioning.captions import plan
 from sono.captioning.captions.run import CaptionReport, caption_workspace
+from sono.captioning.sentences.pack_check import check_pack
+from sono.captioning.sentences.tokens import CLIP
+from sono.captioning.sentences.writer import Writer
 from sono.manifests import workspace as workspaces
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS, TableSpec
 from sono.manifests.stages import Progress, in_process
@@ -19,6 +23,24 @@ from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
 PATIENT, STUDY = "PAT-1", "1.2.840.1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _each_pack_is_checked_once() -> Iterator[None]:
+    """Checking a pack renders thousands of sentences, which takes longer than all else that captioning does here."""
+    passed: set[object] = set()
+
+    def check_once(writer: Writer) -> None:
+        budget = writer.budget
+        content = (writer.pack.sha256, repr(writer.vocabulary), budget.tokenizer, budget.context_length)
+        if content not in passed:
+            check_pack(writer)
+        if budget.tokenizer == CLIP:  # another one is a file, which may change
+            passed.add(content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "check_pack", check_once)
+        yield
 
 
 def png() -> bytes:

@@ -99,6 +99,7 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
     }
 
 
+@pytest.mark.slow
 def test_every_mistake_is_one_line_and_what_was_ingested_stays(
     filled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +118,7 @@ def test_every_mistake_is_one_line_and_what_was_ingested_stays(
     assert filled.store.read_all(FRAMES).equals(before)
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_used_are_counted_and_never_quoted(
     filled: Workspace, archive: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ def test_version_is_that_of_the_package() -> None:
     assert run("--version").stdout == f"sono-curate {version('sono-curate')}\n"
 
 
+@pytest.mark.slow
 def test_two_commands_do_not_write_to_one_workspace_at_once(filled: Workspace) -> None:
     with filled.writing():
         done = run("qc", filled.path)

@@ -257,6 +257,7 @@ def test_a_part_that_cannot_be_written_keeps_its_old_content(store: TableStore) 
     assert content(store) == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     workspace = create(tmp_path / "workspace", "A")
     command = [sys.executable, str(PROGRAM), "stage", str(workspace.path)]

@@ -129,11 +129,13 @@ def without_metadata(files: Files) -> Files:
     return {name: content for name, content in files.items() if ".dist-info/" not in name}
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_four_folders_and_nothing_else(tree: Files, wheel: Path) -> None:
     """A data file of a new kind, or a subpackage, is easily left out: an editable installation does not show it."""
     assert without_metadata(files_of_wheel(wheel)) == tree
 
 
+@pytest.mark.slow
 def test_the_source_distribution_holds_the_same_files(tree: Files, sdist: Path) -> None:
     """As files, not as the links by which the four folders are packages here: an archive cannot rely on links."""
     packaged = {name: content for name, content in files_of_sdist(sdist).items() if name.startswith("typings/sono/")}
@@ -142,6 +144,7 @@ def test_the_source_distribution_holds_the_same_files(tree: Files, sdist: Path) 
         assert [member.name for member in archive.getmembers() if not (member.isfile() or member.isdir())] == []
 
 
+@pytest.mark.slow
 def test_a_wheel_built_from_the_source_distribution_is_the_same(wheel: Path, wheel_from_sdist: Path) -> None:
     assert wheel_from_sdist.name == wheel.name
     assert files_of_wheel(wheel_from_sdist) == files_of_wheel(wheel)
@@ -173,6 +176,7 @@ def test_the_wheel_takes_no_name_but_its_own(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["sono-curate", "sono-train"])
+@pytest.mark.slow
 def test_an_installed_program_explains_itself(installed: Path, tmp_path: Path, program: str) -> None:
     assert f"Usage: {program}" in run(installed, tmp_path, program, "--help")
 

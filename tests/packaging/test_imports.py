@@ -107,6 +107,7 @@ def test_training_never_reads_dicom() -> None:
     assert importers("training", "pydicom") == {}
 
 
+@pytest.mark.slow
 def test_a_base_installation_can_import_all_but_training() -> None:
     modules = [name for name in MODULES if not name.startswith("sono.training")]
     missing = ("torch", "torchvision", "open_clip", "pytest", "mypy", "build", "ruff", "setuptools")

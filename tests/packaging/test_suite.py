@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_ctrl_c_tests_pass_where_signals_are_ignored() -> None:
     """As in a script's background job, whose children inherit that."""
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "ctrl_c_exits"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "ctrl_c_exits"]
     done = subprocess.run(
-        ["sh", "-c", "trap '' INT TERM; exec \"$@\"", "sh", *pytest, "tests/manifests/test_console.py"],
+        ["sh", "-c", "trap '' INT TERM; exec \"$@\"", "sh", *command, "tests/manifests/test_console.py"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -196,6 +196,7 @@ def test_without_frames_or_records_nothing_is_written(clinic):
     assert clinic.written() == {}
 
 
+@pytest.mark.slow
 def test_the_stages_pickle(clinic):
     """An engine with processes pickles stage and part; both must come back able to work."""
     clinic.frames("one", clinic.frame("a"))
@@ -355,6 +356,7 @@ def test_progress_is_reported_for_every_stage(clinic):
     ]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_which_sentence_a_frame_gets(clinic):
     clinic.frames("one", *[clinic.frame(f"frame {number}") for number in range(60)])
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")
@@ -371,6 +373,7 @@ def test_the_seed_decides_which_sentence_a_frame_gets(clinic):
     assert max(counts) < 25
 
 
+@pytest.mark.slow
 def test_another_seed_chooses_other_sentences_even_if_there_are_two(clinic, tmp_path):
     clinic.frames("one", *[clinic.frame(f"frame {number}") for number in range(60)])
     records = clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,")

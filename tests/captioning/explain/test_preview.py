@@ -9,6 +9,7 @@ from sono.manifests.errors import UserError
 HEADER = "patient_id,study_id,plane,ga_days,hc_mm,structures_seen"
 
 
+@pytest.mark.slow
 def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     from sono.captioning.explain.preview import preview
     from sono.captioning.explain.text import preview_text

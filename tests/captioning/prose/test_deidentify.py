@@ -120,6 +120,7 @@ def test_may_is_removed_as_a_month_and_kept_as_a_verb(vocabulary, text):
     assert "may" not in sent.removesuffix("it may be small.")
 
 
+@pytest.mark.slow
 def test_a_very_long_text_is_deidentified_in_seconds(vocabulary):
     for text in ("thalami, " * 10_000, "1" * 90_000, "1(" * 45_000, "a^" * 45_000):
         start = time.monotonic()

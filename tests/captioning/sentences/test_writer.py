@@ -83,6 +83,7 @@ def test_the_papers_sentences_are_word_for_word_the_papers(paper: Writer) -> Non
 
 
 @pytest.mark.parametrize("pack", ["en", "paper"])
+@pytest.mark.slow
 def test_the_packaged_packs_pass_the_check(pack: str) -> None:
     check_pack(Writer(load_pack(pack, VOCABULARY), VOCABULARY, Budget()))
 

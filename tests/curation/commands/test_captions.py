@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from sono.manifests.schemas import CAPTIONS
 from sono.manifests.workspace import Workspace
 
@@ -15,6 +17,7 @@ def files(workspace: Workspace) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in workspace.path.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_caption_ends_with_its_page_and_the_next_command(
     captioned: Workspace, tmp_path: Path, sono_curate: SonoCurate
 ) -> None:
@@ -23,6 +26,7 @@ def test_caption_ends_with_its_page_and_the_next_command(
     assert next_step == f"Next: sono-curate build {captioned.path} OUT"
 
 
+@pytest.mark.slow
 def test_preview_shows_as_many_examples_as_asked_for(captioned: Workspace, sono_curate: SonoCurate) -> None:
     before = files(captioned)
     shown = json.loads(sono_curate("preview", captioned.path, "--count", 3, "--templates", "paper", "--json"))
@@ -32,6 +36,7 @@ def test_preview_shows_as_many_examples_as_asked_for(captioned: Workspace, sono_
     assert files(captioned) == before
 
 
+@pytest.mark.slow
 def test_trace_shows_what_a_caption_was_made_from(captioned: Workspace, sono_curate: SonoCurate) -> None:
     caption = captioned.store.read_all(CAPTIONS).to_pylist()[0]
     before = files(captioned)

@@ -45,6 +45,7 @@ def up_to_date(workspace: Workspace, archive: Path, sono_curate: SonoCurate) -> 
     return workspace.path, words
 
 
+@pytest.mark.slow
 def test_an_up_to_date_run_starts_no_process_and_loads_no_library_for_pixels(
     up_to_date: tuple[Path, list[object]],
 ) -> None:
@@ -54,6 +55,7 @@ def test_an_up_to_date_run_starts_no_process_and_loads_no_library_for_pixels(
     assert loaded_and_started("status", path) == ({"duckdb"}, 0)
 
 
+@pytest.mark.slow
 def test_what_is_new_is_read_by_other_processes(up_to_date: tuple[Path, list[object]], archive: Path) -> None:
     """So the test above looks at what it says."""
     path, ingest = up_to_date

@@ -39,6 +39,7 @@ def test_after_init_comes_ingest(tmp_path: Path, sono_curate: SonoCurate) -> Non
     assert next_step(sono_curate("init", tmp_path / "new")) == f"sono-curate ingest {tmp_path / 'new'} SOURCE"
 
 
+@pytest.mark.slow
 def test_status_knows_a_finished_dataset(
     captioned: Workspace, tmp_path: Path, sono_curate: SonoCurate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +53,7 @@ def test_status_knows_a_finished_dataset(
     assert next_step(sono_curate("status", path)) == "sono-train pretrain dataset RUN --recipe tiny"
 
 
+@pytest.mark.slow
 def test_status_says_how_to_bring_a_stale_dataset_up_to_date(
     captioned: Workspace, tmp_path: Path, sono_curate: SonoCurate
 ) -> None:
@@ -66,6 +68,7 @@ def test_status_says_how_to_bring_a_stale_dataset_up_to_date(
     assert f"up to date: {out}" in sono_curate("status", path)
 
 
+@pytest.mark.slow
 def test_a_dataset_that_another_build_changed_is_stale_and_a_removed_one_is_forgotten(
     captioned: Workspace, tmp_path: Path, sono_curate: SonoCurate
 ) -> None:

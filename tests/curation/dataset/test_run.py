@@ -126,6 +126,7 @@ def test_datasets_loads_it_with_images_labels_masks_and_captions(
     assert rows[keys.frame(keys.source("P1/scan1.png"), 0)]["regions"] == []
 
 
+@pytest.mark.slow
 def test_datasets_never_returns_the_rows_of_another_build(curation: Curation, tmp_path: Path) -> None:
     import datasets
 
@@ -146,6 +147,7 @@ def test_datasets_never_returns_the_rows_of_another_build(curation: Curation, tm
     assert ids(tmp_path / "one" / "dataset") == ids(tmp_path / "two" / "dataset")
 
 
+@pytest.mark.slow
 def test_no_patient_is_in_two_splits_and_duplicates_stay_together(
     workspace: Workspace, archive: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ def test_frames_not_checked_for_text_are_left_out_unless_allowed(curation: Curat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_rejected_and_captionless_frames_are_left_out_and_counted(curation: Curation, tmp_path: Path) -> None:
     shutil.copy(curation.archive / "P1" / "scan0.png", curation.archive / "P1" / "copy.png")
     cv2.imwrite(str(curation.archive / "P9.png"), np.full((200, 260), 77, np.uint8))
@@ -192,6 +195,7 @@ def test_rejected_and_captionless_frames_are_left_out_and_counted(curation: Cura
     assert sum(split["rows"] for split in manifest["splits"].values()) == 9
 
 
+@pytest.mark.slow
 def test_scaling_also_scales_masks_boxes_and_pixel_size(curation: Curation, tmp_path: Path) -> None:
     curation.build(tmp_path / "out", max_side_px=130)
     for row in rows_of(tmp_path / "out"):
@@ -205,6 +209,7 @@ def test_scaling_also_scales_masks_boxes_and_pixel_size(curation: Curation, tmp_
     assert decode_png(rows_of(tmp_path / "large")[0]["image"]["bytes"]).shape == (200, 260)
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
     curation: Curation, tmp_path: Path
 ) -> None:
@@ -217,6 +222,7 @@ def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
     assert curation.build(tmp_path / "one").shards_written == 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_has_no_marker_and_can_be_resumed(curation: Curation, tmp_path: Path) -> None:
     curation.build(tmp_path / "out")
     whole = {path.name: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
@@ -238,6 +244,7 @@ def test_an_interrupted_build_has_no_marker_and_can_be_resumed(curation: Curatio
     assert {path.name for path in (tmp_path / "out" / "data").iterdir()} >= set(whole)
 
 
+@pytest.mark.slow
 def test_verdicts_captions_and_masks_of_other_pixels_are_not_used(
     curation: Curation, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:
@@ -294,6 +301,7 @@ def test_a_workspace_that_is_not_ready_names_the_missing_command(
         curation.build(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_captions_must_be_rewritten_before_a_build_when_parts_are_cut_differently(
     curation: Curation, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:

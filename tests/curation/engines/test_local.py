@@ -98,6 +98,7 @@ def test_an_exception_ends_the_run_and_reaches_the_caller_unchanged(tmp_path: Pa
     assert run("error", tmp_path) == "UserError: the list: seven cannot be squared; leave it out"
 
 
+@pytest.mark.slow
 def test_an_argument_that_kills_its_worker_does_not_affect_other_results(tmp_path: Path) -> None:
     found = run("one_aborts", tmp_path)
     assert found.count({"crashed": 7}) == 1
@@ -106,6 +107,7 @@ def test_an_argument_that_kills_its_worker_does_not_affect_other_results(tmp_pat
     ]
 
 
+@pytest.mark.slow
 def test_several_arguments_may_kill_their_workers(tmp_path: Path) -> None:
     found = run("several_abort", tmp_path)
     assert sorted(result["crashed"] for result in found if isinstance(result, dict)) == [-4, -3, -2, -1]
@@ -119,6 +121,7 @@ def test_a_pool_that_breaks_while_the_caller_is_busy_loses_no_argument(tmp_path:
     assert sorted(result for result in found if isinstance(result, int)) == squares(range(1, 5))
 
 
+@pytest.mark.slow
 def test_work_killed_from_outside_is_tried_again(tmp_path: Path) -> None:
     assert sorted(run("aborts_once", tmp_path)) == squares(range(8))
     assert (tmp_path / "tried-3").exists()
@@ -131,6 +134,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_only_the_rows_that_kill_their_worker_are_excluded(fragile: dict[str, Any]) -> None:
     crashed = [["crashed", "1", 0], ["crashed", "1", 4]]
     assert sorted(fragile["excluded"]) == [*crashed, *(["third", str(part), 3] for part in range(3))]
@@ -151,6 +155,7 @@ def test_a_part_that_killed_its_worker_is_up_to_date_afterwards(fragile: dict[st
     assert fragile["again"]["exclusions"] == {"crashed": 2, "third": 3}
 
 
+@pytest.mark.slow
 def test_the_pool_writes_the_same_bytes_as_one_process(tmp_path: Path) -> None:
     assert run("same_tables", tmp_path) is True
 

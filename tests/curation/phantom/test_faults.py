@@ -65,6 +65,7 @@ def assert_frames_agree_with_the_truth(archive: Phantom, curated: Curated) -> No
 
 
 @pytest.mark.parametrize("name", ["phantom_archive", "other_archive"])
+@pytest.mark.slow
 def test_headers_have_the_listed_faults(name: str, request: pytest.FixtureRequest) -> None:
     archive: Phantom = request.getfixturevalue(name)
     headers = {

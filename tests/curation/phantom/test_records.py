@@ -112,6 +112,7 @@ def sizes_mm(mask: Mask, mm: float) -> dict[str, float]:
     return {name: size * mm for name, size in sizes.items()}
 
 
+@pytest.mark.slow
 def test_calipers_stand_as_far_apart_as_their_value_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn for many examinations, since few screens have calipers."""
     placed: list[npt.NDArray[np.float64]] = []

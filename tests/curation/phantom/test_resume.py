@@ -71,6 +71,7 @@ def test_another_seed_draws_another_archive(phantom_archive: Phantom, other_arch
     assert not set(file_hashes(other_archive.out).values()) & set(file_hashes(phantom_archive.out).values())
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     draw_phantom(out, exams=1, seed=3, engine=in_process)
@@ -126,6 +127,7 @@ print(total.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_a_processor_with_fewer_instructions_draws_the_same_bytes() -> None:
     # The libraries take other code paths, and the last bits differ.
     found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]

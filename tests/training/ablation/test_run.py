@@ -37,6 +37,7 @@ def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_cell_is_trained_with_its_own_settings_and_scored(finished: Path) -> None:
     run = finished / "runs" / "masks-off-sigmoid-diagonal-seed-0"
     trained = json.loads((run / "recipe.json").read_text())
@@ -60,6 +61,7 @@ def test_finished_runs_are_not_repeated(finished: Path, shapes: Path) -> None:
     assert all(line.endswith("up to date") for line in notices)
 
 
+@pytest.mark.slow
 def test_runs_with_other_settings_are_refused_with_the_error_of_pretrain(finished: Path, shapes: Path) -> None:
     other = [*SHORT, "optimizer.lr_stem=0.5"]
     with pytest.raises(

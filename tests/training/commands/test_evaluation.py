@@ -73,6 +73,7 @@ def test_evaluate_prints_a_table_and_what_to_do_next(learned: Path, sono_train: 
     assert "80 rows" in done.stderr  # of the bar
 
 
+@pytest.mark.slow
 def test_json_is_all_that_is_printed_even_when_a_split_is_read_for_the_first_time(
     random_run: Callable[..., Path], sono_train: Run, make_rows: Callable, write_dataset: Callable, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_json_is_all_that_is_printed_even_when_a_split_is_read_for_the_first_tim
     assert list(json.loads(done.stdout)["masks"]) == ["none"]
 
 
+@pytest.mark.slow
 def test_differences_are_printed_in_points_with_their_sign(
     random_run: Callable[..., Path], three_splits: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_single_mask_is_one_line_without_a_difference(
         (("sensitivity",), "test-sensitivity", ["none, region ", "times that between frames"]),
     ],
 )
+@pytest.mark.slow
 def test_every_command_prints_its_figures_and_their_file(
     arguments: tuple[str, ...],
     file: str,
@@ -139,6 +142,7 @@ def test_every_command_prints_its_figures_and_their_file(
     assert json.loads(output) == json.loads((run / f"evaluation/{file}.json").read_text())
 
 
+@pytest.mark.slow
 def test_suites_are_listed_and_run_by_name(
     random_run: Callable[..., Path], three_splits: Path, call: Callable[..., Any]
 ) -> None:
@@ -155,6 +159,7 @@ def test_suites_are_listed_and_run_by_name(
     assert call("suite", "fetalp24")[0] == 2
 
 
+@pytest.mark.slow
 def test_wrong_input_prints_one_line_and_exits_with_1(
     random_run: Callable[..., Path], shapes: Path, tmp_path: Path, call: Callable[..., Any]
 ) -> None:

@@ -17,6 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ["--recipe", "tiny", "--set", "train.steps=4", "--set", "train.warmup_steps=1", "--set", "train.batch_size=8"]
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy_and_has_an_example() -> None:
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
     assert {"pretrain", "evaluate", "recipes", "suite"} <= set(names)
@@ -63,6 +64,7 @@ def wrong_input(shapes: Path, folder: Path) -> dict[str, list[object]]:
     }
 
 
+@pytest.mark.slow
 def test_wrong_input_prints_one_line_and_exits_with_1(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

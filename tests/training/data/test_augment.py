@@ -167,6 +167,7 @@ def test_planes_and_structures_of_heart_and_abdomen_are_never_flipped() -> None:
             assert not any(augmenter.may_flip(planes.index("femur"), name, "") for name in plane.structures)
 
 
+@pytest.mark.slow
 def test_a_flip_needs_both_the_setting_and_permission() -> None:
     assert all(np.array_equal(augmented(seed, flip=True, may_flip=False)[0], pair()[0]) for seed in range(20))
     turned = [np.array_equal(augmented(seed, flip=True)[0], pair()[0][..., ::-1]) for seed in range(200)]

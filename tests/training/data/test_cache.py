@@ -183,6 +183,7 @@ def test_a_complete_cache_is_only_read(frames: Frames, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/.lock"))
 
 
+@pytest.mark.slow
 def test_a_killed_build_resumes_where_it_stopped(shapes: Path, frames: Frames, tmp_path: Path) -> None:
     process = build(shapes, tmp_path, 224)
     deadline = time.monotonic() + 60
@@ -205,6 +206,7 @@ def test_a_killed_build_resumes_where_it_stopped(shapes: Path, frames: Frames, t
     assert compare(opened, DecodedPixels(frames, transform), frames, range(0, 240, 7)) == 3 * 35
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_build_it_once_and_hold_no_more_than_a_few_batches(
     shapes: Path, tmp_path: Path
 ) -> None:
@@ -218,6 +220,7 @@ def test_processes_that_start_together_build_it_once_and_hold_no_more_than_a_few
     assert len(part_files(tmp_path)) == 15
 
 
+@pytest.mark.slow
 def test_a_process_waits_for_the_one_that_writes(frames: Frames, shapes: Path, tmp_path: Path) -> None:
     folder = layout_of(frames, TRANSFORM, tmp_path).folder
     folder.mkdir()
@@ -302,6 +305,7 @@ def test_a_faulty_frame_is_named_before_training_begins(
         assert not list((tmp_path / "cache").glob("*/.tmp-*"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_one_line_error_and_the_build_resumes(frames: Frames, shapes: Path, tmp_path: Path) -> None:
     last = output_of(build(shapes, tmp_path, 128, limit=150_000))[-1]
     assert last.startswith(f"error {tmp_path}")

@@ -150,6 +150,7 @@ def test_batches_hold_every_distinct_caption_once_and_do_not_depend_on_the_worke
 
 
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (2, 0), (4, 1)])
+@pytest.mark.slow
 def test_ranks_workers_and_resumes_together_see_the_single_stream(pool: Pool, world_size: int, workers: int) -> None:
     """240 frames in batches of 32: 15 steps are two epochs; stopped after steps 4 and 9, as a killed job is."""
     settings = ["train.batch_size=32", "augment.speckle=0.1", "augment.mask_edge=0.2", "data.region_sampling=structure"]

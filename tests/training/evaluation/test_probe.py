@@ -27,6 +27,7 @@ def embedded(features_ND: np.ndarray[Any, np.dtype[np.float64]], truth_N: Intege
     return Embedded(features_ND, selection)
 
 
+@pytest.mark.slow
 def test_the_probe_learns_planes_and_writes_its_result(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run()
     result = probe(Scoring(run, str(three_splits), resamples=50, notice=pytest.fail))
@@ -74,6 +75,7 @@ def test_the_validation_split_chooses_the_strength_and_ties_go_to_the_strongest_
     assert trials[0]["C"] == 1e-4
 
 
+@pytest.mark.slow
 def test_labels_of_the_test_split_change_only_the_score(
     random_run: Callable[..., Path], make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:

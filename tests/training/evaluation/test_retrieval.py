@@ -37,6 +37,7 @@ def test_a_trained_model_finds_captions_and_knows_regions_by_their_masks(learned
         assert values == sorted(values)
 
 
+@pytest.mark.slow
 def test_equal_captions_are_one_answer_and_a_constant_model_finds_nothing(
     random_run: Callable[..., Path],
     make_rows: Callable[..., Any],
@@ -85,6 +86,7 @@ def test_every_region_is_a_query_with_its_own_mask_and_patient(
     assert len(regions.features["region"]) == len(regions.features["none"]) == len(wanted) == 19
 
 
+@pytest.mark.slow
 def test_the_error_quotes_a_caption_that_is_too_long(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.sensitivity import sensitivity
 
 
+@pytest.mark.slow
 def test_features_of_a_model_that_ignores_its_masks_do_not_move(
     random_run: Callable[..., Path], three_splits: Path
 ) -> None:
@@ -26,6 +27,7 @@ def test_features_of_a_model_that_ignores_its_masks_do_not_move(
     assert result == json.loads((run / "evaluation/test-sensitivity.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_more_a_mask_weighs_the_further_features_move(random_run: Callable[..., Path], three_splits: Path) -> None:
     def weighing(factor: float) -> Callable[[Any], object]:
         return lambda model: model.clip.visual.conv1.conv_mask.weight.mul_(factor)

@@ -44,6 +44,7 @@ def public(
 
 
 @pytest.mark.parametrize("name", SUITES)
+@pytest.mark.slow
 def test_a_suite_runs_its_protocol_and_returns_its_figures(
     name: str, random_run: Callable[..., Path], public: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_suite_runs_its_protocol_and_returns_its_figures(
             assert scored["confusion"]["true_by_predicted"] == list(suite.classes)
 
 
+@pytest.mark.slow
 def test_a_suite_is_the_command_with_its_classes(random_run: Callable[..., Path], public: Path) -> None:
     run = random_run()
     suite = run_suite("fetalclip-brain", Scoring(run, str(public), resamples=10))
@@ -71,6 +73,7 @@ def test_a_suite_is_the_command_with_its_classes(random_run: Callable[..., Path]
     assert suite["suite"]["figures"]["masks.none.f1"] == by_hand["masks"]["none"]["f1"]
 
 
+@pytest.mark.slow
 def test_errors_name_a_class_without_planes_and_an_unknown_suite(
     random_run: Callable[..., Path], three_splits: Path
 ) -> None:

@@ -221,6 +221,7 @@ def check(run: Path, given: Path, number: int) -> None:
         ("sonoclip", USE_SONOCLIP, ["test-vit-quickgelu"]),
     ],
 )
+@pytest.mark.slow
 def test_an_export_gives_the_same_features_without_this_project(
     kind: str, use: str, backbones: list[str], make_run: Callable[[str], Path], given: Path, tmp_path: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_exported_preprocessing_equals_that_of_training(given: Path) -> None:
         assert torch.equal(prepare(image, None, **rules), whole)
 
 
+@pytest.mark.slow
 def test_the_paper_format_is_refused_if_its_code_would_differ(make_run: Callable[[str], Path], tmp_path: Path) -> None:
     for backbone, why in (
         ("test-vit", "its activation is GELU"),

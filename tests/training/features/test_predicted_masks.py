@@ -49,6 +49,7 @@ def score(
     return write_and_score
 
 
+@pytest.mark.slow
 def test_predicted_uses_only_predicted_masks(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:
@@ -69,6 +70,7 @@ def test_predicted_uses_only_predicted_masks(
     assert gain == pytest.approx(ours - theirs)
 
 
+@pytest.mark.slow
 def test_a_second_dataset_provides_masks_and_frames_without_one_are_counted(
     score: Callable[..., dict[str, Any]], make_rows: Callable[..., Rows]
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_timm_tower_set_to_another_size_keeps_its_stem() -> None:
 
 
 @pytest.mark.parametrize("backbone", KINDS)
+@pytest.mark.slow
 def test_gradient_checkpointing_saves_activations_and_changes_no_gradient(backbone: str) -> None:
     model = made(backbone).train()
     x, tokens = inputs(model)
@@ -177,6 +178,7 @@ def test_gradient_checkpointing_saves_activations_and_changes_no_gradient(backbo
 
 
 @pytest.mark.parametrize("backbone", ["test-vit", "test-siglip"])
+@pytest.mark.slow
 def test_the_model_compiles_without_a_graph_break(backbone: str) -> None:
     model = made(backbone)
     x, tokens = inputs(model)
@@ -258,6 +260,7 @@ def test_the_paper_recipe_refuses_to_start_without_weights() -> None:
         ("coca_ViT-B-32", "laion2b_s13b_b90k", "it is a CoCa"),
     ],
 )
+@pytest.mark.slow
 def test_an_unavailable_backbone_or_weights_are_a_one_line_error(backbone: str, weights: str, message: str) -> None:
     settings = recipes.Model(backbone=backbone, weights=weights)
     with pytest.raises(UserError) as raised:

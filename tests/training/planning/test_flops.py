@@ -23,6 +23,7 @@ def vit_forward(*, tokens: int, width: int, layers: int, patch: int, features: i
     return stem + layers * block + 2 * width * features
 
 
+@pytest.mark.slow
 def test_vit_l_14_at_336_px_costs_what_the_formula_says() -> None:
     flops = train_flops(PAPER)
     forward = vit_forward(tokens=577, width=1024, layers=24, patch=14, features=768)
@@ -33,6 +34,7 @@ def test_vit_l_14_at_336_px_costs_what_the_formula_says() -> None:
     assert flops.image.recomputed == 0
 
 
+@pytest.mark.slow
 def test_only_a_trained_text_tower_costs_operations_per_sample() -> None:
     frozen = train_flops(PAPER)
     assert frozen.text.backward == 0
@@ -46,6 +48,7 @@ def test_only_a_trained_text_tower_costs_operations_per_sample() -> None:
     assert difference == pytest.approx(0.25 * 3 * text_forward)
 
 
+@pytest.mark.slow
 def test_recomputed_activations_count_as_executed_and_not_as_useful() -> None:
     plain = train_flops(PAPER)
     again = train_flops(recipes.override(PAPER, ["model.grad_checkpointing=true"]))
@@ -58,6 +61,7 @@ def test_recomputed_activations_count_as_executed_and_not_as_useful() -> None:
     assert again.executed_per_sample - again.per_sample == blocks - last_products
 
 
+@pytest.mark.slow
 def test_micro_batches_cost_one_more_forward() -> None:
     flops = train_flops(recipes.override(PAPER, ["train.accumulate=4"]))
     assert flops.executed_per_sample - flops.per_sample == flops.image.forward
@@ -96,6 +100,7 @@ def test_a_twin_takes_no_memory_and_keeps_what_is_frozen() -> None:
     assert model.clip.visual.proj.device.type == "cpu"
 
 
+@pytest.mark.slow
 def test_utilisation_is_a_share_of_the_peak_rate() -> None:
     flops = train_flops_per_sample(PAPER)
     rate = 989.5e12 / flops  # what a device at its peak would do

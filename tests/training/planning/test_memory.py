@@ -42,6 +42,7 @@ def real_saved_bytes(model: MaskClip, encode: Callable[[], torch.Tensor], precis
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.slow
 def test_traced_activations_equal_those_that_autograd_keeps(precision: str) -> None:
     recipe = recipes.override(TINY, [f"train.precision={precision}"])
     model = build_model(recipe.model, recipe.loss)
@@ -55,6 +56,7 @@ def test_traced_activations_equal_those_that_autograd_keeps(precision: str) -> N
 
 
 @pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.slow
 def test_the_traced_peak_equals_that_of_the_allocator(recompute: bool) -> None:
     recipe = recomputing(recompute)
     model = build_model(recipe.model, recipe.loss)
@@ -81,6 +83,7 @@ def highest_sum(profile: torch.profiler.profile) -> int:
     return most
 
 
+@pytest.mark.slow
 def test_recomputation_and_smaller_batches_save_memory() -> None:
     plain, recomputed = (trace_image_tower(recomputing(again), 32) for again in (False, True))
     assert recomputed.saved < plain.saved / 4
@@ -111,6 +114,7 @@ def memory(recipe: recipes.Recipe = TINY, **options: int) -> RankMemory:
     return rank_memory(recipe, count_parameters(recipe), **options)
 
 
+@pytest.mark.slow
 def test_optimizer_states_equal_those_of_the_optimizer() -> None:
     model = build_model(TINY.model, TINY.loss)
     optimizer = build_optimizer(model.clip, TINY.optimizer)
@@ -124,6 +128,7 @@ def test_optimizer_states_equal_those_of_the_optimizer() -> None:
     assert planned.weights == planned.gradients
 
 
+@pytest.mark.slow
 def test_ranks_share_the_batch_and_under_fsdp_the_model() -> None:
     one, copies, shards = memory(), memory(ranks=4), memory(recipes.override(TINY, ["train.strategy=fsdp"]), ranks=4)
     assert copies.saved < 0.3 * one.saved
@@ -134,12 +139,14 @@ def test_ranks_share_the_batch_and_under_fsdp_the_model() -> None:
     assert shards.peak < copies.peak < one.peak
 
 
+@pytest.mark.slow
 def test_micro_batches_keep_fewer_activations() -> None:
     one, four = memory(), memory(recipes.override(TINY, ["train.accumulate=4"]))
     assert four.saved == pytest.approx(one.saved / 4, rel=0.05)
     assert four.peak < one.peak
 
 
+@pytest.mark.slow
 def test_the_peak_includes_everything_alive_at_once() -> None:
     planned = memory(recipes.override(TINY, ["optimizer.lr_text=0"]), captions=1000)
     assert planned.bank == 1000 * 128 * 4

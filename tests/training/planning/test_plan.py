@@ -30,6 +30,7 @@ def plan(*settings: str, **machine: object) -> RunPlan:
     return make_plan(recipe, Data(samples=640), Machine(**machine))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_steps_operations_and_time_follow_from_the_recipe() -> None:
     made = plan(device=small(8), ranks=2, utilisation=0.5)
     assert made.steps == 20
@@ -38,6 +39,7 @@ def test_steps_operations_and_time_follow_from_the_recipe() -> None:
     assert plan("train.steps=none", "train.epochs=3").steps == 60
 
 
+@pytest.mark.slow
 def test_a_frozen_text_tower_reads_every_caption_once() -> None:
     recipe = recipes.override(TINY, ["optimizer.lr_text=0"])
     none, some = (make_plan(recipe, Data(samples=640, captions=count), Machine()) for count in (None, 50))
@@ -45,11 +47,13 @@ def test_a_frozen_text_tower_reads_every_caption_once() -> None:
     assert some.memory.bank == 50 * 128 * 4
 
 
+@pytest.mark.slow
 def test_a_recipe_that_fits_needs_no_other_choice() -> None:
     (asked,) = plan(device=small(8)).choices
     assert asked.fits
 
 
+@pytest.mark.slow
 def test_each_knob_that_makes_it_fit_is_listed_with_its_cost() -> None:
     asked = plan().memory.peak / 2**30
     made = plan(device=small(asked))  # a tenth too little: 90 % of the memory is used
@@ -63,6 +67,7 @@ def test_each_knob_that_makes_it_fit_is_listed_with_its_cost() -> None:
     assert cut.slower == pytest.approx(4 / 3, rel=0.02)
 
 
+@pytest.mark.slow
 def test_knobs_are_combined_if_none_alone_suffices() -> None:
     knobs = ["train.strategy=fsdp", "model.grad_checkpointing=true"]
     least = plan(*knobs, ranks=2).memory.peak / 2**30
@@ -70,6 +75,7 @@ def test_knobs_are_combined_if_none_alone_suffices() -> None:
     assert [choice.settings for choice in made.choices if choice.fits] == [tuple(knobs)]
 
 
+@pytest.mark.slow
 def test_the_plan_says_if_nothing_fits() -> None:
     made = plan("train.batch_size=2", device=small(0.001))
     assert not any(choice.fits for choice in made.choices)
@@ -77,6 +83,7 @@ def test_the_plan_says_if_nothing_fits() -> None:
     assert "none of these fits" in "\n".join(lines(made))
 
 
+@pytest.mark.slow
 def test_every_figure_says_where_it_comes_from() -> None:
     text = list(lines(plan(device=small(8), ranks=2)))
     figures = [line for line in text if line.startswith("  ") and "fits" not in line and not line.startswith("  yes")]
@@ -109,6 +116,7 @@ def test_a_misspelt_device_is_suggested(name: str, fix: str) -> None:
     assert f"no data sheet is known for {name!r}; {fix}" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_without_a_device_time_and_fit_are_unknown() -> None:
     made = plan()
     assert made.seconds is None
@@ -116,6 +124,7 @@ def test_without_a_device_time_and_fit_are_unknown() -> None:
     assert "unknown without --device" in "\n".join(lines(made))
 
 
+@pytest.mark.slow
 def test_json_holds_the_plan(shapes: Path) -> None:
     made = plan(device=small(8))
     values = json.loads(json.dumps(to_json(made)))
@@ -133,6 +142,7 @@ def test_samples_and_captions_are_counted_from_a_dataset(shapes: Path) -> None:
     assert data.shards == sum(file.stat().st_size for file in shapes.glob("data/train-*.parquet"))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_plan(sono_train: Callable[..., subprocess.CompletedProcess[str]], shapes: Path) -> None:
     done = sono_train("plan", shapes, "--recipe", "tiny", "--device", "L4", "--set", "train.batch_size=32")
     assert done.returncode == 0, done.stderr
@@ -145,6 +155,7 @@ def test_the_command_prints_the_plan(sono_train: Callable[..., subprocess.Comple
     assert "either a dataset or --samples" in both.stderr
 
 
+@pytest.mark.slow
 def test_the_planned_checkpoint_size_matches_a_real_one(shapes: Path, tmp_path: Path) -> None:
     short = recipes.override(TINY, ["train.steps=2", "train.warmup_steps=1", "train.batch_size=4", "data.cache=none"])
     outcome = pretrain(str(shapes), tmp_path / "run", short, notice=lambda _: None)

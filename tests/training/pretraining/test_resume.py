@@ -20,6 +20,8 @@ from sono.training.pretraining import checkpoints
 from sono.training.pretraining.run import pretrain
 from sono.training.pretraining.step_log import TIMINGS
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 SETTINGS = (
     f"train.steps={STEPS}",

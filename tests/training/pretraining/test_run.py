@@ -62,6 +62,7 @@ def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_run_writes_a_log_its_recipe_and_checkpoints(finished: Path) -> None:
     log = lines(finished)
     assert tuple(log[0]) == COLUMNS
@@ -79,6 +80,7 @@ def test_a_run_writes_a_log_its_recipe_and_checkpoints(finished: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_softmax_loss_learns_its_temperature_and_has_no_bias(shapes: Path, tmp_path: Path) -> None:
     train(shapes, tmp_path / "run", "loss.kind=softmax")
     log = lines(tmp_path / "run")
@@ -105,6 +107,7 @@ def test_every_group_of_parameters_is_trained(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.slow
 def test_resuming_gives_the_same_weights_with_any_number_of_workers(
     workers: int, finished: Path, shapes: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +135,7 @@ def timeless(run: Path) -> list[dict[str, str]]:
     return [{**line, **dict.fromkeys(TIMINGS, "")} for line in lines(run)]
 
 
+@pytest.mark.slow
 def test_after_a_damaged_checkpoint_training_resumes_from_the_one_before(
     finished: Path, shapes: Path, tmp_path: Path
 ) -> None:
@@ -154,11 +158,13 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path, shapes: Path, t
     assert_same_end(run, finished)
 
 
+@pytest.mark.slow
 def test_resuming_a_missing_folder_starts_a_run(finished: Path, shapes: Path, tmp_path: Path) -> None:
     train(shapes, tmp_path / "run", "checkpoint.keep=9", resume=True)
     assert_same_end(tmp_path / "run", finished)
 
 
+@pytest.mark.slow
 def test_intervals_of_log_and_checkpoints_do_not_change_the_result(
     finished: Path, shapes: Path, tmp_path: Path
 ) -> None:
@@ -190,6 +196,7 @@ def test_resuming_with_other_settings_or_data_names_the_first_difference(
         train(other, run, resume=True)
 
 
+@pytest.mark.slow
 def test_training_stops_before_a_step_that_is_not_finite_and_names_its_batch(shapes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(
@@ -231,6 +238,7 @@ def test_two_processes_cannot_write_to_the_same_run(finished: Path, shapes: Path
         train(shapes, run, resume=True)
 
 
+@pytest.mark.slow
 def test_bf16_the_diagonal_and_a_frozen_text_tower_work(shapes: Path, tmp_path: Path) -> None:
     settings = ["train.precision=bf16", "loss.positives=diagonal", "optimizer.lr_text=0", "train.steps=3"]
     train(shapes, tmp_path / "run", *settings)
@@ -251,6 +259,7 @@ def test_torch_settings_are_restored(finished: Path, shapes: Path, tmp_path: Pat
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.slow
 def test_after_a_full_disk_the_run_resumes_as_if_undisturbed(finished: Path, shapes: Path, tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     run = tmp_path / "run"

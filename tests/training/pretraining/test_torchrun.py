@@ -24,6 +24,8 @@ from sono.training.pretraining import checkpoints
 from sono.training.pretraining.run import pretrain
 from sono.training.pretraining.step_log import TIMINGS
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 SETTINGS = [
     f"train.steps={STEPS}", "train.warmup_steps=2", "train.batch_size=8", "train.threads=1", "train.accumulate=2",

@@ -59,6 +59,7 @@ def test_a_single_process_needs_no_process_group(case: Case) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.slow
 def test_ranks_that_share_a_batch_have_the_gradients_of_all_of_it(
     size: int, start_ranks: Callable, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_random_numbers_of_a_model_are_equal_in_both_passes(accumulate: int) -> 
             assert torch.allclose(found[name], one.grad, rtol=1e-12, atol=1e-12), name
 
 
+@pytest.mark.slow
 def test_compiled_blocks_of_both_towers_compute_the_same() -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()

@@ -8,6 +8,8 @@ import tracemalloc
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 
+import pytest
+
 from sono.captioning.facts.statements import Entry
 from sono.captioning.readers.fhir.index import Index
 from sono.captioning.readers.fhir.reader import index_ndjson, read_ndjson
@@ -59,6 +61,7 @@ def test_resource_types_may_be_indexed_one_after_the_other(index):
     assert {entry.exam for entry in entries} == {exam_of()}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(index):
     def export(count: int) -> Iterable[bytes]:
         for number in range(count):

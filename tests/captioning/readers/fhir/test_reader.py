@@ -228,6 +228,7 @@ def _mangled(value: Any, dice: random.Random) -> Any:
     return [_mangled(item, dice) for item in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 def test_mangled_resources_never_raise(index, tmp_path):
     dice = random.Random(1)
     reading = dataclasses.replace(READING, prose=Listener())

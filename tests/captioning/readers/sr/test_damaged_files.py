@@ -51,6 +51,7 @@ def test_an_image_is_not_a_report():
 
 
 @pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.slow
 def test_a_truncated_file_gives_nothing(undefined):
     report = sr.document(dataclasses.replace(RECORD, views=RECORD.views[:1]), VOCABULARY)
     content = to_bytes(undefined_lengths(report) if undefined else report)
@@ -59,6 +60,7 @@ def test_a_truncated_file_gives_nothing(undefined):
         assert (entry.exam, reasons(entry)) == (None, ["not_dicom"])
 
 
+@pytest.mark.slow
 def test_damaged_files_never_raise():
     chance = random.Random(5)
     content = to_bytes(sr.document(dataclasses.replace(RECORD, views=RECORD.views[:1]), VOCABULARY))

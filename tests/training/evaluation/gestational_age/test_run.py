@@ -47,6 +47,7 @@ def test_ages_are_compared_with_the_datasets_and_with_a_constant_answer(
     assert len(result["prompts"]) == 1  # the captions have one wording
 
 
+@pytest.mark.slow
 def test_heads_with_a_pixel_size_are_scored_by_their_circumference(
     random_run: Callable[..., Path], make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def splits(make_rows: Callable[..., Rows]) -> dict[str, Rows]:
     }
 
 
+@pytest.mark.slow
 def test_the_decoder_learns_to_outline(
     random_run: Callable[..., Path], splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_the_decoder_learns_to_outline(
     assert set(result["per_plane"]) == {"transthalamic", "four_chamber", "abdominal_circumference", "femur"}
 
 
+@pytest.mark.slow
 def test_masks_of_the_test_split_change_only_the_score(
     random_run: Callable[..., Path], splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ def page_of(run: Path, name: str) -> str:
     return (run / "evaluation" / f"{name}.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_other_file_and_has_the_figures(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run(4)
     result = evaluate(Scoring(run, str(three_splits), resamples=20), masks=MASKS)

@@ -66,6 +66,7 @@ def test_the_result_names_the_checkpoint_that_was_scored(learned: Path, shapes: 
     assert result == json.loads((learned / "evaluation/train-none.json").read_text())
 
 
+@pytest.mark.slow
 def test_other_weights_give_other_figures_and_no_checkpoint_is_an_error(
     three_splits: Path, random_run: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -233,6 +234,7 @@ def test_packaged_templates_are_recognised_by_their_captions_and_others_get_all_
             assert [wordings_of(kind, [caption]) for caption in alone] == [(wording.sentence,) for wording in wordings]
 
 
+@pytest.mark.slow
 def test_wordings_are_averaged(
     three_splits: Path, random_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +278,7 @@ def test_the_error_quotes_a_plane_name_that_is_too_long(
         evaluate(Scoring(random_run(), str(dataset)))
 
 
+@pytest.mark.slow
 def test_frames_of_a_single_patient_are_an_error(
     random_run: Callable[..., Path], make_rows: Callable[..., Any], write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -322,6 +325,7 @@ def test_scanners_are_separate_groups_if_the_dataset_names_them(
     assert by["Philips"]["top1"]["low"] is None
 
 
+@pytest.mark.slow
 def test_calibration_uses_a_softmax_with_the_learned_temperature(
     three_splits: Path, random_run: Callable[..., Path]
 ) -> None:
