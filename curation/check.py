@@ -93,6 +93,7 @@ class _Check:
         workspace = self._workspace
         for read in (
             lambda: workspace.center,
+            workspace.check_format,
             lambda: workspace.vocabulary,
             lambda: workspace.section("ingest", IngestSection),
             lambda: workspace.section("qc", QcSection),

@@ -215,13 +215,22 @@ def open_workspace(path: Path) -> Workspace:
     Raises:
         UserError: the folder is missing or not a workspace, or another version wrote its tables.
     """
+    workspace = open_unchecked(path)
+    workspace.check_format()
+    return workspace
+
+
+def open_unchecked(path: Path) -> Workspace:
+    """Open a workspace whatever its configuration and its tables are like, to find out what is wrong with them.
+
+    Raises:
+        UserError: the folder is missing or not a workspace.
+    """
     if not path.is_dir():
         raise UserError("folder not found", where=str(path), fix=f"run: sono-curate init {path}")
     if not (path / "sono.toml").is_file():
         raise UserError("not a workspace: it has no sono.toml", where=str(path), fix=f"run: sono-curate init {path}")
-    workspace = Workspace(path)
-    workspace.check_format()
-    return workspace
+    return Workspace(path)
 
 
 _TEMPLATE = """\

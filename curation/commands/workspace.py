@@ -64,10 +64,10 @@ def check(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     Example: sono-curate check archive
     """
     from sono.curation.check import check_workspace
-    from sono.manifests.workspace import open_workspace
+    from sono.manifests.workspace import open_unchecked
 
     with console.progress_bar(enabled=not as_json) as progress:
-        found = check_workspace(open_workspace(workspace), progress=progress)
+        found = check_workspace(open_unchecked(workspace), progress=progress)
     if as_json:
         console.print_json({"parts": found.parts, "problems": [asdict(problem) for problem in found.problems]})
     else:

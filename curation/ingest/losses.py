@@ -6,10 +6,12 @@ looked at.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
@@ -91,7 +93,9 @@ def _without_patient(files: Sequence[Mapping[str, object]], known: Mapping[str, 
     """How many frames are of files whose headers name no patient; from a sample, if there are many files."""
     sample = files[:: max(1, len(files) // _HEADERS_MOST)]
     without = sum(
-        known[str(row["source_key"])] for row in sample if not _names_patient(Path(str(row["path"])), section)
+        known[str(row["source_key"])]
+        for row in sample
+        if not _names_patient(Path(os.fsdecode(cast(bytes, row["path"]))), section)
     )
     seen = sum(known[str(row["source_key"])] for row in sample)
     total = sum(known[str(row["source_key"])] for row in files)

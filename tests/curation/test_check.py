@@ -21,7 +21,7 @@ from sono.curation.qc.run import qc
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC
 from sono.manifests.stages import in_process
-from sono.manifests.workspace import Workspace, open_workspace
+from sono.manifests.workspace import Workspace, open_unchecked
 
 BY_FOLDER = r"^(P\d)/"
 PROGRAM = str(Path(sys.executable).with_name("sono-curate"))
@@ -153,13 +153,13 @@ def test_an_image_that_was_written_damaged_is_found(filled: Workspace) -> None:
 @pytest.mark.parametrize("text", ["[qc]\nmin_contrast = inf\n", "[ingset]\n", "[ingest\n"])
 def test_the_configuration_is_checked(filled: Workspace, text: str) -> None:
     (filled.path / "sono.toml").write_text(text)
-    (problem,) = check_workspace(open_workspace(filled.path)).problems
+    (problem,) = check_workspace(open_unchecked(filled.path)).problems
     assert problem.place == "sono.toml"
 
 
 def test_a_foreign_key_is_found(filled: Workspace) -> None:
     (filled.path / "secret.key").write_text("ab" * 32)
-    (problem,) = check_workspace(open_workspace(filled.path)).problems
+    (problem,) = check_workspace(open_unchecked(filled.path)).problems
     assert problem.place == "secret.key"
 
 

@@ -26,7 +26,8 @@ def test_every_file_becomes_frames_or_is_excluded(us_dicom: Path, tmp_path: Path
     done = command("sono-curate", "ingest", "archive", source, "--metadata", "metadata.csv", "--json")
     report = json.loads(done.stdout)["sources"][0]
     assert report["files"] == 13
-    assert report["run"]["exclusions"] == {"not_an_image": 1, "not_ultrasound": 1}  # the license, the CT
+    # The license, the CT, and two headers of which a region leaves the image; their frames stay.
+    assert report["run"]["exclusions"] == {"not_an_image": 1, "not_ultrasound": 1, "unreadable_region": 2}
     assert report["run"]["rows"] == 41  # 8 stills, 2 frames, 30 frames, and the still named in the CSV
     command("sono-curate", "qc", "archive", "--json")
     times = duckdb.sql(

@@ -226,11 +226,11 @@ def test_an_unknown_key_in_a_late_line_is_excluded(one_frame, monkeypatch):
     [
         (b"", "the file is empty; its first line must name the columns"),
         (b"patient_id,ga_days\nP\xe9,150\n", "neither UTF-8 nor UTF-16 text; save it as CSV with UTF-8 encoding"),
-        (b"study_id,ga_days\n1,150\n", "no column holds the patient_id; name it in the first line, or map"),
+        (b"study_id,ga_days\n1,150\n", "no column gives the patient_id; name it in the first line, or map"),
         (b"patient_id,ga_day\nP,150\n", "unknown column 'ga_day'; did you mean 'ga_days'?"),
         (b"patient_id,ga_days,ga_days\nP,150,150\n", "two columns hold 'ga_days': 'ga_days' and 'ga_days'; map"),
-        (b"Frieda;150\nP;150\n", "no column holds the patient_id; name it in the first line, or map"),
-        (b'patient_id,ga_days\n"P,150\n', "not valid CSV near line 2: unexpected end of data; correct it"),
+        (b"Frieda;150\nP;150\n", "no column gives the patient_id; name it in the first line, or map"),
+        (b'patient_id,ga_days\n"P,150\n', "not valid CSV near line 2: unexpected end of data; correct that line"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line_of_error(one_frame, content, error):

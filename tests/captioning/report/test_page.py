@@ -50,7 +50,7 @@ def frame(number: int, plane: str | None, pixels: Image) -> Row:
         "height": pixels.shape[0],
         "width": pixels.shape[1],
         "crop": [0, 0, pixels.shape[1], pixels.shape[0]],
-        "patient_key": PATIENT,
+        **dict.fromkeys(("patient_key", "patient_center_key", "patient_number_key"), PATIENT),
         "study_key": STUDY,
         "source_key": f"sourcekey-{number}",
         "source_sha256": "0" * 64,
@@ -164,7 +164,11 @@ def filled(workspace: Workspace, draw: Callable[..., Image]) -> Workspace:
         workspace,
         STATEMENTS,
         [
-            {"source_key": "s", "place": PLACE, "patient_key": PATIENT, "fact": fact, "field": "column", "rank": rank}
+            {
+                **dict.fromkeys(("patient_key", "patient_center_key", "patient_number_key"), PATIENT),
+                **{"source_key": "s", "place": PLACE, "study_unknown": False},
+                **{"fact": fact, "field": "column", "rank": rank},
+            }
             for fact, rank in said
         ],
     )
