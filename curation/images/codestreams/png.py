@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from isal import isal_zlib
 
 from .stream import DamagedStreamError
 
@@ -45,14 +46,14 @@ def check_complete(content: bytes, header: Header) -> None:
     Raises:
         DamagedStreamError: a chunk is cut short, rows are missing or left over, or something follows the end.
     """
-    inflater, length = zlib.decompressobj(), 0
+    inflater, length = isal_zlib.decompressobj(), 0
     wanted = _row_bytes(header)
     for data in _image_data(content):
         pending = data
         while pending and not inflater.eof:
             try:
                 length += len(inflater.decompress(pending, _BLOCK))
-            except zlib.error:
+            except isal_zlib.error:
                 raise DamagedStreamError("the PNG's rows are damaged") from None
             pending = inflater.unconsumed_tail
             if length > wanted:
