@@ -53,7 +53,7 @@ def check_complete(content: bytes, header: Header) -> None:
         while pending and not inflater.eof:
             try:
                 length += len(inflater.decompress(pending, _BLOCK))
-            except isal_zlib.error:
+            except isal_zlib.error:  # type: ignore[misc]  # its stub declares an instance, not a class
                 raise DamagedStreamError("the PNG's rows are damaged") from None
             pending = inflater.unconsumed_tail
             if length > wanted:
