@@ -11,6 +11,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 
 from .compressed import DamagedError, TooLargeError, is_compressed, location, members_of
+from .sr.content import is_dicom
 
 CSV, JSON_LINES, FHIR_LINES, PARQUET, FHIR_JSON, DICOM_SR, UNKNOWN, TOO_LARGE, DAMAGED = (
     "csv",
@@ -124,7 +125,7 @@ def _files(named: Path) -> list[Path]:
 
 def _kind(name: str, first: bytes) -> str:
     """By content where that tells, else by the name's extension."""
-    if first[128:132] == b"DICM":
+    if is_dicom(first):
         return DICOM_SR
     if first[:4] == b"PAR1":
         return PARQUET
