@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 
 from .pixels import ExcludedError, Pixels
 
@@ -58,7 +58,7 @@ def bare_png(content: bytes, pixels: Pixels) -> bytes | None:
         if kind in (b"PLTE", b"tRNS", b"gAMA"):
             return None
         if kind in (b"IHDR", b"IDAT", b"IEND"):
-            if len(chunk) != 12 + length or zlib.crc32(chunk[4:-4]) != struct.unpack(">I", chunk[-4:])[0]:
+            if len(chunk) != 12 + length or isal_zlib.crc32(chunk[4:-4]) != struct.unpack(">I", chunk[-4:])[0]:
                 return None
             kept.append(chunk)
         if kind == b"IEND":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
 from typing import NamedTuple
 
 from isal import isal_zlib
@@ -40,33 +40,46 @@ def read_header(content: bytes) -> Header:
     return Header(width, height, bits, _CHANNELS[colour], interlace == 1)
 
 
-def check_complete(content: bytes, header: Header) -> None:
-    """Inflate the rows without keeping them. Decoders only warn of what follows the last row, and fill what is missing.
+def inflate(content: bytes, header: Header) -> bytes:
+    """The same image with its rows inflated: one IDAT chunk of stored blocks (RFC 1951 3.2.4), all else as it was.
+
+    Decoders only warn of what follows the last row, and fill what is missing. Here the rows are counted, by a library
+    that inflates three times as fast as zlib, and those that were counted are the ones that a decoder then reads.
 
     Raises:
         DamagedStreamError: a chunk is cut short, rows are missing or left over, or something follows the end.
     """
-    inflater, length = isal_zlib.decompressobj(), 0
-    wanted = _row_bytes(header)
-    for data in _image_data(content):
-        pending = data
+    before, data, after = _chunks(content)
+    rows = zlib.compress(_rows(data, _row_bytes(header)), level=0)
+    checksum = isal_zlib.crc32(rows, isal_zlib.crc32(b"IDAT"))
+    return b"".join([*before, len(rows).to_bytes(4, "big"), b"IDAT", rows, checksum.to_bytes(4, "big"), *after])
+
+
+def _rows(data: list[memoryview], wanted: int) -> bytearray:
+    """What the image data inflates to, which has to be ``wanted`` bytes; never more is inflated."""
+    inflater, rows = isal_zlib.decompressobj(), bytearray()
+    for pending in data:
         while pending and not inflater.eof:
             try:
-                length += len(inflater.decompress(pending, _BLOCK))
+                rows += inflater.decompress(pending, _BLOCK)
             except isal_zlib.error:  # type: ignore[misc]  # its stub declares an instance, not a class
                 raise DamagedStreamError("the PNG's rows are damaged") from None
-            pending = inflater.unconsumed_tail
-            if length > wanted:
+            pending = memoryview(inflater.unconsumed_tail)
+            if len(rows) > wanted:
                 raise DamagedStreamError("more rows than the PNG's header says")
         if inflater.eof and inflater.unused_data:
             raise DamagedStreamError("something follows the PNG's rows")
-    if length != wanted or not inflater.eof:
+    if len(rows) != wanted or not inflater.eof:
         raise DamagedStreamError("fewer rows than the PNG's header says")
+    return rows
 
 
-def _image_data(content: bytes) -> Iterator[bytes]:
-    """The IDAT chunks, up to the end chunk."""
-    position = len(SIGNATURE)
+def _chunks(content: bytes) -> tuple[list[memoryview], list[memoryview], list[memoryview]]:
+    """What precedes the image data, with the signature; the data of the IDAT chunks; what follows them, up to IEND."""
+    view, position = memoryview(content), len(SIGNATURE)
+    before: list[memoryview] = [view[:position]]
+    data: list[memoryview] = []
+    after: list[memoryview] = []
     while True:
         length = int.from_bytes(content[position : position + 4], "big")
         kind = content[position + 4 : position + 8]
@@ -74,11 +87,15 @@ def _image_data(content: bytes) -> Iterator[bytes]:
         if len(kind) < 4 or end > len(content):
             raise DamagedStreamError("a PNG chunk is cut short")
         if kind == b"IDAT":
-            yield content[position + 8 : end - 4]
+            data.append(view[position + 8 : end - 4])
+            if isal_zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+                raise DamagedStreamError("a PNG chunk is damaged")
+        else:
+            (after if data else before).append(view[position:end])
         if kind == b"IEND":
             if content[end:].strip(b"\0"):
                 raise DamagedStreamError("something follows the PNG's end")
-            return
+            return before, data, after
         position = end
 
 

@@ -139,7 +139,8 @@ ROWS = (b"\0" + bytes(range(30))) * 20
         "bytes after the rows": png_of(ROWS, tail=b"more"),
         "bytes after the end": png_of(ROWS) + b"more",
         "no end chunk": png_of(ROWS)[:-12],
-        "wrong checksum": png_of(ROWS)[:50] + b"x" + png_of(ROWS)[51:],
+        "damaged rows": png_of(ROWS)[:50] + b"x" + png_of(ROWS)[51:],
+        "wrong checksum": png_of(ROWS)[:-16] + b"good" + png_of(ROWS)[-12:],
     }.items(),
     ids=lambda case: case[0],
 )
