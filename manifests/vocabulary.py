@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -109,10 +110,17 @@ def load(override: Path | None = None) -> Vocabulary:
     Raises:
         UserError: the file is missing, is not TOML, or breaks the vocabulary's rules; the text names the entry.
     """
-    where = str(override) if override else "planes.toml"
+    return _packaged() if override is None else _parse(override, str(override))
+
+
+@cache
+def _packaged() -> Vocabulary:
+    return _parse(resources.files(__package__).joinpath("planes.toml"), "planes.toml")
+
+
+def _parse(file: Path | Traversable, where: str) -> Vocabulary:
     try:
-        text = (override or resources.files(__package__).joinpath("planes.toml")).read_text(encoding="utf-8")
-        content = _File.model_validate(parse_toml(text, where))
+        content = _File.model_validate(parse_toml(file.read_text(encoding="utf-8"), where))
     except FileNotFoundError:
         raise UserError("vocabulary file not found", where=where, fix="check [vocabulary] in sono.toml") from None
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SLOW_FOLDERS = {"end_to_end", "examples"}
 SLOW_FIXTURES = {
     "phantom_archive", "other_archive", "curated",  # draw and ingest an archive
+    "clinic", "curation",  # run whole stages on a workspace
     "learned", "finished",  # train
     "fragile",  # kills a worker per row
     "wheel", "sdist", "wheel_from_sdist", "installed",
@@ -66,6 +67,14 @@ def _no_caches_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Training keeps its frames below XDG_CACHE_HOME; what tests train on is nobody's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_failure() -> Iterator[None]:
+    """Waiting for the disk protects from a power failure, which no test can see; programs that tests start do wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
         yield
 
 

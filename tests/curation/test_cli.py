@@ -17,6 +17,7 @@ from sono.curation.cli import InOrderOfWork, main
 from sono.manifests.schemas import FRAMES
 from sono.manifests.workspace import Workspace, create
 
+pytestmark = pytest.mark.slow  # each test starts a program, or several
 PROGRAM = str(Path(sys.executable).with_name("sono-curate"))
 
 

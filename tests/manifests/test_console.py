@@ -17,6 +17,7 @@ import pytest
 
 from sono.manifests.faults import FAULTS, expected_fault
 
+pytestmark = pytest.mark.slow  # each test starts a program, or several
 PROGRAM = Path(__file__).with_name("console_program.py")
 CANARY = "JANE"
 

@@ -18,6 +18,8 @@ import pytest
 from sono.curation.engines.local import LocalEngine, default_workers
 from sono.manifests.errors import UserError
 
+pytestmark = pytest.mark.slow  # each test starts a program, or several
+
 PROGRAM = Path(__file__).with_name("engine_runs.py")
 PROMPTLY_S = 10  # far below the 60 s that a call of ``until_ended`` takes, far above what a busy machine adds
 
