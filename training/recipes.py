@@ -113,17 +113,19 @@ class Augment:
 class Loss:
     """Which loss, which pairs are positive, temperature and bias at the start, images computed at a time.
 
-    Only the sigmoid loss has positives to choose and a bias.
+    Only the sigmoid loss has positives to choose and a bias. Where temperature or bias is ``none``, training starts from
+    that of the weights.
     """
 
     kind: Literal["sigmoid", "softmax"] = "sigmoid"
     positives: Literal["caption", "diagonal"] = "caption"
-    temperature: float = 10.0  # t = exp(log_t), and log_t is learned
-    bias: float = -10.0
+    temperature: float | None = 10.0  # t = exp(log_t), and log_t is learned
+    bias: float | None = -10.0
     chunk: int = 1024
 
     def __post_init__(self) -> None:
-        _require(self.temperature > 0, "loss.temperature", self.temperature, "more than 0")
+        valid = self.temperature is None or self.temperature > 0
+        _require(valid, "loss.temperature", self.temperature, "more than 0, or none")
         _require(self.chunk > 0, "loss.chunk", self.chunk, "1 or more")
 
 

@@ -336,6 +336,6 @@ def test_training_can_start_from_exported_files(make_run: Callable[[str], Path],
         paths = {key: str(tmp_path / kind / name) for key, name in files.items()}
         settings = recipes.Model(backbone="test-vit-quickgelu", **paths)
         made = build_model(settings, recipes.Loss())
-        load_pretrained(made, settings)
+        load_pretrained(made, settings, recipes.Loss())
         for name, tensor in made.clip.state_dict().items():
             assert name in ("logit_scale", "logit_bias") or torch.equal(tensor, expected[name]), name

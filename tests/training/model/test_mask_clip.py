@@ -244,7 +244,7 @@ def test_fetalclip_is_a_backbone_by_name() -> None:
 
 def test_the_paper_recipe_refuses_to_start_without_weights() -> None:
     with pytest.raises(UserError, match="starts from pretrained weights, but none are given"):
-        check_weights_given(recipes.vit_l_14_336().model)
+        check_weights_given(recipes.vit_l_14_336().model, recipes.Loss())
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_the_paper_recipe_refuses_to_start_without_weights() -> None:
 def test_an_unavailable_backbone_or_weights_are_a_one_line_error(backbone: str, weights: str, message: str) -> None:
     settings = recipes.Model(backbone=backbone, weights=weights)
     with pytest.raises(UserError) as raised:
-        load_pretrained(build_model(settings, recipes.Loss()), settings)
+        load_pretrained(build_model(settings, recipes.Loss()), settings, recipes.Loss())
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
