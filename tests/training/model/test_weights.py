@@ -240,9 +240,7 @@ def test_a_sonoclip_checkpoint_sets_every_tensor_of_the_image_tower(clip: Any, t
     assert [name for name in vision if torch.equal(loaded[name], before[name])] == []
 
 
-def test_temperature_and_bias_of_a_sonoclip_checkpoint_are_kept_if_the_loss_has_none(
-    clip: Any, tmp_path: Path
-) -> None:
+def test_temperature_and_bias_of_a_sonoclip_checkpoint_are_kept_if_the_loss_has_none(clip: Any, tmp_path: Path) -> None:
     """And not those of the CLIP that gives the text tower."""
     content = trainer_checkpoint(sonoclip(clip))
     file, text = saved(content, tmp_path / "iter.pth"), saved(openai(plain(12)), tmp_path / "text.pt")
