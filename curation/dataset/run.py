@@ -60,7 +60,8 @@ def build(
         precision: how exact pixel sizes and gestational ages are.
 
     Raises:
-        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, or the held-out center is unknown.
+        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, or the held-out
+            center is unknown.
     """
     refuse_inside_dataset(out)
     check_tables(workspace)

@@ -146,6 +146,22 @@ def decode_image(row: Row) -> Image.Image:
     return image
 
 
+def image_size(frames: Frames, index: int) -> tuple[int, int]:
+    """Width and height in px of a frame's image, from its header alone.
+
+    Raises:
+        UserError: it cannot be read; the text names the frame.
+    """
+    try:
+        return Image.open(io.BytesIO(frames.column("image")[index]["bytes"].as_py())).size
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
+        raise UserError(
+            "the image cannot be decoded",
+            where=f"frame {frames.column('frame_id')[index]}",
+            fix="run sono-curate build again",
+        ) from error
+
+
 def decode_mask(row: Row, region: Mapping[str, Any], image: Image.Image) -> Mask:
     """A region's mask, of shape [height, width] of its image.
 

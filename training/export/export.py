@@ -250,7 +250,7 @@ def _save_archive(state: Mapping[str, torch.Tensor], numbers: Mapping[str, int],
         root.register_buffer(name, torch.tensor(number))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated, and the format that those loaders ask for
-        torch.jit.save(torch.jit.script(root), str(path))  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.script(root), str(path))
 
 
 def _copy_sources(folder: Path, *modules: str) -> None:

@@ -136,8 +136,8 @@ def render(run: Path, meta: Mapping[str, Any], kind: str, transform: PadToSquare
 def _input_rules(transform: PadToSquare) -> Iterator[str]:
     yield f"- Image and mask are padded to a centred square and resized to {transform.size} px: the image bicubic, with"
     yield "  black around it; the mask by area, with 0 around it."
-    yield "- Images have 8 bits per channel. The mask is 1 inside the region and 0 outside. A whole image has the mask 1"
-    yield "  everywhere, padding included."
+    yield "- Images have 8 bits per channel. The mask is 1 inside the region and 0 outside. A whole image has the mask"
+    yield "  1 everywhere, padding included."
     yield f"- The image enters as (pixel / 255 - {_numbers(transform.mean)}) / {_numbers(transform.std)} by channel,"
     yield f"  the mask as (mask - {transform.mask_mean:g}) / {transform.mask_std:g}."
 

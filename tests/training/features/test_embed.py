@@ -172,7 +172,7 @@ def test_features_never_overwrite_anything_but_themselves(
     assert out.read_bytes() == before
     (tmp_path / "notes.parquet").write_text("mine")
     for other in (tmp_path / "notes.parquet", next(dataset.glob("data/*.parquet")), dataset / "features.parquet"):
-        with pytest.raises(UserError, match="sono-train embed did not write it|finished dataset or checkpoint"):
+        with pytest.raises(UserError, match=r"sono-train embed did not write it|finished dataset or checkpoint"):
             embed(run, str(dataset), other)
     assert (tmp_path / "notes.parquet").read_text() == "mine"
     assert read_description(str(dataset)).rows("test") == 12  # complete, with no file that it does not list
