@@ -115,7 +115,9 @@ def test_errors_name_a_class_without_planes_and_an_unknown_suite(
 ) -> None:
     with pytest.raises(UserError, match=r"the class 'heart' has no plane|the class 'cervix' has no plane"):
         run_suite("fetalclip-planes", Scoring(random_run(), str(three_splits)))
-    with pytest.raises(UserError, match="unknown suite 'imagenet'; choose one of: fetalp24, fetalp6"):
+    with pytest.raises(
+        UserError, match="unknown suite 'imagenet'; choose one of: fetalp24, fetalp24-released, fetalp6"
+    ):
         run_suite("imagenet", Scoring(random_run(), str(three_splits)))
     with pytest.raises(UserError, match=r"unknown suite 'fetalclip-brian'; did you mean 'fetalclip-brain'\?"):
         run_suite("fetalclip-brian", Scoring(random_run(), str(three_splits)))
