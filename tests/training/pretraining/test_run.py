@@ -202,6 +202,9 @@ def test_a_folder_that_is_not_empty_is_refused(finished: Path, shapes: Path, tmp
     (tmp_path / "notes.txt").write_text("notes")
     with pytest.raises(UserError, match=r"'notes\.txt' does not belong to a training run"):
         train(shapes, tmp_path, resume=True)
+    with pytest.raises(UserError, match="a finished dataset or checkpoint; name another place"):
+        train(shapes, shapes / "run")
+    assert not (shapes / "run").exists()
     with pytest.raises(UserError, match="not a folder"):
         train(shapes, tmp_path / "notes.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

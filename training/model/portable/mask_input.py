@@ -65,12 +65,14 @@ def _check_image(image: Any) -> None:
 
 
 def _check_binary(mask: np.ndarray[Any, Any]) -> None:
-    if mask.dtype not in (np.bool_, np.uint8):
+    if mask.dtype == np.bool_:
+        return
+    if mask.dtype != np.uint8:
         raise ValueError(
             f"the mask's numbers are {mask.dtype}, neither boolean nor 8-bit; say what is inside: mask > 0.5 for "
             "probabilities, mask == number for labels"
         )
-    values = set(np.unique(mask).tolist())
+    values = set(np.flatnonzero(np.bincount(mask.ravel())).tolist())
     if not (values <= {0, 1} or values <= {0, 255}):
         shown = ", ".join(map(str, sorted(values)[:4]))
         raise ValueError(
