@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
 from .key_check import check_key, record_key
+from .outputs import refuse_inside_dataset
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
@@ -193,6 +194,7 @@ def create(path: Path, center: str) -> Workspace:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError("not an empty folder", where=str(path), fix="name a new folder for the workspace")
+    refuse_inside_dataset(path)
     try:
         WorkspaceSection(center=center)
     except ValidationError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
+from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.schemas import DATASET, SPLITS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import Engine, Progress, run_stage, stale_parts
@@ -59,8 +60,10 @@ def build(
         precision: how exact pixel sizes and gestational ages are.
 
     Raises:
-        UserError: ``out`` holds something else, no frame is left to write, or the held-out center is unknown.
+        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, or the held-out
+            center is unknown.
     """
+    refuse_inside_dataset(out)
     check_tables(workspace)
     selection, left_out = select(workspace, allow_unchecked_text=allow_unchecked_text)
     if selection.num_rows == 0:

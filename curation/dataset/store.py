@@ -64,13 +64,21 @@ def claim(out: Path) -> None:
         UserError: it holds something that ``build`` did not write.
     """
     present = {path.name for path in out.iterdir()} - {".lock"}
-    if present and not present & {MARKER, _BUILDING}:
+    if present and (not present & {MARKER, _BUILDING} or _is_checkpoint(out)):
         raise UserError(
             "the folder contains something that build did not write", where=str(out), fix="name a new folder"
         )
     write_atomically(out / _BUILDING, lambda file: file.write(b"sono-curate build is at work, or was interrupted\n"))
     for leftover in (out / "data").glob(".tmp-*"):
         leftover.unlink(missing_ok=True)
+
+
+def _is_checkpoint(out: Path) -> bool:
+    """Whether the marker is that of a training run's checkpoint, which has the same name and lists no splits."""
+    try:
+        return "splits" not in json.loads((out / MARKER).read_bytes())
+    except (OSError, ValueError):
+        return False  # none, or damaged: ``build`` repairs its own
 
 
 def complete(

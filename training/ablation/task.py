@@ -18,7 +18,7 @@ from sono.training.data.dataset import read_description
 
 from .design import Cell
 
-RUNS, RESULTS, LOGS = "runs", "results", "logs"
+FOLDERS = RUNS, RESULTS, LOGS = "runs", "results", "logs"
 """Folders for the training runs, for what each of them scored, and for what each of them printed."""
 
 

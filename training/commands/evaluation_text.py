@@ -127,6 +127,8 @@ def suites(protocols: Mapping[str, Suite]) -> Iterator[str]:
         yield f"{'':<18}runs {protocol.command} on {protocol.split}; data: {protocol.data}"
         for label, planes in protocol.classes.items():
             yield f"{'':<20}{label}: {', '.join(planes)}"
+        for difference in protocol.differs:
+            yield f"{'':<20}differs: {difference}"
 
 
 def _estimate(name: str, figure: Mapping[str, float] | None) -> str:

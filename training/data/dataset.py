@@ -74,6 +74,8 @@ def read_description(source: str) -> Description:
     Raises:
         UserError: the dataset is not found, unfinished, damaged, or of another version.
     """
+    if not source.strip():  # Path("") would be the current folder
+        raise UserError("the dataset's name is empty", fix="name the folder that sono-curate build wrote")
     folder = Path(source)
     if folder.is_dir():
         description = _parse((folder / MARKER).read_bytes() if (folder / MARKER).is_file() else None, source, None)
@@ -126,7 +128,7 @@ def decode_image(row: Row) -> Image.Image:
     """The frame's image.
 
     Raises:
-        UserError: it cannot be decoded; the text names the frame.
+        UserError: it cannot be decoded, or is not 8-bit; the text names the frame.
     """
     try:
         image = Image.open(io.BytesIO(row["image"]["bytes"]))
@@ -135,7 +137,29 @@ def decode_image(row: Row) -> Image.Image:
         raise UserError(
             "the image cannot be decoded", where=f"frame {row['frame_id']}", fix="run sono-curate build again"
         ) from error
+    if image.mode.startswith(("I", "F")):  # 16-bit or float: a conversion would cut off what is above 255
+        raise UserError(
+            f"the image is not 8-bit (Pillow's mode {image.mode})",
+            where=f"frame {row['frame_id']}",
+            fix="build the dataset with sono-curate, which converts images as a screen shows them",
+        )
     return image
+
+
+def image_size(frames: Frames, index: int) -> tuple[int, int]:
+    """Width and height in px of a frame's image, from its header alone.
+
+    Raises:
+        UserError: it cannot be read; the text names the frame.
+    """
+    try:
+        return Image.open(io.BytesIO(frames.column("image")[index]["bytes"].as_py())).size
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
+        raise UserError(
+            "the image cannot be decoded",
+            where=f"frame {frames.column('frame_id')[index]}",
+            fix="run sono-curate build again",
+        ) from error
 
 
 def decode_mask(row: Row, region: Mapping[str, Any], image: Image.Image) -> Mask:

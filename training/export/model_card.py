@@ -29,7 +29,7 @@ from mask_stem import load
 clip = load(".")
 tokenize = open_clip.get_tokenizer("local-dir:.")
 rules = json.load(open("mask_input.json"))
-x = prepare(Image.open("frame.png"), None, **rules)  # or a mask: an array [height, width], not zero inside
+x = prepare(Image.open("frame.png"), None, **rules)  # or a mask: a boolean array [height, width]
 with torch.no_grad():
     image = clip.encode_image(x[None], normalize=True)
     text = clip.encode_text(tokenize(["A fetal ultrasound image of four-chamber plane."]), normalize=True)
@@ -45,8 +45,9 @@ features = model.encode_image(image, mask)
 ```
 
 Both files are needed: `sonoclip_vision.pth` has the image tower only, and the text tower in `clip_base.pt` may have
-been trained. That code's own transform crops: prepare images and masks as described below instead. It has no bias of
-the logits: here it is {logit_bias:.4f}.
+been trained. `clip_base.pt` is a TorchScript archive of tensors, as OpenAI's files are, for that code with `jit=False`
+(its default), which rounds the text tower to half precision. That code's own transform crops: prepare images and masks
+as described below instead. It has no bias of the logits: here it is {logit_bias:.4f}.
 """,
     "transformers": """\
 `pip install transformers open_clip_torch`
@@ -60,7 +61,7 @@ model = AutoModel.from_pretrained(".", trust_remote_code=True).eval()
 processor = AutoProcessor.from_pretrained(".", trust_remote_code=True)
 inputs = processor(
     images=Image.open("frame.png"),
-    masks=None,  # or an array [height, width], not zero inside
+    masks=None,  # or a boolean array [height, width]
     text=["A fetal ultrasound image of four-chamber plane."],
 )
 with torch.no_grad():
@@ -135,7 +136,8 @@ def render(run: Path, meta: Mapping[str, Any], kind: str, transform: PadToSquare
 def _input_rules(transform: PadToSquare) -> Iterator[str]:
     yield f"- Image and mask are padded to a centred square and resized to {transform.size} px: the image bicubic, with"
     yield "  black around it; the mask by area, with 0 around it."
-    yield "- The mask is 1 inside the region and 0 outside. A whole image has the mask 1 everywhere, padding included."
+    yield "- Images have 8 bits per channel. The mask is 1 inside the region and 0 outside. A whole image has the mask"
+    yield "  1 everywhere, padding included."
     yield f"- The image enters as (pixel / 255 - {_numbers(transform.mean)}) / {_numbers(transform.std)} by channel,"
     yield f"  the mask as (mask - {transform.mask_mean:g}) / {transform.mask_std:g}."
 

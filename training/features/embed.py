@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sono.manifests.errors import UserError
+from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.stages import Progress
 from sono.manifests.store import write_atomically
 from sono.training.data.dataset import Frames, open_split, read_description
@@ -55,12 +56,14 @@ def embed(
         How many rows and frames were written, how many frames have none, and the length of a feature vector.
 
     Raises:
-        UserError: ``out`` is a folder or cannot be written, the run has no checkpoint, the split is unknown or has no
-            region, or a frame's image or mask is at fault.
+        UserError: ``out`` is a folder, lies in a dataset, cannot be written, or exists and is not the result of this
+            same call; the run has no checkpoint, the split is unknown or has no region, or a frame's image or mask is
+            at fault.
     """
     assert mask in MASKS
     if out.is_dir():
         raise UserError("this is a folder", where=str(out), fix="name a file, such as features.parquet")
+    refuse_inside_dataset(out)
     encoder = Encoder.load(run, notice)
     frames = open_split(read_description(dataset), split)
     chosen = _frames_with_views(frames, mask)
@@ -71,6 +74,7 @@ def embed(
         "mask": mask,
         "frames_a_part": frames_per_part,
     }
+    _refuse_other(out, origin)
     folder = out.absolute().with_name(f".tmp-{out.name}-{_digest(origin)}")
     starts = range(0, len(chosen), frames_per_part)
     for number, start in enumerate(starts, start=1):
@@ -90,6 +94,34 @@ def embed(
         "dim": pq.read_schema(out).field("features").type.list_size,
         "origin": origin,
     }
+
+
+def read_origin(file: Path) -> dict[str, Any]:
+    """What a file of features says about its checkpoint and its dataset.
+
+    Raises:
+        UserError: ``embed`` did not write it.
+    """
+    try:
+        origin: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[METADATA])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            "sono-train embed did not write this file", where=str(file), fix="make one with sono-train embed"
+        ) from error
+    return origin
+
+
+def _refuse_other(out: Path, origin: Mapping[str, Any]) -> None:
+    if not out.exists():
+        return
+    fix = "name another file, or delete this one first"
+    try:
+        found = read_origin(out)
+    except UserError as error:
+        raise UserError("this file exists, and sono-train embed did not write it", where=str(out), fix=fix) from error
+    differing = [name for name in ("checkpoint", "dataset", "split", "mask") if found.get(name) != origin[name]]
+    if differing:
+        raise UserError(f"this file has the features of another {differing[0]}", where=str(out), fix=fix)
 
 
 def _frames_with_views(frames: Frames, mask: str) -> np.ndarray[Any, np.dtype[np.int64]]:

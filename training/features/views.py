@@ -66,6 +66,7 @@ class Views:
 class FrameViews(Dataset[Views | UserError]):
     """The views of the frames ``indices_N``; ``donors_N`` are positions in it, and so are the keys.
 
+    With ``region_seed`` a frame has one view of its regions, drawn with that number plus the frame's position.
     An error in the data is returned, not raised, because a loading process would lose its text.
     """
 
@@ -78,9 +79,10 @@ class FrameViews(Dataset[Views | UserError]):
         *,
         donors_N: Integers | None = None,
         predicted: PredictedMasks | None = None,
+        region_seed: int | None = None,
     ) -> None:
         self.frames, self.indices_N, self.modes, self.transform = frames, indices_N, modes, transform
-        self.donors_N, self.predicted = donors_N, predicted
+        self.donors_N, self.predicted, self.region_seed = donors_N, predicted, region_seed
 
     def __len__(self) -> int:
         return len(self.indices_N)
@@ -110,6 +112,9 @@ class FrameViews(Dataset[Views | UserError]):
         if mode.predicted:
             assert self.predicted is not None
             regions = self.predicted.regions(row)
+        if self.region_seed is not None:
+            random = np.random.default_rng(self.region_seed + position)
+            regions = [regions[int(random.integers(0, len(regions)))]]
         masks = np.stack([self.transform.mask(decode_mask(row, region, image)) for region in regions])
         return masks, tuple(region["caption"] for region in regions)
 

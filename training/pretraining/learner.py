@@ -62,7 +62,12 @@ class Learner:
             UserError: the memory did not suffice, on this rank.
         """
         recipe, clip = self.recipe, self.model.clip
-        factor = schedule.factor(self.step, warmup_steps=recipe.train.warmup_steps, total_steps=self.total_steps)
+        factor = schedule.factor(
+            self.step,
+            warmup_steps=recipe.train.warmup_steps,
+            total_steps=self.total_steps,
+            cosine_steps=recipe.train.cosine_steps,
+        )
         rates = set_learning_rates(self.optimizer, factor)
         t, b = clip.logit_scale.exp().item(), clip.logit_bias.item()
         with memory_errors(self.run, recipe):

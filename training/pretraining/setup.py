@@ -46,7 +46,7 @@ def check_shares(train: recipes.Train, ranks: int) -> None:
         )
 
 
-def load_weights(model: MaskClip, settings: recipes.Model, last: Checkpoint | None) -> PadToSquare:
+def load_weights(model: MaskClip, recipe: recipes.Recipe, last: Checkpoint | None) -> PadToSquare:
     """Give the model the checkpoint's weights, or those of the recipe; the transform that goes with them.
 
     Raises:
@@ -55,8 +55,8 @@ def load_weights(model: MaskClip, settings: recipes.Model, last: Checkpoint | No
     if last:
         restore_weights(model, last.read("model."))
         return PadToSquare.from_dict(last.meta["transform"])
-    load_pretrained(model, settings)
-    return make_transform(model, settings)
+    load_pretrained(model, recipe.model, recipe.loss)
+    return make_transform(model, recipe.model)
 
 
 def open_pool(

@@ -287,6 +287,14 @@ def test_a_folder_that_holds_something_else_is_not_touched(curation: Curation, t
     with pytest.raises(UserError, match="something that build did not write"):
         curation.build(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+    checkpoint = tmp_path / "step-00000500"
+    checkpoint.mkdir()
+    (checkpoint / "sono.json").write_text('{"files": {}}')
+    with pytest.raises(UserError, match="something that build did not write"):
+        curation.build(checkpoint)
+    with pytest.raises(UserError, match=r"this lies in .*, a finished dataset or checkpoint"):
+        curation.build(checkpoint / "out")
+    assert [path.name for path in checkpoint.iterdir() if path.name != ".lock"] == ["sono.json"]
 
 
 def test_a_workspace_that_is_not_ready_names_the_missing_command(

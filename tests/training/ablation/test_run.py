@@ -70,6 +70,20 @@ def test_runs_with_other_settings_are_refused_with_the_error_of_pretrain(finishe
         ablation(str(shapes), finished, "tiny", other, seeds=1, cells=ONE, notice=lambda _: None)
 
 
+@pytest.mark.parametrize("place", ["dataset", "in the dataset", "runs", "notes", "file"])
+def test_a_folder_that_holds_something_else_is_refused(place: str, shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "runs").symlink_to(tmp_path / "runs")
+    places = {"dataset": shapes, "in the dataset": shapes / "ablation", "runs": tmp_path / "more",
+              "notes": tmp_path, "file": tmp_path / "notes.txt"}  # fmt: skip
+    before = sorted(shapes.rglob("*"))
+    with pytest.raises(UserError, match=r"does not belong to an ablation; name|finished dataset|not a folder"):
+        ablation(str(shapes), places[place], "tiny", SHORT, seeds=1, cells=ONE, notice=pytest.fail)
+    assert sorted(shapes.rglob("*")) == before
+
+
 @pytest.mark.parametrize("setting", ["data.masks=off", "loss.kind=softmax", "loss.positives=diagonal"])
 def test_a_varied_setting_cannot_be_set(setting: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="an ablation varies this setting itself"):

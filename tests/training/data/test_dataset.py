@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
@@ -110,6 +112,15 @@ def test_a_damaged_image_names_its_frame(make_rows: Callable) -> None:
     for content in (row["image"]["bytes"][:200], b"", None):
         with pytest.raises(UserError, match=f"frame {row['frame_id']}: the image cannot be decoded"):
             decode_image({**row, "image": {"bytes": content, "path": None}})
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_an_image_that_is_not_8_bit_is_refused(kind: type, make_rows: Callable) -> None:
+    """A conversion would cut off whatever is above 255."""
+    row, buffer = make_rows(1, seed=1)[0], io.BytesIO()
+    Image.fromarray(np.full((80, 120), 300, dtype=kind)).save(buffer, "TIFF")
+    with pytest.raises(UserError, match=rf"frame {row['frame_id']}: the image is not 8-bit \(Pillow's mode [IF]"):
+        decode_image({**row, "image": {"bytes": buffer.getvalue(), "path": None}})
 
 
 def test_a_mask_of_another_size_names_its_frame_and_both_sizes(make_rows: Callable) -> None:

@@ -15,9 +15,11 @@ from sono.training.evaluation.prompts import plane_features, prompts, wordings_o
 from sono.training.evaluation.scoring import Measurement, Scoring
 from sono.training.evaluation.selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
 from sono.training.features.views import MODES, FrameViews, Kind
+from sono.training.model.transforms import CropToSquare
 
 from .figures import differences, recognition_figures
 from .page import write_page
+from .protocol import OURS, Protocol
 
 MASK_SETS: Mapping[str, tuple[str, ...]] = {
     "both": ("none", "region"),
@@ -33,6 +35,7 @@ def evaluate(
     masks: Sequence[str] = ("none",),
     predicted: str | None = None,
     classes: Classes | None = None,
+    protocol: Protocol = OURS,
 ) -> dict[str, Any]:
     """Recognise the plane of every frame of the split, seen through each of ``masks``.
 
@@ -48,6 +51,7 @@ def evaluate(
         masks: keys of ``MODES``, in any order.
         predicted: a dataset that holds predicted masks of the same frames; if omitted, the scored dataset must.
         classes: planes that count as one class; if omitted, each plane is its own.
+        protocol: a publication's way of showing frames and naming planes.
 
     Returns:
         What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, if ``none`` is among
@@ -65,9 +69,12 @@ def evaluate(
     frames = measurement.frames
     classes = classes or each_plane(frames)
     selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
-    sentences = _sentences(frames, modes)
+    if protocol.only_present:
+        classes = {name: classes[name] for name in (selection.names[number] for number in np.unique(selection.truth))}
+        selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
+    sentences = _sentences(frames, modes, protocol)
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
-    answers = _answer(measurement, selection, planes, modes)
+    answers = _answer(measurement, selection, planes, modes, protocol)
     stem = mask_set(modes)
     result = measurement.write(stem, _figures(measurement, selection, sentences, answers))
     write_page(scoring.run, scoring.file_name(stem), result, frames, selection, answers)
@@ -80,14 +87,20 @@ def mask_set(modes: Sequence[str]) -> str:
     return named[0] if named else "-".join(modes)
 
 
-def _sentences(frames: Frames, modes: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
+def _sentences(frames: Frames, modes: Sequence[str], protocol: Protocol) -> dict[Kind, tuple[str, ...]]:
     """By kind of view the sentences that name a plane, worded as the split's own captions are."""
     kinds = {MODES[mode].kind for mode in modes}
+    if protocol.sentence is not None:
+        return dict.fromkeys(kinds, (protocol.sentence,))
     return {kind: prompts(wordings_of(kind, captions_of(frames, kind))) for kind in kinds}
 
 
 def _answer(
-    measurement: Measurement, selection: Selection, planes: Mapping[Kind, torch.Tensor], modes: Sequence[str]
+    measurement: Measurement,
+    selection: Selection,
+    planes: Mapping[Kind, torch.Tensor],
+    modes: Sequence[str],
+    protocol: Protocol,
 ) -> dict[str, Answers]:
     """The answers by mask; an image is decoded once for all of them."""
     encoder = measurement.encoder
@@ -95,9 +108,10 @@ def _answer(
         measurement.frames,
         selection.indices,
         modes,
-        encoder.transform,
+        CropToSquare.like(encoder.transform) if protocol.crop else encoder.transform,
         donors_N=selection.donors,
         predicted=selection.predicted,
+        region_seed=protocol.region_seed,
     )
     cosines: dict[str, list[torch.Tensor]] = {mode: [] for mode in modes}
     for batch in measurement.batches("evaluate", views, selection.left_out):
