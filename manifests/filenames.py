@@ -16,3 +16,9 @@ EVALUATION_FOLDER = "evaluation"
 def evaluation_file(run: Path, name: str) -> Path:
     """Where ``sono-train`` writes the result ``name`` of a run."""
     return run / EVALUATION_FOLDER / f"{name}.json"
+
+
+def dataset_name(source: str) -> str:
+    """What people call a dataset: its folder's name, or its id on the Hub."""
+    path = Path(source)
+    return path.resolve().name if path.is_dir() else source
