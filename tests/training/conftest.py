@@ -155,8 +155,18 @@ def write_dataset() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def write_marker() -> Callable[..., None]:
-    return _write_marker
+def describe_again() -> Callable[..., None]:
+    """Writes the ``sono.json`` of a dataset whose shards a test has changed, after ``change`` of its content."""
+
+    def describe(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
+        content = json.loads((folder / "sono.json").read_text())
+        for split in content["splits"].values():
+            shards = {name: describe_shard(folder / name, shard["rows"]) for name, shard in split["shards"].items()}
+            split["shards"] = shards
+        change(content)
+        _write_marker(folder, content)
+
+    return describe
 
 
 @pytest.fixture(scope="session")
@@ -236,7 +246,8 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             change(model)
         writer = CheckpointWriter(run, keep=1)
         transform = PadToSquare(size=model.image_size).to_dict()
-        meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform}
+        nobody = {"sets": [], "not_known": []}
+        meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform, "trained_patients": nobody}
         writer.save({f"model.{name}": value for name, value in model.clip.state_dict().items()}, meta)
         writer.wait()
         return run
@@ -278,7 +289,12 @@ def write_run(run: Path, backbone: str) -> Path:
         "recipe": recipe,
         "transform": make_transform(model, settings).to_dict(),
         "planes": PLANES,
-        "dataset": {"source": "/secret/hospital/dataset", "fingerprint": "f" * 64, "frames": 5678},
+        "dataset": {
+            "name": "fetal-planes",
+            "source": "/secret/hospital/fetal-planes",
+            "fingerprint": "f" * 64,
+            "frames": 5678,
+        },
         "created_by": "sono-train test",
     }
     writer = CheckpointWriter(run, keep=1)

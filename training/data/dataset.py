@@ -49,8 +49,8 @@ class Description:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What results and checkpoints say about the dataset."""
-        return {"name": dataset_name(self.source), "fingerprint": self.fingerprint, "source": self.source}
+        """Which dataset it is, wherever it lies: what results and checkpoints say about it."""
+        return {"name": dataset_name(self.source), "fingerprint": self.fingerprint}
 
 
 @dataclass(frozen=True)

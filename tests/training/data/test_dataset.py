@@ -92,12 +92,10 @@ def test_an_empty_split_is_an_error_only_when_it_is_opened(shapes: Path) -> None
 
 
 def test_planes_missing_from_sono_json_are_refused(
-    make_rows: Callable, write_dataset: Callable, write_marker: Callable, tmp_path: Path
+    make_rows: Callable, write_dataset: Callable, describe_again: Callable, tmp_path: Path
 ) -> None:
     folder = write_dataset(tmp_path / "dataset", {"train": make_rows(8, seed=4)})
-    marker = json.loads((folder / "sono.json").read_text())
-    del marker["planes"]["femur"]
-    write_marker(folder, marker)
+    describe_again(folder, lambda content: content["planes"].pop("femur"))
     with pytest.raises(UserError, match=r"the planes differ from those of sono\.json"):
         open_split(read_description(str(folder)), "train")
 
