@@ -13,7 +13,7 @@ from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.schemas import DATASET, SPLITS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import Engine, Progress, run_stage, stale_parts
-from sono.manifests.store import exclusive
+from sono.manifests.store import exclusive, make_private
 from sono.manifests.workspace import Workspace
 
 from .latest import build_options, remember_dataset
@@ -75,14 +75,14 @@ def build(
         )
     stage = BuildStage(max_side_px, precision, huggingface_metadata(workspace.vocabulary))
     parts = cut_shards(workspace.store, selection, splits, workspace.vocabulary)
-    out.mkdir(parents=True, exist_ok=True)
+    make_private(out)
     with exclusive(out, str(out)):
         claim(out)
         store = DatasetStore(out)
         if stale_parts(stage, parts, store) or set(store.parts(DATASET)) != {part.name for part in parts}:
             (out / MARKER).unlink(missing_ok=True)
         run = run_stage(stage, parts, store, engine=engine, progress=progress)
-        counts = complete(out, store, workspace.vocabulary, plan, left_out)
+        counts = complete(out, store, workspace.vocabulary, plan, left_out, workspace.pseudonyms_id)
     remember_dataset(workspace, out, build_options(plan, max_side_px, precision, allow_unchecked_text))
     patients = Counter(splits.values())
     return BuildReport(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.query import query
@@ -58,7 +59,10 @@ class DatasetStore:
 
 
 def claim(out: Path) -> None:
-    """Mark ``out`` as being written, and remove what killed runs left behind.
+    """Mark ``out`` as being written; remove what killed runs left behind, and shards that differ from the marker's.
+
+    A folder that was empty, or that another version wrote, is closed to other users; later its mode is its owner's
+    choice.
 
     Raises:
         UserError: it holds something that ``build`` did not write.
@@ -68,9 +72,16 @@ def claim(out: Path) -> None:
         raise UserError(
             "the folder contains something that build did not write", where=str(out), fix="name a new folder"
         )
+    listed = _listed_shards(out)
+    if listed is None:
+        out.chmod(0o700)
     write_atomically(out / _BUILDING, lambda file: file.write(b"sono-curate build is at work, or was interrupted\n"))
     for leftover in (out / "data").glob(".tmp-*"):
         leftover.unlink(missing_ok=True)
+    for path in (out / "data").glob("*.parquet"):
+        shard = (listed or {}).get(f"data/{path.name}")
+        if shard and describe_shard(path, shard["rows"]) != shard:  # damaged, or changed by hand
+            path.unlink()
 
 
 def _is_checkpoint(out: Path) -> bool:
@@ -82,33 +93,54 @@ def _is_checkpoint(out: Path) -> bool:
 
 
 def complete(
-    out: Path, store: DatasetStore, vocabulary: Vocabulary, plan: SplitPlan, left_out: Mapping[str, int]
+    out: Path,
+    store: DatasetStore,
+    vocabulary: Vocabulary,
+    plan: SplitPlan,
+    left_out: Mapping[str, int],
+    pseudonyms: str,
 ) -> dict[str, int]:
     """Write the card and then the marker, which makes the dataset complete.
+
+    Args:
+        pseudonyms: ``Workspace.pseudonyms_id``.
 
     Returns:
         Frames by split.
     """
     infos = store.parts(DATASET)
-    shards: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+    shards: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
     for name, info in infos.items():
-        shards[name.partition("-")[0]][f"data/{name}.parquet"] = info.rows
-    counts = {split: sum(rows.values()) for split, rows in shards.items()}
+        file = f"data/{name}.parquet"
+        shards[name.partition("-")[0]][file] = describe_shard(out / file, info.rows)
+    counts = {split: sum(shard["rows"] for shard in listed.values()) for split, listed in shards.items()}
     manifest = {
-        "format": 1,
+        "format": FORMAT,
         "planes": {plane.id: plane.name for plane in vocabulary.planes.values()},
         "structures": {structure.id: structure.name for structure in vocabulary.structures.values()},
         "splits": {split: {"rows": counts[split], "shards": shards[split]} for split in SPLITS if counts[split]},
         "split_plan": asdict(plan),
         "left_out": dict(left_out),
-        "fingerprint": hashlib.sha256(json.dumps([info.fingerprint for info in infos.values()]).encode()).hexdigest(),
+        "pseudonyms": pseudonyms,
         "created_by": f"sono-curate {version('sono-curate')}",
     }
+    manifest["fingerprint"] = fingerprint_of(manifest)
     card = _card(counts, left_out)
     write_atomically(out / "README.md", lambda file: file.write(card.encode()))
     write_atomically(out / MARKER, lambda file: file.write(json.dumps(manifest, indent=2).encode()))
     (out / _BUILDING).unlink(missing_ok=True)
     return counts
+
+
+def _listed_shards(out: Path) -> dict[str, dict[str, Any]] | None:
+    """The shards that a marker of this version lists; None if there is no such marker."""
+    try:
+        marker = json.loads((out / MARKER).read_bytes())
+        if marker["format"] != FORMAT:
+            return None
+        return {name: shard for split in marker["splits"].values() for name, shard in split["shards"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:

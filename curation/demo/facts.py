@@ -55,6 +55,6 @@ def read_facts(layout: DemoLayout, plan: DemoPlan) -> DemoFacts:
         funnel=read_funnel(layout, workspace.store),
         shown_frames=list(read_shown_frames(workspace)),
         faults=read_faults(layout, workspace),
-        runs=[read_run_result(layout.run(seed)) for seed in range(plan.runs)],
+        runs=[read_run_result(layout.run(seed), layout.dataset) for seed in range(plan.runs)],
         commands=[shlex.join(step) for step in commands(layout, plan)],
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sono.manifests.filenames import RUN_LOG, evaluation_file
+from sono.manifests.filenames import MARKER, RUN_LOG, dataset_name, evaluation_file
 
 MASKS: Mapping[str, str] = {
     "none": "the whole image",
@@ -58,8 +58,11 @@ class RunResult:
     confusion: Mapping[str, Sequence[Sequence[int]]]
 
 
-def read_run_result(run: Path) -> RunResult:
-    result = json.loads(evaluation_file(run, _EVALUATION).read_text())
+def read_run_result(run: Path, dataset: Path) -> RunResult:
+    """What a run learned, and its scores on the test split of ``dataset``."""
+    fingerprint = json.loads((dataset / MARKER).read_text())["fingerprint"]
+    identity = {"name": dataset_name(str(dataset)), "fingerprint": fingerprint}
+    result = json.loads(evaluation_file(run, identity, _EVALUATION).read_text())
     by_mask: Mapping[str, Any] = {mask: result["masks"][mask] for mask in MASKS}
     return RunResult(
         losses=_read_losses(run / RUN_LOG),

@@ -123,7 +123,8 @@ def test_training_finished_and_was_evaluated(walk: Path) -> None:
     log = pd.read_csv(walk / "run" / "log.csv")
     assert log.step.iloc[-1] == 60
     assert log.loss.iloc[-3:].mean() < log.loss.iloc[0]
-    result = json.loads((walk / "run" / "evaluation" / "test-both.json").read_text())
+    (file,) = (walk / "run" / "evaluation").glob("*/test-both.json")
+    result = json.loads(file.read_text())
     assert list(result["masks"]) == ["none", "region"]
     assert list(result["minus_none"]) == ["region"]
 

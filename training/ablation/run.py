@@ -16,6 +16,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import TEMPORARY, exclusive, write_atomically
 from sono.training import recipes
+from sono.training.data.dataset import read_description
 
 from .design import CELLS, VARIED, Cell
 from .page import figure, page
@@ -34,6 +35,7 @@ def ablation(
     *,
     seeds: int = 3,
     split: str = "test",
+    allow_trained: bool = False,
     cells: Sequence[Cell] = CELLS,
     notice: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def ablation(
         settings: changes to it, ``section.key=value``, the same for all runs.
         seeds: how many per cell, counted from the recipe's own.
         split: to score.
+        allow_trained: score patients that the models were trained on, too; else they are an error.
         cells: some of ``CELLS``.
         notice: is told about every run that begins or is up to date.
 
@@ -60,15 +63,16 @@ def ablation(
     changed = _changed_recipe(recipe, settings)
     _check_folder(out)
     planned = [(cell, changed.train.seed + number) for number in range(seeds) for cell in cells]
+    identity = read_description(dataset).identity
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out, str(out)):
         runs = []
         for number, (cell, seed) in enumerate(planned, start=1):
-            task = Task(dataset, out, recipe, tuple(settings), cell, seed, split)
+            task = Task(dataset, identity, out, recipe, tuple(settings), cell, seed, split, allow_trained)
             result = task.stored_result()
             notice(f"{number} of {len(planned)}: {task.name}" + ("" if result is None else ", up to date"))
             runs.append(Run(cell=cell, seed=seed, result=task.finish() if result is None else result))
-        content = summary(runs, dataset=dataset, recipe=changed, split=split)
+        content = summary(runs, recipe=changed)
         _write(out, content, runs)
     return content
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sono.training import recipes
 
-from .design import FIGURES, LOSSES, SEEN_THROUGH, VARIED, Cell
+from .design import FIGURES, LOSSES, SCORED, SEEN_THROUGH, VARIED, Cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +48,12 @@ class Spread:
         )
 
 
-def summary(runs: Sequence[Run], *, dataset: str, recipe: recipes.Recipe, split: str) -> dict[str, Any]:
-    """Means and spreads over seeds by cell, and what each choice changes, seed by seed."""
-    first = runs[0].result
+def summary(runs: Sequence[Run], *, recipe: recipes.Recipe) -> dict[str, Any]:
+    """Means and spreads over seeds by cell, and what each choice changes, seed by seed; all of the same frames."""
+    scored = {name: runs[0].result[name] for name in SCORED}
+    assert all(run.result[name] == value for run in runs for name, value in scored.items())
     return {
-        "dataset": {"source": dataset, "fingerprint": first["dataset"]["fingerprint"]},
-        "split": split,
-        "n_frames": first["n_frames"],
-        "n_patients": first["n_patients"],
+        **scored,
         "recipe": {key: value for key, value in recipes.flatten(recipe).items() if key not in VARIED},
         "seeds": sorted({run.seed for run in runs}),
         "cells": [_cell(cell, runs) for cell in dict.fromkeys(run.cell for run in runs)],

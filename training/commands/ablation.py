@@ -9,7 +9,7 @@ import typer
 
 from sono.manifests import console
 
-from .options import DatasetArgument, JsonOption, RecipeOption, SetOption, SplitOption
+from .options import AllowTrainedOption, DatasetArgument, JsonOption, RecipeOption, SetOption, SplitOption
 from .terminal import import_extras, print_notice
 
 
@@ -20,6 +20,7 @@ def ablation(
     recipe: RecipeOption = "tiny",
     set_: SetOption = None,
     split: SplitOption = "test",
+    allow_trained: AllowTrainedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train with and without masks, with each loss, and with each choice of positives, and compare.
@@ -31,7 +32,9 @@ def ablation(
     import_extras()
     from sono.training.ablation.run import ablation as run_all
 
-    content = run_all(dataset, out, recipe, set_ or [], seeds=seeds, split=split, notice=print_notice)
+    content = run_all(
+        dataset, out, recipe, set_ or [], seeds=seeds, split=split, allow_trained=allow_trained, notice=print_notice
+    )
     if as_json:
         console.print_json(content)
         return

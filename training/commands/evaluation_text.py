@@ -25,11 +25,11 @@ _DISTANCES = {
 
 
 def subject(result: Mapping[str, Any]) -> str:
-    """Which checkpoint was scored, on which split, with how many frames."""
-    checkpoint = result["checkpoint"]
+    """Which checkpoint was scored, on which split of which dataset, with how many frames."""
+    checkpoint, dataset = result["checkpoint"], result["dataset"]
     line = (
-        f"{checkpoint['file']} (sha256 {checkpoint['sha256'][:12]}) on {result['split']}: {result['n_frames']} frames "
-        f"of {result['n_patients']} patients"
+        f"{checkpoint['file']} (sha256 {checkpoint['sha256'][:12]}) on {result['split']} of {dataset['name']} "
+        f"(fingerprint {dataset['fingerprint'][:12]}): {result['n_frames']} frames of {result['n_patients']} patients"
     )
     if "planes_present" in result:
         line += f", {result['planes_present']} of {result['planes']} planes"
@@ -38,7 +38,16 @@ def subject(result: Mapping[str, Any]) -> str:
         for key, reason in _LEFT_OUT.items()
         if key in result and not (key == "frames_without_regions" and result.get("frames") == "all")
     ]
-    return f"{line}; left out: {', '.join(left_out)}" if left_out else line
+    line += f"; left out: {', '.join(left_out)}" if left_out else ""
+    return "\n".join([line, *trained_on(result["trained_on"])])
+
+
+def trained_on(overlap: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the model was trained on patients of the split, where that is so or is not known."""
+    if overlap["patients"]:
+        yield f"the model was trained on {overlap['patients']} of the {overlap['of']} patients of the split"
+    if overlap["not_known"]:
+        yield f"the model may have been trained on patients of the split: {'; '.join(overlap['not_known'])}"
 
 
 def recognition(result: Mapping[str, Any]) -> Iterator[str]:
@@ -92,11 +101,11 @@ def ages(result: Mapping[str, Any]) -> Iterator[str]:
     if error:
         yield (
             f"mean absolute error {error['value']:.1f} days ({error['low']:.1f} to {error['high']:.1f}) on "
-            f"{error['n_frames']} frames; always the median: {error['always_the_median']:.1f}"
+            f"{error['n']} frames; always the median: {error['always_the_median']:.1f}"
         )
     if within:
         yield (
-            f"head circumference within the 95 % interval of the age: {_share(within)} of {within['n_frames']} frames; "
+            f"head circumference within the 95 % interval of the age: {_share(within)} of {within['n']} frames; "
             f"always the middle age: {within['always_the_middle']:.1%}"
         )
 

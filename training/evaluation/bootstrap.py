@@ -15,11 +15,16 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, such as a share from 0 to 1 or a difference of two, with its 95 % interval."""
+    """A figure, such as a share from 0 to 1 or a difference of two, with its 95 % interval.
+
+    ``n`` is how many frames, queries or masks it is computed from, ``n_patients`` how many patients these are of.
+    """
 
     value: float
     low: float
     high: float
+    n: int
+    n_patients: int
 
 
 @dataclass(frozen=True)
@@ -64,4 +69,5 @@ class Bootstrap:
             weights_P = np.bincount(random.integers(patients, size=patients), minlength=patients).astype(np.float64)
             draws.append(statistic(np.tensordot(weights_P, parts_PK, axes=1)))
         low, high = np.percentile(draws, [2.5, 97.5])
-        return Estimate(statistic(parts_PK.sum(axis=0)), float(low), float(high))
+        value = statistic(parts_PK.sum(axis=0))
+        return Estimate(value, float(low), float(high), len(self.patients_N), patients)

@@ -47,7 +47,7 @@ def probe(scoring: Scoring, *, mask: str = "none", classes: Classes | None = Non
     Returns:
         Mean per-class accuracy, plain accuracy and macro F1 with 95 % intervals over patients, ``chosen`` with what the
         validation split decided, and the confusion counts. Also written to
-        ``RUN/evaluation/<split>-probe-<mask>.json``.
+        ``RUN/evaluation/<dataset>/<split>-probe-<mask>.json``.
 
     Raises:
         UserError: the run has no checkpoint; a split is empty, has no frame of a class, or is of one patient; the train
@@ -67,6 +67,7 @@ def probe(scoring: Scoring, *, mask: str = "none", classes: Classes | None = Non
         "mask": mask,
         "chosen": {"C": linear.strength, "on": "validation", "tried": trials},
         "fitted_on": train.selection.counts(),
+        "chosen_on": validation.selection.counts(),
         "classes_not_fitted": [name for number, name in enumerate(classes) if number not in train.selection.truth],
         **test.selection.counts(),
         **_figures(test.selection, predicted, measurement.bootstrap(test.selection.patients)),
@@ -169,6 +170,7 @@ def _figures(selection: Selection, predicted_N: Integers, bootstrap: Bootstrap) 
         "per_class": {
             names[number]: {
                 "n_frames": int((truth_N == number).sum()),
+                "n_patients": bootstrap.take(truth_N == number).patients,
                 "accuracy": float(hits_N[truth_N == number].mean()),
                 "f1": float(f1_C[number]),
             }

@@ -36,7 +36,7 @@ def retrieve(scoring: Scoring) -> dict[str, Any]:
     Returns:
         Under ``image_to_text.none``, ``region_to_text.region`` and ``region_to_text.none`` the recalls with 95 %
         intervals over patients; ``chance`` is what guessing gives. Also written to
-        ``RUN/evaluation/<split>-retrieve.json``.
+        ``RUN/evaluation/<dataset>/<split>-retrieve.json``.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, it has no captioned frame or only one patient,

@@ -50,7 +50,7 @@ class Selection:
         }
         if self.predicted:
             counts["frames_without_predicted"] = self.without["predicted"]
-            counts["predicted_dataset"] = self.predicted.source
+            counts["predicted_dataset"] = self.predicted.dataset
         return counts
 
     @property

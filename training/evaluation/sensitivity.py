@@ -34,7 +34,7 @@ def sensitivity(scoring: Scoring) -> dict[str, Any]:
 
     Returns:
         Under ``distances`` the mean with its 95 % interval over patients, and percentiles; under ``ratio`` each mean
-        divided by the yardstick's. Also written to ``RUN/evaluation/<split>-sensitivity.json``.
+        divided by the yardstick's. Also written to ``RUN/evaluation/<dataset>/<split>-sensitivity.json``.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, or it has no frame with regions or only one

@@ -157,7 +157,7 @@ def run_suite(name: str, scoring: Scoring) -> dict[str, Any]:
 
     Returns:
         The command's result, with ``suite`` added: the protocol's name and figures. Also written to
-        ``RUN/evaluation/suite-<name>.json``.
+        ``RUN/evaluation/<dataset>/suite-<name>.json``.
 
     Raises:
         UserError: no suite has that name, a class has no plane in the dataset's vocabulary, or as the command says.

@@ -19,6 +19,8 @@ from torch import nn
 from sono.manifests.errors import UserError
 from sono.manifests.outputs import refuse_inside_dataset
 from sono.training import recipes
+from sono.training.data import patients
+from sono.training.data.patients import TrainedPatients
 from sono.training.model import portable
 from sono.training.model.backbones import backbone_settings
 from sono.training.model.mask_clip import MaskClip
@@ -77,6 +79,7 @@ def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = p
         with writing(out):
             staging.mkdir(parents=True)
             FORMATS[kind](trained, staging)
+            _write_json(staging / patients.FILE, TrainedPatients.from_meta(meta).to_json())
             if out.exists():
                 out.rmdir()
             staging.rename(out)

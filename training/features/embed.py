@@ -69,7 +69,7 @@ def embed(
     chosen = _frames_with_views(frames, mask)
     origin = {
         "checkpoint": encoder.checkpoint,
-        "dataset": {"fingerprint": frames.description.fingerprint},
+        "dataset": frames.description.identity,
         "split": split,
         "mask": mask,
         "frames_a_part": frames_per_part,

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from sono.manifests.errors import UserError
 from sono.manifests.stages import Progress
 from sono.training import recipes
+from sono.training.data.patients import TrainedPatients
 from sono.training.data.workers import start_worker
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.transforms import PadToSquare
@@ -31,7 +32,7 @@ Report = Callable[[Progress], None]
 class Encoder:
     """A checkpoint's model with the transform that it was trained with.
 
-    ``checkpoint`` identifies it in results: file, sha256 and step.
+    ``checkpoint`` identifies it in results: file, sha256 and step. ``trained`` are the patients that it was trained on.
     """
 
     model: MaskClip
@@ -39,6 +40,7 @@ class Encoder:
     device: torch.device
     checkpoint: dict[str, Any]
     workers: int
+    trained: TrainedPatients
 
     @classmethod
     def load(cls, run: Path, notice: Callable[[str], None]) -> Encoder:
@@ -51,7 +53,8 @@ class Encoder:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         checkpoint = {name: meta[name] for name in ("file", "sha256", "step")}
         workers = recipes.from_flat(meta["recipe"]).data.workers
-        return cls(model.to(device).eval(), transform, device, checkpoint, workers)
+        trained = TrainedPatients.from_meta(meta)
+        return cls(model.to(device).eval(), transform, device, checkpoint, workers, trained)
 
     @property
     def temperature(self) -> float:

@@ -22,10 +22,11 @@ Region = Mapping[str, Any]
 class PredictedMasks:
     """Which frames have regions of a predicted source, and these regions.
 
-    ``elsewhere`` maps the ids of frames to their regions in a second dataset; None if they are the frames' own.
+    ``dataset`` is the identity of the dataset that they are in. ``elsewhere`` maps the ids of frames to their regions
+    in a second dataset; None if they are the frames' own.
     """
 
-    source: str
+    dataset: Mapping[str, str]
     elsewhere: Mapping[str, Sequence[Region]] | None = field(default=None, repr=False)
 
     @classmethod
@@ -36,15 +37,15 @@ class PredictedMasks:
             UserError: the dataset is at fault, or has no predicted mask for any of the frames.
         """
         if dataset is None:
-            found = cls(frames.description.source)
+            found = cls(frames.description.identity)
         else:
-            ids = set(frames.column("frame_id").to_pylist())
-            found = cls(dataset, dict(_regions_of(read_description(dataset), ids)))
+            ids, description = set(frames.column("frame_id").to_pylist()), read_description(dataset)
+            found = cls(description.identity, dict(_regions_of(description, ids)))
         if not found.has(frames).any():
             raise UserError(
                 f"no frame of the {frames.split} split has a predicted mask: one with the source "
                 f"{', '.join(PREDICTED_SOURCES[:-1])} or {PREDICTED_SOURCES[-1]}",
-                where=found.source,
+                where=dataset or frames.description.source,
                 fix="with --predicted DATASET, give a dataset with predicted masks of the same frames",
             )
         return found

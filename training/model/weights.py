@@ -77,6 +77,24 @@ def find_file(backbone: str, weights: str) -> Path:
     return _download(f"the tag {weights!r} of {backbone}", lambda: open_clip.download_pretrained(settings))
 
 
+def find_beside(backbone: str, weights: str, name: str) -> Path | None:
+    """The file called ``name`` in the folder or repository of these weights; None if it has none.
+
+    Raises:
+        UserError: the weights cannot be found.
+    """
+    if weights.startswith(HUB) and not Path(weights).is_file():
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            return Path(huggingface_hub.hf_hub_download(weights.removeprefix(HUB), name))
+        except (HfHubHTTPError, OSError, ValueError):  # absent, or unreachable while the weights are in a cache
+            return None
+    file = find_file(backbone, weights).with_name(name)
+    return file if file.is_file() else None
+
+
 def read(file: Path, names: Mapping[str, torch.Tensor], stem: str) -> Weights:
     """The tensors of ``file`` in our names.
 

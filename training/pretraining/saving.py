@@ -56,6 +56,7 @@ def _describe(learner: Learner, pool: Pool) -> dict[str, Any]:
         "recipe": recipes.flatten(learner.recipe),
         "transform": learner.transform.to_dict(),
         "planes": {plane: description.planes[plane] for plane in frames.planes},
-        "dataset": {"source": description.source, "fingerprint": description.fingerprint, "frames": len(pool)},
+        "dataset": {**description.identity, "source": description.source, "frames": len(pool)},
+        "trained_patients": learner.trained.to_json(),
         "created_by": f"sono-train {version('sono-curate')}",
     }

@@ -10,12 +10,14 @@ import torch
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.data.dataset import Description, open_split
+from sono.training.data.patients import FILE, TrainedPatients, patients_of
 from sono.training.data.pool import Pool, make_pool, with_cache
 from sono.training.data.samples import batches_from
 from sono.training.model.build import center_features, load_pretrained, make_transform, restore_weights
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
+from sono.training.model.weights import find_beside
 from sono.training.step.distributed import Ranks
 from sono.training.step.global_texts import encode_bank
 from sono.training.step.objective import Objective
@@ -105,7 +107,9 @@ def place_on_ranks(
     if last and (saved := last.sizes("optimizer.")):
         last.load(make_state(optimizer, model.clip, saved))
     step = int(last.meta["step"]) if last else 0
-    return Learner(run, recipe, transform, objective, optimizer, recipe.train.total_steps(len(pool)), step)
+    before = TrainedPatients.from_meta(last.meta) if last else _trained_before(recipe.model)
+    trained = before.joined(patients_of(pool))
+    return Learner(run, recipe, transform, objective, optimizer, recipe.train.total_steps(len(pool)), step, trained)
 
 
 def describe(learner: Learner, pool: Pool) -> str:
@@ -118,6 +122,15 @@ def describe(learner: Learner, pool: Pool) -> str:
         f"{len(pool):,} frames ({pool.without_regions:,} of them without regions make whole-image pairs only; "
         f"{pool.without_caption:,} without a caption are left out), {learner.total_steps:,} steps on {devices}"
     )
+
+
+def _trained_before(settings: recipes.Model) -> TrainedPatients:
+    """The patients that the recipe's weights were trained on."""
+    sources = [source for source in (settings.weights, settings.text_weights) if source is not None]
+    found = TrainedPatients()
+    for source in sources:
+        found = found.joined(TrainedPatients.of_weights(find_beside(settings.backbone, source, FILE)))
+    return found
 
 
 def _center(model: MaskClip, transform: PadToSquare, pool: Pool, recipe: recipes.Recipe, ranks: Ranks) -> None:

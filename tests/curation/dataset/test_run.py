@@ -223,6 +223,41 @@ def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
 
 
 @pytest.mark.slow
+def test_a_shard_that_is_no_longer_what_the_marker_lists_is_written_again(curation: Curation, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o755)
+    curation.build(tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    whole = {path: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
+    marker = (tmp_path / "out" / MARKER).read_bytes()
+    changed, truncated = sorted(whole)[:2]
+    content = bytearray(whole[changed])
+    content[200] ^= 1  # in the pixels of the first frame; the file's description of itself stays whole
+    changed.write_bytes(content)
+    truncated.write_bytes(whole[truncated][:100])
+    (tmp_path / "out").chmod(0o750)
+    assert curation.build(tmp_path / "out").shards_written == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()} == whole
+    assert (tmp_path / "out" / MARKER).read_bytes() == marker
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750  # its owner has opened it
+
+
+@pytest.mark.slow
+def test_the_fingerprint_tells_splits_and_names_apart(workspace: Workspace, archive: Path, tmp_path: Path) -> None:
+    curation = Curation(workspace, archive, tmp_path)
+    curation.describe(lambda _: "A")
+    curation.run()
+
+    def fingerprint(plan: SplitPlan) -> str:
+        curation.build(tmp_path / "out", plan)
+        return str(json.loads((tmp_path / "out" / MARKER).read_bytes())["fingerprint"])
+
+    everything_trains = fingerprint(SplitPlan(0, 0, 0))
+    assert fingerprint(SplitPlan(0, 0, 0)) == everything_trains
+    everything_tests = fingerprint(SplitPlan(0, 0, 0, holdout_center="A"))
+    assert everything_tests != everything_trains
+
+
+@pytest.mark.slow
 def test_an_interrupted_build_has_no_marker_and_can_be_resumed(curation: Curation, tmp_path: Path) -> None:
     curation.build(tmp_path / "out")
     whole = {path.name: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training import recipes
 from sono.training.ablation.design import CELLS, Cell
 from sono.training.ablation.page import figure, page
@@ -46,7 +47,7 @@ def test_every_cell_is_trained_with_its_own_settings_and_scored(finished: Path) 
     assert trained["train.steps"] == 2
     content = json.loads((finished / "ablation.json").read_text())
     (found,) = content["runs"]
-    scored = json.loads((run / "evaluation" / "test-both.json").read_text())
+    scored = json.loads(evaluation_file(run, content["dataset"], "test-both").read_text())
     assert found["figures"]["region"]["top1"] == scored["masks"]["region"]["top1"]
     assert found["checkpoint"]["step"] == 2
     assert not varied.keys() & content["recipe"].keys()
@@ -124,7 +125,9 @@ def result(top1: float) -> dict[str, Any]:
 
     return {
         "masks": {"none": mask(top1), "region": mask(top1 + 0.2)},
-        "dataset": {"fingerprint": "abc"},
+        "dataset": {"name": "phantoms", "fingerprint": "abc"},
+        "split": "test",
+        "trained_on": {"patients": 0, "of": 20, "not_known": []},
         "checkpoint": {"file": "step-00000002", "sha256": "0" * 64, "step": 2},
         "bootstrap": {"over": "patients", "resamples": 1000, "seed": 0},
         "n_frames": 80,
@@ -142,7 +145,7 @@ def all_runs() -> list[Run]:
 
 
 def content() -> dict[str, Any]:
-    return summary(all_runs(), dataset="dataset", recipe=recipes.tiny(), split="test")
+    return summary(all_runs(), recipe=recipes.tiny())
 
 
 def test_the_spread_is_over_seeds() -> None:

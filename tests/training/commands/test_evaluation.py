@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sono.manifests.filenames import evaluation_file
 from sono.training.cli import main
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
@@ -40,11 +41,24 @@ def call(
     signal.signal(signal.SIGINT, handler)
 
 
+def file_of(run: Path, dataset: Path, name: str) -> Path:
+    return evaluation_file(run, read_description(str(dataset)).identity, name)
+
+
+def figures_in(result: Any) -> Iterator[dict[str, Any]]:
+    """Everything with an interval."""
+    if isinstance(result, dict):
+        if "low" in result and "value" in result:
+            yield result
+        for value in result.values():
+            yield from figures_in(value)
+
+
 def test_a_trained_model_recognises_planes_better_than_chance(learned: Path, sono_train: Run, shapes: Path) -> None:
     done = sono_train("evaluate", learned, shapes, "--mask", "both", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(done.stdout)
-    assert result == json.loads((learned / "evaluation/test-both.json").read_text())
+    assert result == json.loads(evaluation_file(learned, result["dataset"], "test-both").read_text())
     assert (result["split"], result["n_frames"], result["n_patients"]) == ("test", 80, 20)
     assert (result["planes_present"], result["planes"]) == (4, 4)
     assert list(result["masks"]) == ["none", "region"]
@@ -59,14 +73,16 @@ def test_evaluate_prints_a_table_and_what_to_do_next(learned: Path, sono_train: 
     assert done.returncode == 0, done.stderr
     head, columns, *lines, difference, where, page, following = done.stdout.splitlines()
     assert head.startswith("step-00000110 (sha256 ")
-    assert "on test: 80 frames of 20 patients, 4 of 4 planes; left out: 0 without a plane, 0 without regions" in head
+    assert "80 frames of 20 patients, 4 of 4 planes; left out: 0 without a plane, 0 without regions" in head
     assert columns.split()[:2] == ["mask", "top-1"]
     assert [line.split()[0] for line in lines] == ["none", "region", "shuffled", "blank"]
     assert {len(line) for line in lines} == {len(columns)}
-    assert where == f"written to {learned}/evaluation/test-all.json"
-    assert page == f"Look at {learned}/evaluation/test-all.html"
+    file, fingerprint = file_of(learned, shapes, "test-all"), read_description(str(shapes)).fingerprint
+    assert f"on test of shapes (fingerprint {fingerprint[:12]}): 80 frames of 20 patients" in head
+    assert where == f"written to {file}"
+    assert page == f"Look at {file.with_suffix('.html')}"
     assert following == f"Next: sono-train export {learned} OUT --format transformers"
-    gain = json.loads((learned / "evaluation/test-all.json").read_text())["minus_none"]["region"]["top1"]
+    gain = json.loads(file.read_text())["minus_none"]["region"]["top1"]
     points = [f"{100 * gain[name]:+.1f}" for name in ("value", "low", "high")]
     assert difference.startswith("region - none, in points: top-1 {} ({} to {}), top-5 ".format(*points))
     assert "evaluate" in done.stderr
@@ -105,7 +121,7 @@ def test_a_single_mask_is_one_line_without_a_difference(
     _, _, line, where, _, _ = output.splitlines()
     assert code == 0
     assert line.startswith("blank ")
-    assert where == f"written to {run}/evaluation/test-blank.json"
+    assert where == f"written to {file_of(run, three_splits, 'test-blank')}"
 
 
 @pytest.mark.parametrize(
@@ -134,12 +150,21 @@ def test_every_command_prints_its_figures_and_their_file(
     assert code == 0
     head, *lines, where = output.splitlines()
     assert head.startswith("step-00000007 (sha256 ")
-    assert where == f"written to {run}/evaluation/{file}.json"
+    assert where == f"written to {file_of(run, three_splits, file)}"
     for text in printed:
         assert any(text in line for line in lines), (text, lines)
     code, output, errors = call(command, run, three_splits, *options, "--json")
     assert (code, errors) == (0, "")
-    assert json.loads(output) == json.loads((run / f"evaluation/{file}.json").read_text())
+    result = json.loads(output)
+    assert result == json.loads(file_of(run, three_splits, file).read_text())
+    assert result["dataset"] == read_description(str(three_splits)).identity
+    assert (result["split"], result["checkpoint"]["file"]) == ("test", "step-00000007")
+    assert result["trained_on"] == {"patients": 0, "of": 8, "not_known": []}
+    found = list(figures_in(result))
+    assert found
+    for figure in found:
+        assert 0 < figure["n_patients"] <= 8
+        assert figure["n_patients"] <= figure["n"] <= 64  # two regions a frame
 
 
 @pytest.mark.slow
@@ -155,7 +180,7 @@ def test_suites_are_listed_and_run_by_name(
     code, output, _ = call("suite", "fetalp24", run, three_splits)
     assert code == 0
     assert "masks.region.top5" in output
-    assert f"written to {run}/evaluation/suite-fetalp24.json" in output
+    assert f"written to {file_of(run, three_splits, 'suite-fetalp24')}" in output
     assert call("suite", "fetalp24")[0] == 2
 
 

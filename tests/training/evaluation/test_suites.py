@@ -11,6 +11,7 @@ import pytest
 
 from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training.data.dataset import decode_image, decode_mask, read_description
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.suites import SUITES, run_suite
@@ -57,7 +58,7 @@ def test_a_suite_runs_its_protocol_and_returns_its_figures(
         monkeypatch.setitem(suite.options, "epochs", 1)  # type: ignore[arg-type]
     run = random_run()
     result = run_suite(name, Scoring(run, str(public), resamples=10, notice=lambda _: None))
-    assert result == json.loads((run / f"evaluation/suite-{name}.json").read_text())
+    assert result == json.loads(evaluation_file(run, result["dataset"], f"suite-{name}").read_text())
     assert list(result["suite"]["figures"]) == list(suite.figures)
     for share in result["suite"]["figures"].values():
         assert 0 <= share["low"] <= share["value"] + 1e-12 <= share["high"] + 1e-12 <= 1 + 1e-12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -342,13 +343,35 @@ def test_the_model_card_describes_the_run_without_local_paths(
 ) -> None:
     run = make_run("test-vit-quickgelu")
     meta = checkpoints.load_model(run, pytest.fail)[2]
-    figure = {"value": 0.4321, "low": 0.4, "high": 0.5}
+    figure = {"value": 0.4321, "low": 0.4, "high": 0.5, "n": 79, "n_patients": 19}
     by = {"center": {"St. Brigid": {"top1": figure}}, "scanner": {"Borealis": {"top1": figure}}}
-    masks = {"none": {"top1": figure, "by": by}}
-    result = {"checkpoint": {"sha256": meta["sha256"]}, "n_frames": 80, "masks": masks}
-    (run / "evaluation").mkdir(exist_ok=True)
-    (run / "evaluation" / "test-none.json").write_text(json.dumps(result))
-    (run / "evaluation" / "old.json").write_text(json.dumps({**result, "checkpoint": {"sha256": "0" * 64}}))
+    masks = {"none": {"top1": figure, "f1": {**figure, "low": None, "high": None, "n_patients": 1}, "by": by}}
+    result = {
+        "checkpoint": {"file": meta["file"], "sha256": meta["sha256"]},
+        "dataset": {"name": "north", "fingerprint": "a" * 64},
+        "split": "test",
+        "trained_on": {"patients": 0, "of": 20, "not_known": []},
+        "n_frames": 80,
+        "masks": masks,
+    }
+    rebuilt = {
+        **result,
+        "dataset": {"name": "north", "fingerprint": "b" * 64},
+        "trained_on": {"patients": None, "of": 20, "not_known": ["unknown"]},
+    }
+    other = {**result, "checkpoint": {"file": "step-00000001", "sha256": "0" * 64}}
+    older = {name: result[name] for name in ("checkpoint", "n_frames", "masks")}
+    for name, content in {
+        "one/test-none": result,
+        "two/test-none": rebuilt,
+        "one/stale": other,
+        "older": older,
+    }.items():
+        file = run / "evaluation" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    top1 = "masks.none.top1 | 0.432 | 0.400 | 0.500 | 79 | 19"
+    checkpoint = f"{meta['file']} `{meta['sha256'][:12]}`"
     export(run, tmp_path / "out", kind)
     card = (tmp_path / "out/README.md").read_text()
     for said in (
@@ -357,15 +380,21 @@ def test_the_model_card_describes_the_run_without_local_paths(
         meta["sha256"],
         "| optimizer.lr_stem | 0.001 |",
         "| model.weights | a file |",
-        "| test-none | masks.none.top1 | 0.432 | 0.400 | 0.500 | 80 |",
-        "1 results of other checkpoints",
+        f"| north `{12 * 'a'}` | test | {checkpoint} | test-none | {top1} | 0 |",
+        f"| north `{12 * 'b'}` | test | {checkpoint} | test-none | {top1} | ?+ |",
+        "| masks.none.f1 | 0.432 | – | – | 79 | 1 | 0 |",
+        "2 results of other checkpoints",
         "not a medical device",
         "four-chamber",
         "resized to 48 px",
     ):
         assert said in card
     assert not any(name in card for name in ("/secret", "ViT.pt", "St. Brigid", "Borealis"))
-    assert "old" not in card.partition("## Evaluation")[2].partition("## Intended")[0]
+    (run / "evaluation" / "broken.json").write_text("[")
+    with pytest.raises(UserError, match=r"broken\.json: not a result of sono-train; move it away"):
+        export(run, tmp_path / "again", kind)
+    shutil.rmtree(run / "evaluation")
+    assert "stale" not in card.partition("## Evaluation")[2].partition("## Intended")[0]
 
 
 def test_an_export_never_overwrites_and_leaves_nothing_half_written(

@@ -58,7 +58,7 @@ def estimate_age(scoring: Scoring, *, step: Step = "weeks", planes: Classes | No
 
     Returns:
         ``mean_absolute_error_days`` and ``within_95``, each with a 95 % interval over patients, or None if no frame can
-        be compared that way. Also written to ``RUN/evaluation/<split>-ga-<step>.json``.
+        be compared that way. Also written to ``RUN/evaluation/<dataset>/<split>-ga-<step>.json``.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, no frame has a plane and an age or an outlined
@@ -130,7 +130,6 @@ def _errors(estimated_N: Floats, subjects: Subjects, bootstrap: Bootstrap) -> di
         return None
     true = subjects.days_N[has_age]
     return {
-        "n_frames": int(has_age.sum()),
         **asdict(metrics.mean(np.abs(estimated_N[has_age] - true), bootstrap.take(has_age))),
         "always_the_median": float(np.abs(true - np.median(true)).mean()),
     }
@@ -143,7 +142,6 @@ def _within(estimated_N: Floats, subjects: Subjects, bootstrap: Bootstrap) -> di
     heads = subjects.head_mm_N[scored]
     middle = np.full(len(heads), float(_ages("days").mean()))
     return {
-        "n_frames": int(scored.sum()),
         **asdict(metrics.mean(fits_age(heads, estimated_N[scored]), bootstrap.take(scored))),
         "always_the_middle": float(fits_age(heads, middle).mean()),
     }

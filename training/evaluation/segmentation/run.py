@@ -30,7 +30,7 @@ def segment(scoring: Scoring, *, foreground: bool = False, epochs: int = EPOCHS)
     Returns:
         Dice and intersection over union, means over structures and over planes, with 95 % intervals over patients, and
         those of each; under ``chosen`` what the validation split decided. Also written to
-        ``RUN/evaluation/<split>-segment.json``.
+        ``RUN/evaluation/<dataset>/<split>-segment.json``.
 
     Raises:
         UserError: the run has no checkpoint, a split is empty or has no regions, or the scored one is of one patient.

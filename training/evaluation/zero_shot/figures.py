@@ -36,7 +36,7 @@ def recognition_figures(
             "bins": [asdict(each) for each in bins],
         },
         "by": groups.figures(answers.top1, answers.top5, truth_N, bootstrap),
-        "per_plane": _per_plane(answers, truth_N, counts_CC, classes),
+        "per_plane": _per_plane(answers, truth_N, counts_CC, classes, bootstrap),
         "confusion": {"true_by_predicted": list(classes), "counts": counts_CC.tolist()},
     }
 
@@ -56,11 +56,14 @@ def differences(answers: Mapping[str, Answers], truth_N: Integers, bootstrap: Bo
     }
 
 
-def _per_plane(answers: Answers, truth_N: Integers, counts_CC: Integers, classes: Sequence[str]) -> dict[str, Any]:
+def _per_plane(
+    answers: Answers, truth_N: Integers, counts_CC: Integers, classes: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Any]:
     f1_C = metrics.f1_per_class(counts_CC)
     return {
         classes[plane]: {
             "n_frames": int((truth_N == plane).sum()),
+            "n_patients": bootstrap.take(truth_N == plane).patients,
             "top1": float(answers.top1[truth_N == plane].mean()),
             "top5": float(answers.top5[truth_N == plane].mean()),
             "f1": float(f1_C[plane]),

@@ -55,7 +55,7 @@ def write_page(
     selection: Selection,
     answers: Mapping[str, Answers],
 ) -> Path:
-    """Write ``RUN/evaluation/<name>.html``, a page that needs no other file, and return its path."""
+    """Write ``RUN/evaluation/<dataset>/<name>.html``, a page that needs no other file, and return its path."""
     page = pages.render(
         __package__,
         "page.html",
@@ -68,7 +68,7 @@ def write_page(
         turned=_turned_frames(frames, selection, answers),
         thumbnail_px=THUMBNAIL_PX,
     )
-    path = evaluation_file(run, name).with_suffix(".html")
+    path = evaluation_file(run, result["dataset"], name).with_suffix(".html")
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sono.manifests.filenames import dataset_label
 from sono.training.data.dataset import Frames
 from sono.training.evaluation.answers import Answers
 from sono.training.evaluation.breakdown import Groups
@@ -55,8 +56,9 @@ def evaluate(
 
     Returns:
         What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, if ``none`` is among
-        them, the paired differences of the others. Also written to ``RUN/evaluation/<split>-<mask>.json`` (for several
-        masks the name of their set), and as a page beside it.
+        them, the paired differences of the others. Also written to ``RUN/evaluation/<dataset>/<split>-<mask>.json``
+        (for several masks the name of their set, and with ``predicted`` also the second dataset's), and as a page
+        beside it.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, there is no frame to score or only one patient,
@@ -75,10 +77,18 @@ def evaluate(
     sentences = _sentences(frames, modes, protocol)
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
     answers = _answer(measurement, selection, planes, modes, protocol)
-    stem = mask_set(modes)
-    result = measurement.write(stem, _figures(measurement, selection, sentences, answers))
-    write_page(scoring.run, scoring.file_name(stem), result, frames, selection, answers)
+    figures = _figures(measurement, selection, sentences, answers)
+    name = result_name({"dataset": frames.description.identity, **figures})
+    result = measurement.write(name, figures)
+    write_page(scoring.run, scoring.file_name(name), result, frames, selection, answers)
     return result
+
+
+def result_name(result: Mapping[str, Any]) -> str:
+    """What the files of a result are called after the split: its masks, and a second dataset that they come from."""
+    name = mask_set(tuple(result["masks"]))
+    predicted = result.get("predicted_dataset", result["dataset"])
+    return name if predicted == result["dataset"] else f"{name}-from-{dataset_label(predicted)}"
 
 
 def mask_set(modes: Sequence[str]) -> str:

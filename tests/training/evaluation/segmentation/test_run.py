@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.segmentation.decoder import dense_features
@@ -49,7 +50,7 @@ def test_the_decoder_learns_to_outline(
 ) -> None:
     run, dataset = random_run(), write_dataset(tmp_path / "dataset", splits)
     result = segment(Scoring(run, str(dataset), resamples=50), epochs=16)
-    assert result == json.loads((run / "evaluation/test-segment.json").read_text())
+    assert result == json.loads(evaluation_file(run, result["dataset"], "test-segment").read_text())
     assert (result["n_frames"], result["n_patients"], result["structures"]) == (12, 3, ["spine"])
     dices = result["chosen"]["dice_by_epoch"]
     assert result["chosen"]["epoch"] == np.argmax(dices) + 1

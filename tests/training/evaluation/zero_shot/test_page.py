@@ -19,7 +19,8 @@ MASKS = ("none", "region", "shuffled", "blank")
 
 
 def page_of(run: Path, name: str) -> str:
-    return (run / "evaluation" / f"{name}.html").read_text()
+    (file,) = (run / "evaluation").glob(f"*/{name}.html")
+    return file.read_text()
 
 
 @pytest.mark.slow
@@ -75,6 +76,6 @@ def test_masks_without_a_reference_also_make_a_page(
 ) -> None:
     run = random_run()
     result = evaluate(Scoring(run, str(three_splits), resamples=10), masks=masks)
-    (name,) = {path.stem for path in (run / "evaluation").glob("*.html")}
+    (name,) = {path.stem for path in (run / "evaluation").glob("*/*.html")}
     assert "Differences" not in page_of(run, name)
     assert list(result["masks"]) == [mask for mask in MASKS if mask in masks]
