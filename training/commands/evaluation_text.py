@@ -49,7 +49,7 @@ def recognition(result: Mapping[str, Any]) -> Iterator[str]:
         cells = [f"{mask:<9}"]
         for name, _, width in columns:
             share = figures[name]
-            cells.append(f"{share['value']:>{width}.1%}{share['low']:>10.1%} -{share['high']:>6.1%}")
+            cells.append(f"{share['value']:>{width}.1%}{_range_cell(share):>18}")
         yield "".join(cells)
     for mask, reference in (("region", "none"), ("predicted", "none"), ("predicted", "region")):
         if gain := result[f"minus_{reference}"].get(mask):
@@ -66,7 +66,7 @@ def recalls(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{kind}: {figures['n_queries']} queries, {figures['n_captions']} distinct captions"
         for mask in masks:
             at_ranks = [
-                f"at {name.removeprefix('recall')} {_share(share)[:-1]}, chance {figures['chance'][name]:.1%})"
+                f"at {name.removeprefix('recall')} {_share(share)}, chance {figures['chance'][name]:.1%}"
                 for name, share in figures[mask].items()
             ]
             yield f"  mask {mask:<7}recall " + ", ".join(at_ranks)
@@ -91,7 +91,7 @@ def ages(result: Mapping[str, Any]) -> Iterator[str]:
     error, within = result["mean_absolute_error_days"], result["within_95"]
     if error:
         yield (
-            f"mean absolute error {error['value']:.1f} days ({error['low']:.1f} to {error['high']:.1f}) on "
+            f"mean absolute error {error['value']:.1f} days {_between(error, '{:.1f}')} on "
             f"{error['n_frames']} frames; always the median: {error['always_the_median']:.1f}"
         )
     if within:
@@ -108,8 +108,7 @@ def distances(result: Mapping[str, Any]) -> Iterator[str]:
             mean, ratio = summary["mean"], result["ratio"].get(name)
             relative = f", {ratio:.2f} times that between frames" if ratio is not None else ""
             yield (
-                f"{_DISTANCES[name]:<20} cosine distance {mean['value']:.3f} "
-                f"({mean['low']:.3f} to {mean['high']:.3f}){relative}"
+                f"{_DISTANCES[name]:<20} cosine distance {mean['value']:.3f} {_between(mean, '{:.3f}')}{relative}"
             )
 
 
@@ -129,16 +128,27 @@ def suites(protocols: Mapping[str, Suite]) -> Iterator[str]:
             yield f"{'':<20}{label}: {', '.join(planes)}"
 
 
-def _estimate(name: str, figure: Mapping[str, float] | None) -> str:
+def _estimate(name: str, figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return f"{name:<20} no frame could be compared"
-    return f"{name:<20}{figure['value']:>8.1%}  ({figure['low']:.1%} to {figure['high']:.1%})"
+    return f"{name:<20}{figure['value']:>8.1%}  {_between(figure)}"
 
 
-def _share(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
+def _share(figure: Mapping[str, Any]) -> str:
+    return f"{figure['value']:.1%} {_between(figure)}"
 
 
-def _points(difference: Mapping[str, float]) -> str:
-    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+def _points(difference: Mapping[str, Any]) -> str:
+    points = {name: None if value is None else 100 * value for name, value in difference.items()}
+    return f"{points['value']:+.1f} {_between(points, '{:+.1f}')}"
+
+
+def _between(figure: Mapping[str, Any], number: str = "{:.1%}") -> str:
+    """The interval in brackets."""
+    if figure["low"] is None:
+        return "(no interval: fewer than two patients per plane)"
+    return f"({number.format(figure['low'])} to {number.format(figure['high'])})"
+
+
+def _range_cell(share: Mapping[str, Any]) -> str:
+    return "none" if share["low"] is None else f"{share['low']:.1%} -{share['high']:>6.1%}"

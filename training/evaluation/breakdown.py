@@ -64,8 +64,7 @@ def _figures(
         "planes_present": len(np.unique(truth_N[members_N])),
     }
     for name, hits_N in (("top1", hits1_N), ("top5", hits5_N)):
-        estimate = asdict(metrics.mean_per_class(hits_N[members_N], truth_N[members_N], inside))
-        figures[name] = estimate if inside.patients > 1 else {"value": estimate["value"], "low": None, "high": None}
+        figures[name] = asdict(metrics.mean_per_class(hits_N[members_N], truth_N[members_N], inside))
     return figures
 
 

@@ -13,7 +13,7 @@ from sono.training.data.dataset import Frames, open_split, read_description
 from sono.training.features.encoder import Encoder, Report
 from sono.training.features.views import FrameViews, Views
 
-from .bootstrap import RESAMPLES, Bootstrap
+from .bootstrap import METHOD, RESAMPLES, Bootstrap
 from .results import write_result
 
 
@@ -91,7 +91,7 @@ class Measurement:
             "split": self.frames.split,
             "checkpoint": self.encoder.checkpoint,
             "dataset": {"source": description.source, "fingerprint": description.fingerprint},
-            "bootstrap": {"over": "patients", "resamples": self.scoring.resamples, "seed": self.scoring.seed},
+            "bootstrap": {"method": METHOD, "over": "patients", "resamples": self.scoring.resamples, "seed": self.scoring.seed},
             **figures,
         }
         write_result(self.scoring.run, self.scoring.file_name(measurement), result)

@@ -14,6 +14,7 @@ from sono.training.features.views import FrameViews, choose_donors
 
 from . import metrics
 from .bootstrap import Bootstrap
+from .intervals import POSITIVE
 from .scoring import Measurement, Scoring
 from .selection import count_regions, number_patients
 
@@ -99,7 +100,7 @@ def _summary(values_N: Floats, bootstrap: Bootstrap) -> dict[str, Any]:
     percentiles = np.percentile(values_N[has_value], _PERCENTILES)
     return {
         "n_frames": int(has_value.sum()),
-        "mean": asdict(metrics.mean(values_N[has_value], bootstrap.take(has_value))),
+        "mean": asdict(metrics.mean(values_N[has_value], bootstrap.take(has_value), POSITIVE)),
         "percentiles": {str(at): float(value) for at, value in zip(_PERCENTILES, percentiles, strict=True)},
     }
 

@@ -17,6 +17,7 @@ import torch
 from sono.training.arrays import Floats, Integers
 from sono.training.evaluation import metrics
 from sono.training.evaluation.bootstrap import Bootstrap
+from sono.training.evaluation.intervals import POSITIVE
 from sono.training.evaluation.prompts import SHORTER_PLANE, wordings_of
 from sono.training.evaluation.scoring import Measurement, Scoring
 from sono.training.evaluation.selection import Classes, captions_of, each_plane
@@ -131,7 +132,7 @@ def _errors(estimated_N: Floats, subjects: Subjects, bootstrap: Bootstrap) -> di
     true = subjects.days_N[has_age]
     return {
         "n_frames": int(has_age.sum()),
-        **asdict(metrics.mean(np.abs(estimated_N[has_age] - true), bootstrap.take(has_age))),
+        **asdict(metrics.mean(np.abs(estimated_N[has_age] - true), bootstrap.take(has_age), POSITIVE)),
         "always_the_median": float(np.abs(true - np.median(true)).mean()),
     }
 
