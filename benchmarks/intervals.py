@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()
-    print("| figure | accuracy | planes | patients | usual: covers % | above % | width | ours: covers % | above % | width |")
+    print("| figure | accuracy | planes | patients | usual: covers | above | width | ours: covers | above | width |")
     print("|---|---|---|---:|---:|---:|---:|---:|---:|---:|")
     for level in ACCURACY:
         for planes in SHARES:

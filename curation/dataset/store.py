@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
@@ -19,6 +21,8 @@ from sono.manifests.schemas import DATASET, SPLITS, TableSpec
 from sono.manifests.splits import SplitPlan
 from sono.manifests.store import PartInfo, read_info, write_atomically, write_part
 from sono.manifests.vocabulary import Vocabulary
+
+from .stage import VANISHED
 
 _BUILDING = "sono.building"
 _ROW_GROUP_ROWS = 128  # a row group of frames stays far below the Hub viewer's limit of 286 MiB
@@ -86,6 +90,7 @@ def complete(
     for name, info in infos.items():
         shards[name.partition("-")[0]][f"data/{name}.parquet"] = info.rows
     counts = {split: sum(rows.values()) for split, rows in shards.items()}
+    vanished = count_vanished(store)
     manifest = {
         "format": 1,
         "planes": {plane.id: plane.name for plane in vocabulary.planes.values()},
@@ -93,17 +98,18 @@ def complete(
         "splits": {split: {"rows": counts[split], "shards": shards[split]} for split in SPLITS if counts[split]},
         "split_plan": asdict(plan),
         "left_out": dict(left_out),
+        "regions_vanished": vanished,
         "fingerprint": hashlib.sha256(json.dumps([info.fingerprint for info in infos.values()]).encode()).hexdigest(),
         "created_by": f"sono-curate {version('sono-curate')}",
     }
-    card = _card(counts, left_out)
+    card = _card(counts, left_out, vanished)
     write_atomically(out / "README.md", lambda file: file.write(card.encode()))
     write_atomically(out / MARKER, lambda file: file.write(json.dumps(manifest, indent=2).encode()))
     (out / _BUILDING).unlink(missing_ok=True)
     return counts
 
 
-def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
+def _card(counts: Mapping[str, int], left_out: Mapping[str, int], vanished: Mapping[str, int]) -> str:
     """The dataset card.
 
     It has no ``configs`` section: ``datasets`` finds the splits by file name. With one, it would name its cache after
@@ -113,7 +119,15 @@ def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
 
     source = resources.files(__package__).joinpath("card.jinja").read_text(encoding="utf-8")
     template = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True).from_string(source)
-    return template.render(counts=counts, left_out=left_out)
+    return template.render(counts=counts, left_out=left_out, vanished=vanished)
+
+
+def count_vanished(store: DatasetStore) -> dict[str, int]:
+    """By structure how many regions were left out, because no pixel of them was left."""
+    counts: Counter[str] = Counter()
+    for path in (store.root / "data").glob("*.parquet"):
+        counts.update(json.loads(pq.read_schema(path).metadata[VANISHED]))
+    return dict(sorted(counts.items()))
 
 
 def count_regions(store: DatasetStore) -> int:

@@ -107,9 +107,7 @@ def distances(result: Mapping[str, Any]) -> Iterator[str]:
         if summary["n_frames"]:
             mean, ratio = summary["mean"], result["ratio"].get(name)
             relative = f", {ratio:.2f} times that between frames" if ratio is not None else ""
-            yield (
-                f"{_DISTANCES[name]:<20} cosine distance {mean['value']:.3f} {_between(mean, '{:.3f}')}{relative}"
-            )
+            yield (f"{_DISTANCES[name]:<20} cosine distance {mean['value']:.3f} {_between(mean, '{:.3f}')}{relative}")
 
 
 def suite(result: Mapping[str, Any]) -> Iterator[str]:

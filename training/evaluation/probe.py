@@ -151,7 +151,7 @@ def _per_class(truth_N: Integers, predicted_N: Integers) -> float:
 
 def _embed(measurement: Measurement, frames: Frames, mask: str, classes: Classes) -> Embedded:
     encoder = measurement.encoder
-    selection = select_frames(frames, (mask,), classes, predicted_dataset=None, seed=0)
+    selection = select_frames(frames, (mask,), classes, encoder.transform, predicted_dataset=None, seed=0)
     views = FrameViews(frames, selection.indices, (mask,), encoder.transform)
     batches = measurement.batches(frames.split, views, selection.left_out)
     features = torch.cat([encoder.frame_features(batch, mask) for batch in batches])

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from sono.training.arrays import Integers
+from sono.training.arrays import Booleans, Integers
+from sono.training.data.visible_regions import count_regions
 from sono.training.features.encoder import Encoder
 from sono.training.features.views import FrameViews
 
 from . import metrics
 from .bootstrap import Bootstrap
 from .scoring import Measurement, Scoring
-from .selection import count_regions, has_caption, number_patients
+from .selection import has_caption, number_patients
 
 RANKS = (1, 5, 10)
 
@@ -47,12 +48,14 @@ def retrieve(scoring: Scoring) -> dict[str, Any]:
     captioned = has_caption(frames)
     bootstrap = measurement.bootstrap(number_patients(frames, captioned, "has a caption"))
     indices, left_out = np.flatnonzero(captioned), int((~captioned).sum())
-    images, regions = _queries(measurement, indices, left_out)
+    regions_N, vanished_N = (counts[indices] for counts in count_regions(frames, measurement.encoder.transform))
+    images, regions = _queries(measurement, indices, regions_N > 0, left_out)
     figures = {
         "n_frames": len(indices),
         "n_patients": bootstrap.patients,
         "frames_without_caption": left_out,
-        "frames_without_regions": int((count_regions(frames)[indices] == 0).sum()),
+        "frames_without_regions": int((regions_N == 0).sum()),
+        "regions_vanished": int(vanished_N.sum()),
         "image_to_text": _recalls(measurement.encoder, images, bootstrap),
         "region_to_text": _recalls(measurement.encoder, regions, bootstrap) if regions.captions else None,
     }
@@ -79,13 +82,14 @@ class _Queries:
     features: Mapping[str, torch.Tensor]
 
 
-def _queries(measurement: Measurement, indices: Integers, left_out: int) -> tuple[_Queries, _Queries]:
+def _queries(
+    measurement: Measurement, indices: Integers, with_regions: Booleans, left_out: int
+) -> tuple[_Queries, _Queries]:
     """Images with their captions, and captioned regions with theirs: through their masks, and without.
 
     Frames without regions are encoded first: they are seen through no other mask.
     """
     encoder, frames = measurement.encoder, measurement.frames
-    with_regions = count_regions(frames)[indices] > 0
     images, regions = _Collected(), _Collected()
     for part, modes in ((~with_regions, ("none",)), (with_regions, ("none", "region"))):
         positions = np.flatnonzero(part)

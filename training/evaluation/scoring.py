@@ -91,7 +91,12 @@ class Measurement:
             "split": self.frames.split,
             "checkpoint": self.encoder.checkpoint,
             "dataset": {"source": description.source, "fingerprint": description.fingerprint},
-            "bootstrap": {"method": METHOD, "over": "patients", "resamples": self.scoring.resamples, "seed": self.scoring.seed},
+            "bootstrap": {
+                "method": METHOD,
+                "over": "patients",
+                "resamples": self.scoring.resamples,
+                "seed": self.scoring.seed,
+            },
             **figures,
         }
         write_result(self.scoring.run, self.scoring.file_name(measurement), result)

@@ -66,6 +66,7 @@ class Views:
 class FrameViews(Dataset[Views | UserError]):
     """The views of the frames ``indices_N``; ``donors_N`` are positions in it, and so are the keys.
 
+    A region of which no pixel is left at the size of the model's input makes no view; every frame has another one.
     An error in the data is returned, not raised, because a loading process would lose its text.
     """
 
@@ -110,8 +111,9 @@ class FrameViews(Dataset[Views | UserError]):
         if mode.predicted:
             assert self.predicted is not None
             regions = self.predicted.regions(row)
-        masks = np.stack([self.transform.mask(decode_mask(row, region, image)) for region in regions])
-        return masks, tuple(region["caption"] for region in regions)
+        seen = [(self.transform.mask(decode_mask(row, region, image)), region["caption"]) for region in regions]
+        masks, captions = zip(*[view for view in seen if view[0].any()], strict=True)
+        return np.stack(masks), captions
 
 
 def choose_donors(patients_N: Integers, seed: int) -> Integers:

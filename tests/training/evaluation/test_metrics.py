@@ -54,7 +54,7 @@ def test_methods_with_the_same_hits_differ_by_zero_and_as_surely_as_the_patients
 def test_intervals_of_rare_classes_contain_the_true_figure() -> None:
     """Ten patients, four classes, the rarest in one frame of thirteen and the hardest.
 
-    Percentiles of patients drawn with replacement contain the truth 81 times in 100: a draw that misses the rarest class
+    Percentiles of patients drawn with replacement contain it 88 times in 100: a draw that misses the rarest class
     is a mean over the others, which are easier.
     """
     random, chances, shares = np.random.default_rng(6), np.array([0.9, 0.8, 0.7, 0.3]), 0.55 ** np.arange(4)

@@ -88,7 +88,6 @@ def _measure(frames: Frames, wanted: Booleans, size: int) -> tuple[Floats, Float
         x_mm, y_mm = row["pixel_mm"]
         spacing[index] = x_mm * max(image.size) / size
         for region in drawn(row["regions"]):
-            if region["structure"] == _HEAD:
-                mask = decode_mask(row, region, image)
-                head_mm[index] = head_circumference(mask, (x_mm, y_mm)) if mask.any() else np.nan
+            if region["structure"] == _HEAD and (mask := decode_mask(row, region, image)).any():
+                head_mm[index] = head_circumference(mask, (x_mm, y_mm))
     return head_mm, spacing

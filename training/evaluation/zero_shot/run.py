@@ -64,7 +64,8 @@ def evaluate(
     measurement = scoring.open()
     frames = measurement.frames
     classes = classes or each_plane(frames)
-    selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
+    transform = measurement.encoder.transform
+    selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
     sentences = _sentences(frames, modes)
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
     answers = _answer(measurement, selection, planes, modes)
@@ -122,7 +123,7 @@ def _figures(
         "masks": {
             mode: {
                 **recognition_figures(answers[mode], truth_N, classes, bootstrap, groups),
-                **_provenance(mode, measurement.frames, selection, sentences[MODES[mode].kind]),
+                **_provenance(mode, measurement, selection, sentences[MODES[mode].kind]),
             }
             for mode in answers
         },
@@ -130,10 +131,10 @@ def _figures(
     }
 
 
-def _provenance(mode: str, frames: Frames, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
+def _provenance(mode: str, measurement: Measurement, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
     """Which sentences and masks the figures of a mask come from."""
     provenance: dict[str, Any] = {"prompts": list(sentences)}
-    if sources := count_sources(frames, selection, mode):
+    if sources := count_sources(measurement.frames, selection, mode, measurement.encoder.transform):
         provenance["sources"] = sources
     if MODES[mode].of_donor:
         assert selection.donors is not None

@@ -105,6 +105,24 @@ def test_all_masks_are_scored_on_the_same_frames_and_the_rest_are_counted(
     assert figures(together, "none") == figures(cleaned, "none") != figures(alone, "none")
 
 
+def test_a_region_that_scaling_wiped_out_is_no_view_and_a_frame_of_such_regions_has_none(
+    score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    rows = make_rows(24, seed=18)
+    fewer = [{**row, "regions": row["regions"][:1]} for row in rows]
+    fewer[3]["regions"] = []
+    emptied = [{**row, "regions": [dict(region) for region in row["regions"]]} for row in rows]
+    for number, row in enumerate(emptied):
+        for region in row["regions"][0 if number == 3 else 1 :]:
+            nothing = np.zeros(region["mask"]["size"], dtype=np.bool_)
+            region |= {"mask": masks.encode(nothing), "area_px": 0, "bbox": [0] * 4}
+    expected, found = score("fewer", fewer, "none", "region"), score("emptied", emptied, "none", "region")
+    assert figures(found, "region") == figures(expected, "region")
+    assert found["masks"]["region"]["sources"] == expected["masks"]["region"]["sources"]
+    assert (found["n_frames"], found["frames_without_regions"], found["regions_vanished"]) == (23, 1, 25)
+    assert expected["regions_vanished"] == 0
+
+
 def test_masks_scored_together_have_the_same_figures_as_alone(learned: Path, shapes: Path) -> None:
     together = evaluate(Scoring(learned, str(shapes), resamples=50), masks=ALL)
     assert together == json.loads((learned / "evaluation/test-all.json").read_text())
