@@ -21,7 +21,7 @@ from .precision import Precision
 from .select import assign_splits, check_tables, select
 from .shards import cut_shards
 from .stage import BuildStage, huggingface_metadata
-from .store import DatasetStore, claim, complete, count_regions
+from .store import DatasetStore, claim, complete, count_regions, count_vanished
 
 _MIN_SIDE_PX = 32
 _ROUNDED = Precision()
@@ -29,11 +29,15 @@ _ROUNDED = Precision()
 
 @dataclass(frozen=True)
 class BuildReport:
-    """Frames and patients by split, regions, and how many frames were left out for which reason."""
+    """Frames and patients by split, regions, and how many frames were left out for which reason.
+
+    ``regions_vanished`` counts, by structure, the regions left out because scaling left no pixel of them.
+    """
 
     splits: Mapping[str, int]
     patients: Mapping[str, int]
     regions: int
+    regions_vanished: Mapping[str, int]
     left_out: Mapping[str, int]
     shards_written: int
     shards_up_to_date: int
@@ -89,6 +93,7 @@ def build(
         splits=counts,
         patients={split: patients[split] for split in SPLITS},
         regions=count_regions(store),
+        regions_vanished=count_vanished(store),
         left_out=left_out,
         shards_written=run.computed,
         shards_up_to_date=run.up_to_date,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of
 from sono.manifests.errors import UserError
@@ -20,6 +22,8 @@ from sono.manifests.schemas import DATASET, SPLITS, TableSpec
 from sono.manifests.splits import SplitPlan
 from sono.manifests.store import PartInfo, read_info, write_atomically, write_part
 from sono.manifests.vocabulary import Vocabulary
+
+from .stage import VANISHED
 
 _BUILDING = "sono.building"
 _ROW_GROUP_ROWS = 128  # a row group of frames stays far below the Hub viewer's limit of 286 MiB
@@ -114,6 +118,7 @@ def complete(
         file = f"data/{name}.parquet"
         shards[name.partition("-")[0]][file] = describe_shard(out / file, info.rows)
     counts = {split: sum(shard["rows"] for shard in listed.values()) for split, listed in shards.items()}
+    vanished = count_vanished(store)
     manifest = {
         "format": FORMAT,
         "planes": {plane.id: plane.name for plane in vocabulary.planes.values()},
@@ -121,11 +126,12 @@ def complete(
         "splits": {split: {"rows": counts[split], "shards": shards[split]} for split in SPLITS if counts[split]},
         "split_plan": asdict(plan),
         "left_out": dict(left_out),
+        "regions_vanished": vanished,
         "pseudonyms": pseudonyms,
         "created_by": f"sono-curate {version('sono-curate')}",
     }
     manifest["fingerprint"] = fingerprint_of(manifest)
-    card = _card(counts, left_out)
+    card = _card(counts, left_out, vanished)
     write_atomically(out / "README.md", lambda file: file.write(card.encode()))
     write_atomically(out / MARKER, lambda file: file.write(json.dumps(manifest, indent=2).encode()))
     (out / _BUILDING).unlink(missing_ok=True)
@@ -143,7 +149,7 @@ def _listed_shards(out: Path) -> dict[str, dict[str, Any]] | None:
         return None
 
 
-def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
+def _card(counts: Mapping[str, int], left_out: Mapping[str, int], vanished: Mapping[str, int]) -> str:
     """The dataset card.
 
     It has no ``configs`` section: ``datasets`` finds the splits by file name. With one, it would name its cache after
@@ -153,7 +159,15 @@ def _card(counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
 
     source = resources.files(__package__).joinpath("card.jinja").read_text(encoding="utf-8")
     template = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True).from_string(source)
-    return template.render(counts=counts, left_out=left_out)
+    return template.render(counts=counts, left_out=left_out, vanished=vanished)
+
+
+def count_vanished(store: DatasetStore) -> dict[str, int]:
+    """By structure how many regions were left out, because no pixel of them was left."""
+    counts: Counter[str] = Counter()
+    for path in (store.root / "data").glob("*.parquet"):
+        counts.update(json.loads(pq.read_schema(path).metadata[VANISHED]))
+    return dict(sorted(counts.items()))
 
 
 def count_regions(store: DatasetStore) -> int:

@@ -45,7 +45,7 @@ class DemoFacts:
     @property
     def differences_exclude_zero(self) -> bool:
         """No run's interval of the difference reaches zero."""
-        return all(difference.low > 0 or difference.high < 0 for difference in self.differences)
+        return all(difference.excludes_zero for difference in self.differences)
 
 
 def read_facts(layout: DemoLayout, plan: DemoPlan) -> DemoFacts:

@@ -27,11 +27,15 @@ _EVALUATION = "test-all"  # the split, and what `evaluate --mask` was given
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its 95 % interval."""
+    """A score with its 95 % interval; without one, both limits are None."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -82,5 +86,5 @@ def _read_losses(log: Path) -> list[tuple[int, float]]:
         return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
 
 
-def _estimate(score: Mapping[str, float]) -> Estimate:
+def _estimate(score: Mapping[str, Any]) -> Estimate:
     return Estimate(score["value"], score["low"], score["high"])

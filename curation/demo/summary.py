@@ -21,17 +21,20 @@ def summary_lines(facts: DemoFacts) -> Iterator[str]:
     )
     yield f"{'mask':<10}{'top-1':>8}{'95% interval' if len(facts.runs) == 1 else 'between runs':>20}{'top-5':>10}"
     for mask in MASKS:
-        low, high = _spread(facts.top1(mask))
-        yield f"{mask:<10}{facts.mean_top1(mask):>8.1%}{f'{low:.1%} - {high:.1%}':>20}{facts.mean_top5(mask):>10.1%}"
+        yield f"{mask:<10}{facts.mean_top1(mask):>8.1%}{_spread(facts.top1(mask)):>20}{facts.mean_top5(mask):>10.1%}"
     for number, difference in enumerate(facts.differences):
-        interval = f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
-        yield f"region - none, run {number}: {100 * difference.value:+.1f} points {interval}"
+        yield f"region - none, run {number}: {100 * difference.value:+.1f} points ({_interval(difference)})"
     yield "region - none compares one model with and without true masks, not two ways of training"
 
 
-def _spread(estimates: Sequence[Estimate]) -> tuple[float, float]:
+def _spread(estimates: Sequence[Estimate]) -> str:
     """The lowest and the highest of several runs; of a single run, its interval over patients."""
-    if len(estimates) == 1:
-        return estimates[0].low, estimates[0].high
     values = [estimate.value for estimate in estimates]
-    return min(values), max(values)
+    low, high = (min(values), max(values)) if len(values) > 1 else (estimates[0].low, estimates[0].high)
+    return "none" if low is None or high is None else f"{low:.1%} - {high:.1%}"
+
+
+def _interval(difference: Estimate) -> str:
+    if difference.low is None or difference.high is None:
+        return "no interval: too few patients"
+    return f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"

@@ -14,6 +14,7 @@ _LEFT_OUT = {
     "frames_without_regions": "without regions",
     "frames_without_predicted": "without predicted masks",
     "frames_left_out": "that cannot be compared",
+    "regions_vanished": "regions of which no pixel is left",
 }
 _DISTANCES = {
     "none_region": "none, region",
@@ -36,7 +37,9 @@ def subject(result: Mapping[str, Any]) -> str:
     left_out = [
         f"{result[key]} {reason}"
         for key, reason in _LEFT_OUT.items()
-        if key in result and not (key == "frames_without_regions" and result.get("frames") == "all")
+        if key in result
+        and not (key == "frames_without_regions" and result.get("frames") == "all")
+        and not (key == "regions_vanished" and not result[key])
     ]
     line += f"; left out: {', '.join(left_out)}" if left_out else ""
     return "\n".join([line, *trained_on(result["trained_on"])])
@@ -50,19 +53,29 @@ def trained_on(overlap: Mapping[str, Any]) -> Iterator[str]:
         yield f"the model may have been trained on patients of the split: {'; '.join(overlap['not_known'])}"
 
 
+def notes(result: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader must know before the figures."""
+    for text in result["notes"].values():
+        yield f"note: {text}"
+
+
 def recognition(result: Mapping[str, Any]) -> Iterator[str]:
     """A table of accuracies by mask, and the differences between masks."""
-    columns = (("top1", "top-1", 7), ("top5", "top-5", 9), ("f1", "F1", 9))
+    has_top5 = all(figures["top5"] for figures in result["masks"].values())
+    columns = [("top1", "top-1", 7), *([("top5", "top-5", 9)] if has_top5 else []), ("f1", "F1", 9)]
     yield f"{'mask':<9}" + "".join(f"{title:>{width}}{'95 % interval':>18}" for _, title, width in columns)
     for mask, figures in result["masks"].items():
         cells = [f"{mask:<9}"]
         for name, _, width in columns:
             share = figures[name]
-            cells.append(f"{share['value']:>{width}.1%}{share['low']:>10.1%} -{share['high']:>6.1%}")
+            cells.append(f"{share['value']:>{width}.1%}{_range_cell(share):>18}")
         yield "".join(cells)
     for mask, reference in (("region", "none"), ("predicted", "none"), ("predicted", "region")):
         if gain := result[f"minus_{reference}"].get(mask):
-            yield f"{mask} - {reference}, in points: top-1 {_points(gain['top1'])}, top-5 {_points(gain['top5'])}"
+            line = f"{mask} - {reference}, in points: top-1 {_points(gain['top1'])}"
+            if gain["top5"]:
+                line += f", top-5 {_points(gain['top5'])}"
+            yield line + (" on one plane only: see the note" if "one_plane" in result["notes"] else "")
 
 
 def recalls(result: Mapping[str, Any]) -> Iterator[str]:
@@ -75,7 +88,9 @@ def recalls(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{kind}: {figures['n_queries']} queries, {figures['n_captions']} distinct captions"
         for mask in masks:
             at_ranks = [
-                f"at {name.removeprefix('recall')} {_share(share)[:-1]}, chance {figures['chance'][name]:.1%})"
+                f"at {name.removeprefix('recall')} always, with so few captions"
+                if share is None
+                else f"at {name.removeprefix('recall')} {_share(share)}, chance {figures['chance'][name]:.1%}"
                 for name, share in figures[mask].items()
             ]
             yield f"  mask {mask:<7}recall " + ", ".join(at_ranks)
@@ -91,6 +106,10 @@ def probe(result: Mapping[str, Any]) -> Iterator[str]:
 def segmentation(result: Mapping[str, Any]) -> Iterator[str]:
     """What the validation split chose, and the overlaps."""
     yield f"after epoch {result['chosen']['epoch']}, chosen on the validation split"
+    if result["masks_not_scored"]:
+        yield f"{result['masks_not_scored']} masks without a pixel are not scored; {result['n_masks']} are"
+    if result["masks_not_trained_on"]:
+        yield f"{result['masks_not_trained_on']} masks of which no pixel is left were not trained on"
     for name in ("dice", "iou"):
         yield _estimate(name, result[name])
 
@@ -100,7 +119,7 @@ def ages(result: Mapping[str, Any]) -> Iterator[str]:
     error, within = result["mean_absolute_error_days"], result["within_95"]
     if error:
         yield (
-            f"mean absolute error {error['value']:.1f} days ({error['low']:.1f} to {error['high']:.1f}) on "
+            f"mean absolute error {error['value']:.1f} days {_between(error, '{:.1f}')} on "
             f"{error['n']} frames; always the median: {error['always_the_median']:.1f}"
         )
     if within:
@@ -116,17 +135,15 @@ def distances(result: Mapping[str, Any]) -> Iterator[str]:
         if summary["n_frames"]:
             mean, ratio = summary["mean"], result["ratio"].get(name)
             relative = f", {ratio:.2f} times that between frames" if ratio is not None else ""
-            yield (
-                f"{_DISTANCES[name]:<20} cosine distance {mean['value']:.3f} "
-                f"({mean['low']:.3f} to {mean['high']:.3f}){relative}"
-            )
+            yield (f"{_DISTANCES[name]:<20} cosine distance {mean['value']:.3f} {_between(mean, '{:.3f}')}{relative}")
 
 
 def suite(result: Mapping[str, Any]) -> Iterator[str]:
     """The protocol, and its figures."""
     yield result["suite"]["about"]
     for name, figure in result["suite"]["figures"].items():
-        yield _estimate(name, figure)
+        is_top5 = name.endswith("top5") and figure is None
+        yield f"{name:<20} none: see the note" if is_top5 else _estimate(name, figure)
 
 
 def suites(protocols: Mapping[str, Suite]) -> Iterator[str]:
@@ -140,16 +157,27 @@ def suites(protocols: Mapping[str, Suite]) -> Iterator[str]:
             yield f"{'':<20}differs: {difference}"
 
 
-def _estimate(name: str, figure: Mapping[str, float] | None) -> str:
+def _estimate(name: str, figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return f"{name:<20} no frame could be compared"
-    return f"{name:<20}{figure['value']:>8.1%}  ({figure['low']:.1%} to {figure['high']:.1%})"
+    return f"{name:<20}{figure['value']:>8.1%}  {_between(figure)}"
 
 
-def _share(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
+def _share(figure: Mapping[str, Any]) -> str:
+    return f"{figure['value']:.1%} {_between(figure)}"
 
 
-def _points(difference: Mapping[str, float]) -> str:
-    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+def _points(difference: Mapping[str, Any]) -> str:
+    points = {name: None if value is None else 100 * value for name, value in difference.items()}
+    return f"{points['value']:+.1f} {_between(points, '{:+.1f}')}"
+
+
+def _between(figure: Mapping[str, Any], number: str = "{:.1%}") -> str:
+    """The interval in brackets."""
+    if figure["low"] is None:
+        return "(no interval: fewer than two patients per plane)"
+    return f"({number.format(figure['low'])} to {number.format(figure['high'])})"
+
+
+def _range_cell(share: Mapping[str, Any]) -> str:
+    return "none" if share["low"] is None else f"{share['low']:.1%} -{share['high']:>6.1%}"

@@ -18,6 +18,7 @@ from sono.training.features.views import FrameViews
 
 from . import metrics
 from .bootstrap import Bootstrap
+from .notes import about_classes
 from .scoring import Measurement, Scoring, refuse_fitted_split
 from .selection import Classes, Selection, each_plane, select_frames
 
@@ -72,7 +73,8 @@ def probe(scoring: Scoring, *, mask: str = "none", classes: Classes | None = Non
         **test.selection.counts(),
         **_figures(test.selection, predicted, measurement.bootstrap(test.selection.patients)),
     }
-    return measurement.write(f"probe-{mask}", figures)
+    notes = about_classes(test.selection.truth, test.selection.names, top5=False)
+    return measurement.write(f"probe-{mask}", figures, notes)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _per_class(truth_N: Integers, predicted_N: Integers) -> float:
 
 def _embed(measurement: Measurement, frames: Frames, mask: str, classes: Classes) -> Embedded:
     encoder = measurement.encoder
-    selection = select_frames(frames, (mask,), classes, predicted_dataset=None, seed=0)
+    selection = select_frames(frames, (mask,), classes, encoder.transform, predicted_dataset=None, seed=0)
     views = FrameViews(frames, selection.indices, (mask,), encoder.transform)
     batches = measurement.batches(frames.split, views, selection.left_out)
     features = torch.cat([encoder.frame_features(batch, mask) for batch in batches])

@@ -14,7 +14,8 @@ from sono.training.data.patients import Overlap
 from sono.training.features.encoder import Encoder, Report
 from sono.training.features.views import FrameViews, Views
 
-from .bootstrap import RESAMPLES, Bootstrap
+from .bootstrap import METHOD, RESAMPLES, Bootstrap
+from .notes import Notes
 from .results import write_result
 
 
@@ -97,14 +98,23 @@ class Measurement:
         """How intervals are made for frames of these patients."""
         return Bootstrap(patients_N, self.scoring.resamples, self.scoring.seed)
 
-    def write(self, measurement: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """The complete result, also written into the run: what was scored, on what data, with which figures."""
+    def write(self, measurement: str, figures: Mapping[str, Any], notes: Notes | None = None) -> dict[str, Any]:
+        """The complete result, also written into the run: what was scored, on what data, with which figures.
+
+        ``notes`` are what a reader must know before the figures.
+        """
         result = {
             "split": self.frames.split,
             "checkpoint": self.encoder.checkpoint,
             "dataset": self.frames.description.identity,
             "trained_on": self.overlap.to_json(),
-            "bootstrap": {"over": "patients", "resamples": self.scoring.resamples, "seed": self.scoring.seed},
+            "bootstrap": {
+                "method": METHOD,
+                "over": "patients",
+                "resamples": self.scoring.resamples,
+                "seed": self.scoring.seed,
+            },
+            "notes": notes or {},
             **figures,
         }
         write_result(self.scoring.run, self.scoring.file_name(measurement), result)

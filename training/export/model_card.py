@@ -13,6 +13,7 @@ from sono.training import recipes
 from sono.training.data.patients import FILE, TrainedPatients
 from sono.training.model.transforms import PadToSquare
 
+_CAPTIONED = {"whole": "whole images", "region": "regions"}
 _NOT_PUBLIC = ("by",)  # figures by center and scanner: a card does not name hospitals
 
 _USE: Mapping[str, str] = {
@@ -153,6 +154,9 @@ def _training(meta: Mapping[str, Any]) -> Iterator[str]:
     yield f"- Dataset: {name}fingerprint `{dataset['fingerprint']}`, {dataset['frames']:,} frames"
     yield f"- Patients: {_patients(TrainedPatients.from_meta(meta))}"
     yield f"- Planes: {', '.join(meta['planes'].values())}"
+    for kind, wordings in meta.get("captions", {}).get("wordings", {}).items():
+        for sentence in wordings:
+            yield f"- Captions of {_CAPTIONED[kind]} were worded like: {sentence}"
     yield f"- Checkpoint: step {meta['step']:,}, `{meta['file']}`, SHA-256 `{meta['sha256']}`"
     yield ""
     yield "| setting | value |"
@@ -187,12 +191,16 @@ def _evaluation(run: Path, sha256: str) -> Iterator[str]:
         for stem, result in results:
             for name, figure in _figures(result):
                 yield f"| {' | '.join(_row(stem, result, name, figure))} |"
+        notes = [f"- {stem}: {text}" for stem, result in results for text in result["notes"].values()]
+        if notes:
+            yield ""
+            yield from notes
     if others:
         yield ""
         yield f"{others} results of other checkpoints of this run, or of an older version, are left out."
 
 
-_NAMED = {"checkpoint", "dataset", "split", "trained_on"}
+_NAMED = {"checkpoint", "dataset", "split", "trained_on", "notes"}
 """What a result must say about itself; those of older versions do not."""
 
 

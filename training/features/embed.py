@@ -11,7 +11,6 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sono.manifests.errors import UserError
@@ -19,6 +18,8 @@ from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.stages import Progress
 from sono.manifests.store import write_atomically
 from sono.training.data.dataset import Frames, open_split, read_description
+from sono.training.data.visible_regions import are_visible, count_regions
+from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining.failures import writing
 
 from .encoder import Encoder
@@ -66,7 +67,7 @@ def embed(
     refuse_inside_dataset(out)
     encoder = Encoder.load(run, notice)
     frames = open_split(read_description(dataset), split)
-    chosen = _frames_with_views(frames, mask)
+    chosen = _frames_with_views(frames, mask, encoder.transform)
     origin = {
         "checkpoint": encoder.checkpoint,
         "dataset": frames.description.identity,
@@ -124,13 +125,13 @@ def _refuse_other(out: Path, origin: Mapping[str, Any]) -> None:
         raise UserError(f"this file has the features of another {differing[0]}", where=str(out), fix=fix)
 
 
-def _frames_with_views(frames: Frames, mask: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _frames_with_views(frames: Frames, mask: str, transform: PadToSquare) -> np.ndarray[Any, np.dtype[np.int64]]:
     if mask == "none":
         return np.arange(len(frames))
-    chosen = np.flatnonzero(pc.fill_null(pc.list_value_length(frames.column("regions")), 0).to_numpy())
+    chosen = np.flatnonzero(count_regions(frames, transform)[0])
     if not len(chosen):
         raise UserError(
-            f"no frame of the {frames.split} split has a region",
+            f"no frame of the {frames.split} split has a region that the model can see",
             where=frames.description.source,
             fix="choose another split, or --mask none",
         )
@@ -142,7 +143,7 @@ def _features(encoder: Encoder, frames: Frames, indices: np.ndarray[Any, Any], m
     views = FrameViews(frames, indices, [mask], encoder.transform)
     batches = encoder.batches("embed", views, 0, lambda _: None)
     features_VD = np.concatenate([encoder.view_features(batch, mask)[0].float().numpy() for batch in batches])
-    described = [row for index in indices for row in _describe(frames, int(index), mask)]
+    described = [row for index in indices for row in _describe(frames, int(index), mask, encoder.transform)]
     values = pa.array(features_VD.reshape(-1), pa.float32())
     vectors = pa.FixedSizeListArray.from_arrays(values, features_VD.shape[1])
     return pa.Table.from_pylist(described, schema=_DESCRIBED).append_column("features", vectors)
@@ -164,7 +165,7 @@ _DESCRIBED = pa.schema(
 )
 
 
-def _describe(frames: Frames, index: int, mask: str) -> Iterator[dict[str, Any]]:
+def _describe(frames: Frames, index: int, mask: str, transform: PadToSquare) -> Iterator[dict[str, Any]]:
     def value(column: str) -> Any:
         return frames.column(column)[index].as_py()
 
@@ -173,7 +174,9 @@ def _describe(frames: Frames, index: int, mask: str) -> Iterator[dict[str, Any]]
     if mask == "none":
         yield {**shared, "region": None, "structure": None, "caption": value("caption")}
         return
-    for number, region in enumerate(value("regions")):
+    visible = are_visible(frames.column("regions").take([index]).combine_chunks(), transform)
+    for number in np.flatnonzero(visible).tolist():
+        region = value("regions")[number]
         yield {**shared, "region": number, "structure": region["structure"], "caption": region["caption"]}
 
 

@@ -74,7 +74,7 @@ def open_pool(
         UserError: the dataset is at fault or does not fit the recipe, or the cache cannot be written.
     """
     frames = open_split(description, "train")
-    pool = make_pool(frames, tokenizer, global_fraction=recipe.data.global_fraction)
+    pool = make_pool(frames, tokenizer, transform, global_fraction=recipe.data.global_fraction)
     recipe.train.total_steps(len(pool))  # fails before the cache takes its time
     return with_cache(pool, transform, recipe.data, notice)
 
@@ -118,9 +118,12 @@ def describe(learner: Learner, pool: Pool) -> str:
     devices = ranks.device.type
     if ranks.size > 1:
         devices = f"{ranks.size} x {devices} ({learner.recipe.train.strategy})"
+    left_out = f"{pool.without_caption:,} without a caption are left out"
+    if pool.regions_vanished:
+        left_out += f", as are {pool.regions_vanished:,} regions of which no pixel is left at the model's input size"
     return (
         f"{len(pool):,} frames ({pool.without_regions:,} of them without regions make whole-image pairs only; "
-        f"{pool.without_caption:,} without a caption are left out), {learner.total_steps:,} steps on {devices}"
+        f"{left_out}), {learner.total_steps:,} steps on {devices}"
     )
 
 

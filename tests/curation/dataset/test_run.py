@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.captioning.captions.run import caption_workspace
+from sono.curation.commands.dataset import build as build_command
 from sono.curation.dataset.precision import Precision
 from sono.curation.dataset.run import BuildReport, build
 from sono.curation.dataset.select import select
@@ -207,6 +208,32 @@ def test_scaling_also_scales_masks_boxes_and_pixel_size(curation: Curation, tmp_
             assert list(region["bbox"]) == list(masks.bbox(mask))
     curation.build(tmp_path / "large", max_side_px=4000)
     assert decode_png(rows_of(tmp_path / "large")[0]["image"]["bytes"]).shape == (200, 260)
+
+
+def test_regions_that_scaling_wipes_out_are_left_out_and_counted(
+    curation: Curation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = np.zeros((200, 260), np.uint8)
+    line[100, 20:240] = 255  # the falx, one pixel wide, in half of the frames with a head
+    for file in sorted(curation.drawn.rglob("*.png"))[::2]:
+        drawn = tmp_path / "lines" / file.relative_to(curation.drawn)
+        drawn.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(drawn), line)
+    import_masks(curation.workspace, tmp_path / "lines", structure="falx", mask_format="png", engine=in_process)
+    caption_workspace(curation.workspace, [curation.records], templates="paper", engine=in_process)
+    whole = curation.build(tmp_path / "whole")
+    assert (whole.regions, whole.regions_vanished) == (9, {})
+    for _ in range(2):  # computed, then up to date
+        scaled = curation.build(tmp_path / "out", max_side_px=65)
+        assert (scaled.regions, scaled.regions_vanished) == (6, {"falx": 3})
+    regions = [region for row in rows_of(tmp_path / "out") for region in row["regions"]]  # type: ignore[attr-defined]
+    assert {region["structure"] for region in regions} == {"head"}
+    assert all(region["area_px"] > 0 for region in regions)
+    assert json.loads((tmp_path / "out" / MARKER).read_text())["regions_vanished"] == {"falx": 3}
+    assert "| falx | 3 |" in (tmp_path / "out" / "README.md").read_text()
+    assert "no pixel" not in (tmp_path / "whole" / "README.md").read_text()
+    build_command(curation.workspace.path, tmp_path / "printed", max_side=65, allow_unchecked_text=True, workers=1)
+    assert "left out 3 regions of which no pixel is left at this size: falx 3\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow

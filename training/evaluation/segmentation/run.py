@@ -19,7 +19,8 @@ def segment(scoring: Scoring, *, foreground: bool = False, epochs: int = EPOCHS)
     split is looked at only after that, and decides nothing.
 
     A structure is scored in the frames that have it outlined: in the others, it may be there without an outline. Masks
-    are compared in the image's own pixels.
+    are compared in the image's own pixels. A mask without a pixel, because scaling wiped it out, is not scored but
+    counted.
 
     Args:
         scoring: the run, the dataset, and how to score; the splits ``train`` and ``validation`` are refused. ``seed``
@@ -40,20 +41,22 @@ def segment(scoring: Scoring, *, foreground: bool = False, epochs: int = EPOCHS)
     encoder, frames = measurement.encoder, measurement.frames
     train_frames, validation_frames = (measurement.open_other_split(split) for split in ("train", "validation"))
     structures = (FOREGROUND,) if foreground else drawn_structures(train_frames)
-    train, validation = (
-        OutlinedFrames(each, structures, encoder.transform) for each in (train_frames, validation_frames)
-    )
+    train = OutlinedFrames(train_frames, structures, encoder.transform, to_train_on=True)
+    validation = OutlinedFrames(validation_frames, structures, encoder.transform)
     segmenter, chosen = train_decoder(encoder, train, validation, epochs, scoring.seed, scoring.progress)
     test = OutlinedFrames(frames, structures, encoder.transform)
     bootstrap = measurement.bootstrap(number_patients(frames, test.has_regions, "has regions"))
     scores = score(segmenter, test, scoring.progress)
     figures = {
         "chosen": {**chosen, "on": "validation"},
+        "masks_not_trained_on": train.vanished,
         "structures": list(structures),
         "structures_not_trained": [] if foreground else sorted({*drawn_structures(frames)} - {*structures}),
         "n_frames": len(test),
         "n_patients": bootstrap.patients,
         "frames_without_regions": int((~test.has_regions).sum()),
+        "n_masks": len(scores.dice_R),
+        "masks_not_scored": test.vanished,
         **overlap_figures(scores, test, bootstrap),
     }
     return measurement.write("segment", figures)

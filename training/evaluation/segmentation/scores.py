@@ -45,8 +45,8 @@ def score(segmenter: Segmenter, outlined: OutlinedFrames, progress: Report) -> S
         for (number, mask, place), logits_SS in zip(true, logits_RSS, strict=True):
             found = without_padding(logits_SS, mask.shape) > 0
             shared, total = int((found & mask).sum()), int(found.sum()) + int(mask.sum())
-            dice.append(2 * shared / total if total else 1.0)
-            iou.append(shared / (total - shared) if total else 1.0)
+            dice.append(2 * shared / total)  # a true mask has a pixel
+            iou.append(shared / (total - shared))
             structure.append(number)
             position.append(place)
     return Scores(np.array(dice), np.array(iou), np.array(structure), np.array(position))

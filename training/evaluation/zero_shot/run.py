@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from sono.manifests.filenames import dataset_label
-from sono.training.data.dataset import Frames
+from sono.training.data.wordings import Kind
 from sono.training.evaluation.answers import Answers
 from sono.training.evaluation.breakdown import Groups
-from sono.training.evaluation.prompts import plane_features, prompts, wordings_of
+from sono.training.evaluation.notes import about_classes, about_planes
+from sono.training.evaluation.prompts import choose_wordings, plane_features, prompts
 from sono.training.evaluation.scoring import Measurement, Scoring
-from sono.training.evaluation.selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
-from sono.training.features.views import MODES, FrameViews, Kind
+from sono.training.evaluation.selection import Classes, Selection, count_sources, each_plane, select_frames
+from sono.training.features.views import MODES, FrameViews
 from sono.training.model.transforms import CropToSquare
 
 from .figures import differences, recognition_figures
@@ -70,16 +71,23 @@ def evaluate(
     measurement = scoring.open()
     frames = measurement.frames
     classes = classes or each_plane(frames)
-    selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
+    transform = measurement.encoder.transform
+    selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
     if protocol.only_present:
         classes = {name: classes[name] for name in (selection.names[number] for number in np.unique(selection.truth))}
-        selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
-    sentences = _sentences(frames, modes, protocol)
+        selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
+    wordings = choose_wordings(measurement.encoder, frames, {MODES[mode].kind for mode in modes}, protocol.sentence)
+    sentences = {kind: prompts(chosen) for kind, chosen in wordings.of.items()}
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
     answers = _answer(measurement, selection, planes, modes, protocol)
-    figures = _figures(measurement, selection, sentences, answers)
+    notes = {
+        **about_classes(selection.truth, selection.names, top5=True),
+        **about_planes(selection.truth, classes, wordings.read),
+        **wordings.notes,
+    }
+    figures = {"wording": wordings.source, **_figures(measurement, selection, sentences, answers)}
     name = result_name({"dataset": frames.description.identity, **figures})
-    result = measurement.write(name, figures)
+    result = measurement.write(name, figures, notes)
     write_page(scoring.run, scoring.file_name(name), result, frames, selection, answers)
     return result
 
@@ -95,14 +103,6 @@ def mask_set(modes: Sequence[str]) -> str:
     """The name of these masks together, for files; ``modes`` in the order of ``MODES``."""
     named = [name for name, together in MASK_SETS.items() if together == tuple(modes)]
     return named[0] if named else "-".join(modes)
-
-
-def _sentences(frames: Frames, modes: Sequence[str], protocol: Protocol) -> dict[Kind, tuple[str, ...]]:
-    """By kind of view the sentences that name a plane, worded as the split's own captions are."""
-    kinds = {MODES[mode].kind for mode in modes}
-    if protocol.sentence is not None:
-        return dict.fromkeys(kinds, (protocol.sentence,))
-    return {kind: prompts(wordings_of(kind, captions_of(frames, kind))) for kind in kinds}
 
 
 def _answer(
@@ -143,10 +143,11 @@ def _figures(
         **selection.counts(),
         "planes_present": len(np.unique(truth_N)),
         "planes": len(classes),
+        "chance": {"top1": 1 / len(classes), "top5": 5 / len(classes) if len(classes) > 5 else None},
         "masks": {
             mode: {
                 **recognition_figures(answers[mode], truth_N, classes, bootstrap, groups),
-                **_provenance(mode, measurement.frames, selection, sentences[MODES[mode].kind]),
+                **_provenance(mode, measurement, selection, sentences[MODES[mode].kind]),
             }
             for mode in answers
         },
@@ -154,10 +155,10 @@ def _figures(
     }
 
 
-def _provenance(mode: str, frames: Frames, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
+def _provenance(mode: str, measurement: Measurement, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
     """Which sentences and masks the figures of a mask come from."""
     provenance: dict[str, Any] = {"prompts": list(sentences)}
-    if sources := count_sources(frames, selection, mode):
+    if sources := count_sources(measurement.frames, selection, mode, measurement.encoder.transform):
         provenance["sources"] = sources
     if MODES[mode].of_donor:
         assert selection.donors is not None
