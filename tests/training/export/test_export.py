@@ -278,7 +278,8 @@ def test_the_model_card_describes_the_run_without_local_paths(
     figure = {"value": 0.4321, "low": 0.4, "high": 0.5}
     by = {"center": {"St. Brigid": {"top1": figure}}, "scanner": {"Borealis": {"top1": figure}}}
     masks = {"none": {"top1": figure, "by": by}}
-    result = {"checkpoint": {"sha256": meta["sha256"]}, "n_frames": 80, "masks": masks}
+    leak = {"fitted_on": {"split": "train", "n_frames": 40, "n_patients": 9}, "top1": figure, "by": by}
+    result = {"checkpoint": {"sha256": meta["sha256"]}, "n_frames": 80, "masks": masks, "leak": leak}
     (run / "evaluation").mkdir(exist_ok=True)
     (run / "evaluation" / "test-none.json").write_text(json.dumps(result))
     (run / "evaluation" / "old.json").write_text(json.dumps({**result, "checkpoint": {"sha256": "0" * 64}}))
@@ -291,6 +292,8 @@ def test_the_model_card_describes_the_run_without_local_paths(
         "| optimizer.lr_stem | 0.001 |",
         "| model.weights | a file |",
         "| test-none | masks.none.top1 | 0.432 | 0.400 | 0.500 | 80 |",
+        "| test-none | leak.top1 | 0.432 | 0.400 | 0.500 | 80 |",
+        "it is not a gain over training without masks",
         "1 results of other checkpoints",
         "not a medical device",
         "four-chamber",

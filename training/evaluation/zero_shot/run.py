@@ -16,7 +16,8 @@ from sono.training.evaluation.scoring import Measurement, Scoring
 from sono.training.evaluation.selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
 from sono.training.features.views import MODES, FrameViews, Kind
 
-from .figures import differences, recognition_figures
+from .figures import differences, leak_figures, recognition_figures
+from .leak import Leak, measure_leak
 from .page import write_page
 
 MASK_SETS: Mapping[str, tuple[str, ...]] = {
@@ -40,8 +41,10 @@ def evaluate(
     by center, scanner and trimester; calibration. All masks are scored on the same frames, those that have what every
     one of the masks needs; the others are counted.
 
-    What this does not measure: anything but which plane a frame shows. And ``region`` looks through true masks, which
-    nobody has at a scanner; docs/evaluation.md says how far the controls ``shuffled`` and ``blank`` tell what they add.
+    What this does not measure: anything but which plane a frame shows. ``region`` looks through true masks, which
+    nobody has at a scanner, and ``region`` minus ``none`` compares one model with itself: it is not a gain over
+    training without masks. What the masks alone give away is measured beside it, as the leak; docs/evaluation.md says
+    how far the controls ``shuffled`` and ``blank`` tell more.
 
     Args:
         scoring: the run, the dataset, and how to score.
@@ -50,8 +53,9 @@ def evaluate(
         classes: planes that count as one class; if omitted, each plane is its own.
 
     Returns:
-        What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, if ``none`` is among
-        them, the paired differences of the others. Also written to ``RUN/evaluation/<split>-<mask>.json`` (for several
+        What all masks have in common; under ``masks`` the figures of each; under ``leak`` those of the masks alone, if
+        a mask is one of the dataset's regions; under ``minus_none``, if ``none`` is among them, the paired differences
+        of the others. Also written to ``RUN/evaluation/<split>-<mask>.json`` (for several
         masks the name of their set), and as a page beside it.
 
     Raises:
@@ -66,10 +70,11 @@ def evaluate(
     classes = classes or each_plane(frames)
     selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
     sentences = _sentences(frames, modes)
+    leak = measure_leak(measurement, selection, classes) if selection.only_with_regions else None
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
     answers = _answer(measurement, selection, planes, modes)
     stem = mask_set(modes)
-    result = measurement.write(stem, _figures(measurement, selection, sentences, answers))
+    result = measurement.write(stem, _figures(measurement, selection, sentences, answers, leak))
     write_page(scoring.run, scoring.file_name(stem), result, frames, selection, answers)
     return result
 
@@ -111,6 +116,7 @@ def _figures(
     selection: Selection,
     sentences: Mapping[Kind, Sequence[str]],
     answers: Mapping[str, Answers],
+    leak: Leak | None,
 ) -> dict[str, Any]:
     bootstrap = measurement.bootstrap(selection.patients)
     groups = Groups.find(measurement.frames, selection.indices)
@@ -126,7 +132,8 @@ def _figures(
             }
             for mode in answers
         },
-        **differences(answers, truth_N, bootstrap),
+        "leak": leak_figures(leak, truth_N, classes, bootstrap, groups) if leak else None,
+        **differences(answers, leak.answers if leak else None, truth_N, bootstrap),
     }
 
 
