@@ -75,7 +75,7 @@ def print_figures(result: dict[str, Any]) -> None:
         print(f"  {mask:<8}top-1 {_percent(figures['top1'])}")
     # One model with masks and without: what masks add to training takes a second model, see `sono-train ablation`.
     # And what the masks give away by themselves needs no model at all.
-    print(f"  region - none {_percent(result['minus_none']['region']['top1'])}: one model, no gain over training without")
+    print(f"  region - none {_percent(result['minus_none']['region']['top1'])} (one model, not two trainings)")
     print(f"  leak    top-1 {_percent(result['leak']['top1'])}: the masks alone, with no image and no model")
 
 

@@ -105,6 +105,9 @@ def segmentation(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"after epoch {result['chosen']['epoch']}, chosen on the validation split"
     for name in ("dice", "iou"):
         yield _estimate(name, result[name])
+    always, difference = result["always_the_average"]["dice"], result["minus_always_the_average"]["dice"]
+    yield f"always the average mask of the train split: dice {_share(always)}"
+    yield f"dice - always the average, in points: {_points(difference)}"
 
 
 def ages(result: Mapping[str, Any]) -> Iterator[str]:

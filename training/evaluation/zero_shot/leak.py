@@ -146,10 +146,11 @@ class _MaskDescriptions(Dataset[Floats | UserError]):
         row = self.frames.row(int(self.indices[position]))
         try:
             image = decode_image(row)  # only to check that it has its masks' size
-            masks = [decode_mask(row, region, image) for region in row["regions"]]
+            masks = [self.transform.mask(decode_mask(row, region, image)) for region in row["regions"]]
         except UserError as error:
             return error
-        return describe_masks(np.stack([self.transform.mask(mask) for mask in masks]))
+        visible = [mask for mask in masks if mask.any()]  # what scaling has wiped out tells nothing
+        return describe_masks(np.stack(visible or masks))
 
 
 def _describe(measurement: Measurement, stage: str, frames: Frames, indices_N: Integers) -> Floats:
