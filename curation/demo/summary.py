@@ -31,7 +31,7 @@ def summary_lines(facts: DemoFacts) -> Iterator[str]:
         "region - none is one model seen with and without true masks: not a gain over training without masks, nor one "
         "at a scanner"
     )
-    yield f"{LEAK}: {SCORED[LEAK]}. What it gets, the masks give away"
+    yield f"{LEAK} is what the true masks give away by themselves: no image, no model, no names of structures"
 
 
 def _spread(estimates: Sequence[Estimate]) -> tuple[float, float]:
