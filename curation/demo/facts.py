@@ -12,7 +12,7 @@ from sono.manifests.workspace import open_workspace
 from .faults import InjectedFault, read_faults
 from .funnel import Funnel, read_funnel
 from .plan import DemoLayout, DemoPlan, commands
-from .results import Estimate, RunResult, read_run_result
+from .results import LEAK, Estimate, RunResult, read_run_result
 from .shown_frames import ShownFrame, read_shown_frames
 
 
@@ -30,6 +30,11 @@ class DemoFacts:
     def top1(self, mask: str) -> list[Estimate]:
         """Of every run."""
         return [run.top1[mask] for run in self.runs]
+
+    @property
+    def leak(self) -> Estimate:
+        """Top-1 of the masks alone: the same for every run, because no model takes part in it."""
+        return self.runs[0].top1[LEAK]
 
     def mean_top1(self, mask: str) -> float:
         return mean(run.top1[mask].value for run in self.runs)

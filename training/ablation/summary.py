@@ -64,8 +64,15 @@ def summary(runs: Sequence[Run], *, recipe: recipes.Recipe) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in runs}),
         "cells": [_cell(cell, runs) for cell in dict.fromkeys(run.cell for run in runs)],
         "differences": list(_differences(runs)),
+        "leak": _leak(runs[0].result),
         "runs": [_run(run) for run in runs],
     }
+
+
+def _leak(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the masks alone give away: of the first run, because no model takes part in it."""
+    leak = result.get("leak") or {"not_measured": "another version scored this run"}
+    return {name: leak[name] for name in (*FIGURES, "fitted_on", "not_measured") if name in leak}
 
 
 def _cell(cell: Cell, runs: Sequence[Run]) -> dict[str, Any]:

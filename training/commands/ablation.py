@@ -41,4 +41,6 @@ def ablation(
     for difference in content["differences"]:
         points = " to ".join(f"{100 * difference[name]:+.1f}" for name in ("least", "greatest"))
         print(f"{difference['of']:<20} {difference['what']}: {100 * difference['mean']:+.1f} points ({points})")
+    if leak := content["leak"].get("top1"):
+        print(f"leak: no image and no model, the true masks alone: {leak['value']:.1%} top-1")
     print(f"Look at {out / 'ablation.html'}")

@@ -24,6 +24,9 @@ _DISTANCES = {
     "between_frames": "between frames",
 }
 
+ONE_MODEL = "one model seen with and without masks: not a gain over training without masks, nor one at a scanner"
+"""What a difference from ``none`` is, and what it is not."""
+
 
 def subject(result: Mapping[str, Any]) -> str:
     """Which checkpoint was scored, on which split of which dataset, with how many frames."""
@@ -60,22 +63,38 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def recognition(result: Mapping[str, Any]) -> Iterator[str]:
-    """A table of accuracies by mask, and the differences between masks."""
+    """A table of accuracies by mask and of the leak, the differences between them, and what these are not."""
     has_top5 = all(figures["top5"] for figures in result["masks"].values())
     columns = [("top1", "top-1", 7), *([("top5", "top-5", 9)] if has_top5 else []), ("f1", "F1", 9)]
     yield f"{'mask':<9}" + "".join(f"{title:>{width}}{'95 % interval':>18}" for _, title, width in columns)
-    for mask, figures in result["masks"].items():
+    leak = result["leak"] or {}
+    for mask, figures in {**result["masks"], **({"leak": leak} if "top1" in leak else {})}.items():
         cells = [f"{mask:<9}"]
         for name, _, width in columns:
             share = figures[name]
             cells.append(f"{share['value']:>{width}.1%}{_range_cell(share):>18}")
         yield "".join(cells)
-    for mask, reference in (("region", "none"), ("predicted", "none"), ("predicted", "region")):
+    for mask, reference in (("region", "none"), ("predicted", "none"), ("predicted", "region"), ("region", "leak")):
         if gain := result[f"minus_{reference}"].get(mask):
             line = f"{mask} - {reference}, in points: top-1 {_points(gain['top1'])}"
             if gain["top5"]:
                 line += f", top-5 {_points(gain['top5'])}"
             yield line + (" on one plane only: see the note" if "one_plane" in result["notes"] else "")
+    if result["minus_none"]:
+        yield f"a difference from none is {ONE_MODEL}"
+    yield from leak_lines(leak)
+
+
+def leak_lines(leak: Mapping[str, Any]) -> Iterator[str]:
+    """What the leak is, or why it was not measured; nothing if no mask was one of the dataset's regions."""
+    if "not_measured" in leak:
+        yield f"leak, the masks alone without an image: not measured, because {leak['not_measured']}"
+    elif leak:
+        fitted = leak["fitted_on"]
+        yield (
+            "leak: no image and no model, only the masks' area, place and second moments; logistic regression on "
+            f"{fitted['n_frames']} frames of {fitted['n_patients']} patients of {fitted['split']}"
+        )
 
 
 def recalls(result: Mapping[str, Any]) -> Iterator[str]:
@@ -101,6 +120,8 @@ def probe(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"C = {result['chosen']['C']:g}, chosen on the validation split"
     for name in ("mean_per_class", "accuracy", "f1"):
         yield _estimate(name, result[name])
+    if result["mask"] == "region":
+        yield "the masks alone may tell the plane: see the leak that evaluate --mask region measures"
 
 
 def segmentation(result: Mapping[str, Any]) -> Iterator[str]:
@@ -112,6 +133,9 @@ def segmentation(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{result['masks_not_trained_on']} masks of which no pixel is left were not trained on"
     for name in ("dice", "iou"):
         yield _estimate(name, result[name])
+    always, difference = result["always_the_average"]["dice"], result["minus_always_the_average"]["dice"]
+    yield f"always the average mask of the train split: dice {_share(always)}"
+    yield f"dice - always the average, in points: {_points(difference)}"
 
 
 def ages(result: Mapping[str, Any]) -> Iterator[str]:
@@ -144,6 +168,10 @@ def suite(result: Mapping[str, Any]) -> Iterator[str]:
     for name, figure in result["suite"]["figures"].items():
         is_top5 = name.endswith("top5") and figure is None
         yield f"{name:<20} none: see the note" if is_top5 else _estimate(name, figure)
+    if leak := result.get("leak"):
+        if "top1" in leak:
+            yield _estimate("leak.top1", leak["top1"])
+        yield from leak_lines(leak)
 
 
 def suites(protocols: Mapping[str, Suite]) -> Iterator[str]:

@@ -119,9 +119,13 @@ class LinearProbe:
 
     def answer(self, features_ND: Features) -> Integers:
         """For every frame the number of the class that fits best."""
-        scores_NK = (features_ND - self.mean_D) / self.deviation_D @ self.weight_KD.T + self.bias_K
-        numbers: Integers = self.classes_K[scores_NK.argmax(axis=1)]
+        numbers: Integers = self.classes_K[self.scores(features_ND).argmax(axis=1)]
         return numbers
+
+    def scores(self, features_ND: Features) -> Features:
+        """For every frame the logits of ``classes_K``."""
+        scores_NK: Features = (features_ND - self.mean_D) / self.deviation_D @ self.weight_KD.T + self.bias_K
+        return scores_NK
 
 
 def choose_probe(

@@ -85,7 +85,9 @@ Research on fetal ultrasound: retrieval, zero-shot and linear recognition of pla
   that it is fit for any of them. Do not use it to make decisions about a patient.
 - Figures are over patients of the named split. They say nothing about hospitals, scanners, populations or weeks of
   pregnancy that this data does not cover.
-- Figures with a region's mask use true masks, which are not available at a scanner.
+- Figures with a region's mask use true masks, which are not available at a scanner. `minus_none` compares this model
+  with itself, seen with and without masks: it is not a gain over training without masks. `leak` is what the masks give
+  away to a classifier that sees no image: a figure with masks that is no higher may come from the masks alone.
 - Captions from templates and clinical records carry their errors and their wording into the text tower.
 - Weights may contain traces of the images they were trained on. Whoever publishes them is responsible for the consent
   that this requires, and for the terms of the data and of the weights that training started from.

@@ -51,7 +51,14 @@ def test_every_cell_is_trained_with_its_own_settings_and_scored(finished: Path) 
     assert found["figures"]["region"]["top1"] == scored["masks"]["region"]["top1"]
     assert found["checkpoint"]["step"] == 2
     assert not varied.keys() & content["recipe"].keys()
-    assert "<svg" in (finished / "ablation.html").read_text()
+    page = (finished / "ablation.html").read_text()
+    assert "<svg" in page
+    assert content["leak"] == {name: scored["leak"][name] for name in ("top1", "top5", "fitted_on")}
+    assert f"tell the plane in <b>{100 * scored['leak']['top1']['value']:.1f} %</b> of frames" in page
+
+
+def test_a_leak_that_was_not_measured_is_said_on_the_page() -> None:
+    assert "(the leak) was not measured: " in page(content())
 
 
 def test_finished_runs_are_not_repeated(finished: Path, shapes: Path) -> None:

@@ -73,12 +73,14 @@ def test_a_trained_model_recognises_planes_better_than_chance(learned: Path, son
 def test_evaluate_prints_a_table_and_what_to_do_next(learned: Path, sono_train: Run, shapes: Path) -> None:
     done = sono_train("evaluate", learned, shapes, "--mask", "all")
     assert done.returncode == 0, done.stderr
-    head, note, columns, *lines, difference, where, page, following = done.stdout.splitlines()
+    head, note, columns, *lines, difference, minus_leak, not_a_gain, leak, where, page, following = (
+        done.stdout.splitlines()
+    )
     assert head.startswith("step-00000110 (sha256 ")
     assert "80 frames of 20 patients, 4 of 4 planes; left out: 0 without a plane, 0 without regions" in head
     assert note == "note: There is no top-5: of 4 planes to choose from, the true one is always among five."
     assert columns.split() == ["mask", "top-1", "95", "%", "interval", "F1", "95", "%", "interval"]
-    assert [line.split()[0] for line in lines] == ["none", "region", "shuffled", "blank"]
+    assert [line.split()[0] for line in lines] == ["none", "region", "shuffled", "blank", "leak"]
     assert {len(line) for line in lines} == {len(columns)}
     file, fingerprint = file_of(learned, shapes, "test-all"), read_description(str(shapes)).fingerprint
     assert f"on test of shapes (fingerprint {fingerprint[:12]}): 80 frames of 20 patients" in head
@@ -88,6 +90,9 @@ def test_evaluate_prints_a_table_and_what_to_do_next(learned: Path, sono_train: 
     gain = json.loads(file.read_text())["minus_none"]["region"]["top1"]
     points = [f"{100 * gain[name]:+.1f}" for name in ("value", "low", "high")]
     assert difference == "region - none, in points: top-1 {} ({} to {})".format(*points)
+    assert minus_leak.startswith("region - leak, in points: top-1 ")
+    assert "not a gain over training without masks" in not_a_gain
+    assert leak.startswith("leak: no image and no model")
     assert "evaluate" in done.stderr
     assert "80 rows" in done.stderr  # of the bar
 
@@ -121,9 +126,10 @@ def test_a_single_mask_is_one_line_without_a_difference(
 ) -> None:
     run = random_run()
     code, output, _ = call("evaluate", run, three_splits, "--mask", "blank")
-    _, _, _, line, where, _, _ = output.splitlines()
+    _, _, _, line, leak, _, where, _, _ = output.splitlines()
     assert code == 0
     assert line.startswith("blank ")
+    assert leak.startswith("leak ")
     assert where == f"written to {file_of(run, three_splits, 'test-blank')}"
 
 

@@ -351,8 +351,10 @@ def test_the_model_card_describes_the_run_without_local_paths(
         "dataset": {"name": "north", "fingerprint": "a" * 64},
         "split": "test",
         "trained_on": {"patients": 0, "of": 20, "not_known": []},
+        "notes": {},
         "n_frames": 80,
         "masks": masks,
+        "leak": {"fitted_on": {"split": "train", "n_frames": 40, "n_patients": 9}, "top1": figure, "by": by},
     }
     rebuilt = {
         **result,
@@ -370,7 +372,7 @@ def test_the_model_card_describes_the_run_without_local_paths(
         file = run / "evaluation" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content))
-    top1 = "masks.none.top1 | 0.432 | 0.400 | 0.500 | 79 | 19"
+    top1 = "0.432 | 0.400 | 0.500 | 79 | 19"
     checkpoint = f"{meta['file']} `{meta['sha256'][:12]}`"
     export(run, tmp_path / "out", kind)
     card = (tmp_path / "out/README.md").read_text()
@@ -380,9 +382,11 @@ def test_the_model_card_describes_the_run_without_local_paths(
         meta["sha256"],
         "| optimizer.lr_stem | 0.001 |",
         "| model.weights | a file |",
-        f"| north `{12 * 'a'}` | test | {checkpoint} | test-none | {top1} | 0 |",
-        f"| north `{12 * 'b'}` | test | {checkpoint} | test-none | {top1} | ?+ |",
+        f"| north `{12 * 'a'}` | test | {checkpoint} | test-none | masks.none.top1 | {top1} | 0 |",
+        f"| north `{12 * 'a'}` | test | {checkpoint} | test-none | leak.top1 | {top1} | 0 |",
+        f"| north `{12 * 'b'}` | test | {checkpoint} | test-none | masks.none.top1 | {top1} | ?+ |",
         "| masks.none.f1 | 0.432 | – | – | 79 | 1 | 0 |",
+        "it is not a gain over training without masks",
         "2 results of other checkpoints",
         "not a medical device",
         "four-chamber",

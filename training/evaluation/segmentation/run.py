@@ -7,6 +7,7 @@ from typing import Any
 from sono.training.evaluation.scoring import Scoring, refuse_fitted_split
 from sono.training.evaluation.selection import number_patients
 
+from .average_mask import compare_with_average
 from .fitting import EPOCHS, train_decoder
 from .scores import overlap_figures, score
 from .targets import FOREGROUND, OutlinedFrames, drawn_structures
@@ -30,8 +31,9 @@ def segment(scoring: Scoring, *, foreground: bool = False, epochs: int = EPOCHS)
 
     Returns:
         Dice and intersection over union, means over structures and over planes, with 95 % intervals over patients, and
-        those of each; under ``chosen`` what the validation split decided. Also written to
-        ``RUN/evaluation/<dataset>/<split>-segment.json``.
+        those of each; under ``chosen`` what the validation split decided; under ``always_the_average`` what the same
+        average mask for every frame scores, and under ``minus_always_the_average`` the paired difference: look at that
+        first. Also written to ``RUN/evaluation/<dataset>/<split>-segment.json``.
 
     Raises:
         UserError: the run has no checkpoint, a split is empty or has no regions, or the scored one is of one patient.
@@ -58,5 +60,6 @@ def segment(scoring: Scoring, *, foreground: bool = False, epochs: int = EPOCHS)
         "n_masks": len(scores.dice_R),
         "masks_not_scored": test.vanished,
         **overlap_figures(scores, test, bootstrap),
+        **compare_with_average(segmenter, scores, train, test, bootstrap, scoring.progress),
     }
     return measurement.write("segment", figures)

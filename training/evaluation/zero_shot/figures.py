@@ -15,6 +15,8 @@ from sono.training.evaluation.bootstrap import Bootstrap
 from sono.training.evaluation.breakdown import Groups
 from sono.training.evaluation.calibration import reliability
 
+from .leak import Leak
+
 REFERENCES = ("none", "region")
 """The masks that others are compared with."""
 
@@ -44,12 +46,27 @@ def recognition_figures(
     }
 
 
-def differences(answers: Mapping[str, Answers], truth_N: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
-    """``minus_none`` and ``minus_region``: by mask, the paired differences of top-1 and top-5 to that reference.
+def leak_figures(
+    leak: Leak, truth_N: Integers, classes: Sequence[str], bootstrap: Bootstrap, groups: Groups
+) -> dict[str, Any]:
+    """The same figures of what the masks alone answer, after what they come from; or only why they are missing."""
+    if leak.answers is None:
+        return dict(leak.about)
+    return {**leak.about, **recognition_figures(leak.answers, truth_N, classes, bootstrap, groups)}
 
-    Only ``predicted`` is compared with ``region``: masks that a program made with the dataset's own.
+
+def differences(
+    answers: Mapping[str, Answers], leak: Answers | None, truth_N: Integers, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """By what is subtracted (``minus_none``, ``minus_region``, ``minus_leak``) and by mask: top-1 and top-5, paired.
+
+    Only ``predicted`` is compared with ``region``: masks that a program made with the dataset's own. And only
+    ``region`` with the leak: the same masks with an image and the model, and without either.
     """
-    return {
+    minus_leak = (
+        {"region": _difference(answers["region"], leak, truth_N, bootstrap)} if leak and "region" in answers else {}
+    )
+    minus_masks = {
         f"minus_{reference}": {
             mask: _difference(answers[mask], answers[reference], truth_N, bootstrap)
             for mask in answers
@@ -57,6 +74,7 @@ def differences(answers: Mapping[str, Answers], truth_N: Integers, bootstrap: Bo
         }
         for reference in REFERENCES
     }
+    return {**minus_masks, "minus_leak": minus_leak}
 
 
 def _per_plane(

@@ -62,6 +62,7 @@ def write_page(
         name=name,
         result=result,
         masks=result["masks"],
+        leak=result["leak"] or {},
         meaning=_MEANING,
         groups=_groups(result["masks"]),
         confusions={mask: _confusion(figures["confusion"]) for mask, figures in result["masks"].items()},

@@ -19,7 +19,8 @@ from sono.training.evaluation.selection import Classes, Selection, count_sources
 from sono.training.features.views import MODES, FrameViews
 from sono.training.model.transforms import CropToSquare
 
-from .figures import differences, recognition_figures
+from .figures import differences, leak_figures, recognition_figures
+from .leak import Leak, measure_leak
 from .page import write_page
 from .protocol import OURS, Protocol
 
@@ -45,8 +46,10 @@ def evaluate(
     by center, scanner and trimester; calibration. All masks are scored on the same frames, those that have what every
     one of the masks needs; the others are counted.
 
-    What this does not measure: anything but which plane a frame shows. And ``region`` looks through true masks, which
-    nobody has at a scanner; docs/evaluation.md says how far the controls ``shuffled`` and ``blank`` tell what they add.
+    What this does not measure: anything but which plane a frame shows. ``region`` looks through true masks, which
+    nobody has at a scanner, and ``region`` minus ``none`` compares one model with itself: it is not a gain over
+    training without masks. What the masks alone give away is measured beside it, as the leak; docs/evaluation.md says
+    how far the controls ``shuffled`` and ``blank`` tell more.
 
     Args:
         scoring: the run, the dataset, and how to score.
@@ -56,10 +59,10 @@ def evaluate(
         protocol: a publication's way of showing frames and naming planes.
 
     Returns:
-        What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, if ``none`` is among
-        them, the paired differences of the others. Also written to ``RUN/evaluation/<dataset>/<split>-<mask>.json``
-        (for several masks the name of their set, and with ``predicted`` also the second dataset's), and as a page
-        beside it.
+        What all masks have in common; under ``masks`` the figures of each; under ``leak`` those of the masks alone, if
+        a mask is one of the dataset's regions; under ``minus_none``, if ``none`` is among them, the paired differences
+        of the others. Also written to ``RUN/evaluation/<dataset>/<split>-<mask>.json`` (for several masks the name of
+        their set, and with ``predicted`` also the second dataset's), and as a page beside it.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, there is no frame to score or only one patient,
@@ -78,6 +81,7 @@ def evaluate(
         selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
     wordings = choose_wordings(measurement.encoder, frames, {MODES[mode].kind for mode in modes}, protocol.sentence)
     sentences = {kind: prompts(chosen) for kind, chosen in wordings.of.items()}
+    leak = measure_leak(measurement, selection, classes) if selection.only_with_regions else None
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
     answers = _answer(measurement, selection, planes, modes, protocol)
     notes = {
@@ -85,7 +89,7 @@ def evaluate(
         **about_planes(selection.truth, classes, wordings.read),
         **wordings.notes,
     }
-    figures = {"wording": wordings.source, **_figures(measurement, selection, sentences, answers)}
+    figures = {"wording": wordings.source, **_figures(measurement, selection, sentences, answers, leak)}
     name = result_name({"dataset": frames.description.identity, **figures})
     result = measurement.write(name, figures, notes)
     write_page(scoring.run, scoring.file_name(name), result, frames, selection, answers)
@@ -135,6 +139,7 @@ def _figures(
     selection: Selection,
     sentences: Mapping[Kind, Sequence[str]],
     answers: Mapping[str, Answers],
+    leak: Leak | None,
 ) -> dict[str, Any]:
     bootstrap = measurement.bootstrap(selection.patients)
     groups = Groups.find(measurement.frames, selection.indices)
@@ -151,7 +156,8 @@ def _figures(
             }
             for mode in answers
         },
-        **differences(answers, truth_N, bootstrap),
+        "leak": leak_figures(leak, truth_N, classes, bootstrap, groups) if leak else None,
+        **differences(answers, leak.answers if leak else None, truth_N, bootstrap),
     }
 
 

@@ -56,6 +56,11 @@ def test_the_decoder_learns_to_outline(
     assert result["chosen"]["epoch"] == np.argmax(dices) + 1
     assert result["dice"]["value"] > 0.8
     assert result["dice"]["value"] > result["iou"]["value"] > 0.6
+    # The square is always in the same place: without a look at any image, the average mask is as good.
+    always, difference = result["always_the_average"], result["minus_always_the_average"]
+    assert always["dice"]["value"] > 0.85
+    assert difference["dice"]["value"] == pytest.approx(result["dice"]["value"] - always["dice"]["value"])
+    assert difference["dice"]["low"] <= difference["dice"]["value"] <= difference["dice"]["high"]
     assert set(result["per_plane"]) == {"transthalamic", "four_chamber", "abdominal_circumference", "femur"}
 
 
