@@ -9,6 +9,7 @@ import typer
 
 from sono.manifests import console
 
+from .evaluation_text import trained_on
 from .options import AllowTrainedOption, DatasetArgument, JsonOption, RecipeOption, SetOption, SplitOption
 from .terminal import import_extras, print_notice
 
@@ -41,4 +42,6 @@ def ablation(
     for difference in content["differences"]:
         points = " to ".join(f"{100 * difference[name]:+.1f}" for name in ("least", "greatest"))
         print(f"{difference['of']:<20} {difference['what']}: {100 * difference['mean']:+.1f} points ({points})")
+    for line in trained_on(content["trained_on"]):
+        print(line)
     print(f"Look at {out / 'ablation.html'}")
