@@ -61,8 +61,9 @@ class Task:
             recipes.first_difference(recipes.from_flat(content["recipe"]), self._full_recipe()) is None
             and result["dataset"] == self.identity
             and result["split"] == self.split
+            and (self.allow_trained or not result["trained_on"]["patients"])
         )
-        return result if is_same else None  # ``pretrain`` says what differs
+        return result if is_same else None  # ``pretrain`` or ``evaluate`` say what differs
 
     def finish(self) -> Mapping[str, Any]:
         """Train and score, as far as that is not done; returns the result.

@@ -9,6 +9,7 @@ import typer
 
 from sono.manifests import console
 
+from .evaluation_text import trained_on
 from .options import AllowTrainedOption, DatasetArgument, JsonOption, RecipeOption, SetOption, SplitOption
 from .terminal import import_extras, print_notice
 
@@ -43,4 +44,6 @@ def ablation(
         print(f"{difference['of']:<20} {difference['what']}: {100 * difference['mean']:+.1f} points ({points})")
     if leak := content["leak"].get("top1"):
         print(f"leak: no image and no model, the true masks alone: {leak['value']:.1%} top-1")
+    for line in trained_on(content["trained_on"]):
+        print(line)
     print(f"Look at {out / 'ablation.html'}")

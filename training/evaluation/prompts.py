@@ -74,7 +74,8 @@ def choose_wordings(
 
 def prompts(wordings: Iterable[str]) -> tuple[str, ...]:
     """Sentences with a gap for a plane's display name, at several ages: captions name an age, so ages are averaged."""
-    return tuple(wording.replace("{weeks}", str(weeks)) for wording in wordings for weeks in WEEKS)
+    texts = (wording.replace("{weeks}", str(weeks)) for wording in wordings for weeks in WEEKS)
+    return tuple(dict.fromkeys(texts))  # a publication's sentence may name no age
 
 
 def plane_names(encoder: Encoder, frames: Frames) -> Mapping[str, str]:

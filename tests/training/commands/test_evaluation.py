@@ -150,10 +150,10 @@ def test_scores_on_one_plane_say_so_wherever_they_are_shown(
     assert "of 1 plane to choose from" in top5
     assert output.index(one_plane) < output.index("top-1")
     assert re.search(r"region - none, in points: .* on one plane only: see the note\n", output)
-    result = json.loads((run / "evaluation/test-both.json").read_text())
+    result = json.loads(file_of(run, dataset, "test-both").read_text())
     assert set(result["notes"]) == {"one_plane", "top5_trivial"}
     assert {figures["top5"] for figures in result["masks"].values()} == {None}
-    page = (run / "evaluation/test-both.html").read_text()
+    page = file_of(run, dataset, "test-both").with_suffix(".html").read_text()
     card = "\n".join(_evaluation(run, result["checkpoint"]["sha256"]))
     for text in result["notes"].values():
         assert text in page
@@ -203,6 +203,27 @@ def test_every_command_prints_its_figures_and_their_file(
     for figure in found:
         assert 0 < figure["n_patients"] <= 8
         assert figure["n_patients"] <= figure["n"] <= 64  # two regions a frame
+
+
+@pytest.mark.slow
+def test_patients_that_were_trained_on_are_refused_counted_or_said_to_be_unknown(
+    learned: Path, shapes: Path, small_run: Callable[[str], Path], three_splits: Path, call: Callable[..., Any]
+) -> None:
+    refused = f"sono-train: {shapes}: the model was trained on 60 of the 60 patients of the train split; "
+    code, output, errors = call("sensitivity", learned, shapes, "--split", "train")
+    assert (code, output) == (1, "")
+    assert errors.endswith(f"{refused}score patients that it was not trained on, or add --allow-trained\n")
+    code, output, _ = call("sensitivity", learned, shapes, "--split", "train", "--allow-trained")
+    assert code == 0
+    assert "\nthe model was trained on 60 of the 60 patients of the split\n" in output
+    older = small_run("test-vit")  # its checkpoint does not say
+    code, output, _ = call("evaluate", older, three_splits)
+    assert code == 0
+    not_known = "the checkpoint does not record the patients that it was trained on"
+    assert f"\nthe model may have been trained on patients of the split: {not_known}\n" in output
+    file = file_of(older, three_splits, "test-none")
+    assert json.loads(file.read_text())["trained_on"] == {"patients": None, "of": 8, "not_known": [not_known]}
+    assert not_known in file.with_suffix(".html").read_text()
 
 
 @pytest.mark.slow

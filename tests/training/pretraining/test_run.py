@@ -118,6 +118,9 @@ def test_a_checkpoint_describes_itself(finished: Path, shapes: Path) -> None:
     assert recipes.from_flat(content["recipe"]) == recipe("checkpoint.keep=9")
     assert content["transform"]["size"] == 64
     assert content["planes"]["four_chamber"] == "four-chamber"
+    (patients,) = content["trained_patients"]["sets"]
+    assert (len(patients["digests"]), content["trained_patients"]["not_known"]) == (60, [])
+    assert content["dataset"]["name"] == "shapes"
     assert content["dataset"]["fingerprint"] == json.loads((shapes / "sono.json").read_text())["fingerprint"]
 
 
@@ -141,6 +144,7 @@ def test_resuming_gives_the_same_weights_with_any_number_of_workers(
         file.write("99")  # a truncated line
     train(shapes, run, "checkpoint.keep=9", f"data.workers={workers}", resume=True)
     assert_same_end(run, finished)
+    assert load(run, 6).meta["trained_patients"] == load(finished, 6).meta["trained_patients"]
 
 
 def assert_same_end(run: Path, other: Path, step: int = 6) -> None:
