@@ -63,12 +63,12 @@ def choose_wordings(
         source, notes["wording_unknown"] = "all packaged wordings", UNKNOWN_WORDING
     chosen: dict[Kind, tuple[str, ...]] = {}
     for kind in kinds:
-        chosen[kind] = tuple(wording.sentence for wording in WORDINGS[kind])
-        if read is not None:
-            seen = {each: _seen(read, each) for each in WORDINGS}
-            if not seen[kind]:
-                notes |= {"wording_of_whole": WHOLE_WORDING} if seen["whole"] else {"wording_unread": UNREAD_WORDING}
-            chosen[kind] = seen[kind] or seen["whole"] or chosen[kind]
+        own, whole = _seen(read, kind), _seen(read, "whole")
+        if read is not None and not own and whole:
+            notes["wording_of_whole"] = WHOLE_WORDING
+        elif read is not None and not own:
+            source, notes["wording_unread"] = "all packaged wordings", UNREAD_WORDING
+        chosen[kind] = own or whole or tuple(wording.sentence for wording in WORDINGS[kind])
     return Wordings(chosen, source, read, notes)
 
 
@@ -93,7 +93,10 @@ def plane_features(encoder: Encoder, frames: Frames, classes: Classes, sentences
     return F.normalize(torch.stack([part.mean(dim=0) for part in features]), dim=-1)
 
 
-def _seen(read: CaptionsRead, kind: Kind) -> tuple[str, ...]:
+def _seen(read: CaptionsRead | None, kind: Kind) -> tuple[str, ...]:
+    """The packaged wordings that the model has read."""
+    if read is None:
+        return ()
     return tuple(wording.sentence for wording in WORDINGS[kind] if read.wordings[kind].get(wording.sentence))
 
 

@@ -79,7 +79,8 @@ def evaluate(
     if protocol.only_present:
         classes = {name: classes[name] for name in (selection.names[number] for number in np.unique(selection.truth))}
         selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
-    wordings = choose_wordings(measurement.encoder, frames, {MODES[mode].kind for mode in modes}, protocol.sentence)
+    kinds = dict.fromkeys(MODES[mode].kind for mode in modes)
+    wordings = choose_wordings(measurement.encoder, frames, kinds, protocol.sentence)
     sentences = {kind: prompts(chosen) for kind, chosen in wordings.of.items()}
     leak = measure_leak(measurement, selection, classes) if selection.only_with_regions else None
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}

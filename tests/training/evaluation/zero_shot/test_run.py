@@ -344,6 +344,7 @@ def test_a_wording_that_the_model_never_read_is_said(
     assert note in result["notes"]
     expected = [WORDINGS["whole"][2].sentence] if kind == "region" else [each.sentence for each in WORDINGS["whole"]]
     assert result["masks"][kind]["prompts"] == list(prompts(expected))
+    assert result["wording"] == ("the checkpoint" if kind == "region" else "all packaged wordings")
     assert result["notes"]["planes_not_trained"] == (
         "The model was trained on no frame of transthalamic (8 frames), abdominal circumference (8 frames)."
     )
