@@ -30,6 +30,7 @@ from PIL import Image, ImageDraw
 from sono.manifests import masks
 from sono.manifests.schemas import DATASET
 from sono.training import recipes
+from sono.training.data.wordings import WORDINGS, CaptionsRead
 from sono.training.model.build import build_model, make_transform
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining.checkpoint_writer import CheckpointWriter
@@ -204,9 +205,12 @@ def three_splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a run whose only checkpoint holds random weights, the mask's too, after ``change`` of the model."""
+    """Makes a run whose only checkpoint holds random weights, the mask's too, after ``change`` of the model.
 
-    def make(seed: int = 0, change: Callable[[Any], object] = lambda _: None) -> Path:
+    It says that it has read captions worded like those of ``rows``; ``meta`` is what else it says.
+    """
+
+    def make(seed: int = 0, change: Callable[[Any], object] = lambda _: None, **more: Any) -> Path:
         run = tmp_path_factory.mktemp("runs") / "random"
         recipe = recipes.tiny()
         torch.manual_seed(seed)
@@ -217,11 +221,18 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         writer = CheckpointWriter(run, keep=1)
         transform = PadToSquare(size=model.image_size).to_dict()
         meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform}
+        meta |= {"captions": captions_read(), **more}
         writer.save({f"model.{name}": value for name, value in model.clip.state_dict().items()}, meta)
         writer.wait()
         return run
 
     return make
+
+
+def captions_read(wordings: int = 1) -> dict[str, Any]:
+    """What a checkpoint says of captions in the first of the packaged wordings, of all planes."""
+    read = {kind: {wording.sentence: 9 for wording in known[:wordings]} for kind, known in WORDINGS.items()}
+    return CaptionsRead(read, {"whole": 0, "region": 0}, dict.fromkeys(PLANES, 9)).to_dict()
 
 
 def write_tokenizer(folder: Path) -> None:

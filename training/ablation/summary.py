@@ -22,7 +22,7 @@ class Run:
     result: Mapping[str, Any]
 
     def value(self, mask: str, figure: str = "top1") -> float:
-        """A figure, from 0 to 1, as scored through a mask."""
+        """A figure of ``figures_of(result)``, from 0 to 1, as scored through a mask."""
         return float(self.result["masks"][mask][figure]["value"])
 
 
@@ -48,12 +48,18 @@ class Spread:
         )
 
 
+def figures_of(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of ``FIGURES`` that a result has: with few planes there is no top-5."""
+    return tuple(figure for figure in FIGURES if all(result["masks"][mask][figure] for mask in SEEN_THROUGH))
+
+
 def summary(runs: Sequence[Run], *, dataset: str, recipe: recipes.Recipe, split: str) -> dict[str, Any]:
     """Means and spreads over seeds by cell, and what each choice changes, seed by seed."""
     first = runs[0].result
     return {
         "dataset": {"source": dataset, "fingerprint": first["dataset"]["fingerprint"]},
         "split": split,
+        "notes": {code: text for run in runs for code, text in run.result["notes"].items()},
         "n_frames": first["n_frames"],
         "n_patients": first["n_patients"],
         "recipe": {key: value for key, value in recipes.flatten(recipe).items() if key not in VARIED},
@@ -68,7 +74,7 @@ def _cell(cell: Cell, runs: Sequence[Run]) -> dict[str, Any]:
     def spread(mask: str, figure: str) -> dict[str, Any]:
         return dataclasses.asdict(Spread.of([run.value(mask, figure) for run in runs if run.cell == cell]))
 
-    figures = {mask: {figure: spread(mask, figure) for figure in FIGURES} for mask in SEEN_THROUGH}
+    figures = {mask: {figure: spread(mask, figure) for figure in figures_of(runs[0].result)} for mask in SEEN_THROUGH}
     return {**dataclasses.asdict(cell), "figures": figures}
 
 
@@ -78,7 +84,7 @@ def _run(run: Run) -> dict[str, Any]:
         **dataclasses.asdict(run.cell),
         "seed": run.seed,
         "checkpoint": run.result["checkpoint"],
-        "figures": {mask: {figure: scored[mask][figure] for figure in FIGURES} for mask in SEEN_THROUGH},
+        "figures": {mask: {figure: scored[mask][figure] for figure in figures_of(run.result)} for mask in SEEN_THROUGH},
         "bootstrap": run.result["bootstrap"],
     }
 

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .design import FIGURES, SEEN_THROUGH
-from .summary import Run
+from .design import SEEN_THROUGH
+from .summary import Run, figures_of
 
 
 def cell_table(content: Mapping[str, Any]) -> Iterator[str]:
@@ -20,7 +20,7 @@ def cell_table(content: Mapping[str, Any]) -> Iterator[str]:
     """
     yield "masks,loss,positives,seen_through,figure,n_seeds,mean,sd,least,greatest\n"
     for cell in content["cells"]:
-        for mask, name in itertools.product(SEEN_THROUGH, FIGURES):
+        for mask, name in itertools.product(SEEN_THROUGH, cell["figures"][SEEN_THROUGH[0]]):
             spread = cell["figures"][mask][name]
             yield _line(cell["masks"], cell["kind"], cell["positives"], mask, name, *spread.values())
 
@@ -30,7 +30,7 @@ def run_table(runs: Sequence[Run]) -> Iterator[str]:
     yield "masks,loss,positives,seed,seen_through,figure,value,low,high\n"
     for run in runs:
         cell = run.cell
-        for mask, name in itertools.product(SEEN_THROUGH, FIGURES):
+        for mask, name in itertools.product(SEEN_THROUGH, figures_of(run.result)):
             share = run.result["masks"][mask][name]
             interval = share["value"], share["low"], share["high"]
             yield _line(cell.masks, cell.kind, cell.positives, run.seed, mask, name, *interval)

@@ -218,6 +218,8 @@ def _print(run: Path, name: str, result: Mapping[str, Any], as_json: bool, lines
     from sono.manifests.filenames import evaluation_file
 
     print(text.subject(result))
+    for line in text.notes(result):
+        print(line)
     for line in lines:
         print(line)
     print(f"written to {evaluation_file(run, name)}")

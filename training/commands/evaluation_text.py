@@ -14,6 +14,7 @@ _LEFT_OUT = {
     "frames_without_regions": "without regions",
     "frames_without_predicted": "without predicted masks",
     "frames_left_out": "that cannot be compared",
+    "regions_vanished": "regions of which no pixel is left",
 }
 _DISTANCES = {
     "none_region": "none, region",
@@ -36,14 +37,23 @@ def subject(result: Mapping[str, Any]) -> str:
     left_out = [
         f"{result[key]} {reason}"
         for key, reason in _LEFT_OUT.items()
-        if key in result and not (key == "frames_without_regions" and result.get("frames") == "all")
+        if key in result
+        and not (key == "frames_without_regions" and result.get("frames") == "all")
+        and not (key == "regions_vanished" and not result[key])
     ]
     return f"{line}; left out: {', '.join(left_out)}" if left_out else line
 
 
+def notes(result: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader must know before the figures."""
+    for text in result["notes"].values():
+        yield f"note: {text}"
+
+
 def recognition(result: Mapping[str, Any]) -> Iterator[str]:
     """A table of accuracies by mask, and the differences between masks."""
-    columns = (("top1", "top-1", 7), ("top5", "top-5", 9), ("f1", "F1", 9))
+    has_top5 = all(figures["top5"] for figures in result["masks"].values())
+    columns = [("top1", "top-1", 7), *([("top5", "top-5", 9)] if has_top5 else []), ("f1", "F1", 9)]
     yield f"{'mask':<9}" + "".join(f"{title:>{width}}{'95 % interval':>18}" for _, title, width in columns)
     for mask, figures in result["masks"].items():
         cells = [f"{mask:<9}"]
@@ -53,7 +63,10 @@ def recognition(result: Mapping[str, Any]) -> Iterator[str]:
         yield "".join(cells)
     for mask, reference in (("region", "none"), ("predicted", "none"), ("predicted", "region")):
         if gain := result[f"minus_{reference}"].get(mask):
-            yield f"{mask} - {reference}, in points: top-1 {_points(gain['top1'])}, top-5 {_points(gain['top5'])}"
+            line = f"{mask} - {reference}, in points: top-1 {_points(gain['top1'])}"
+            if gain["top5"]:
+                line += f", top-5 {_points(gain['top5'])}"
+            yield line + (" on one plane only: see the note" if "one_plane" in result["notes"] else "")
 
 
 def recalls(result: Mapping[str, Any]) -> Iterator[str]:
@@ -66,7 +79,9 @@ def recalls(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{kind}: {figures['n_queries']} queries, {figures['n_captions']} distinct captions"
         for mask in masks:
             at_ranks = [
-                f"at {name.removeprefix('recall')} {_share(share)}, chance {figures['chance'][name]:.1%}"
+                f"at {name.removeprefix('recall')} always, with so few captions"
+                if share is None
+                else f"at {name.removeprefix('recall')} {_share(share)}, chance {figures['chance'][name]:.1%}"
                 for name, share in figures[mask].items()
             ]
             yield f"  mask {mask:<7}recall " + ", ".join(at_ranks)
@@ -82,6 +97,10 @@ def probe(result: Mapping[str, Any]) -> Iterator[str]:
 def segmentation(result: Mapping[str, Any]) -> Iterator[str]:
     """What the validation split chose, and the overlaps."""
     yield f"after epoch {result['chosen']['epoch']}, chosen on the validation split"
+    if result["masks_not_scored"]:
+        yield f"{result['masks_not_scored']} masks without a pixel are not scored; {result['n_masks']} are"
+    if result["masks_not_trained_on"]:
+        yield f"{result['masks_not_trained_on']} masks of which no pixel is left were not trained on"
     for name in ("dice", "iou"):
         yield _estimate(name, result[name])
 
@@ -114,7 +133,8 @@ def suite(result: Mapping[str, Any]) -> Iterator[str]:
     """The protocol, and its figures."""
     yield result["suite"]["about"]
     for name, figure in result["suite"]["figures"].items():
-        yield _estimate(name, figure)
+        is_top5 = name.endswith("top5") and figure is None
+        yield f"{name:<20} none: see the note" if is_top5 else _estimate(name, figure)
 
 
 def suites(protocols: Mapping[str, Suite]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from .cache import Cache, open_cache
 from .cache_layout import root_of
 from .dataset import Frames
 from .pairs import CaptionBank, Pairs, read_pairs
+from .wordings import CaptionsRead
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Pool:
 
     Args:
         usable: the rows of frames with a caption.
+        captions_read: how the captions that may be drawn are worded.
     """
 
     frames: Frames
@@ -37,6 +39,7 @@ class Pool:
     usable: npt.NDArray[np.int64]
     without_caption: int
     without_regions: int
+    captions_read: CaptionsRead
     cache: Cache | None = None
 
     def __len__(self) -> int:
@@ -90,7 +93,8 @@ def make_pool(
         if tokenizer.length(text) > tokenizer.context_length:
             frame_id = frames.row(pairs.row_of_caption(number))["frame_id"]
             raise too_long(tokenizer.length(text), tokenizer.context_length, frame_id)
-    return Pool(frames, pairs, usable, len(frames) - len(usable), without_regions)
+    captions_read = CaptionsRead.of(frames, pairs, global_fraction=global_fraction)
+    return Pool(frames, pairs, usable, len(frames) - len(usable), without_regions, captions_read)
 
 
 def with_cache(

@@ -65,4 +65,5 @@ def _may_vanish(regions: pa.StructArray, area_M: Floats, size: int) -> Booleans:
 
 def _numbers(values: pa.Array) -> Floats:
     """As floats; null, which only a dataset of another program has, is 0."""
-    return pc.fill_null(pc.cast(values, pa.float64()), 0.0).to_numpy(zero_copy_only=False)
+    numbers: Floats = pc.fill_null(pc.cast(values, pa.float64()), 0.0).to_numpy(zero_copy_only=False)
+    return numbers

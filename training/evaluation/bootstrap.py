@@ -1,4 +1,4 @@
-"""Intervals over patients: a figure computed again with the patients weighted at random."""
+"""The Bayesian bootstrap over patients: a figure computed again with the patients weighted at random."""
 
 from __future__ import annotations
 

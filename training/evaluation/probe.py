@@ -18,6 +18,7 @@ from sono.training.features.views import FrameViews
 
 from . import metrics
 from .bootstrap import Bootstrap
+from .notes import about_classes
 from .scoring import Measurement, Scoring, refuse_fitted_split
 from .selection import Classes, Selection, each_plane, select_frames
 
@@ -71,7 +72,8 @@ def probe(scoring: Scoring, *, mask: str = "none", classes: Classes | None = Non
         **test.selection.counts(),
         **_figures(test.selection, predicted, measurement.bootstrap(test.selection.patients)),
     }
-    return measurement.write(f"probe-{mask}", figures)
+    notes = about_classes(test.selection.truth, test.selection.names, top5=False)
+    return measurement.write(f"probe-{mask}", figures, notes)
 
 
 @dataclass(frozen=True)

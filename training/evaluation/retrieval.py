@@ -11,11 +11,13 @@ import torch
 
 from sono.training.arrays import Booleans, Integers
 from sono.training.data.visible_regions import count_regions
+from sono.training.data.wordings import Kind
 from sono.training.features.encoder import Encoder
 from sono.training.features.views import FrameViews
 
 from . import metrics
 from .bootstrap import Bootstrap
+from .notes import about_captions
 from .scoring import Measurement, Scoring
 from .selection import has_caption, number_patients
 
@@ -31,6 +33,8 @@ def retrieve(scoring: Scoring) -> dict[str, Any]:
     The captions to choose from are the distinct ones of the split, of images for images and of regions for regions, so
     equal captions count as right answers. ``region_to_text`` is given twice: through the regions' masks, and with the
     same images seen as a whole (``none``), which know the image but not the region.
+
+    With no more than k captions to choose from, recall at k is None: it is always 1.
 
     What this does not measure: captions that say the same in other words, or differ by a day of age, are wrong answers.
 
@@ -59,7 +63,8 @@ def retrieve(scoring: Scoring) -> dict[str, Any]:
         "image_to_text": _recalls(measurement.encoder, images, bootstrap),
         "region_to_text": _recalls(measurement.encoder, regions, bootstrap) if regions.captions else None,
     }
-    return measurement.write("retrieve", figures)
+    captions: dict[Kind, Sequence[str]] = {"whole": images.captions, "region": regions.captions}
+    return measurement.write("retrieve", figures, about_captions(captions, measurement.encoder.captions_read))
 
 
 def rank_of(features_QD: torch.Tensor, texts_TD: torch.Tensor, own_Q: torch.Tensor) -> Integers:
@@ -145,12 +150,16 @@ def _recalls(encoder: Encoder, queries: _Queries, bootstrap: Bootstrap) -> dict[
         "chance": {f"recall{k}": min(k / len(distinct), 1.0) for k in RANKS},
     }
     for mask, ranks_Q in ranks.items():
-        recalls[mask] = {f"recall{k}": asdict(metrics.mean(ranks_Q <= k, of_queries)) for k in RANKS}
+        recalls[mask] = {
+            f"recall{k}": asdict(metrics.mean(ranks_Q <= k, of_queries)) if k < len(distinct) else None for k in RANKS
+        }
     if len(ranks) == 2:
         one_class = np.zeros(len(own_Q), dtype=np.int64)
         through, whole = ranks["region"], ranks["none"]
         recalls["region_minus_none"] = {
             f"recall{k}": asdict(metrics.paired_difference(through <= k, whole <= k, one_class, of_queries))
+            if k < len(distinct)
+            else None
             for k in RANKS
         }
     return recalls

@@ -14,6 +14,7 @@ from sono.training.features.encoder import Encoder, Report
 from sono.training.features.views import FrameViews, Views
 
 from .bootstrap import METHOD, RESAMPLES, Bootstrap
+from .notes import Notes
 from .results import write_result
 
 
@@ -84,8 +85,11 @@ class Measurement:
         """How intervals are made for frames of these patients."""
         return Bootstrap(patients_N, self.scoring.resamples, self.scoring.seed)
 
-    def write(self, measurement: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """The complete result, also written to ``RUN/evaluation``: what was scored, on what data, and the figures."""
+    def write(self, measurement: str, figures: Mapping[str, Any], notes: Notes | None = None) -> dict[str, Any]:
+        """The complete result, also written to ``RUN/evaluation``: what was scored, on what data, and the figures.
+
+        ``notes`` are what a reader must know before the figures.
+        """
         description = self.frames.description
         result = {
             "split": self.frames.split,
@@ -97,6 +101,7 @@ class Measurement:
                 "resamples": self.scoring.resamples,
                 "seed": self.scoring.seed,
             },
+            "notes": notes or {},
             **figures,
         }
         write_result(self.scoring.run, self.scoring.file_name(measurement), result)

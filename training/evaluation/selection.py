@@ -16,7 +16,7 @@ from sono.training.arrays import Booleans, Integers
 from sono.training.data.dataset import Frames
 from sono.training.data.visible_regions import are_visible, count_regions
 from sono.training.features.predicted_masks import PredictedMasks, sources_of
-from sono.training.features.views import MODES, Kind, choose_donors
+from sono.training.features.views import MODES, choose_donors
 from sono.training.model.transforms import PadToSquare
 
 Classes = Mapping[str, Sequence[str]]
@@ -136,14 +136,6 @@ def has_caption(frames: Frames) -> Booleans:
     """For every frame whether it has a caption for the whole image."""
     lengths = pc.fill_null(pc.utf8_length(frames.column("caption")), 0).to_numpy()
     return np.asarray(lengths > 0, dtype=np.bool_)
-
-
-def captions_of(frames: Frames, kind: Kind) -> set[str]:
-    """The distinct captions of the split: of its images, or of its regions."""
-    chunks = frames.column("caption").chunks
-    if kind == "region":
-        chunks = [pc.struct_field(pc.list_flatten(lists), "caption") for lists in frames.column("regions").chunks]
-    return {caption for chunk in chunks for caption in pc.unique(chunk).to_pylist() if caption}
 
 
 def number_patients(frames: Frames, selected: Booleans, need: str) -> Integers:

@@ -11,6 +11,7 @@ from sono.manifests.filenames import EVALUATION_FOLDER
 from sono.training import recipes
 from sono.training.model.transforms import PadToSquare
 
+_CAPTIONED = {"whole": "whole images", "region": "regions"}
 _NOT_PUBLIC = ("by",)  # figures by center and scanner: a card does not name hospitals
 
 _USE: Mapping[str, str] = {
@@ -144,6 +145,9 @@ def _training(meta: Mapping[str, Any]) -> Iterator[str]:
     dataset = meta["dataset"]
     yield f"- Dataset: fingerprint `{dataset['fingerprint']}`, {dataset['frames']:,} frames"
     yield f"- Planes: {', '.join(meta['planes'].values())}"
+    for kind, wordings in meta.get("captions", {}).get("wordings", {}).items():
+        for sentence in wordings:
+            yield f"- Captions of {_CAPTIONED[kind]} were worded like: {sentence}"
     yield f"- Checkpoint: step {meta['step']:,}, `{meta['file']}`, SHA-256 `{meta['sha256']}`"
     yield ""
     yield "| setting | value |"
@@ -153,13 +157,14 @@ def _training(meta: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _evaluation(run: Path, sha256: str) -> Iterator[str]:
-    rows, others = [], 0
+    rows, notes, others = [], [], 0
     for path in sorted((run / EVALUATION_FOLDER).glob("*.json")):
         result = json.loads(path.read_bytes())
         if result.get("checkpoint", {}).get("sha256") != sha256:
             others += 1
             continue
         frames, patients = result.get("n_frames", ""), result.get("n_patients", "")
+        notes += [f"- {path.stem}: {text}" for text in result.get("notes", {}).values()]
         rows += [(path.stem, name, *figure, frames, patients) for name, figure in _figures(result)]
     if not rows:
         yield "This checkpoint was not evaluated."
@@ -169,20 +174,23 @@ def _evaluation(run: Path, sha256: str) -> Iterator[str]:
         yield "| result | figure | value | low | high | frames | patients |"
         yield "|---|---|---|---|---|---|---|"
         for stem, name, value, low, high, frames, patients in rows:
-            yield f"| {stem} | {name} | {value:.3f} | {low:.3f} | {high:.3f} | {frames} | {patients} |"
+            limits = " | ".join("–" if limit is None else f"{limit:.3f}" for limit in (low, high))
+            yield f"| {stem} | {name} | {value:.3f} | {limits} | {frames} | {patients} |"
+        if notes:
+            yield ""
+            yield from notes
     if others:
         yield ""
         yield f"{others} results of other checkpoints of this run are left out."
 
 
-def _figures(result: Any, name: str = "") -> Iterator[tuple[str, tuple[float, float, float]]]:
-    """Every figure of a result that has an interval, by its path."""
+def _figures(result: Any, name: str = "") -> Iterator[tuple[str, tuple[float, float | None, float | None]]]:
+    """Every figure of a result with its interval, which may be missing, by its path."""
     if not isinstance(result, Mapping):
         return
     if {"value", "low", "high"} <= result.keys():
-        figure = (result["value"], result["low"], result["high"])
-        if all(isinstance(number, (int, float)) for number in figure):
-            yield name, figure
+        if isinstance(result["value"], (int, float)):
+            yield name, (result["value"], result["low"], result["high"])
         return
     for key, value in result.items():
         if key not in _NOT_PUBLIC:

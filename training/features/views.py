@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,11 +13,10 @@ from torch.utils.data import Dataset
 from sono.manifests.errors import UserError
 from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, Row, decode_image, decode_mask
+from sono.training.data.wordings import Kind
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .predicted_masks import PredictedMasks
-
-Kind = Literal["whole", "region"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,14 @@ class FrameViews(Dataset[Views | UserError]):
             assert self.predicted is not None
             regions = self.predicted.regions(row)
         seen = [(self.transform.mask(decode_mask(row, region, image)), region["caption"]) for region in regions]
-        masks, captions = zip(*[view for view in seen if view[0].any()], strict=True)
+        views = [(mask, caption) for mask, caption in seen if mask.any()]
+        if not views:
+            raise UserError(
+                "no pixel of its masks is left, although their area_px says otherwise",
+                where=f"frame {row['frame_id']}",
+                fix="run sono-curate build again",
+            )
+        masks, captions = zip(*views, strict=True)
         return np.stack(masks), captions
 
 

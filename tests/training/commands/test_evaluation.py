@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.suites import SUITES
 from sono.training.evaluation.zero_shot import run as zero_shot
+from sono.training.export.model_card import _evaluation
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,10 +59,11 @@ def test_a_trained_model_recognises_planes_better_than_chance(learned: Path, son
 def test_evaluate_prints_a_table_and_what_to_do_next(learned: Path, sono_train: Run, shapes: Path) -> None:
     done = sono_train("evaluate", learned, shapes, "--mask", "all")
     assert done.returncode == 0, done.stderr
-    head, columns, *lines, difference, where, page, following = done.stdout.splitlines()
+    head, note, columns, *lines, difference, where, page, following = done.stdout.splitlines()
     assert head.startswith("step-00000110 (sha256 ")
     assert "on test: 80 frames of 20 patients, 4 of 4 planes; left out: 0 without a plane, 0 without regions" in head
-    assert columns.split()[:2] == ["mask", "top-1"]
+    assert note == "note: There is no top-5: of 4 planes to choose from, the true one is always among five."
+    assert columns.split() == ["mask", "top-1", "95", "%", "interval", "F1", "95", "%", "interval"]
     assert [line.split()[0] for line in lines] == ["none", "region", "shuffled", "blank"]
     assert {len(line) for line in lines} == {len(columns)}
     assert where == f"written to {learned}/evaluation/test-all.json"
@@ -68,7 +71,7 @@ def test_evaluate_prints_a_table_and_what_to_do_next(learned: Path, sono_train: 
     assert following == f"Next: sono-train export {learned} OUT --format transformers"
     gain = json.loads((learned / "evaluation/test-all.json").read_text())["minus_none"]["region"]["top1"]
     points = [f"{100 * gain[name]:+.1f}" for name in ("value", "low", "high")]
-    assert difference.startswith("region - none, in points: top-1 {} ({} to {}), top-5 ".format(*points))
+    assert difference == "region - none, in points: top-1 {} ({} to {})".format(*points)
     assert "evaluate" in done.stderr
     assert "80 rows" in done.stderr  # of the bar
 
@@ -92,7 +95,7 @@ def test_differences_are_printed_in_points_with_their_sign(
     result["minus_none"]["region"]["top1"] = {"value": 0.0312, "low": -0.01, "high": 0.072}
     monkeypatch.setattr(zero_shot, "evaluate", lambda *_, **__: result)
     assert (
-        "region - none, in points: top-1 +3.1 (-1.0 to +7.2), top-5 +0.0 ("
+        "region - none, in points: top-1 +3.1 (-1.0 to +7.2)\n"
         in call("evaluate", run, three_splits, "--mask", "both")[1]
     )
 
@@ -102,10 +105,39 @@ def test_a_single_mask_is_one_line_without_a_difference(
 ) -> None:
     run = random_run()
     code, output, _ = call("evaluate", run, three_splits, "--mask", "blank")
-    _, _, line, where, _, _ = output.splitlines()
+    _, _, _, line, where, _, _ = output.splitlines()
     assert code == 0
     assert line.startswith("blank ")
     assert where == f"written to {run}/evaluation/test-blank.json"
+
+
+def test_scores_on_one_plane_say_so_wherever_they_are_shown(
+    random_run: Callable[..., Path],
+    make_rows: Callable[..., list[dict[str, Any]]],
+    write_dataset: Callable[..., Path],
+    call: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """As a dataset of HC18 has them: heads in one plane."""
+    run, rows = random_run(), [row for row in make_rows(32, seed=91) if row["plane"] == 0]
+    dataset = write_dataset(tmp_path / "dataset", {"test": rows}, planes={"transthalamic": "transthalamic"})
+    code, output, _ = call("evaluate", run, dataset, "--mask", "both")
+    assert code == 0
+    one_plane, top5, *_ = [line for line in output.splitlines() if line.startswith("note: ")]
+    assert "All scored frames show one plane, transthalamic. Always answering it would be right every time" in one_plane
+    assert "of 1 plane to choose from" in top5
+    assert output.index(one_plane) < output.index("top-1")
+    assert re.search(r"region - none, in points: .* on one plane only: see the note\n", output)
+    result = json.loads((run / "evaluation/test-both.json").read_text())
+    assert set(result["notes"]) == {"one_plane", "top5_trivial"}
+    assert {figures["top5"] for figures in result["masks"].values()} == {None}
+    page = (run / "evaluation/test-both.html").read_text()
+    card = "\n".join(_evaluation(run, result["checkpoint"]["sha256"]))
+    for text in result["notes"].values():
+        assert text in page
+        assert text in card
+    assert "top-5</th>" not in page
+    assert "top5" not in card
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot.run import evaluate
 from sono.training.features.predicted_masks import PredictedMasks
+from sono.training.model.transforms import PadToSquare
 
 Rows = list[dict[str, Any]]
 FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
@@ -130,4 +131,4 @@ def test_a_dataset_without_sources_is_refused(
     pq.write_table(without.replace_schema_metadata({b"huggingface": metadata}), file)
     frames = open_split(read_description(str(folder)), "test")
     with pytest.raises(UserError, match="do not say where their masks come from; run sono-curate build again"):
-        PredictedMasks.find(frames, None)
+        PredictedMasks.find(frames, None, PadToSquare(size=64))

@@ -22,13 +22,16 @@ REFERENCES = ("none", "region")
 def recognition_figures(
     answers: Answers, truth_N: Integers, classes: Sequence[str], bootstrap: Bootstrap, groups: Groups
 ) -> dict[str, Any]:
-    """Accuracy, F1 and calibration of the answers through one mask, overall, by group and by plane."""
+    """Accuracy, F1 and calibration of the answers through one mask, overall, by group and by plane.
+
+    ``top5`` is None with five classes or fewer.
+    """
     predicted_N = answers.best[:, 0]
     counts_CC = metrics.confusion(truth_N, predicted_N, len(classes))
     error, bins = reliability(answers.probability, answers.top1)
     return {
         "top1": asdict(metrics.mean_per_class(answers.top1, truth_N, bootstrap)),
-        "top5": asdict(metrics.mean_per_class(answers.top5, truth_N, bootstrap)),
+        "top5": None if answers.top5 is None else asdict(metrics.mean_per_class(answers.top5, truth_N, bootstrap)),
         "f1": asdict(metrics.macro_f1(truth_N, predicted_N, len(classes), bootstrap)),
         "calibration": {
             "temperature": answers.temperature,
@@ -62,7 +65,7 @@ def _per_plane(answers: Answers, truth_N: Integers, counts_CC: Integers, classes
         classes[plane]: {
             "n_frames": int((truth_N == plane).sum()),
             "top1": float(answers.top1[truth_N == plane].mean()),
-            "top5": float(answers.top5[truth_N == plane].mean()),
+            "top5": None if answers.top5 is None else float(answers.top5[truth_N == plane].mean()),
             "f1": float(f1_C[plane]),
         }
         for plane in np.unique(truth_N)
@@ -70,7 +73,12 @@ def _per_plane(answers: Answers, truth_N: Integers, counts_CC: Integers, classes
 
 
 def _difference(answers: Answers, reference: Answers, truth_N: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
+    top5 = (
+        asdict(metrics.paired_difference(answers.top5, reference.top5, truth_N, bootstrap))
+        if answers.top5 is not None and reference.top5 is not None
+        else None
+    )
     return {
         "top1": asdict(metrics.paired_difference(answers.top1, reference.top1, truth_N, bootstrap)),
-        "top5": asdict(metrics.paired_difference(answers.top5, reference.top5, truth_N, bootstrap)),
+        "top5": top5,
     }

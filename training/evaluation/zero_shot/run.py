@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sono.training.data.dataset import Frames
+from sono.training.data.wordings import Kind
 from sono.training.evaluation.answers import Answers
 from sono.training.evaluation.breakdown import Groups
-from sono.training.evaluation.prompts import plane_features, prompts, wordings_of
+from sono.training.evaluation.notes import about_classes, about_planes
+from sono.training.evaluation.prompts import choose_wordings, plane_features, prompts
 from sono.training.evaluation.scoring import Measurement, Scoring
-from sono.training.evaluation.selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
-from sono.training.features.views import MODES, FrameViews, Kind
+from sono.training.evaluation.selection import Classes, Selection, count_sources, each_plane, select_frames
+from sono.training.features.views import MODES, FrameViews
 
 from .figures import differences, recognition_figures
 from .page import write_page
@@ -66,11 +67,18 @@ def evaluate(
     classes = classes or each_plane(frames)
     transform = measurement.encoder.transform
     selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
-    sentences = _sentences(frames, modes)
+    wordings = choose_wordings(measurement.encoder, frames, dict.fromkeys(MODES[mode].kind for mode in modes))
+    sentences = {kind: prompts(chosen) for kind, chosen in wordings.of.items()}
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
     answers = _answer(measurement, selection, planes, modes)
     stem = mask_set(modes)
-    result = measurement.write(stem, _figures(measurement, selection, sentences, answers))
+    notes = {
+        **about_classes(selection.truth, selection.names, top5=True),
+        **about_planes(selection.truth, classes, wordings.read),
+        **wordings.notes,
+    }
+    figures = {"wording": wordings.source, **_figures(measurement, selection, sentences, answers)}
+    result = measurement.write(stem, figures, notes)
     write_page(scoring.run, scoring.file_name(stem), result, frames, selection, answers)
     return result
 
@@ -79,12 +87,6 @@ def mask_set(modes: Sequence[str]) -> str:
     """The name of these masks together, for files; ``modes`` in the order of ``MODES``."""
     named = [name for name, together in MASK_SETS.items() if together == tuple(modes)]
     return named[0] if named else "-".join(modes)
-
-
-def _sentences(frames: Frames, modes: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
-    """By kind of view the sentences that name a plane, worded as the split's own captions are."""
-    kinds = {MODES[mode].kind for mode in modes}
-    return {kind: prompts(wordings_of(kind, captions_of(frames, kind))) for kind in kinds}
 
 
 def _answer(
@@ -120,6 +122,7 @@ def _figures(
         **selection.counts(),
         "planes_present": len(np.unique(truth_N)),
         "planes": len(classes),
+        "chance": {"top1": 1 / len(classes), "top5": 5 / len(classes) if len(classes) > 5 else None},
         "masks": {
             mode: {
                 **recognition_figures(answers[mode], truth_N, classes, bootstrap, groups),

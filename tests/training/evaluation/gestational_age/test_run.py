@@ -44,7 +44,7 @@ def test_ages_are_compared_with_the_datasets_and_with_a_constant_answer(
     assert error["always_the_median"] == pytest.approx(np.abs(true - np.median(true)).mean())
     assert error["low"] <= error["value"] <= error["high"]
     assert result["within_95"] is None
-    assert len(result["prompts"]) == 1  # the captions have one wording
+    assert (len(result["prompts"]), result["wording"], result["notes"]) == (1, "the checkpoint", {})
 
 
 @pytest.mark.slow
@@ -66,6 +66,7 @@ def test_heads_with_a_pixel_size_are_scored_by_their_circumference(
         Scoring(run, dataset, resamples=20), step="days", planes={"brain": ("transthalamic", "femur")}
     )
     assert result["n_frames"] == 6  # of two of four planes
+    assert list(result["notes"]) == ["wording_unread"]  # captions have no days
     within = result["within_95"]
     assert within["n_frames"] == 5
     assert result["mean_absolute_error_days"] is None
