@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, import_extra
 from sono.manifests.stages import Progress
 from sono.training.arrays import Booleans, Floats, Integers
 from sono.training.data.dataset import Frames, decode_image, decode_mask
@@ -52,8 +52,9 @@ def measure_leak(measurement: Measurement, selection: Selection, classes: Classe
     What this does not measure: everything that masks tell. A better classifier may find more, so it is a lower bound.
 
     Raises:
-        UserError: the train split or one of its masks cannot be read.
+        UserError: the train split or one of its masks cannot be read, or scikit-learn is not installed.
     """
+    import_extra("sklearn", "train")
     source = measurement.frames.description
     train = measurement.open_other_split("train") if source.rows("train") else None
     indices_F = np.zeros(0, dtype=np.int64) if train is None else _to_fit_on(train, measurement, selection, classes)

@@ -80,6 +80,7 @@ def test_a_description_does_not_depend_on_the_order_of_the_masks() -> None:
     assert describe_masks(drawn).shape == (24,)
 
 
+@pytest.mark.slow
 def test_masks_of_different_planes_leak_and_pixels_and_names_play_no_part(
     splits: dict[str, Rows], measure: Measure
 ) -> None:
@@ -104,6 +105,7 @@ def test_masks_of_different_planes_leak_and_pixels_and_names_play_no_part(
     assert measure(renamed)["leak"] == leak
 
 
+@pytest.mark.slow
 def test_masks_that_are_equal_in_all_planes_do_not_leak(splits: dict[str, Rows], measure: Measure) -> None:
     def square(region: dict[str, Any]) -> dict[str, Any]:
         mask = np.zeros(region["mask"]["size"], dtype=np.bool_)
@@ -114,6 +116,7 @@ def test_masks_that_are_equal_in_all_planes_do_not_leak(splits: dict[str, Rows],
     assert measure(same)["leak"]["top1"]["value"] < 0.45  # chance is 0.25; images have three sizes
 
 
+@pytest.mark.slow
 def test_the_classifier_is_fitted_on_frames_with_a_plane_and_regions_of_patients_who_are_not_scored(
     splits: dict[str, Rows], measure: Measure
 ) -> None:
@@ -129,6 +132,7 @@ def test_the_classifier_is_fitted_on_frames_with_a_plane_and_regions_of_patients
     assert only_scored["minus_leak"] == {}
 
 
+@pytest.mark.slow
 def test_a_leak_that_cannot_be_measured_is_said_where_the_figures_are(
     splits: dict[str, Rows], run: Path, write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -158,6 +162,7 @@ def test_with_one_plane_the_masks_say_it_every_time(splits: dict[str, Rows], mea
     assert result["minus_leak"]["region"]["top1"]["value"] <= 0
 
 
+@pytest.mark.slow
 def test_page_and_output_put_the_leak_beside_the_difference_and_say_what_it_is_not(
     splits: dict[str, Rows], run: Path, write_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
