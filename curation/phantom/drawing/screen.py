@@ -202,7 +202,9 @@ class Screen:
         left, top, right, bottom = self._draw.textbbox((x, y), text, font=font)
         self._draw.text((x, y), text, font=font, fill=self._color(color or self.layout.ink))
         x0, y0 = int(left), int(top)
-        self.texts.append(TextBox(text, kind, (x0, y0, int(np.ceil(right)) - x0, int(np.ceil(bottom)) - y0)))
+        x1, y1 = min(int(np.ceil(right)), self.layout.width), min(int(np.ceil(bottom)), self.layout.height)
+        if x1 > x0 and y1 > y0:  # the screen's edge may cut it
+            self.texts.append(TextBox(text, kind, (x0, y0, x1 - x0, y1 - y0)))
 
     def at_place(self, kind: str, lines: Sequence[str], color: Color | None = None) -> None:
         """Write lines of one kind of text, one below another, where the layout has them."""

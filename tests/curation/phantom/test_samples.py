@@ -122,6 +122,17 @@ def test_what_is_written_over_the_ultrasound_is_listed_and_nothing_else(
         assert not (changed & ~listed).any(), after.image
 
 
+def test_boxes_lie_on_the_screen(written: Sequence[Sample]) -> None:
+    for sample in written:
+        height, width = sample.pixels.shape[:2]
+        for item in (*sample.drawn.texts, *sample.drawn.marks):
+            x, y, across, down = item.box
+            assert min(x, y) >= 0, item
+            assert min(across, down) > 0, item
+            assert x + across <= width, item
+            assert y + down <= height, item
+
+
 def difference(one: Sample, other: Sample) -> Mask:
     return np.asarray((as_rgb(one.pixels) != as_rgb(other.pixels)).any(axis=2), np.bool_)
 
