@@ -292,7 +292,7 @@ def test_the_wording_is_that_of_the_training_captions_and_not_of_the_scored_spli
 def test_planes_are_called_what_the_training_captions_call_them(
     learned: Path, write_dataset: Callable[..., Path], make_rows: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    rows = make_rows(16, seed=82)
+    rows = make_rows(16, seed=82, patients="unseen")
     names = checkpoints.load_model(learned, pytest.fail)[2]["planes"]
     expected, found = (
         evaluate(Scoring(learned, str(write_dataset(tmp_path / name, {"test": rows}, planes=planes)), resamples=10))
