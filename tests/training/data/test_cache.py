@@ -32,6 +32,8 @@ from sono.training.data.samples import batches_from
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
 
+pytestmark = pytest.mark.slow  # each test reads a dataset and fills a cache
+
 TRANSFORM = PadToSquare(size=32)
 BUILD = """
 import resource, sys
