@@ -44,6 +44,7 @@ _ANCHORED_UNCERTAIN = 0.006
 _SHOWN = 0.45  # of the whole outline
 _UNCERTAIN = 0.03  # of the area
 _BORDER_PX = 6
+_TAIL = 0.06  # of a side, at its far end, that may be unseen where the image ends
 _LOPSIDED = 4.0  # degrees between the middle of both sides and straight down, unless both are clearly seen:
 _TURNED, _SIDE_SEEN = 20.0, 0.7  # degrees then, and share of each side
 _FILLS = 0.25  # of the frame's border: a shorter outline is hardly seen
@@ -83,7 +84,8 @@ def doubts(
     if length < _FILLS * (height + width) and fit.sector.box[2] * fit.sector.box[3] > 0.5 * height * width:
         reasons.add("sector_fills_frame")
     seen = all(edge.seen >= _SEEN and (edge.span >= _SPAN or _anchored(fit, edge)) for edge in _long_edges(fit))
-    if (_open_sides(frame, fit) or not seen) and not (vouched and fit.sector.has_arcs):
+    open_end = _open_sides(frame, fit) or _trails_off(fit)
+    if (open_end or not seen) and not (vouched and fit.sector.has_arcs):
         reasons.add("sector_edge_unseen")
     if fit.sector.confidence < _SHOWN or fit.refined.uncertain > _UNCERTAIN:
         reasons.add("sector_uncertain")
@@ -115,6 +117,21 @@ def _open_sides(frame: ReducedFrame, fit: FittedSector) -> bool:
         ("far arc", "lower cut"): y + down < height - _BORDER_PX,
     }
     return any(image_goes_on and not any(name in evidence for name in names) for names, image_goes_on in inside.items())
+
+
+def _trails_off(fit: FittedSector) -> bool:
+    """Whether a side stops being seen before it reaches the image's border, and no far end explains it."""
+    evidence = fit.refined.evidence
+    if "far arc" in evidence or "lower cut" in evidence:
+        return False
+    for name in ("left side", "right side"):
+        side = evidence.get(name)
+        if side is None:
+            continue
+        length = side.points[-1, 1] - side.points[0, 1]
+        if side.ends is None or side.points[-1, 1] - max(y for _, y in side.ends) > _TAIL * length:
+            return True
+    return False
 
 
 def _anchored(fit: FittedSector, edge: EdgeEvidence) -> bool:
