@@ -38,17 +38,19 @@ def shows_color_flow(frame: ReducedFrame, colors: Pixels | None, texture: Mask) 
 
 
 def _has_flow(colors: Pixels, texture: Mask) -> bool:
-    values = colors.astype(np.float32)
-    brightest = values.max(axis=2)
+    brightest = brightest_channel(colors)
     lit = texture & (brightest > _BRIGHT)
     if not lit.any():
         return False
-    tint = np.median(values[lit] / brightest[lit][:, None], axis=0)
-    beyond = np.abs(values - brightest[:, :, None] * (tint / max(float(tint.max()), 1e-3)).astype(np.float32)).max(axis=2)
-    warm = (values[:, :, 0] > _FLOW_RATIO * values[:, :, 1]) | (values[:, :, 2] > _FLOW_RATIO * values[:, :, 1])
+    tint = colors[lit].mean(axis=0)
+    explained = [brightest * np.float32(share) for share in tint / max(float(tint.max()), 1e-3)]
+    red, green, blue = (channel.astype(np.float32) for channel in cv2.split(colors))
+    excess = cv2.max(cv2.absdiff(red, explained[0]), cv2.absdiff(blue, explained[2]))
+    excess = cv2.max(excess, cv2.absdiff(green, explained[1]))
+    red_or_blue = cv2.max(red, blue) > _FLOW_RATIO * green
     kernel = np.ones((_AROUND_PX, _AROUND_PX), np.uint8)
     inside = cv2.morphologyEx(texture.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
-    flow = (beyond > _COLOURED) & warm & inside
+    flow = (excess > _COLOURED) & red_or_blue & inside
     blobs = cv2.morphologyEx(flow.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return int(np.count_nonzero(blobs)) >= _FLOW_PX
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from sono.curation.images.dicom.regions import Region, image_mode
 from sono.curation.images.pixels import Pixels
 
 from .color_flow import shows_color_flow
-from .reduced_frame import LIT_ABOVE, ReducedFrame
+from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
 from .screen import Screen
 from .sector_geometry import Mask
 from .sector_search import search_sector
@@ -21,6 +21,7 @@ from .sector_search import search_sector
 MODES = ("b_mode", "color_doppler", "m_mode", "spectral", "dual", "volume", "unknown")
 
 _TINTED = 0.4  # saturation from which the colour is a rendering's: B-mode is tinted less
+_BRIGHT = 40  # grey levels from which colours count
 _LIMB = 0.5  # of the brightness in the middle: a rendered surface turns away from the light at its edge
 _ROUNDED = 0.8  # of its convex hull, at most, that a rendered body fills
 _SECTOR = 0.5  # of an outline that is seen where the frame shows a sector
@@ -95,12 +96,12 @@ def _small_colors(frame: ReducedFrame, shape: tuple[int, ...]) -> Pixels | None:
 
 def _saturation(colors: Pixels, texture: Mask) -> float:
     """Median over the brighter texture of how far the darkest channel is below the brightest, as a share."""
-    lit: npt.NDArray[np.uint8] = colors[texture]
-    brightest = lit.max(axis=1).astype(np.float32)
-    bright = brightest > 40
+    brightest = brightest_channel(colors)
+    darkest = functools.reduce(cv2.min, cv2.split(colors))
+    bright = texture & (brightest > _BRIGHT)
     if not bright.any():
         return 0.0
-    return float(np.median(1 - lit.min(axis=1)[bright] / brightest[bright]))
+    return float(np.median(1 - darkest[bright] / brightest[bright].astype(np.float32)))
 
 
 def _looks_rendered(frame: ReducedFrame, texture: Mask) -> bool:
@@ -110,5 +111,7 @@ def _looks_rendered(frame: ReducedFrame, texture: Mask) -> bool:
     middle = cv2.erode(mask, np.ones((_MIDDLE_PX, _MIDDLE_PX), np.uint8)) > 0
     if not middle.any() or np.median(frame.small[ring]) > _LIMB * np.median(frame.small[middle]):
         return False
+    if sum(bool(border.any()) for border in (texture[0], texture[-1], texture[:, 0], texture[:, -1])) > 1:
+        return False  # the image cuts it: nothing is known of its outline
     hull = cv2.convexHull(cv2.findNonZero(mask))
     return bool(np.count_nonzero(texture) < _ROUNDED * cv2.contourArea(hull))

@@ -70,16 +70,16 @@ def reduce_frame(pixels: Pixels) -> ReducedFrame:
         cv2.threshold(half, _WHITE - 1, 255, cv2.THRESH_BINARY)[1],
     )
     faint = cv2.threshold(half, background, 255, cv2.THRESH_BINARY)[1]
-    share = cv2.resize(cv2.bitwise_and(lit, textured_or_white), size, interpolation=cv2.INTER_AREA)
+    share = cv2.resize(cv2.bitwise_and(lit, textured_or_white), size, interpolation=cv2.INTER_LINEAR)
     return ReducedFrame(
         pixels=pixels,
         background=background,
         factor=factor,
         lit=lit,
-        small=cv2.resize(half, size, interpolation=cv2.INTER_AREA),
+        small=cv2.resize(half, size, interpolation=cv2.INTER_LINEAR),
         share=share.astype(np.float32) / 255,
         solid=_solid(share),
-        faint=_solid(cv2.resize(faint, size, interpolation=cv2.INTER_AREA)),
+        faint=_solid(cv2.resize(faint, size, interpolation=cv2.INTER_LINEAR)),
     )
 
 

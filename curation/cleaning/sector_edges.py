@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -52,7 +53,8 @@ def edge_profile(pixels: Pixels, level: int, points: Floats, outwards: Floats, r
     y = (points[:, 1:] + outwards[:, 1:] * steps).astype(np.int32)
     on_image = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     at = np.clip(y * width + x, 0, height * width - 1)
-    values = pixels.reshape(height * width, -1)[at].max(axis=2)
+    values = pixels.reshape(height * width, -1)[at]
+    values = functools.reduce(np.maximum, (values[..., channel] for channel in range(values.shape[2])))
     lit = ((values > level) & on_image).astype(np.float32)
     lit = cv2.blur(lit, (1, _SMOOTHED), borderType=cv2.BORDER_REPLICATE)
     beside = cv2.blur(lit, (_BESIDE, 1), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
