@@ -31,14 +31,16 @@ _PANEL_SHARE = 0.04  # of all texture that a panel has at least
 _TRACE_PX = (40, 12)  # reduced px, width and height of the smallest trace
 # Of a trace's grey levels: in M-mode every column is like the next, in a spectrum every row is unlike the others.
 _M_MODE_COLUMNS, _M_MODE_ROWS, _M_MODE_RAGGED = 0.018, 0.4, 0.03
-_STEADY_COLUMNS, _STEADY = 0.03, 0.012  # so little change over time is never a spectrum's
+_LAYERED_COLUMNS, _LAYERED_ROWS, _LAYERED = 0.013, 0.8, 0.1
+_STEADY_COLUMNS, _STEADY = 0.035, 0.012  # so little change over time is never a spectrum's
 _SPECTRAL_ROWS, _SPECTRAL_RAGGED, _SPECTRAL_PX = 0.65, 0.05, 40
 _LIT_SHARE = 0.2  # of a reduced px
 _TRACE_MARGIN, _TRACE_ROWS = 0.2, 0.7  # of a trace's width, in which so many of its rows begin and end
-_BASELINE = 0.9  # share of a row that one ink covers
+_BASELINE, _BASELINE_LIT = 0.75, 0.93  # share of a row whose neighbours have one ink, and that is lit
 
-_BASELINE_BESIDE = 4  # reduced px
-_INK_RANGE, _INK_ABOVE = 4, 50  # grey levels
+_BEYOND_PX = 40
+_BASELINE_BESIDE = 8  # reduced px
+_INK_RANGE, _INK_ABOVE, _WHITE_ECHOES = 4, 50, 253  # grey levels
 _LONE_BASELINE, _SEPARATOR = 0.2, 0.93  # of the frame's width: baselines are longer, and separators longer still
 _EVERY, _BESIDE_PX, _BESIDE_BASELINE = 8, 6, 0.75  # px of a row, px from a baseline, and most of the px there that are lit
 _LONE_REACH, _LONE_LIT = 0.06, (0.06, 0.8)  # of the frame's height around a baseline, and the share of it that is lit
@@ -211,7 +213,7 @@ def _trace(frame: ReducedFrame, splits: Sequence[Split]) -> tuple[str, list[Piec
     for axis, first, second in sorted(splits, key=lambda split: -sum(piece.area for piece in split[2])):
         box = bounds(second)
         kind = _trace_kind(frame, box) if _is_upright(frame, box) else None
-        if kind == "spectral" and axis == 0 and _alike(first, second) and _baseline(frame, box) < _BASELINE:
+        if kind == "spectral" and axis == 0 and _alike(first, second) and not _has_baseline(frame, box):
             continue
         if kind is not None and kind not in found:
             found[kind] = kind, first, second
@@ -241,7 +243,9 @@ def _trace_kind(frame: ReducedFrame, box: Box) -> str | None:
     ragged = float(bright.mean(axis=0).std())
     if columns < _STEADY_COLUMNS and rows > _M_MODE_ROWS and ragged < _STEADY:
         return "m_mode"
-    if _baseline(frame, box) > _BASELINE:
+    if columns < _LAYERED_COLUMNS and rows > _LAYERED_ROWS and ragged < _LAYERED:
+        return "m_mode"
+    if _has_baseline(frame, box):
         return "spectral"
     if columns < _M_MODE_COLUMNS and rows > _M_MODE_ROWS and ragged < _M_MODE_RAGGED:
         return "m_mode"
@@ -250,15 +254,36 @@ def _trace_kind(frame: ReducedFrame, box: Box) -> str | None:
     return None
 
 
-def _baseline(frame: ReducedFrame, box: Box) -> float:
-    """The largest share of a row, in or just beside a box of reduced px, that one grey level of ink covers."""
+def _has_baseline(frame: ReducedFrame, box: Box) -> bool:
+    """Whether a row in or just beside a box of reduced px is a drawn line: lit all along, in long runs of one ink."""
     x, y, width, height = (side * frame.factor for side in box)
     beside = _BASELINE_BESIDE * frame.factor
     rows = brightest_channel(frame.pixels[max(y - beside, 0) : y + height + beside, x : x + width : 4]).astype(np.int16)
-    middle = np.partition(rows, rows.shape[1] // 2, axis=1)[:, rows.shape[1] // 2]
-    same = (np.abs(rows - middle[:, None]) <= _INK_RANGE).mean(axis=1)
-    ink = middle > frame.background + _INK_ABOVE
-    return float(same[ink].max(initial=0))
+    lit = (rows > frame.background + _INK_ABOVE).mean(axis=1) > _BASELINE_LIT
+    same = (np.abs(np.diff(rows, axis=1)) <= _INK_RANGE).mean(axis=1) > _BASELINE
+    return any(
+        _has_one_or_two_inks(rows[at]) and not _goes_on(frame, max(y - beside, 0) + at, x, x + width)
+        for at in np.flatnonzero(lit & same).tolist()
+    )
+
+
+def _goes_on(frame: ReducedFrame, row: int, left: int, right: int) -> bool:
+    """Whether a line goes on at both sides of a box, as lines that part a screen do."""
+    beside = [at for at in (left - _BEYOND_PX, right + _BEYOND_PX) if 0 <= at < frame.size[1]]
+    return bool(beside) and all(int(frame.pixels[row, at].max()) > frame.background + _INK_ABOVE for at in beside)
+
+
+def _has_one_or_two_inks(row: npt.NDArray[np.int16]) -> bool:
+    """Whether nearly all px of a row have one grey level, or two: a line that another one is drawn over."""
+    levels, counts = np.unique(row, return_counts=True)
+    first = levels[counts.argmax()]
+    others = row[np.abs(row - first) > _INK_RANGE]
+    if len(others) <= (1 - _BASELINE_LIT) * len(row):
+        return True
+    levels, counts = np.unique(others, return_counts=True)
+    second = levels[counts.argmax()]
+    left = np.count_nonzero(np.abs(others - second) > _INK_RANGE)
+    return bool(left <= (1 - _BASELINE_LIT) * len(row) and max(first, second) < _WHITE_ECHOES)
 
 
 def _lone_trace(frame: ReducedFrame, whole: Box) -> Box | None:
