@@ -5,7 +5,7 @@
 Phantoms: frames of six modes from scanners drawn at random, with text and measurements over a fifth of them. Mode: from
 pixels alone, and with a valid header. Sectors: of the true mode, from pixels alone and with the header's regions; the
 mode is not to be blamed on the sector, nor the other way round. Real frames: by the mode that is found. IoU is with the
-true pixels; a frame is accepted if it has no reason for review. Times are processor time on one core, one after another.
+true pixels; a frame is accepted if it has no reason for review. Times are processor time on one core.
 """
 
 from __future__ import annotations

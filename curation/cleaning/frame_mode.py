@@ -20,6 +20,7 @@ from .sector_search import search_sector
 
 MODES = ("b_mode", "color_doppler", "m_mode", "spectral", "dual", "volume", "unknown")
 
+_NO_SCREEN = 0.995  # of a frame that is brighter than black: photographs and pages have no empty screen
 _TINTED = 0.4  # saturation from which the colour is a rendering's: B-mode is tinted less
 _BRIGHT = 40  # grey levels from which colours count
 _LIMB = 0.5  # of the brightness in the middle: a rendered surface turns away from the light at its edge
@@ -63,7 +64,7 @@ def frame_mode(screen: Screen, regions: Sequence[Region] = ()) -> ModeFinding:
 def mode_from_pixels(screen: Screen) -> ModeFinding:
     """The mode by the layout of the screen, by its colours, and by what its texture looks like."""
     frame, layout = screen.frame, screen.layout
-    if layout.kind == "empty":
+    if layout.kind == "empty" or float(frame.faint.mean()) > _NO_SCREEN:
         return ModeFinding("unknown", "pixels", 0.0)
     if layout.kind in ("m_mode", "spectral"):
         return ModeFinding(layout.kind, "pixels", _SURE)
@@ -89,9 +90,8 @@ def _small_colors(frame: ReducedFrame, shape: tuple[int, ...]) -> Pixels | None:
     if frame.pixels.ndim == 2:
         return None
     step = max(frame.factor - 1, 1)
-    small: Pixels = cv2.resize(np.ascontiguousarray(frame.pixels[::step, ::step]), shape[::-1],
-                               interpolation=cv2.INTER_AREA)  # fmt: skip
-    return small
+    every = np.ascontiguousarray(frame.pixels[::step, ::step])
+    return np.asarray(cv2.resize(every, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _saturation(colors: Pixels, texture: Mask) -> float:

@@ -36,13 +36,18 @@ _STEADY_COLUMNS, _STEADY = 0.035, 0.012  # so little change over time is never a
 _SPECTRAL_ROWS, _SPECTRAL_RAGGED, _SPECTRAL_PX = 0.65, 0.05, 40
 _LIT_SHARE = 0.2  # of a reduced px
 _TRACE_MARGIN, _TRACE_ROWS = 0.2, 0.7  # of a trace's width, in which so many of its rows begin and end
+_TRACE_BAND, _TRACE_BAND_ROWS = 8, 0.4  # rows between empty ones, and share of them that do
 _BASELINE, _BASELINE_LIT = 0.75, 0.93  # share of a row whose neighbours have one ink, and that is lit
 
 _BEYOND_PX = 40
 _BASELINE_BESIDE = 8  # reduced px
 _INK_RANGE, _INK_ABOVE, _WHITE_ECHOES = 4, 50, 253  # grey levels
 _LONE_BASELINE, _SEPARATOR = 0.2, 0.93  # of the frame's width: baselines are longer, and separators longer still
-_EVERY, _BESIDE_PX, _BESIDE_BASELINE = 8, 6, 0.75  # px of a row, px from a baseline, and most of the px there that are lit
+_EVERY, _BESIDE_PX, _BESIDE_BASELINE = (
+    8,
+    6,
+    0.75,
+)  # px of a row, px from a baseline, and most of the px there that are lit
 _LONE_REACH, _LONE_LIT = 0.06, (0.06, 0.8)  # of the frame's height around a baseline, and the share of it that is lit
 _ALIKE_PX = 6  # reduced px between the tops, or the lower ends, of a dual screen's panels
 _ALIKE, _ALIKE_HIGH, _ALIKE_AREA = 0.7, 0.6, 0.4  # least ratio of their widths, heights and areas
@@ -67,8 +72,8 @@ class Layout:
     """Panels of a screen.
 
     Attributes:
-        kind: ``single``, ``dual``, ``m_mode``, ``spectral`` (a sector with such a trace, or the trace alone), ``planes``
-            (of a volume) or ``empty``.
+        kind: ``single``, ``dual``, ``m_mode`` or ``spectral`` (a sector with such a trace, or the trace alone),
+            ``planes`` (of a volume) or ``empty``.
         sectors: masks at reduced size of the texture of each sector.
         trace: box of the trace's texture, in reduced px.
     """
@@ -119,8 +124,9 @@ def _parted(frame: ReducedFrame, whole: Box) -> Mask | None:
 
 
 def find_pieces(frame: ReducedFrame, solid: Mask) -> tuple[npt.NDArray[np.int32], list[Piece]]:
-    """Pieces of solid texture that are large enough to be ultrasound, the largest first, and an image of their labels."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8), connectivity=4)
+    """Pieces of solid texture that are large enough to be ultrasound, the largest first, after an image of labels."""
+    count, found, stats, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8), connectivity=4)
+    labels = np.asarray(found, np.int32)
     boxes = stats.tolist()
     pieces = [
         Piece(label, (boxes[label][0], boxes[label][1], boxes[label][2], boxes[label][3]), boxes[label][4])
@@ -130,9 +136,7 @@ def find_pieces(frame: ReducedFrame, solid: Mask) -> tuple[npt.NDArray[np.int32]
     least = max(_LEAST_OF_LARGEST * pieces[0].area, _LEAST_PX) if pieces else 0
     kept = [piece for piece in pieces if piece.area >= least]
     height = frame.solid.shape[0]
-    return labels, [
-        piece for piece in kept if not _is_bar(piece, height) and not _is_letters(frame, labels, piece)
-    ]
+    return labels, [piece for piece in kept if not _is_bar(piece, height) and not _is_letters(frame, labels, piece)]
 
 
 def bounds(pieces: Sequence[Piece]) -> Box:
@@ -221,14 +225,21 @@ def _trace(frame: ReducedFrame, splits: Sequence[Split]) -> tuple[str, list[Piec
 
 
 def _is_upright(frame: ReducedFrame, box: Box) -> bool:
-    """Whether what is lit in a box of reduced px reaches from its left to its right side in most rows, as a trace does."""
+    """Whether what is lit in a box of reduced px reaches from its left to its right side in most rows, as a trace does.
+
+    Where empty rows part it, this must hold above and below them: else one part belongs to the sector.
+    """
     x, y, width, height = box
     lit = frame.share[y : y + height, x : x + width] > _LIT_SHARE
     rows = np.flatnonzero(lit.any(axis=1))
     if not len(rows):
         return False
     first, last = lit[rows].argmax(axis=1), width - lit[rows, ::-1].argmax(axis=1)
-    return float(((first < _TRACE_MARGIN * width) & (last > (1 - _TRACE_MARGIN) * width)).mean()) > _TRACE_ROWS
+    upright = (first < _TRACE_MARGIN * width) & (last > (1 - _TRACE_MARGIN) * width)
+    bands = np.split(upright, np.flatnonzero(np.diff(rows) > 1) + 1)
+    return float(upright.mean()) > _TRACE_ROWS and all(
+        float(band.mean()) > _TRACE_BAND_ROWS for band in bands if len(band) >= _TRACE_BAND
+    )
 
 
 def _trace_kind(frame: ReducedFrame, box: Box) -> str | None:

@@ -1,4 +1,4 @@
-"""A frame at reduced size: which of its small pixels are solid ultrasound texture, and which hold text, bars or nothing."""
+"""A frame at reduced size: which of its small pixels are solid ultrasound texture."""
 
 from __future__ import annotations
 
@@ -64,22 +64,18 @@ def reduce_frame(pixels: Pixels) -> ReducedFrame:
     half = brightest_channel(pixels[::2, ::2])
     background = _background(half)
     textured = cv2.morphologyEx(half, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    lit = cv2.threshold(half, background + LIT_ABOVE, 255, cv2.THRESH_BINARY)[1]
-    textured_or_white = cv2.max(
-        cv2.threshold(textured, _TEXTURE_RANGE - 1, 255, cv2.THRESH_BINARY)[1],
-        cv2.threshold(half, _WHITE - 1, 255, cv2.THRESH_BINARY)[1],
-    )
-    faint = cv2.threshold(half, background, 255, cv2.THRESH_BINARY)[1]
-    share = cv2.resize(cv2.bitwise_and(lit, textured_or_white), size, interpolation=cv2.INTER_LINEAR)
+    lit = _above(half, background + LIT_ABOVE)
+    textured_or_white = cv2.max(_above(np.asarray(textured, np.uint8), _TEXTURE_RANGE - 1), _above(half, _WHITE - 1))
+    share = _reduced(cv2.bitwise_and(lit, textured_or_white), size)
     return ReducedFrame(
         pixels=pixels,
         background=background,
         factor=factor,
         lit=lit,
-        small=cv2.resize(half, size, interpolation=cv2.INTER_LINEAR),
-        share=share.astype(np.float32) / 255,
+        small=_reduced(half, size),
+        share=share.astype(np.float32) * np.float32(1 / 255),
         solid=_solid(share),
-        faint=_solid(cv2.resize(faint, size, interpolation=cv2.INTER_LINEAR)),
+        faint=_solid(_reduced(_above(half, background), size)),
     )
 
 
@@ -88,8 +84,17 @@ def brightest_channel(pixels: Pixels) -> Pixels:
     if pixels.ndim == 2:
         return np.ascontiguousarray(pixels)
     red, green, blue = cv2.split(pixels)
-    brightest: Pixels = cv2.max(cv2.max(red, green), blue)
-    return brightest
+    return np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
+
+
+def _above(grey: Pixels, level: int) -> Pixels:
+    """255 where a grey level is above ``level``."""
+    return np.asarray(cv2.threshold(grey, level, 255, cv2.THRESH_BINARY)[1], np.uint8)
+
+
+def _reduced(image: npt.ArrayLike, size: tuple[int, int]) -> Pixels:
+    """Width and height of ``size``; at a factor of about 1.5 linear interpolation averages as well as areas do."""
+    return np.asarray(cv2.resize(np.asarray(image, np.uint8), size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _background(grey: Pixels) -> int:

@@ -11,9 +11,10 @@ import numpy as np
 
 from sono.curation.images.dicom.regions import Region
 
+from .header_boxes import disagrees, header_boxes, holds, leaves_header, trace_boxes, vouches
 from .reduced_frame import LIT_ABOVE, ReducedFrame
 from .screen import Screen
-from .sector_checks import agree, contradictions, doubts, header_boxes, header_disagrees, header_vouches, holds, leaves_header, trace_boxes
+from .sector_checks import agree, contradictions, doubts
 from .sector_geometry import Box, Mask, Sector
 from .sector_search import FittedSector, confirm_sector, fits_in_box, search_sector
 
@@ -102,7 +103,9 @@ def _without(mask: Mask, boxes: Sequence[Box], frame: ReducedFrame) -> Mask:
     rest = mask.copy()
     step_y, step_x = frame.size[0] / mask.shape[0], frame.size[1] / mask.shape[1]
     for x, y, width, height in boxes:
-        rest[int(y / step_y) : math.ceil((y + height) / step_y), int(x / step_x) : math.ceil((x + width) / step_x)] = False
+        rest[int(y / step_y) : math.ceil((y + height) / step_y), int(x / step_x) : math.ceil((x + width) / step_x)] = (
+            False
+        )
     return rest
 
 
@@ -143,7 +146,7 @@ def _judged(
         return SectorFinding([], 0.0, ["no_ultrasound"])
     if len(sectors) != (2 if mode == "dual" else 1):
         reasons.add("sector_missing")
-    if header_disagrees(regions, sectors):
+    if disagrees(regions, sectors):
         reasons.add("sector_disagrees_with_header")
     if prior and reasons and not all(any(agree(sector, one) for one in prior) for sector in sectors):
         reasons.add("sector_disagrees_with_prior")
@@ -160,7 +163,7 @@ def _best_fit(
     """
     best: tuple[FittedSector | None, list[str]] = None, []
     for fit in _fits(frame, panel, regions):
-        vouched = header_vouches(regions, fit.sector) or any(agree(fit.sector, one) for one in prior)
+        vouched = vouches(regions, fit.sector) or any(agree(fit.sector, one) for one in prior)
         reasons = doubts(frame, fit, panel.others, vouched=vouched)
         if leaves_header(regions, fit.sector):
             reasons.append("sector_disagrees_with_header")
@@ -205,7 +208,7 @@ def _verified(
         if doubts(frame, fit, panel.others):
             return None
         sectors.append(replace(sector, confidence=fit.sector.confidence, source="prior"))
-    if header_disagrees(regions, sectors):
+    if disagrees(regions, sectors):
         return None
     return SectorFinding(sectors, min(sector.confidence for sector in sectors), [])
 

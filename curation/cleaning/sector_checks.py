@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from sono.curation.images.dicom.regions import Region
-
 from .reduced_frame import ReducedFrame
-from .sector_geometry import Box, Mask, Sector, iou
+from .sector_geometry import Mask, Sector, iou
 from .sector_refine import EdgeEvidence
 from .sector_search import FittedSector, reduced_mask, sector_of
 
@@ -33,10 +30,10 @@ REASONS: Mapping[str, str] = {
 """Why a person has to look at a sector."""
 
 _BEYOND = 0.12  # of an edge, beyond which the pixels are lit
-_OUTSIDE = 0.04  # of the texture
+_OUTSIDE = 0.03  # of the texture
 _FAINT_BEYOND, _FAINT_AT = 0.25, (5, 8)  # of an edge, and reduced px beyond it: the noise of JPEG ends before
-_CUT_MARGIN = 3  # reduced px above a cut that are let pass
-_TEXTURE_SHARE, _TEXTURE_PX = 0.6, 30  # of a reduced px that is lit and textured, and how many of them are too many
+_ABOVE_MARGIN = 3  # reduced px above the near end that are let pass
+_TEXTURE_PX = 30  # reduced px of texture there that are too many
 _LEAST_EDGE = 0.06  # of the outline: shorter edges matter little
 _SEEN, _SPAN = 0.12, 0.5  # of every longer edge
 _ANCHORED_SEEN, _END_SEEN = 0.2, 0.85  # of a side, if so much of the arcs is seen
@@ -50,9 +47,6 @@ _TURNED, _SIDE_SEEN = 20.0, 0.7  # degrees then, and share of each side
 _FILLS = 0.25  # of the frame's border: a shorter outline is hardly seen
 
 _ALIKE = 0.97  # IoU of two sectors that are the same
-_VOUCHES = 0.02  # of the box's longer side: so close are the sector's box and the header's on all four sides
-_OF_HEADER = 0.5  # of the header's boxes that the sectors' boxes fill, at least
-_IN_HEADER = 0.97  # of a sector's box that lies in the header's
 
 
 def contradictions(frame: ReducedFrame, fit: FittedSector, others: Mask | None = None) -> list[str]:
@@ -63,14 +57,12 @@ def contradictions(frame: ReducedFrame, fit: FittedSector, others: Mask | None =
     edges = _long_edges(fit)
     faint = frame.faint if others is None else frame.faint & ~others
     beyond = any(edge.lit_beyond > _BEYOND or _faint_beyond(frame, faint, edge) > _FAINT_BEYOND for edge in edges)
-    if fit.outside > _OUTSIDE or beyond or _lit_above_cut(frame, fit, others):
+    if fit.outside > _OUTSIDE or beyond or _texture_above(frame, fit):
         return ["texture_outside_sector"]
     return []
 
 
-def doubts(
-    frame: ReducedFrame, fit: FittedSector, others: Mask | None = None, *, vouched: bool = False
-) -> list[str]:
+def doubts(frame: ReducedFrame, fit: FittedSector, others: Mask | None = None, *, vouched: bool = False) -> list[str]:
     """All reasons that the frame itself gives.
 
     Args:
@@ -83,6 +75,9 @@ def doubts(
     length = sum(edge.length for edge in evidence.values())
     if length < _FILLS * (height + width) and fit.sector.box[2] * fit.sector.box[3] > 0.5 * height * width:
         reasons.add("sector_fills_frame")
+    near = evidence.get("near arc", evidence.get("upper cut"))
+    if near is not None and near.seen < _SEEN and fit.sector.kind != "phased":
+        reasons.add("sector_edge_unseen")
     seen = all(edge.seen >= _SEEN and (edge.span >= _SPAN or _anchored(fit, edge)) for edge in _long_edges(fit))
     open_end = _open_sides(frame, fit) or _trails_off(fit)
     if (open_end or not seen) and not (vouched and fit.sector.has_arcs):
@@ -142,19 +137,17 @@ def _anchored(fit: FittedSector, edge: EdgeEvidence) -> bool:
     return edge.dense and edge.seen >= _ANCHORED_SEEN
 
 
-def _lit_above_cut(frame: ReducedFrame, fit: FittedSector, others: Mask | None) -> bool:
-    """Whether there is texture above a level cut where the beams of a fan come from: then it is no cut."""
-    if fit.outline.apex is None or fit.outline.arcs[0] is not None or fit.outline.arcs[1] is None:
+def _texture_above(frame: ReducedFrame, fit: FittedSector) -> bool:
+    """Whether there is texture above the near end of a fan, where its beams come from: then the fan begins there."""
+    if fit.outline.apex is None or fit.outline.arcs[1] is None:
         return False
-    left, top, right, bottom = fit.outline.window
+    left, _, right, bottom = fit.outline.window
     whole = replace(fit.outline, arcs=(0.0, fit.outline.arcs[1]), window=(left, 0.0, right, bottom))
-    above = reduced_mask(sector_of(whole, frame.size, 0.0), frame.share.shape, frame.size)
-    above[max(int(top / frame.factor) - _CUT_MARGIN, 0) :] = False
-    above &= frame.share > _TEXTURE_SHARE
-    if others is not None:
-        above &= ~others
-    solid = cv2.morphologyEx(above.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return np.count_nonzero(solid) > _TEXTURE_PX
+    shape = frame.share.shape
+    above = reduced_mask(sector_of(whole, frame.size, 0.0), shape, frame.size)
+    sector = reduced_mask(fit.sector, shape, frame.size).astype(np.uint8)
+    above &= cv2.dilate(sector, np.ones((2 * _ABOVE_MARGIN + 1,) * 2, np.uint8)) == 0
+    return int(np.count_nonzero(above & fit.texture)) > _TEXTURE_PX
 
 
 def _faint_beyond(frame: ReducedFrame, faint: Mask, edge: EdgeEvidence) -> float:
@@ -177,59 +170,3 @@ def agree(one: Sector, other: Sector) -> bool:
     shape = max(bottom // 4, 1), max(right // 4, 1)
     masks = [reduced_mask(sector, shape, (bottom, right)) for sector in (one, other)]
     return iou(*masks) >= _ALIKE
-
-
-def header_boxes(regions: Sequence[Region]) -> list[Box]:
-    """Boxes of the header that hold a sector, from left to right: of 2-D regions, without those within another."""
-    boxes = sorted({region.box for region in regions if region.spatial_format == _FORMAT_2D})
-    return [box for box in boxes if not any(other != box and _within(box, other) > _IN_HEADER for other in boxes)]
-
-
-_FORMAT_2D, _FORMATS_OF_TRACES = 1, (2, 3)  # PS3.3 C.8.5.5.1.1
-
-
-def trace_boxes(regions: Sequence[Region]) -> list[Box]:
-    """Boxes of the header that hold a trace of M-mode or of spectral Doppler."""
-    return [region.box for region in regions if region.spatial_format in _FORMATS_OF_TRACES]
-
-
-def header_vouches(regions: Sequence[Region], sector: Sector) -> bool:
-    """Whether a region's box fits the sector's box tightly: two sources that know nothing of each other agree."""
-    reach = _VOUCHES * max(sector.box[2:])
-    left, top, width, height = sector.box
-    mine = left, top, left + width, top + height
-    for x, y, across, down in header_boxes(regions):
-        if all(abs(a - b) <= reach for a, b in zip(mine, (x, y, x + across, y + down), strict=True)):
-            return True
-    return False
-
-
-def header_disagrees(regions: Sequence[Region], sectors: Sequence[Sector]) -> bool:
-    """Whether a sector leaves the header's regions, or a region holds no sector."""
-    boxes = header_boxes(regions)
-    shown = sum(sector.box[2] * sector.box[3] for sector in sectors)
-    if boxes and shown < _OF_HEADER * sum(box[2] * box[3] for box in boxes):
-        return True
-    return any(leaves_header(regions, sector) for sector in sectors) or any(all(_within(sector.box, box) < 0.5 for sector in sectors) for box in boxes)
-
-
-def holds(box: Box, mask: Mask, size: tuple[int, int]) -> bool:
-    """Whether most of a panel's texture, at reduced size, lies in a box of the header."""
-    step_y, step_x = size[0] / mask.shape[0], size[1] / mask.shape[1]
-    x, y, width, height = box
-    rows = slice(int(y / step_y), math.ceil((y + height) / step_y))
-    columns = slice(int(x / step_x), math.ceil((x + width) / step_x))
-    return np.count_nonzero(mask[rows, columns]) > 0.5 * np.count_nonzero(mask)
-
-
-def leaves_header(regions: Sequence[Region], sector: Sector) -> bool:
-    """Whether a sector is not in any region of a header that has regions."""
-    boxes = header_boxes(regions)
-    return bool(boxes) and max(_within(sector.box, box) for box in boxes) < _IN_HEADER
-
-
-def _within(box: Box, other: Box) -> float:
-    """Share of a box that lies in another."""
-    width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
-    height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
-    return max(width, 0) * max(height, 0) / (box[2] * box[3])

@@ -23,12 +23,12 @@ _PHASED_NEAR_MOST = 0.14  # of the far radius: a phased array is small, its beam
 class Sector:
     """The part of a frame that shows ultrasound.
 
-    Pixel (i, j) covers i to i + 1, and belongs to the sector if its centre lies in the box, between the outer beams, and,
-    if the sector is convex or phased, between the radii.
+    Pixel (i, j) covers i to i + 1, and belongs to the sector if its centre lies in the box, between the outer beams,
+    and, if the sector is convex or phased, between the radii.
 
     Attributes:
-        kind: one of ``KINDS``. A linear sector is a rectangle, or a trapezoid if its outer beams are steered; unknown is
-            an area whose sides are not visible.
+        kind: one of ``KINDS``. A linear sector is a rectangle, or a trapezoid if its outer beams are steered; unknown
+            is an area whose sides are not visible.
         apex: where the outer beams meet, in px; of a rectangle the middle of its upper side.
         angles: of the left and the right outer beam, in degrees from straight down, positive to the right.
         radii: of the first and the last echo, in px from the apex (of a linear sector straight down).
@@ -59,19 +59,19 @@ class Sector:
         return self.angles == (0.0, 0.0)
 
     def moved(self, x: int, y: int) -> Sector:
-        """The same sector in a frame whose origin is elsewhere: after cropping at (left, top) moved by their negatives."""
+        """The same sector where the frame begins elsewhere: after cropping at (left, top), moved by their negatives."""
         left, top, width, height = self.box
         apex = (self.apex[0] + x, self.apex[1] + y)
         return Sector(self.kind, apex, self.angles, self.radii, (left + x, top + y, width, height), self.confidence,
                       self.source)  # fmt: skip
 
     def row(self) -> dict[str, object]:
-        """As ``manifests.schemas.SECTOR`` stores it."""
+        """As ``manifests.schemas.SECTOR`` stores it; a rectangle is its box alone."""
         return {
             "kind": self.kind,
-            "apex": list(self.apex),
-            "angles": list(self.angles),
-            "radii": list(self.radii),
+            "apex": None if self.parallel else list(self.apex),
+            "angles": None if self.parallel else list(self.angles),
+            "radii": None if self.parallel else list(self.radii),
             "box": list(self.box),
             "confidence": self.confidence,
         }

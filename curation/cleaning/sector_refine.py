@@ -32,6 +32,7 @@ _LOOSE = np.array([_LOOSE_PX] * 2 + [_LOOSE_RAD] * 2 + [_LOOSE_PX] * 6)
 _NOISE_PX = 0.7  # of an edge, at least
 _CORRELATED = 5.0  # neighbouring points see the same speckle, and so do not count as often as they are
 _ROUNDS = 3  # of reweighting
+_FAN_OF_BOX = 0.7  # share of its box that a fan fills, about
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class EdgeEvidence:
         lit_beyond: share of its points with lit pixels beyond the edge.
         length: px of the edge inside the image.
         ends: x, y of the first and the last point that is seen; None if none is.
-        beyond: x, y of all its points, and the direction away from the sector, each [n, 2].
+        points, outwards: x, y of all its points, and the direction away from the sector there, each [n, 2].
     """
 
     seen: float
@@ -248,11 +249,11 @@ def _moved(outline: Outline, points: _Points, profile: EdgeProfile, reach: int) 
     moves, offset = points.moves[profile.seen], profile.offset[profile.seen]
     if not len(offset):
         return outline
-    change = np.zeros(_PARAMETERS)
+    change: Floats = np.zeros(_PARAMETERS)
     scatter = reach / 2 + _OUTLIER_PX  # at first so large that no edge is an outlier
     for _ in range(_ROUNDS):
         weight = 1 / (1 + ((offset - moves @ change) / scatter) ** 2) ** 2
-        change = np.linalg.solve(*_normal_equations(outline, moves, offset, weight))
+        change = np.asarray(np.linalg.solve(*_normal_equations(outline, moves, offset, weight)), np.float64)
         scatter = max(scatter / 2, _OUTLIER_PX)
     return _changed(outline, change)
 
@@ -285,6 +286,3 @@ def _uncertain(outline: Outline, points: _Points, profile: EdgeProfile, on_edge:
     deviation = np.sqrt(np.maximum(((points.moves @ np.linalg.inv(matrix)) * points.moves).sum(axis=1), 0))
     extent = points.points.max(axis=0) - points.points.min(axis=0)
     return float((deviation * points.spacing).sum()) / max(_FAN_OF_BOX * float(extent[0] * extent[1]), 1.0)
-
-
-_FAN_OF_BOX = 0.7  # share of its box that a fan fills, about

@@ -19,6 +19,7 @@ _SPANNED, _CERTAIN = 0.9, 0.01  # of each edge, and of the area
 _BEYOND_COST, _OUTSIDE_COST = 2.0, 3.0  # quality that lit points beyond an edge cost, and texture outside the sector
 _HALF_ANGLES = range(16, 61, 2)  # degrees
 _NEAREST_TO_FAR = 0.9
+_SAME_PX = 1.5  # between a side of a sector's box and of the box of the uncut sector
 _CUT_SPAN = 0.97  # of an edge: where it is seen only within less, the screen may cut the sector
 _SAME_DISTANCE = 0.04  # of it
 _CUT_MARGIN = 0.03  # of the sector's width
@@ -29,8 +30,9 @@ class FittedSector:
     """An outline on a frame, and what speaks for it.
 
     Attributes:
-        outline, sector: the same, the second in the words of the table.
-        refined: what is known of each edge.
+        refined: the outline, and what is known of each edge.
+        sector: the outline in the words of the table.
+        texture: what it was fitted to, at reduced size.
         outside: share of the texture that lies outside the sector.
         filled: share of the sector that is textured.
         quality: share of the outline that is seen, less what lies beyond and outside.
@@ -38,6 +40,7 @@ class FittedSector:
 
     refined: Refined
     sector: Sector
+    texture: Mask
     outside: float
     filled: float
     quality: float
@@ -113,14 +116,14 @@ def _better(one: FittedSector | None, other: FittedSector) -> FittedSector:
 def _fitted(frame: ReducedFrame, mask: Mask, refined: Refined) -> FittedSector:
     share = shown_share(refined)
     sector = sector_of(refined.outline, frame.size, share)
-    mask = mask[::2, ::2]
-    inside = reduced_mask(sector, mask.shape, frame.size)
-    textured = max(int(np.count_nonzero(mask)), 1)
-    within = int(np.count_nonzero(mask & inside))
+    every_second = mask[::2, ::2]
+    inside = reduced_mask(sector, every_second.shape, frame.size)
+    textured = max(int(np.count_nonzero(every_second)), 1)
+    within = int(np.count_nonzero(every_second & inside))
     outside = 1 - within / textured
     beyond = _weighted(refined, "lit_beyond")
     quality = share - _BEYOND_COST * beyond - _OUTSIDE_COST * outside if refined.evidence else -1.0
-    return FittedSector(refined, sector, outside, within / max(int(np.count_nonzero(inside)), 1), quality)
+    return FittedSector(refined, sector, mask, outside, within / max(int(np.count_nonzero(inside)), 1), quality)
 
 
 def shown_share(refined: Refined) -> float:
@@ -191,7 +194,8 @@ def _ends(refined: Refined, name: str) -> tuple[tuple[float, float], tuple[float
 
 def _far_ends(outline: Outline) -> tuple[float, float]:
     """x of both ends of the far arc within the window."""
-    assert outline.apex is not None and outline.arcs[1] is not None
+    assert outline.apex is not None
+    assert outline.arcs[1] is not None
     radius, x = outline.arcs[1], outline.apex[0]
     first = x - radius if outline.sides[0] is None else x + radius * math.sin(outline.sides[0])
     last = x + radius if outline.sides[1] is None else x + radius * math.sin(outline.sides[1])
@@ -206,7 +210,9 @@ def sector_of(outline: Outline, size: tuple[int, int], confidence: float, source
     if outline.apex is None:
         apex, reach = ((window[0] + window[2]) / 2, window[1]), window[3] - window[1]
         hidden = window == (0.0, 0.0, float(width), float(height))
-        return Sector("unknown" if hidden else "linear", apex, (0.0, 0.0), (0.0, reach), _box(window), confidence, source)
+        return Sector(
+            "unknown" if hidden else "linear", apex, (0.0, 0.0), (0.0, reach), _box(window), confidence, source
+        )
     x, y = outline.apex
     angles = _angles(outline, window)
     near, far = outline.arcs
@@ -235,7 +241,9 @@ def _angles(outline: Outline, window: Window) -> tuple[float, float]:
     x, y = outline.apex
     seen_arc = outline.arcs[1] is not None
     if left is None:
-        left = -right if right is not None and seen_arc else min(math.atan2(window[0] - x, at - y) for at in window[1::2])
+        left = (
+            -right if right is not None and seen_arc else min(math.atan2(window[0] - x, at - y) for at in window[1::2])
+        )
     if right is None:
         right = -left if seen_arc else max(math.atan2(window[2] - x, at - y) for at in window[1::2])
     return left, right
@@ -262,6 +270,3 @@ def outline_of(sector: Sector, size: tuple[int, int]) -> Outline:
     window = [place if abs(place - free) > _SAME_PX else limit
               for place, free, limit in zip(box, full, whole.window, strict=True)]  # fmt: skip
     return replace(whole, window=(window[0], window[1], window[2], window[3]))
-
-
-_SAME_PX = 1.5
