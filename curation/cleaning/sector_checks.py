@@ -30,7 +30,7 @@ REASONS: Mapping[str, str] = {
 """Why a person has to look at a sector."""
 
 _BEYOND = 0.12  # of an edge, beyond which the pixels are lit
-_OUTSIDE = 0.03  # of the texture
+_OUTSIDE = 0.045  # of the texture
 _FAINT_BEYOND, _FAINT_AT = 0.25, (5, 8)  # of an edge, and reduced px beyond it: the noise of JPEG ends before
 _ABOVE_MARGIN = 3  # reduced px above the near end that are let pass
 _TEXTURE_PX = 30  # reduced px of texture there that are too many
@@ -76,11 +76,10 @@ def doubts(frame: ReducedFrame, fit: FittedSector, others: Mask | None = None, *
     if length < _FILLS * (height + width) and fit.sector.box[2] * fit.sector.box[3] > 0.5 * height * width:
         reasons.add("sector_fills_frame")
     near = evidence.get("near arc", evidence.get("upper cut"))
-    if near is not None and near.seen < _SEEN and fit.sector.kind != "phased":
-        reasons.add("sector_edge_unseen")
+    near_unseen = near is not None and near.seen < _SEEN and fit.sector.kind != "phased"
     seen = all(edge.seen >= _SEEN and (edge.span >= _SPAN or _anchored(fit, edge)) for edge in _long_edges(fit))
-    open_end = _open_sides(frame, fit) or _trails_off(fit)
-    if (open_end or not seen) and not (vouched and fit.sector.has_arcs):
+    may_be_unseen = vouched and fit.sector.has_arcs
+    if near_unseen or _trails_off(fit) or not (may_be_unseen or (seen and not _open_sides(frame, fit))):
         reasons.add("sector_edge_unseen")
     if fit.sector.confidence < _SHOWN or fit.refined.uncertain > _UNCERTAIN:
         reasons.add("sector_uncertain")
@@ -115,9 +114,9 @@ def _open_sides(frame: ReducedFrame, fit: FittedSector) -> bool:
 
 
 def _trails_off(fit: FittedSector) -> bool:
-    """Whether a side stops being seen before it reaches the image's border, and no far end explains it."""
+    """Whether a side stops being seen before it reaches its far end, and that end is not seen either."""
     evidence = fit.refined.evidence
-    if "far arc" in evidence or "lower cut" in evidence:
+    if any(name in evidence and evidence[name].seen > _SEEN for name in ("far arc", "lower cut")):
         return False
     for name in ("left side", "right side"):
         side = evidence.get(name)
