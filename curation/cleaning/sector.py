@@ -161,30 +161,34 @@ def _best_fit(
     First to lit texture; if that leaves doubts, to everything that is not background at all, and within the header's
     regions. Header and prior vouch for edges that cannot be seen where they agree with the fit.
     """
-    best: tuple[FittedSector | None, list[str]] = None, []
-    for fit in _fits(frame, panel, regions):
-        vouched = vouches(regions, fit.sector) or any(agree(fit.sector, one) for one in prior)
-        reasons = doubts(frame, fit, panel.others, vouched=vouched)
+    found: list[tuple[tuple[int, float], FittedSector, list[str]]] = []
+    for fit, independent in _fits(frame, panel, regions):
+        known = vouches(regions, fit.sector) or any(agree(fit.sector, one) for one in prior)
+        reasons = doubts(frame, fit, panel.others, vouched=known and independent)
         if leaves_header(regions, fit.sector):
             reasons.append("sector_disagrees_with_header")
-        if best[0] is None or len(reasons) < len(best[1]):
-            best = fit, reasons
-        if not reasons:
+        found.append(((len(reasons), -fit.quality), fit, reasons))
+        if not reasons and (known or not regions):
             break
-    return best
+    if not found:
+        return None, []
+    _, fit, reasons = min(found, key=lambda one: one[0])
+    return fit, reasons
 
 
-def _fits(frame: ReducedFrame, panel: _Panel, regions: Sequence[Region]) -> Iterator[FittedSector]:
+def _fits(frame: ReducedFrame, panel: _Panel, regions: Sequence[Region]) -> Iterator[tuple[FittedSector, bool]]:
+    """Fits, each with whether it knows nothing of the header: only then can the header vouch for it."""
     lit = search_sector(frame, panel.mask, frame.background + LIT_ABOVE)
     if lit is None:
         return
-    yield lit
-    for box in header_boxes(regions):
-        if holds(box, panel.mask, frame.size):
-            yield from fits_in_box(frame, panel.mask, frame.background + LIT_ABOVE, lit, box)
+    yield lit, True
     faint = search_sector(frame, _faint(frame, panel), frame.background)
     if faint is not None:
-        yield faint
+        yield faint, True
+    for box in header_boxes(regions):
+        if holds(box, panel.mask, frame.size):
+            for fit in fits_in_box(frame, panel.mask, frame.background + LIT_ABOVE, lit, box):
+                yield fit, False
 
 
 def _faint(frame: ReducedFrame, panel: _Panel) -> Mask:
