@@ -21,9 +21,9 @@ RLE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.s
 SECTOR = pa.struct(
     [
         pa.field("kind", pa.string()),  # convex, phased, linear, unknown
-        pa.field("apex", pa.list_(pa.float32())),  # x, y in px
+        pa.field("apex", pa.list_(pa.float32())),  # x, y in px; as the next two null for a rectangle
         pa.field("angles", pa.list_(pa.float32())),  # left, right in degrees from straight down
-        pa.field("radii", pa.list_(pa.float32())),  # near, far in px
+        pa.field("radii", pa.list_(pa.float32())),  # near, far in px; of a linear sector straight down
         pa.field("box", pa.list_(pa.int32())),  # x, y, width, height in px of the stored image
         pa.field("confidence", pa.float32()),
     ]
@@ -81,7 +81,7 @@ FRAMES = TableSpec(
             "center": pa.string(),
             "manufacturer": pa.string(),
             "model": pa.string(),
-            "mode": pa.string(),  # b_mode, color_doppler, m_mode, spectral, dual, unknown
+            "mode": pa.string(),  # b_mode, color_doppler, m_mode, spectral, dual, volume, unknown
             "plane": pa.string(),
             "plane_source": pa.string(),  # metadata, header, or null
             "pixel_mm_x": pa.float64(),  # mm per px of the stored image
