@@ -22,7 +22,7 @@ from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
 
-SECTIONS = ("workspace", "vocabulary", "ingest", "qc", "caption")
+SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "caption")
 """Each section has a model that validates it; unknown sections are refused."""
 
 _FORMAT_FILE = "format.json"
@@ -254,6 +254,10 @@ center = "center"
 [ingest]
 # missing_patient = "exclude"   # or "study": use the study as the patient if the header names none
 # plane_fields = ["ViewCodeSequence", "SeriesDescription", "ProtocolName"]
+
+[cleaning]
+# modes = ["b_mode", "color_doppler", "dual"]   # frames of other modes are left out
+# search_share = 0.02   # of stills that a slow second reader searches for burned-in text, too
 
 [qc]
 # min_short_side_px = 128

@@ -7,7 +7,7 @@ one of them finds anything is for a person to review.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -33,14 +33,6 @@ NEAR_PX = 24
 MOST_TEXT = 0.3
 """Share of the sector that text may cover; a page of a report has more."""
 
-REASONS: Mapping[str, str] = {
-    "text_remains": "text was found again after it had been removed",
-    "text_readable": "a second reader still reads text where it was removed",
-    "no_sector": "there is no ultrasound to look for text in",
-    "text_covers_sector": f"text covers more than {MOST_TEXT:.0%} of the ultrasound",
-}
-"""Why a frame is for review, and what that means."""
-
 
 @dataclass(frozen=True)
 class TextFinding:
@@ -51,7 +43,7 @@ class TextFinding:
         edited: [height, width], what was removed and filled from its surroundings.
         boxes: around each piece of text that was removed, x, y, width, height in px.
         status: as in the frames table: ``none`` or ``removed`` with its proof, else ``unchecked``.
-        reasons: keys of ``REASONS``; empty unless the status is ``unchecked``.
+        reasons: keys of ``reasons.TEXT``; empty unless the status is ``unchecked``.
         readers: what looked for text, of ``detector``, ``rapidocr``, ``tesserocr``.
         overlays: what the detector sees in ``pixels``: for ``remove_calipers``.
     """
@@ -78,15 +70,20 @@ def clean_text(
         search_too: let rapidocr search the frame, too, before and after (about a second): once per layout and cine.
         known_boxes: x, y, width, height in px, where other frames of the same cine or layout have text.
     """
-    readers = ["detector", "rapidocr"] if search_too else ["detector"]
+    if not np.any(sector_mask):
+        raise ValueError("no pixel of the frame shows ultrasound")
+    readers = ["detector"]
     overlays = find_overlays(pixels, sector_mask)
     text = _with_neighbours(overlays, overlays.text)
     for box in known_boxes:
         text |= _boxed(box, sector_mask)
     if search_too:
+        readers.append("rapidocr")
         text |= _searched(pixels, sector_mask)
-    if not np.any(sector_mask):
-        return TextFinding(pixels, text, (), "unchecked", ("no_sector",), tuple(readers), overlays)
+    if doubtful := boxes_of(overlays.possible_text & ~text):
+        readers.append("tesserocr")
+        for reading in read_again(pixels, doubtful):
+            text |= _boxed(reading.box, sector_mask)
     if not np.any(text):
         return TextFinding(pixels, text, (), "none", (), tuple(readers), overlays)
     cleaned, edited, remains, left = _remove(pixels, sector_mask, text)
@@ -95,7 +92,7 @@ def clean_text(
     if np.count_nonzero(edited) > MOST_TEXT * np.count_nonzero(sector_mask):
         reasons.append("text_covers_sector")
     if not reasons:  # reading takes longest, and a person looks at the others anyway
-        readers.append("tesserocr")
+        readers = [*dict.fromkeys([*readers, "tesserocr"])]
         if read_again(cleaned, boxes) or (search_too and np.any(_searched(cleaned, sector_mask))):
             reasons.append("text_readable")
     status = "unchecked" if reasons else "removed"

@@ -6,7 +6,6 @@ that stand out by brightness or colour, so that the anatomy below a dotted outli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -29,8 +28,6 @@ INK = 24
 MARGIN_PX = 1
 """Removed around ink: where it was smoothed into its surroundings."""
 
-REASONS: Mapping[str, str] = {"calipers_remain": "marks of a measurement were found again after they had been removed"}
-
 
 @dataclass(frozen=True)
 class CaliperFinding:
@@ -39,7 +36,7 @@ class CaliperFinding:
     Attributes:
         pixels: as they came, except where ``edited`` is set.
         edited: [height, width], what was removed and filled from its surroundings; nothing where no mark was found.
-        reasons: keys of ``REASONS``, for which a person should look at the frame.
+        reasons: keys of ``reasons.CALIPERS``, for which a person should look at the frame.
     """
 
     pixels: Pixels

@@ -31,7 +31,7 @@ class SectorFinding:
     Attributes:
         sectors: from left to right; none where nothing is found, or the mode shows none.
         confidence: of the least certain sector, from 0 to 1; 0 without sectors.
-        reasons: why a person has to decide, sorted; ``sector_checks.REASONS`` says what they mean.
+        reasons: why a person has to decide, sorted; ``reasons.SECTOR`` says what they mean.
     """
 
     sectors: Sequence[Sector]
@@ -56,7 +56,7 @@ def find_sectors(
     mode: str,
     regions: Sequence[Region] = (),
     *,
-    cine_maximum: Screen | None = None,
+    cine: SectorFinding | None = None,
     prior: Sequence[Sector] = (),
 ) -> SectorFinding:
     """Find the sectors of a frame, and everything that speaks against them.
@@ -64,7 +64,8 @@ def find_sectors(
     Args:
         mode: of the frame, as ``frame_mode`` gives it; a trace, or a second panel, would ruin the fit.
         regions: of the header; none where it has no valid ones.
-        cine_maximum: of all frames of the cine that the frame belongs to: it shows more of the sector than one frame.
+        cine: what was found in the maximum of the cine that the frame belongs to: it shows more of the sector than one
+            frame.
         prior: sectors of another frame of the same scanner and layout, as a hint. They count only where this frame's
             own pixels confirm them.
     """
@@ -75,8 +76,8 @@ def find_sectors(
         verified = _verified(screen.frame, panels, regions, prior)
         if verified is not None:
             return verified
-    if cine_maximum is not None:
-        return _from_cine(screen, panels, find_sectors(cine_maximum, mode, regions, prior=prior))
+    if cine is not None:
+        return _from_cine(screen, panels, cine)
     if not panels:
         return SectorFinding([], 0.0, ["no_ultrasound"])
     found = _judged(screen.frame, mode, panels, regions, prior)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import cv2
@@ -12,22 +11,6 @@ from .reduced_frame import ReducedFrame
 from .sector_geometry import Mask, Sector, iou
 from .sector_refine import EdgeEvidence
 from .sector_search import FittedSector, reduced_mask, sector_of
-
-REASONS: Mapping[str, str] = {
-    "no_sector_in_mode": "frames of this mode show no sector",
-    "no_ultrasound": "nothing on the screen looks like ultrasound",
-    "sector_missing": "fewer or more sectors than the mode has",
-    "layout_unclear": "the screen is laid out otherwise than the frame's mode says",
-    "sector_fills_frame": "no edge of the sector is visible",
-    "sector_edge_unseen": "a side or an end of the sector is too dark to see",
-    "sector_uncertain": "too little of the sector's outline is visible",
-    "sector_lopsided": "the sides of the sector are not symmetric",
-    "texture_outside_sector": "something that looks like ultrasound lies outside the sector",
-    "sector_disagrees_with_header": "the sector does not fit the header's regions",
-    "sector_disagrees_with_prior": "the sector is another than in frames of the same layout",
-    "sector_disagrees_with_cine": "the frame shows ultrasound where the cine has none",
-}
-"""Why a person has to look at a sector."""
 
 _BEYOND = 0.12  # of an edge, beyond which the pixels are lit
 _OUTSIDE = 0.045  # of the texture

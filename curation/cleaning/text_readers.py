@@ -7,18 +7,15 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sono.manifests.errors import UserError
-
+from .required import LANGUAGE, language_folder, missing
 from .text_detector import Box, brightness_and_colorfulness
 
 if TYPE_CHECKING:
@@ -26,17 +23,6 @@ if TYPE_CHECKING:
     import tesserocr
 
 Pixels = npt.NDArray[np.uint8]
-
-LANGUAGE = "eng"
-LANGUAGE_FOLDERS = (
-    "/usr/share/tesseract-ocr/5/tessdata",
-    "/usr/share/tesseract-ocr/4.00/tessdata",
-    "/usr/share/tessdata",
-    "/usr/share/tesseract/tessdata",
-    "/usr/local/share/tessdata",
-    "/opt/homebrew/share/tessdata",
-)
-"""Where Debian, Fedora, Arch, Homebrew and others keep language files, after ``TESSDATA_PREFIX``."""
 
 LONG_SIDE_PX = 960
 """What rapidocr shrinks a frame to before it looks for text."""
@@ -62,16 +48,6 @@ class Reading:
 
     text: str
     box: Box
-
-
-def require_readers() -> None:
-    """Make sure that both readers work here.
-
-    Raises:
-        UserError: one of them, or its language file, is missing; the text says how to get it.
-    """
-    _rapidocr()
-    _tesseract()
 
 
 def search(pixels: Pixels) -> list[Reading]:
@@ -157,7 +133,7 @@ def _rapidocr() -> rapidocr.RapidOCR:
     try:
         from rapidocr import RapidOCR
     except ModuleNotFoundError as error:
-        raise _missing("rapidocr") from error
+        raise missing("rapidocr") from error
     return RapidOCR(
         params={
             "Global.log_level": "error",
@@ -174,24 +150,5 @@ def _tesseract() -> tesserocr.PyTessBaseAPI:
     try:
         from tesserocr import PyTessBaseAPI
     except ModuleNotFoundError as error:
-        raise _missing("tesserocr") from error
-    return PyTessBaseAPI(path=str(_language_folder()), lang=LANGUAGE)
-
-
-def _language_folder() -> Path:
-    """The first folder that has the language file; ``TESSDATA_PREFIX`` names it, or the folder that it is in."""
-    prefix = os.environ.get("TESSDATA_PREFIX")
-    named = [Path(prefix), Path(prefix) / "tessdata"] if prefix else []
-    for folder in (*named, *map(Path, LANGUAGE_FOLDERS)):
-        if (folder / f"{LANGUAGE}.traineddata").is_file():
-            return folder
-    raise UserError(
-        f"Tesseract's language file {LANGUAGE}.traineddata was not found: burned-in text cannot be shown to be gone",
-        fix="run: apt-get install tesseract-ocr-eng (or set TESSDATA_PREFIX to the folder that has it)",
-    )
-
-
-def _missing(package: str) -> UserError:
-    return UserError(
-        f"{package} is not installed: burned-in text cannot be shown to be gone", fix=f"run: pip install {package}"
-    )
+        raise missing("tesserocr") from error
+    return PyTessBaseAPI(path=str(language_folder()), lang=LANGUAGE)

@@ -34,7 +34,7 @@ class BuildStage:
     huggingface: bytes = field(repr=False)  # the features, as ``datasets`` keeps them in a schema's metadata
 
     name = "build"
-    version = 5
+    version = 6
 
     @property
     def output(self) -> TableSpec:
@@ -82,7 +82,7 @@ def huggingface_metadata(vocabulary: Vocabulary) -> bytes:
 
 
 def _scaled(row: dict[str, Any], scale: float, height: int, width: int) -> dict[str, Any]:
-    """The row with image, masks, boxes, sector and pixel size at ``scale``."""
+    """The row with image, masks, boxes, sectors and pixel size at ``scale``."""
     size = max(1, round(width * scale)), max(1, round(height * scale))
     ratio_x, ratio_y = size[0] / width, size[1] / height
     pixels = cv2.resize(decode_png(row["image"]["bytes"]), size, interpolation=cv2.INTER_AREA)
@@ -93,8 +93,7 @@ def _scaled(row: dict[str, Any], scale: float, height: int, width: int) -> dict[
         region |= {"mask": masks.encode(mask), "area_px": masks.area_px(mask), "bbox": list(masks.bbox(mask))}
     if row["pixel_mm"]:
         row["pixel_mm"] = [row["pixel_mm"][0] / ratio_x, row["pixel_mm"][1] / ratio_y]
-    if row["sector"] and row["sector"]["box"]:
-        row["sector"] = _scaled_sector(row["sector"], ratio_x, ratio_y, scale)
+    row["sectors"] = [_scaled_sector(sector, ratio_x, ratio_y, scale) for sector in row["sectors"] or ()]
     return row
 
 

@@ -405,7 +405,7 @@ def rows(count: int, *, seed: int, patients: str = "train") -> Rows:
                     }
                     for structure, part in zip(STRUCTURES, parts, strict=True)
                 ],
-                "sector": None,
+                "sectors": None,
                 "pixel_mm": [0.2, 0.2],
             }
         )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sono.curation.cleaning import burned_in_text
-from sono.curation.cleaning.burned_in_text import MOST_TEXT, REASONS, TextFinding, clean_text
+from sono.curation.cleaning.burned_in_text import MOST_TEXT, TextFinding, clean_text
+from sono.curation.cleaning.reasons import TEXT
 from sono.curation.cleaning.text_detector import Overlays, find_overlays
 from sono.curation.phantom.drawing.screen import IDENTITY
 from sono.curation.phantom.samples import Sample
@@ -49,7 +50,7 @@ def test_removed_text_was_read_again_and_what_is_not_proved_is_unchecked(
 ) -> None:
     for _, finding in cleaned:
         assert finding.status == ("unchecked" if finding.reasons else "removed")
-        assert set(finding.reasons) <= set(REASONS)
+        assert set(finding.reasons) <= set(TEXT)
         if finding.status == "removed":
             assert finding.readers == ("detector", "tesserocr")
     assert sum(finding.status == "removed" for _, finding in cleaned) >= 0.7 * len(cleaned)

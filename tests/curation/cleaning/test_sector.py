@@ -11,9 +11,9 @@ import pydicom
 import pytest
 
 from sono.curation.cleaning.frame_mode import frame_mode
+from sono.curation.cleaning.reasons import SECTOR
 from sono.curation.cleaning.screen import read_screen
 from sono.curation.cleaning.sector import MODES_WITH_SECTORS, SectorFinding, find_sectors
-from sono.curation.cleaning.sector_checks import REASONS
 from sono.curation.cleaning.sector_geometry import Mask, Sector, iou, sector_mask
 from sono.curation.images.dicom.regions import Region, read_regions
 from sono.curation.images.pixels import Pixels, without_equal_channels
@@ -57,7 +57,7 @@ def test_sectors_are_found_in_pixels_alone(samples: Sequence[Sample]) -> None:
         scores.append(score(finding, sample.drawn.sector_mask()))
         accepted.append(finding.accepted)
         assert scores[-1] >= LEAST_IOU or not finding.accepted, sample.mode
-        assert set(finding.reasons) <= set(REASONS)
+        assert set(finding.reasons) <= set(SECTOR)
     assert np.mean(scores) > 0.98
     assert np.mean(accepted) > 0.85
 
@@ -174,7 +174,7 @@ def test_the_maximum_of_a_cine_shows_what_single_frames_hide(fan: Sample) -> Non
     first, second = _halves(fan)
     whole = read_screen(np.maximum(first, second))
     for half in (first, second):
-        finding = find_sectors(read_screen(half), "b_mode", cine_maximum=whole)
+        finding = find_sectors(read_screen(half), "b_mode", cine=find_sectors(whole, "b_mode"))
         assert finding.accepted
         assert [sector.source for sector in finding.sectors] == ["cine"]
         assert score(finding, fan.drawn.sector_mask()) > 0.99
@@ -184,7 +184,7 @@ def test_a_frame_that_shows_more_than_the_cine_disagrees(fan: Sample) -> None:
     _, y, _, height = fan.drawn.sectors[0].box
     smaller = fan.pixels.copy()
     smaller[y + int(0.7 * height) :, :] = 0
-    finding = find_sectors(read_screen(fan.pixels), "b_mode", cine_maximum=read_screen(smaller))
+    finding = find_sectors(read_screen(fan.pixels), "b_mode", cine=find_sectors(read_screen(smaller), "b_mode"))
     assert "sector_disagrees_with_cine" in finding.reasons
 
 
