@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +25,12 @@ _UNCOMPRESSED = ("image.bytes",)  # PNG is compressed already
 
 @dataclass(frozen=True)
 class PartInfo:
-    """What a part's Parquet metadata says about it; ``exclusions`` counts by reason what was left out of it."""
+    """What a part's Parquet metadata says about it.
+
+    Attributes:
+        exclusions: counts by reason what was left out of it.
+        made_with: versions and settings that it was made with, as its stage names them; for people to read.
+    """
 
     name: str
     stage: str
@@ -33,6 +38,7 @@ class PartInfo:
     scope: str
     rows: int
     exclusions: dict[str, int] = field(default_factory=dict)
+    made_with: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

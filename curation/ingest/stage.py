@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 
 import pyarrow as pa
 
@@ -44,6 +45,17 @@ class IngestStage:
             "cleaning": self.cleaning.model_dump(mode="json"),
             "cropped": self.cropped,
             "text_detector": detector_sha256(),
+        }
+
+    def made_with(self) -> Mapping[str, object]:
+        """What decides how frames are cleaned; the page on cleaning shows it."""
+        return {
+            "sono-curate": metadata.version("sono-curate"),
+            "version": self.version,
+            "cleaning": self.cleaning.model_dump(mode="json"),
+            "cropped": self.cropped,
+            "text_detector": detector_sha256(),
+            "text_readers": {name: metadata.version(name) for name in ("rapidocr", "tesserocr")},
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
