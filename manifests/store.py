@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +20,8 @@ from .schemas import EXCLUSIONS, TableSpec
 _METADATA = b"sono"
 _PART = "part-"
 TEMPORARY = ".tmp-"
+_ROWS_AT_ONCE = 32
+_BUFFER = 2**20  # bytes of a column
 _UNCOMPRESSED = ("image.bytes",)  # PNG is compressed already
 
 
@@ -82,6 +84,17 @@ class TableStore:
         with damage_named(path), pq.ParquetFile(path) as file:
             batch = next(file.iter_batches(batch_size=1, columns=columns), None)
         return [] if batch is None else batch.slice(0, 1).select(columns).to_pylist()
+
+    def find_rows(
+        self, path: Path, table: TableSpec, keys: Set[str], columns: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a part that have these keys; of the others, no more than a few are in memory at a time."""
+        names = [table.key, *columns]
+        with damage_named(path), pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
+                for index, key in enumerate(batch[table.key].to_pylist()):
+                    if key in keys:
+                        yield from batch.slice(index, 1).to_pylist()
 
     def count_rows(self, table: TableSpec) -> int:
         return sum(_count_rows(path) for path in self.paths(table))

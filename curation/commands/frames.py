@@ -70,6 +70,7 @@ def ingest(
 
     Example: sono-curate ingest archive /data/scans --metadata scans.csv
     """
+    from sono.curation.ingest.cleaning_page import write_cleaning_report
     from sono.curation.ingest.run import ingest as run
 
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
@@ -84,12 +85,14 @@ def ingest(
             force=force,
             progress=progress,
         )
+        page = write_cleaning_report(opened)
     if as_json:
-        console.print_json({"sources": [asdict(report) for report in reports]})
+        console.print_json({"sources": [asdict(report) for report in reports], "report": str(page)})
         return
     _print_folders(reports)
     if metadata is not None:
         _print_warnings(metadata, reports[0].warnings)
+    print(f"Look at {page}")
     print_next(f"sono-curate qc {workspace}")
 
 

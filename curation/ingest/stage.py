@@ -48,15 +48,7 @@ class IngestStage:
         }
 
     def made_with(self) -> Mapping[str, object]:
-        """What decides how frames are cleaned; the page on cleaning shows it."""
-        return {
-            "sono-curate": metadata.version("sono-curate"),
-            "version": self.version,
-            "cleaning": self.cleaning.model_dump(mode="json"),
-            "cropped": self.cropped,
-            "text_detector": detector_sha256(),
-            "text_readers": {name: metadata.version(name) for name in ("rapidocr", "tesserocr")},
-        }
+        return made_with(self.cleaning, cropped=self.cropped)
 
     def __call__(self, part: pa.Table) -> StageOutput:
         rows: list[dict[str, object]] = []
@@ -76,3 +68,15 @@ class IngestStage:
         return frame_rows(
             file, self.keys, self.vocabulary, self.section, self.cleaning, self.center, cropped=self.cropped
         )
+
+
+def made_with(cleaning: CleaningSection, *, cropped: bool) -> dict[str, object]:
+    """What decides how frames are cleaned, as parts keep it and the page on cleaning shows it."""
+    return {
+        "sono-curate": metadata.version("sono-curate"),
+        "version": IngestStage.version,
+        "cleaning": cleaning.model_dump(mode="json"),
+        "cropped": cropped,
+        "text_detector": detector_sha256(),
+        "text_readers": {name: metadata.version(name) for name in ("rapidocr", "tesserocr")},
+    }
