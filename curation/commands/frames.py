@@ -66,7 +66,8 @@ def ingest(
     """Read ultrasound files into the workspace, with pseudonyms for patients, studies and file names.
 
     Frames are cropped to the ultrasound; everything outside of it is blanked, and text and measurement marks within it
-    are removed. What is doubtful is for a person to review. Run it again to read only what is new or changed.
+    are removed. What is doubtful is for a person to review. A page shows what was done, for someone to sign. Run it
+    again to read only what is new or changed.
 
     Example: sono-curate ingest archive /data/scans --metadata scans.csv
     """
