@@ -22,6 +22,7 @@ from .burned_in_text import TextFinding, clean_text
 from .calipers import remove_calipers
 from .config import CleaningSection
 from .frame_mode import ModeFinding, frame_mode
+from .reasons import LEFT_OUT
 from .screen import Screen, read_screen
 from .sector import MODES_WITH_SECTORS, SectorFinding, find_sectors
 from .sector_geometry import Box, Mask, Sector, sector_mask
@@ -40,11 +41,9 @@ BLACKED_OUT_PX = 4
 BRIGHT, COLORFUL = 140, 24
 """Levels of the median pixel of a frame that fills the screen, beyond which it is no ultrasound."""
 
-MODE_NOT_WANTED = ExcludedError(
-    "mode_not_wanted", "the frame was taken in a mode that [cleaning] of sono.toml does not list"
+MODE_NOT_WANTED, NO_ULTRASOUND, TEXT_READABLE = (
+    ExcludedError(reason, LEFT_OUT[reason]) for reason in ("mode_not_wanted", "no_ultrasound", "text_readable")
 )
-NO_ULTRASOUND = ExcludedError("no_ultrasound", "nothing in the frame looks like ultrasound")
-TEXT_READABLE = ExcludedError("text_readable", "text can still be read after everything that was found was blacked out")
 
 
 @dataclass(frozen=True)
