@@ -10,7 +10,8 @@ import pytest
 from sono.curation.cleaning.frame_mode import MODES, frame_mode
 from sono.curation.cleaning.screen import read_screen
 from sono.curation.images.dicom.regions import Region
-from sono.curation.phantom.samples import Sample
+from sono.curation.phantom.samples import Sample, draw_sample
+from sono.manifests.vocabulary import load
 from tests.curation.cleaning.screens_without_ultrasound import screens_without_ultrasound
 
 TISSUE, TRACE, SPECTRUM, FLOW = (1, 1), (2, 1), (3, 3), (1, 2)
@@ -66,3 +67,9 @@ def test_a_frame_has_the_mode_of_its_pixels_whatever_was_looked_at_before(sample
     alone = frame_mode(read_screen(first.pixels))
     frame_mode(read_screen(last.pixels))
     assert frame_mode(read_screen(first.pixels.copy())) == alone
+
+
+def test_the_box_of_flow_is_no_baseline() -> None:
+    """Fluid parts this sector into three pieces, and the lower side of the box lies between two of them."""
+    sample = draw_sample(21, 25, "color_doppler", load(), (0.2, 0.2))
+    assert frame_mode(read_screen(sample.pixels)).mode == "color_doppler"

@@ -220,3 +220,14 @@ def _halves(sample: Sample) -> tuple[Pixels, Pixels]:
     left[hidden] = 0
     right[truth & ~hidden] = 0
     return left, right
+
+
+def test_what_lies_on_a_banner_is_no_ultrasound(fan: Sample) -> None:
+    """A picture or dense letters, as rough as echoes, on a plain area that is brighter than the background."""
+    width = fan.pixels.shape[1]
+    screen = np.repeat(fan.pixels[..., None], 3, axis=2) if fan.pixels.ndim == 2 else fan.pixels
+    banner = np.full((90, width, 3), (66, 88, 124), np.uint8)
+    banner[16:74, 20:260] = np.random.default_rng(5).integers(90, 200, (58, 240, 1), np.uint8)
+    finding = find_sectors(read_screen(np.concatenate([banner, screen])), "b_mode")
+    assert finding.reasons == []
+    assert score(finding, np.concatenate([np.zeros((90, width), np.bool_), fan.drawn.sector_mask()])) > LEAST_IOU
