@@ -25,6 +25,7 @@ ROOMS = {
         "qc",
         "masks",
         "dataset",
+        "audit",
         "phantom",
         "demo",
         "commands",
