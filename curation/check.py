@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from sono.curation.cleaning.config import CleaningSection
 from sono.curation.ingest.config import IngestSection
 from sono.curation.qc.stage import QcSection
 from sono.manifests import masks
@@ -96,6 +97,7 @@ class _Check:
             workspace.check_format,
             lambda: workspace.vocabulary,
             lambda: workspace.section("ingest", IngestSection),
+            lambda: workspace.section("cleaning", CleaningSection),
             lambda: workspace.section("qc", QcSection),
             lambda: workspace.keys,
         ):

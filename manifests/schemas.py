@@ -11,19 +11,22 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 VERDICTS = ("accept", "review", "reject")
 
 RLE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.string())])
 """COCO run-length encoding of a mask: ``size`` is [height, width] in px, ``counts`` the runs, by columns."""
 
+BOX = pa.list_(pa.int32(), 4)
+"""x, y, width, height in px of the stored image."""
+
 SECTOR = pa.struct(
     [
         pa.field("kind", pa.string()),  # convex, phased, linear, unknown
-        pa.field("apex", pa.list_(pa.float32())),  # x, y in px
+        pa.field("apex", pa.list_(pa.float32())),  # x, y in px; as the next two null for a rectangle
         pa.field("angles", pa.list_(pa.float32())),  # left, right in degrees from straight down
-        pa.field("radii", pa.list_(pa.float32())),  # near, far in px
+        pa.field("radii", pa.list_(pa.float32())),  # near, far in px; of a linear sector straight down
         pa.field("box", pa.list_(pa.int32())),  # x, y, width, height in px of the stored image
         pa.field("confidence", pa.float32()),
     ]
@@ -81,17 +84,22 @@ FRAMES = TableSpec(
             "center": pa.string(),
             "manufacturer": pa.string(),
             "model": pa.string(),
-            "mode": pa.string(),  # b_mode, color_doppler, m_mode, spectral, dual, unknown
+            "mode": pa.string(),  # b_mode, color_doppler, m_mode, spectral, dual, volume, unknown
+            "mode_source": pa.string(),  # header or pixels
             "plane": pa.string(),
             "plane_source": pa.string(),  # metadata, header, or null
             "pixel_mm_x": pa.float64(),  # mm per px of the stored image
             "pixel_mm_y": pa.float64(),
-            "sector": SECTOR,
+            "sectors": pa.list_(SECTOR),  # from left to right; the image is black outside of them
             "pixel_digest": pa.string(),  # of the stored pixels with their shape, not of the PNG; keyed
             "grey_histogram": pa.list_(pa.int32(), 256),  # number of pixels of each grey level
             "laplacian_energy": pa.float64(),  # sum over pixels of the squared Laplacian, grey levels squared
-            "edited_fraction": pa.float32(),
+            "text_boxes": pa.list_(BOX),  # where burned-in text was painted over
+            "mark_boxes": pa.list_(BOX),  # where marks of measurements were
+            "edited_fraction": pa.float32(),  # of the sectors' pixels, painted over
             "burned_in_text": pa.string(),  # none, removed, unchecked
+            "text_readers": pa.list_(pa.string()),  # what looked for text: detector, rapidocr, tesserocr
+            "cleaning_reasons": pa.list_(pa.string()),  # why a person has to look: of cleaning.reasons.REASONS
         },
         required=(
             "frame_id",
@@ -283,7 +291,7 @@ DATASET = TableSpec(
             "caption": pa.string(),
             "caption_id": pa.string(),  # sono-curate trace shows what it was made from
             "regions": pa.list_(DATASET_REGION),
-            "sector": SECTOR,
+            "sectors": pa.list_(SECTOR),
             "pixel_mm": pa.list_(pa.float64()),  # x, y in mm per px
         },
         required=(),

@@ -50,6 +50,13 @@ def ingest(
             help="Regular expression whose first group finds the patient in a path below SOURCE.",
         ),
     ] = None,
+    cropped: Annotated[
+        bool,
+        typer.Option(
+            "--cropped",
+            help="The images show nothing but ultrasound: keep all of each, and only look for text and measurements.",
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Go on even if most frames of a folder are removed by that.")
     ] = False,
@@ -58,7 +65,8 @@ def ingest(
 ) -> None:
     """Read ultrasound files into the workspace, with pseudonyms for patients, studies and file names.
 
-    Run it again to read only what is new or changed. Names burned into the pixels are not removed yet.
+    Frames are cropped to the ultrasound; everything outside of it is blanked, and text and measurement marks within it
+    are removed. What is doubtful is for a person to review. Run it again to read only what is new or changed.
 
     Example: sono-curate ingest archive /data/scans --metadata scans.csv
     """
@@ -72,6 +80,7 @@ def ingest(
             center=center,
             metadata=metadata,
             patient_regex=patient_regex,
+            cropped=cropped,
             force=force,
             progress=progress,
         )

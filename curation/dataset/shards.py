@@ -74,7 +74,7 @@ def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
 
 _FRAME_COLUMNS = [
     *("frame_id", "image", "height", "width", "patient_key", "study_key", "source_key", "frame_index"),
-    *("center", "manufacturer", "model", "sector", "pixel_mm_x", "pixel_mm_y", "pixel_digest"),
+    *("center", "manufacturer", "model", "sectors", "pixel_mm_x", "pixel_mm_y", "pixel_digest"),
 ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sono.curation.cleaning.config import CleaningSection
 from sono.curation.images.signatures import SIGNATURE_BYTES, image_kind
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -90,6 +91,8 @@ def plan_folder(
     files: Sequence[SourceFile],
     metadata: Metadata | None,
     pattern: re.Pattern[str] | None,
+    *,
+    cropped: bool,
 ) -> FolderPlan:
     """The parts of ``folder``, whose files are given.
 
@@ -97,6 +100,7 @@ def plan_folder(
         center: of files for which the metadata names none.
         metadata: None if no CSV was given.
         pattern: finds the patient in a file's relative path, as its first group.
+        cropped: the files show nothing but ultrasound.
     """
     names = Counter(file.name_key for file in files)
     clashing = _clashing(files)
@@ -109,7 +113,14 @@ def plan_folder(
             problem = "two_extensions"
         rows[file.relative] = _input_row(file, found, problem, pattern, workspace.keys, center)
     return FolderPlan(
-        stage=IngestStage(workspace.keys, workspace.vocabulary, center, workspace.section("ingest", IngestSection)),
+        stage=IngestStage(
+            workspace.keys,
+            workspace.vocabulary,
+            center,
+            workspace.section("ingest", IngestSection),
+            workspace.section("cleaning", CleaningSection),
+            cropped,
+        ),
         scope=workspace.keys.folder(str(folder.resolve())),
         parts=[part_of(part, rows, INPUT, workspace.keys, "ingest") for part in cut(files)],
         source_keys=frozenset(file.source_key for file in files),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.curation.cleaning.required import require_readers
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
@@ -33,6 +34,7 @@ def ingest(
     center: str | None = None,
     metadata: Path | None = None,
     patient_regex: str | None = None,
+    cropped: bool = False,
     force: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[IngestReport]:
@@ -45,21 +47,23 @@ def ingest(
         center: the hospital that the files are from, unless the metadata says otherwise; None means the workspace's.
         metadata: CSV with what headers do not say about the files; it takes precedence over headers.
         patient_regex: finds the patient in a file's path relative to its folder, as its first group.
+        cropped: the files show nothing but ultrasound, so that all of a frame is kept; text is removed all the same.
         force: go on even if that removes most of the frames that the workspace has of a folder.
 
     Returns:
         One report per folder.
 
     Raises:
-        UserError: a folder, the CSV or the expression cannot be used, two folders have files of the same path, or most
-            frames of a folder would be removed.
+        UserError: what reads burned-in text is missing, a folder, the CSV or the expression cannot be used, two folders
+            have files of the same path, or most frames of a folder would be removed.
     """
+    require_readers()
     pattern = patient_pattern(patient_regex)
     rows = read_metadata(metadata, workspace.vocabulary, patient_required=pattern is None) if metadata else None
     skip = [metadata] if metadata else []
     center = workspace.center if center is None else require_center(center)
     plans = [
-        plan_folder(workspace, center, source, find_files(source, workspace.keys, skip), rows, pattern)
+        plan_folder(workspace, center, source, find_files(source, workspace.keys, skip), rows, pattern, cropped=cropped)
         for source in sources
     ]
     check_paths(workspace.store, plans)

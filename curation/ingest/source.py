@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import cast
 
 from sono.curation.images import raster
-from sono.curation.images.dicom.frames import DicomImage, open_dicom
+from sono.curation.images.dicom.frames import open_dicom
+from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.images.signatures import image_kind
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -37,22 +38,26 @@ _PATIENT_COLUMNS = ("patient_key", "patient_center_key", "patient_number_key")  
 
 
 @dataclass(frozen=True)
-class SourceFrame:
-    """One frame of a file; ``png`` is the file's content if it is a PNG, so that it need not be compressed again."""
-
-    index: int
-    time_ms: float | None
-    pixels: Pixels | ExcludedError
-    png: bytes | None
-
-
-@dataclass(frozen=True)
 class Source:
-    """An opened file: the columns of ``frames`` that all its frames share, and the frames, decoded one by one."""
+    """An opened file.
+
+    Attributes:
+        columns: of ``frames``, those that all its frames share.
+        frames: as a screen shows them, decoded one by one; the reason where one cannot be.
+        times_ms: of each frame, since the first; None for stills.
+        regions: of a DICOM header, those that are valid.
+        cine: the frames follow each other in time.
+        png: the file's content if it is a PNG, so that it need not be compressed again.
+        left_out: what of the file is lost although its frames stay.
+    """
 
     columns: Mapping[str, object]
-    frames: Iterator[SourceFrame]
-    left_out: Sequence[ExcludedError] = ()  # what of the file is lost although its frames stay
+    frames: Iterator[Pixels | ExcludedError]
+    times_ms: Sequence[float | None]
+    regions: Sequence[Region] = ()
+    cine: bool = False
+    png: bytes | None = None
+    left_out: Sequence[ExcludedError] = ()
 
 
 def open_source(
@@ -117,7 +122,6 @@ def _open_dicom(
         raise _excluded("patient_unknown")
     header_plane = next(filter(None, map(vocabulary.find_plane, facts.plane_texts)), None)
     spacing = (row["pixel_mm"], row["pixel_mm"]) if row["pixel_mm"] else facts.pixel_mm or (None, None)
-    _, _, width, height = facts.crop
     return Source(
         columns={
             **patient,
@@ -125,30 +129,22 @@ def _open_dicom(
             "accession_key": accession_key,
             "study_day": _day(keys, patient, row["date"] or facts.study_date),
             "series_key": keys.series(facts.series_id) if facts.series_id else None,
-            "crop": list(facts.crop),
             "source_height": facts.image.rows,
             "source_width": facts.image.columns,
             "frame_count": image.frame_count,
             "manufacturer": manufacturer_name(facts.manufacturer, keys),
             "model": model_name(facts.model, keys),
-            "mode": facts.mode,
             "plane": row["plane"] or header_plane,
             "plane_source": "metadata" if row["plane"] else "header" if header_plane else None,
             "pixel_mm_x": spacing[0],
             "pixel_mm_y": spacing[1],
-            "sector": _unknown_sector(height, width),
         },
-        frames=_dicom_frames(image),
+        frames=image.frames(),
+        times_ms=image.times_ms,
+        regions=facts.regions,
+        cine=image.frame_count > 1,
         left_out=tuple(image.left_out),
     )
-
-
-def _dicom_frames(image: DicomImage) -> Iterator[SourceFrame]:
-    """The frames, cropped to the ultrasound regions."""
-    x, y, width, height = image.facts.crop
-    for index, (pixels, time_ms) in enumerate(zip(image.frames(), image.times_ms, strict=True)):
-        cropped = pixels if isinstance(pixels, ExcludedError) else pixels[y : y + height, x : x + width]
-        yield SourceFrame(index, time_ms, cropped, png=None)
 
 
 def _open_raster(content: bytes, kind: str, row: Mapping[str, object], keys: Pseudonymizer) -> Source:
@@ -158,26 +154,23 @@ def _open_raster(content: bytes, kind: str, row: Mapping[str, object], keys: Pse
     pages = raster.read_frames(content, kind)
     first = next(pages)
     height, width = first.shape[:2]
+    count = raster.count_frames(content, kind)
     return Source(
         columns={
             **patient,
             "study_key": row["study_key"] or keys.only_study(patient["patient_key"]),
             "study_day": _day(keys, patient, row["date"]),
-            "crop": [0, 0, width, height],
             "source_height": height,
             "source_width": width,
-            "frame_count": raster.count_frames(content, kind),
-            "mode": "unknown",
+            "frame_count": count,
             "plane": row["plane"],
             "plane_source": "metadata" if row["plane"] else None,
             "pixel_mm_x": row["pixel_mm"],
             "pixel_mm_y": row["pixel_mm"],
-            "sector": _unknown_sector(height, width),
         },
-        frames=(
-            SourceFrame(index, None, _same_size(page, height, width), png=content if kind == "png" else None)
-            for index, page in enumerate(chain([first], pages))
-        ),
+        frames=(_same_size(page, height, width) for page in chain([first], pages)),
+        times_ms=[None] * count,
+        png=content if kind == "png" else None,
     )
 
 
@@ -195,7 +188,3 @@ def _patient_columns(row: Mapping[str, object]) -> dict[str, str] | None:
 def _day(keys: Pseudonymizer, patient: Mapping[str, str], date: object) -> int | None:
     calendar = patient.get("patient_number_key", patient["patient_key"])
     return keys.day(calendar, date) if isinstance(date, datetime.date) else None
-
-
-def _unknown_sector(height: int, width: int) -> dict[str, object]:
-    return {"kind": "unknown", "box": [0, 0, width, height], "confidence": 0.0}

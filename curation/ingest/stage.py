@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from sono.curation.cleaning.config import CleaningSection, detector_sha256
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import FRAMES, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
@@ -23,9 +24,11 @@ class IngestStage:
     vocabulary: Vocabulary
     center: str  # of files whose row names none
     section: IngestSection
+    cleaning: CleaningSection
+    cropped: bool = False  # the files show nothing but ultrasound
 
     name = "ingest"
-    version = 5
+    version = 6
 
     @property
     def output(self) -> TableSpec:
@@ -38,18 +41,26 @@ class IngestStage:
             "center": self.center,
             "planes": synonyms,
             "scope": self.keys.patient_scope,
+            "cleaning": self.cleaning.model_dump(mode="json"),
+            "cropped": self.cropped,
+            "text_detector": detector_sha256(),
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
-        # Imported here, because a run that finds everything up to date needs neither OpenCV nor pydicom.
-        from .frame_rows import frame_rows
-
         rows: list[dict[str, object]] = []
         exclusions: list[Exclusion] = []
         for file in part.to_pylist():
-            for row in frame_rows(file, self.keys, self.vocabulary, self.section, self.center):
+            for row in self._rows(file):
                 if isinstance(row, Exclusion):
                     exclusions.append(row)
                 else:
                     rows.append(row)
         return StageOutput(FRAMES.from_rows(rows), exclusions)
+
+    def _rows(self, file: Mapping[str, object]) -> Iterator[dict[str, object] | Exclusion]:
+        # Imported here, because a run that finds everything up to date needs neither OpenCV nor pydicom.
+        from .frame_rows import frame_rows
+
+        return frame_rows(
+            file, self.keys, self.vocabulary, self.section, self.cleaning, self.center, cropped=self.cropped
+        )

@@ -17,8 +17,15 @@ from .anatomy import FINDINGS, FIRST_TRIMESTER_DAYS, Fetus, draw_fetus
 from .hospitals import CENTERS
 from .identifiers import seeded_uid
 from .image_plans import ImagePlan, plan_images
-from .people import draw_name, draw_patient, folder_name
+from .people import draw_name, draw_patient, folder_name, spelled
 from .records import ExamRecord
+from .scripts import CHARACTER_SETS, SCRIPTS
+
+_ADDED_STREAM, _LETTERS_STREAM = 79, 71
+"""Random numbers that change nothing else. Any would do; with these, the archive of the tests has one of everything."""
+
+OTHER_SCRIPT_SHARE = 0.05
+"""Of patients whose name is in Cyrillic letters, and of those whose name is in Greek ones."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ def plan_exam(seed: int, index: int, vocabulary: Vocabulary) -> Exam:
     person = np.random.default_rng([seed, first, 1])
     random = np.random.default_rng([seed, index, 2])
     center = "north" if person.random() < 0.68 else "south"
-    patient = draw_patient(person, first, center)
+    script, character_set = _letters(np.random.default_rng([seed, first, _LETTERS_STREAM]))
+    patient = spelled(draw_patient(person, first, center), script)
     ga_days, started = _first_visit(person)
     if index != first:
         later = min(int(random.integers(28, 71)), 41 * 7 - ga_days)
@@ -77,9 +85,11 @@ def plan_exam(seed: int, index: int, vocabulary: Vocabulary) -> Exam:
         biometry_mm=fetus.biometry_mm(),
         views=(),
         findings=tuple(sorted(fetus.findings)),
+        character_set=character_set,
     )
     of_another_patient = functools.partial(_image_of_another_patient, seed, index, center, vocabulary)
-    images = plan_images(index, center, ga_days, random, vocabulary, of_another_patient)
+    added = np.random.default_rng([seed, index, _ADDED_STREAM])
+    images = plan_images(index, center, ga_days, random, added, vocabulary, of_another_patient)
     return Exam(seed, index, record, fetus, images, faults)
 
 
@@ -94,6 +104,13 @@ def _first_visit(random: np.random.Generator) -> tuple[int, datetime]:
     minutes = int(random.integers(0, 3 * 365)) * 1440 + int(random.integers(8 * 60, 16 * 60))
     ga_days = int(random.integers(low, high))
     return ga_days, datetime(2022, 1, 3) + timedelta(minutes=minutes, seconds=int(random.integers(60)))
+
+
+def _letters(random: np.random.Generator) -> tuple[str, str]:
+    """The script of a patient's name, and the character set that it is written in."""
+    script = SCRIPTS[int(random.choice(len(SCRIPTS), p=[1 - 2 * OTHER_SCRIPT_SHARE, *2 * [OTHER_SCRIPT_SHARE]]))]
+    sets = CHARACTER_SETS[script]
+    return script, sets[int(random.integers(len(sets)))]
 
 
 def _findings(random: np.random.Generator, ga_days: int) -> frozenset[str]:

@@ -36,6 +36,11 @@ class Scanner:
         colored: the screen is always in colour, not only under Doppler.
         gain_db, range_db, noise_db, gamma, looks: as in ``drawing.speckle.Settings``.
         syntaxes: share of each DICOM transfer syntax among stills.
+        phased: as ``convex``.
+        steered: of a trapezoid's outermost beams, in degrees.
+        overscan: width and height of the area that a sector is fitted into, as shares of what the screen shows of it;
+            above 1 the screen cuts the sector.
+        tint: shares of red, green and blue that white echoes have on a screen in colour.
     """
 
     convex: tuple[float, float]
@@ -48,6 +53,10 @@ class Scanner:
     gamma: float
     looks: int
     syntaxes: Mapping[str, float]
+    phased: tuple[float, float] = (40.0, 4.0)
+    steered: float = 15.0
+    overscan: tuple[float, float] = (1.0, 1.0)
+    tint: tuple[float, float, float] | None = None
 
 
 CENTERS: Mapping[str, Center] = {

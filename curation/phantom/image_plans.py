@@ -28,6 +28,12 @@ MEASURED: Mapping[str, tuple[tuple[str, str, str], ...]] = {
 }
 """What is measured in a plane: the name on the screen, the fact, and the structure that it is measured on."""
 
+RARER_MODE_SHARE = 0.12
+"""Of examinations that have a spectral trace, and of those that have a 3-D rendering."""
+
+WRITTEN_OVER_SHARE = 0.04
+"""Of images with identity over the ultrasound, and of those with a measurement over it."""
+
 
 @dataclass(frozen=True)
 class ImagePlan:
@@ -36,7 +42,7 @@ class ImagePlan:
     Attributes:
         exam, number: the image whose pixels it shows; another one's where it is a copy.
         name: of the file, without extension; numbered within the examination.
-        plane: what it shows.
+        plane: what is scanned; a rendering shows its surface, and so no plane.
         mode: as in the frames table.
         probe: convex, phased or linear.
         frames: more than one is a cine.
@@ -46,6 +52,7 @@ class ImagePlan:
         fault: a key of ``FILE_FAULTS``, or None.
         duplicate: ``exact`` or ``near`` where it is a copy.
         missing: structures that this image does not show.
+        inside: what is written over the ultrasound: ``identity``, ``measurement`` (with marks), or both.
     """
 
     exam: int
@@ -61,6 +68,16 @@ class ImagePlan:
     missing: frozenset[str] = frozenset()
     fault: str | None = None
     duplicate: str | None = None
+    inside: tuple[str, ...] = ()
+
+    @property
+    def shown_plane(self) -> str | None:
+        return None if self.mode == "volume" else self.plane
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether somebody measured in it."""
+        return self.measured or "measurement" in self.inside
 
 
 def plan_images(
@@ -68,12 +85,14 @@ def plan_images(
     center: str,
     ga_days: int,
     random: np.random.Generator,
+    added: np.random.Generator,
     vocabulary: Vocabulary,
     of_another_patient: Callable[[], ImagePlan | None],
 ) -> tuple[ImagePlan, ...]:
-    """Eight to ten planes of the examination, then copies and damaged files.
+    """Eight to ten planes of the examination, copies and damaged files, then rarer modes.
 
-    ``of_another_patient`` gives an image that may be filed under this examination by mistake.
+    ``added`` decides about those modes and what is written over the ultrasound: drawn apart from all else, they change
+    nothing else. ``of_another_patient`` gives an image that may be filed under this examination by mistake.
     """
     scanner = SCANNERS[center]
     planes = _choose_planes(random, ga_days, vocabulary)
@@ -87,7 +106,49 @@ def plan_images(
     for fault in FILE_FAULTS:
         if random.random() < (0.1 if fault in ("no_plane", "no_regions") else 0.03):
             images = _damage(images, fault, random, of_another_patient)
-    return tuple(images)
+    images += _rarer_modes(scanner, exam, planes, len(images) + 1, added, vocabulary)
+    return tuple(_written_over(images, exam, added))
+
+
+def _rarer_modes(
+    scanner: Scanner, exam: int, planes: Sequence[str], place: int, random: np.random.Generator, vocabulary: Vocabulary
+) -> list[ImagePlan]:
+    """Perhaps a spectral trace and a 3-D rendering, some of them without regions in the header."""
+    of_vessels = [plane for plane in planes if vocabulary.planes[plane].system in ("heart", "abdomen")]
+    images: list[ImagePlan] = []
+    for mode, candidates in (("spectral", of_vessels or ["bladder"]), ("volume", planes)):
+        plane = candidates[int(random.integers(len(candidates)))]
+        in_heart = vocabulary.planes[plane].system == "heart" and mode == "spectral"
+        phased = in_heart and random.random() < scanner.phased_for_heart
+        image = ImagePlan(
+            exam=exam,
+            number=place + len(images),
+            name=f"IM{place + len(images):04d}",
+            plane=plane,
+            mode=mode,
+            probe="phased" if phased else "convex",
+            frames=1,
+            measured=False,
+            gain_db=float(np.round(random.uniform(-2.5, 2.5), 2)),
+            transfer_syntax=str(random.choice(list(scanner.syntaxes), p=list(scanner.syntaxes.values()))),
+            fault="no_regions" if random.random() < 0.35 else None,
+        )
+        if random.random() < RARER_MODE_SHARE:
+            images.append(image)
+    return images
+
+
+def _written_over(images: Sequence[ImagePlan], exam: int, random: np.random.Generator) -> list[ImagePlan]:
+    """The images with what is written over some of them: copies have the same text as their original."""
+    numbers = sorted({image.number for image in images if image.exam == exam})
+    drawn = {number: random.random(2) for number in numbers}
+    written = []
+    for image in images:
+        if image.exam == exam and image.fault != "black_frame":
+            kinds = zip(("identity", "measurement"), drawn[image.number], strict=True)
+            image = replace(image, inside=tuple(kind for kind, chance in kinds if chance < WRITTEN_OVER_SHARE))
+        written.append(image)
+    return written
 
 
 def _choose_planes(random: np.random.Generator, ga_days: int, vocabulary: Vocabulary) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
+import dataclasses
 from datetime import date, timedelta
 
 import numpy as np
 
 from .records import Patient
+from .scripts import romanized, transliterated
 
 
 def draw_patient(random: np.random.Generator, number: int, center: str) -> Patient:
@@ -16,18 +17,21 @@ def draw_patient(random: np.random.Generator, number: int, center: str) -> Patie
     return Patient(f"{center[0].upper()}{100000 + number * 7919 % 900000}", family, given, born)
 
 
+def spelled(patient: Patient, script: str) -> Patient:
+    """The same patient with the name in letters of that script."""
+    family, given = (transliterated(name, script) for name in (patient.family_name, patient.given_name))
+    return dataclasses.replace(patient, family_name=family, given_name=given)
+
+
 def draw_name(random: np.random.Generator) -> tuple[str, str]:
     """Family name, given name."""
     return str(random.choice(_FAMILY_NAMES)), str(random.choice(_GIVEN_NAMES))
 
 
 def folder_name(patient: Patient) -> str:
-    """Family name, given name and number, as archives name folders: in capitals, without accents."""
-    return f"{_ascii(patient.family_name)}_{_ascii(patient.given_name)}_{patient.patient_id}"
-
-
-def _ascii(text: str) -> str:
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().upper().replace(" ", "-")
+    """Family name, given name and number, as archives name folders: in Latin capitals, without accents."""
+    names = (romanized(name).upper().replace(" ", "-") for name in (patient.family_name, patient.given_name))
+    return "_".join((*names, patient.patient_id))
 
 
 _FAMILY_NAMES = (

@@ -42,6 +42,7 @@ class ExamRecord:
         biometry_mm: by the names in ``schemas.BIOMETRY``.
         views: the planes shown, one entry per plane.
         findings: codes as ``SYSTEM:CODE``, keys of ``FINDINGS``.
+        character_set: Specific Character Set of its DICOM files.
     """
 
     center: Center
@@ -58,3 +59,4 @@ class ExamRecord:
     biometry_mm: Mapping[str, float]
     views: tuple[View, ...]
     findings: tuple[str, ...]
+    character_set: str = "ISO_IR 192"

@@ -49,7 +49,7 @@ class PhantomStage:
     seed: int
 
     name = STAGE_NAME
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:

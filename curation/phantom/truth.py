@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from sono.curation.phantom.drawing.frames import DrawnImage
-from sono.curation.phantom.drawing.screen import IDENTITY
+from sono.curation.phantom.drawing.screen import IDENTITY, MEASUREMENT_MARKS
 from sono.curation.phantom.drawing.sector import Sector
 from sono.manifests import masks
 from sono.manifests.schemas import RLE, SECTOR, TableSpec
@@ -38,14 +38,15 @@ TRUE_FRAMES = TableSpec(
         center=pa.string(),
         patient_id=pa.string(),
         study_uid=pa.string(),
-        plane=pa.string(),
+        plane=pa.string(),  # null for a rendering, which shows a surface
         mode=pa.string(),
         ga_days=pa.int32(),  # of the fetus shown
         height=pa.int32(),  # px, of the screen
         width=pa.int32(),
-        sectors=pa.list_(SECTOR),  # two on a dual screen
+        sectors=pa.list_(SECTOR),  # two on a dual screen, none or three planes with a rendering
         flow_box=pa.list_(pa.int32(), 4),  # of colour Doppler
-        trace_box=pa.list_(pa.int32(), 4),  # of M-mode
+        trace_box=pa.list_(pa.int32(), 4),  # of M-mode or spectral Doppler
+        rendering_box=pa.list_(pa.int32(), 4),  # of a 3-D rendering
         pixel_mm=pa.float64(),  # mm per px in both directions
         structures=pa.list_(pa.string()),  # seen in it: the plane's own first, then any others
         findings=pa.list_(pa.string()),
@@ -75,6 +76,21 @@ TRUE_TEXTS = TableSpec(
         text=pa.string(),
         kind=pa.string(),  # see ``screen.TextBox``
         identity=pa.bool_(),  # says who was examined, where or when: one of ``screen.IDENTITY``
+        script=pa.string(),  # latin, cyrillic, greek
+        angle=pa.int32(),  # degrees counterclockwise
+        inside=pa.bool_(),  # over ultrasound, at least in part
+        box=pa.list_(pa.int32(), 4),  # x, y, width, height
+    ),
+)
+
+TRUE_MARKS = TableSpec(
+    "marks",
+    "file",
+    _schema(
+        file=pa.string(),  # the mark is on every frame of it
+        kind=pa.string(),  # see ``screen.Mark``
+        measurement=pa.bool_(),  # somebody placed it to measure: one of ``screen.MEASUREMENT_MARKS``
+        inside=pa.bool_(),  # over ultrasound, at least in part
         box=pa.list_(pa.int32(), 4),  # x, y, width, height
     ),
 )
@@ -91,7 +107,7 @@ TRUE_FAULTS = TableSpec(
     _schema(study_uid=pa.string(), file=pa.string(), fault=pa.string(), meaning=pa.string()),
 )
 
-TRUTH = (TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS, TRUE_DUPLICATES, TRUE_FAULTS)
+TRUTH = (TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS, TRUE_MARKS, TRUE_DUPLICATES, TRUE_FAULTS)
 
 
 def frame_rows(exam: Exam, shown: Exam, image: ImagePlan, drawn: DrawnImage, file: str, order: list[str]) -> list[Row]:
@@ -105,18 +121,19 @@ def frame_rows(exam: Exam, shown: Exam, image: ImagePlan, drawn: DrawnImage, fil
             "center": exam.record.center.center,
             "patient_id": exam.record.patient.patient_id,
             "study_uid": exam.record.study_uid,
-            "plane": image.plane,
+            "plane": image.shown_plane,
             "mode": image.mode,
             "ga_days": shown.record.ga_days,
             "height": height,
             "width": width,
-            "sectors": [_sector(sector) for sector in drawn.sectors],
+            "sectors": [sector_row(sector) for sector in drawn.sectors],
             "flow_box": drawn.flow_box and list(drawn.flow_box),
             "trace_box": drawn.trace_box and list(drawn.trace_box),
-            "pixel_mm": drawn.sectors[0].mm_per_px,
+            "rendering_box": drawn.rendering_box and list(drawn.rendering_box),
+            "pixel_mm": drawn.sectors[0].mm_per_px if drawn.sectors else None,
             "structures": [structure for structure in order if structure in frame.masks],
             "findings": list(shown.record.findings),
-            "measured": image.measured,
+            "measured": image.has_marks,
             "fault": image.fault,
         }
         for index, frame in enumerate(drawn.frames)
@@ -143,7 +160,21 @@ def text_rows(drawn: DrawnImage, file: str) -> Iterator[Row]:
             "text": text.text,
             "kind": text.kind,
             "identity": text.kind in IDENTITY,
+            "script": text.script,
+            "angle": text.angle,
+            "inside": text.inside,
             "box": list(text.box),
+        }
+
+
+def mark_rows(drawn: DrawnImage, file: str) -> Iterator[Row]:
+    for mark in drawn.marks:
+        yield {
+            "file": file,
+            "kind": mark.kind,
+            "measurement": mark.kind in MEASUREMENT_MARKS,
+            "inside": mark.inside,
+            "box": list(mark.box),
         }
 
 
@@ -166,13 +197,13 @@ def file_fault_row(exam: Exam, fault: str, file: str) -> Row:
     return {"study_uid": exam.record.study_uid, "file": file, "fault": fault, "meaning": FILE_FAULTS[fault]}
 
 
-def _sector(sector: Sector) -> Row:
-    linear = sector.kind == "linear"
+def sector_row(sector: Sector) -> Row:
+    """As ``schemas.SECTOR``; a trapezoid is linear with an apex, and its radii are straight down from it."""
     return {
         "kind": sector.kind,
-        "apex": None if linear else list(sector.apex),
-        "angles": None if linear else [-sector.half_angle, sector.half_angle],
-        "radii": None if linear else [sector.near, sector.far],
+        "apex": None if sector.parallel else list(sector.apex),
+        "angles": None if sector.parallel else [-sector.half_angle, sector.half_angle],
+        "radii": None if sector.parallel else [sector.near, sector.far],
         "box": list(sector.box),
         "confidence": 1.0,
     }

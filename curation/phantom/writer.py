@@ -17,7 +17,17 @@ from sono.curation.phantom.drawing.frames import DrawnImage, draw_image
 from sono.curation.phantom.drawing.m_mode import SWEEP_S
 from sono.curation.phantom.drawing.sector import Box, Sector
 from sono.curation.phantom.files.dicom import Instance, write_instance
-from sono.curation.phantom.files.regions import FORMAT_2D, FORMAT_M_MODE, TYPE_COLOR_FLOW, TYPE_TISSUE, UltrasoundRegion
+from sono.curation.phantom.files.regions import (
+    FORMAT_2D,
+    FORMAT_M_MODE,
+    FORMAT_NONE,
+    FORMAT_SPECTRAL,
+    TYPE_COLOR_FLOW,
+    TYPE_NONE,
+    TYPE_PULSED_WAVE,
+    TYPE_TISSUE,
+    UltrasoundRegion,
+)
 from sono.manifests.store import PartInfo, TableStore, write_atomically
 from sono.manifests.vocabulary import Vocabulary
 
@@ -59,8 +69,8 @@ class ExamWriter:
             if image.fault == "truncated_file":
                 continue
             self._add_truth(exam, shown, image, drawn, file)
-            if image.fault not in ("filed_under_two_patients", "black_frame"):
-                seen.setdefault(image.plane, set()).update(*(frame.masks for frame in drawn.frames))
+            if image.shown_plane and image.fault not in ("filed_under_two_patients", "black_frame"):
+                seen.setdefault(image.shown_plane, set()).update(*(frame.masks for frame in drawn.frames))
         if "missing_record" not in exam.faults:
             self._write_record(exam, seen)
 
@@ -94,7 +104,8 @@ class ExamWriter:
             self.truth["faults"].append(truth.file_fault_row(exam, image.fault, file))
 
     def _instance(self, exam: Exam, image: ImagePlan, drawn: DrawnImage) -> Instance:
-        plane = None if image.fault == "no_plane" else self._vocabulary.planes[image.plane]
+        shown = None if image.fault == "no_plane" else image.shown_plane
+        plane = None if shown is None else self._vocabulary.planes[shown]
         number = int(image.name.removeprefix("IM"))
         return Instance(
             sop_instance_uid=seeded_uid(exam.seed, exam.index, image.name),
@@ -104,7 +115,7 @@ class ExamWriter:
             acquired=exam.record.started + timedelta(seconds=40 * number),
             frames=np.stack([frame.pixels for frame in drawn.frames]),
             frame_time_ms=_CINE_FRAME_MS if image.frames > 1 else None,
-            regions=() if image.fault == "no_regions" else _regions(drawn),
+            regions=() if image.fault == "no_regions" else ultrasound_regions(drawn),
             transfer_syntax=image.transfer_syntax,
             series_description=plane.name if plane else "Fetal ultrasound",
             plane=plane,
@@ -112,13 +123,14 @@ class ExamWriter:
             frequency_mhz=drawn.settings["frequency_mhz"],
             mechanical_index=drawn.settings["mechanical_index"],
             thermal_index=drawn.settings["thermal_index"],
-            depth_mm=drawn.sectors[0].depth_mm,
+            depth_mm=drawn.sectors[0].depth_mm if drawn.sectors else None,
         )
 
     def _add_truth(self, exam: Exam, shown: Exam, image: ImagePlan, drawn: DrawnImage, file: str) -> None:
         self.truth["frames"] += truth.frame_rows(exam, shown, image, drawn, file, self._order(image.plane))
         self.truth["regions"] += truth.region_rows(drawn, file)
         self.truth["text_boxes"] += truth.text_rows(drawn, file)
+        self.truth["marks"] += truth.mark_rows(drawn, file)
         if image.duplicate:
             self.truth["duplicates"].append(truth.duplicate_row(exam, shown, image, file))
         self._write_masks(drawn, file)
@@ -152,16 +164,33 @@ def _write_bytes(content: bytes, file: io.IOBase) -> None:
     file.write(content)
 
 
-def _regions(drawn: DrawnImage) -> tuple[UltrasoundRegion, ...]:
+def ultrasound_regions(drawn: DrawnImage) -> tuple[UltrasoundRegion, ...]:
+    """The regions that a header lists for an image, without those of a black or damaged one."""
     regions = [_tissue_region(sector) for sector in drawn.sectors]
-    mm = drawn.sectors[0].mm_per_px
     if drawn.flow_box is not None:
+        mm = drawn.sectors[0].mm_per_px
         regions.append(UltrasoundRegion(drawn.flow_box, FORMAT_2D, TYPE_COLOR_FLOW, (mm, mm)))
     if drawn.trace_box is not None:
-        trace: Box = drawn.trace_box
-        depth_mm = drawn.sectors[0].depth_mm / trace[3]
-        regions.append(UltrasoundRegion(trace, FORMAT_M_MODE, TYPE_TISSUE, (depth_mm, depth_mm), SWEEP_S / trace[2]))
+        regions.append(_trace_region(drawn, drawn.trace_box))
+    if drawn.rendering_box is not None:
+        regions.append(UltrasoundRegion(drawn.rendering_box, FORMAT_NONE, TYPE_NONE, None))
     return tuple(regions)
+
+
+def _trace_region(drawn: DrawnImage, box: Box) -> UltrasoundRegion:
+    spectrum = drawn.spectrum
+    if spectrum is None:
+        depth_mm = drawn.sectors[0].depth_mm / box[3]
+        return UltrasoundRegion(box, FORMAT_M_MODE, TYPE_TISSUE, (depth_mm, depth_mm), SWEEP_S / box[2])
+    return UltrasoundRegion(
+        box,
+        FORMAT_SPECTRAL,
+        TYPE_PULSED_WAVE,
+        pixel_mm=None,
+        seconds_per_px=spectrum.seconds_per_px,
+        cm_s_per_px=spectrum.cm_s_per_px,
+        baseline=spectrum.baseline,
+    )
 
 
 def _tissue_region(sector: Sector) -> UltrasoundRegion:

@@ -61,7 +61,10 @@ def _duplicates(store: TableStore) -> dict[str, list[Duplicate]]:
 
 def _load(store: TableStore, name: str, duplicates: list[Duplicate]) -> pa.Table:
     """The stage's input: the frames of a part, each with its duplicate group and reason."""
-    columns = ["frame_id", "source_key", "frame_index", "height", "width", "grey_histogram", "laplacian_energy"]
+    columns = [
+        *("frame_id", "source_key", "frame_index", "height", "width"),
+        *("grey_histogram", "laplacian_energy", "cleaning_reasons"),
+    ]
     frames = store.read(FRAMES, name, columns)
     groups = {frame_id: (group, reason) for frame_id, group, reason in duplicates}
     pairs = [groups.get(frame_id, (None, None)) for frame_id in frames["frame_id"].to_pylist()]

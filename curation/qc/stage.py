@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from sono.curation.cleaning import reasons as cleaning
 from sono.curation.images.statistics import PixelStatistics
 from sono.manifests.schemas import QC, TableSpec
 from sono.manifests.stages import StageOutput
@@ -56,6 +57,7 @@ REASONS: Mapping[str, str] = {  # reason -> the verdict it leads to
     "bright": "review",
     "saturated": "review",
     "blurred": "review",
+    **dict.fromkeys(cleaning.REASONS, "review"),
 }
 
 
@@ -114,12 +116,12 @@ def verdict(reasons: list[str]) -> str:
 
 @dataclass(frozen=True)
 class QcStage:
-    """From frames, with their duplicate group and reason, to metrics and verdicts."""
+    """From frames, with what cleaning doubts and their duplicate group and reason, to metrics and verdicts."""
 
     section: QcSection
 
     name = "qc"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
@@ -135,6 +137,7 @@ class QcStage:
             statistics = PixelStatistics(frame["grey_histogram"], frame["laplacian_energy"])
             metrics = measure(statistics, frame["height"], frame["width"], self.section)
             reasons = judge(metrics, self.section)
+            reasons += frame["cleaning_reasons"] or []
             reasons += [frame["duplicate_reason"]] if frame["duplicate_reason"] else []
             rows.append(
                 {

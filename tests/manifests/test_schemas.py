@@ -46,7 +46,7 @@ def test_no_column_could_hold_a_name_or_a_date_of_a_patient(table: TableSpec) ->
 
 
 def test_what_the_dataset_tells_of_a_frame_and_a_region_keeps_its_type() -> None:
-    for name in ("image", "frame_id", "patient_key", "study_key", "center", "sector"):
+    for name in ("image", "frame_id", "patient_key", "study_key", "center", "sectors"):
         assert DATASET.schema.field(name).type == schemas.FRAMES.schema.field(name).type
     assert DATASET.schema.field("ga_days").type == schemas.RECORDS.schema.field("ga_days").type
     assert DATASET.schema.field("regions").type == pa.list_(DATASET_REGION)

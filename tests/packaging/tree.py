@@ -21,6 +21,7 @@ ROOMS = {
     "curation": (
         "engines",
         "images",
+        "cleaning",
         "ingest",
         "qc",
         "masks",

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from sono.curation.images.pixels import ExcludedError
 
 from .image_pixel import ImagePixel, read_image_pixel
-from .regions import Box, common_pixel_mm, image_mode, read_regions, tissue_box
+from .regions import Region, common_pixel_mm, read_regions
 
 ULTRASOUND_SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.6.1": "Ultrasound Image Storage",
@@ -47,9 +47,8 @@ class DicomFacts:
     study_date: date | None
     manufacturer: str | None
     model: str | None
-    mode: str
     plane_texts: tuple[str, ...]  # what the header says of the plane, for lookup in the vocabulary only
-    crop: Box  # of the ultrasound regions, or the whole image
+    regions: tuple[Region, ...]  # those that are valid
     pixel_mm: tuple[float, float] | None  # x, y
     image: ImagePixel
     unreadable: tuple[ExcludedError, ...]  # optional attributes that are damaged, and are taken as absent
@@ -87,9 +86,8 @@ def read_header(dataset: Dataset, plane_fields: Sequence[str]) -> DicomFacts:
         study_date=optional.read("study_date", lambda: _study_date(dataset), None),
         manufacturer=optional.read("manufacturer", lambda: _identifier(dataset, "Manufacturer"), None),
         model=optional.read("model", lambda: _identifier(dataset, "ManufacturerModelName"), None),
-        mode=image_mode(regions),
         plane_texts=optional.read("plane", lambda: tuple(_plane_texts(dataset, plane_fields)), ()),
-        crop=tissue_box(regions) or (0, 0, image.columns, image.rows),
+        regions=tuple(regions),
         pixel_mm=common_pixel_mm(regions) if regions or lost else optional.read("pixel_spacing", spacing, None),
         image=image,
         unreadable=tuple(optional.unreadable),

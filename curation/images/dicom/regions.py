@@ -57,16 +57,6 @@ def image_mode(regions: Sequence[Region]) -> str:
     return "b_mode" if tissue and tissue[0].data_type == _TYPE_TISSUE else "unknown"
 
 
-def tissue_box(regions: Sequence[Region]) -> Box | None:
-    """The smallest box around all regions that show tissue; None if there are none."""
-    boxes = [region.box for region in _tissue(regions)]
-    if not boxes:
-        return None
-    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    right, bottom = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
-    return left, top, right - left, bottom - top
-
-
 def common_pixel_mm(regions: Sequence[Region]) -> tuple[float, float] | None:
     """Width and height of a pixel in mm, if all regions that show tissue agree on them."""
     spacings = {region.pixel_mm for region in _tissue(regions)}

@@ -22,7 +22,9 @@ def paint_doppler(screen: Screen, panel: Panel, pose: Pose, grey: Bytes, random:
     points = np.concatenate([pose.px(shape.outline) for shape in around])
     x0, y0 = np.maximum(points.min(axis=0) - 12, 0).astype(int)
     x1, y1 = np.minimum(points.max(axis=0) + 12, [width - 1, height - 1]).astype(int)
-    rgb = np.repeat(grey[:, :, None], 3, axis=2)
+    rgb = screen.tinted(grey)
+    if rgb.ndim == 2:
+        rgb = np.repeat(grey[:, :, None], 3, axis=2)
     noise = random.random((height // 4 + 1, width // 4 + 1))
     noise = np.repeat(np.repeat(noise, 4, axis=0), 4, axis=1)[:height, :width]
     for shape in flows:
@@ -36,6 +38,7 @@ def paint_doppler(screen: Screen, panel: Panel, pose: Pose, grey: Bytes, random:
     screen.paste(rgb, panel.sector.box, panel.sector.inside())
     box = (left + int(x0), top + int(y0), int(x1 - x0) + 1, int(y1 - y0) + 1)
     screen.frame(box, _FRAME_COLOR)
+    screen.mark("flow_frame", np.array([[box[0] + 1, box[1] + 1], [box[0] + box[2] - 2, box[1] + box[3] - 2]]))
     return box
 
 
@@ -47,7 +50,7 @@ def _towards_probe(shape: Shape, sector: Sector, pose: Pose) -> float:
     direction = (ends[1] - ends[0]) / pose.px_per_mm
     middle = pose.px(shape.outline).mean(axis=0)
     beam = middle - np.array([sector.apex[0] - sector.box[0], sector.apex[1] - sector.box[1]])
-    if sector.kind == "linear":
+    if sector.parallel:
         beam = np.array([0.0, 1.0])
     speed = -float(direction @ beam) / float(np.hypot(beam[0], beam[1]))
     return speed if abs(speed) > 0.15 else 0.15

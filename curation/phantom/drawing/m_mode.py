@@ -14,11 +14,18 @@ SWEEP_S = 4.0
 
 _HEART_HZ = 2.4
 
+_TRACE_STARTS = {"below": 0.64, "beside": 0.52}
+"""As shares of the layout's area: what lies before has the sector."""
+
 
 def draw_trace(screen: Screen, layout: Layout, sector: Sector, grey: Bytes, random: np.random.Generator) -> Box:
     """Draw the echoes of the middle beam over time, moving with the heart, and return their box."""
     x, y, width, height = layout.area
-    box = (x, y + int(0.64 * height), width, height - int(0.64 * height))
+    start = _TRACE_STARTS[layout.trace]
+    if layout.trace == "beside":
+        box = (x + int(start * width), y, width - int(start * width), sector.box[1] + sector.box[3] - y)
+    else:
+        box = (x, y + int(start * height), width, height - int(start * height))
     line = grey[:, min(int(sector.apex[0]) - sector.box[0], grey.shape[1] - 1)].astype(np.float64)
     time = np.arange(box[2]) / box[2] * SWEEP_S
     depth = np.linspace(0, 1, box[3])[:, None]

@@ -60,7 +60,7 @@ def _trace_surface(
     along = ends - points
     middle = (points + ends) / 2
     beam = middle - np.array([sector.apex[0] - sector.box[0], sector.apex[1] - sector.box[1]])
-    if sector.kind == "linear":
+    if sector.parallel:
         beam = np.broadcast_to([0.0, 1.0], beam.shape)
     lengths = np.hypot(along[:, 0], along[:, 1]) * np.hypot(beam[:, 0], beam[:, 1])
     facing = np.abs(along[:, 0] * beam[:, 1] - along[:, 1] * beam[:, 0]) / np.maximum(lengths, 1e-9)
@@ -81,7 +81,8 @@ def visible_share(outlines: Sequence[Points], pose: Pose, sector: Sector) -> flo
     """The share of the outlines' points that lie in the sector."""
     points = np.concatenate([pose.px(outline) for outline in outlines])
     depth, across = sector.beam_coordinates(points[:, 0], points[:, 1])
-    return float(np.mean((depth >= 0) & (depth <= 1) & (np.abs(across) <= 1)))
+    on_screen = np.all((points >= 0) & (points <= sector.box[2:]), axis=1)
+    return float(np.mean((depth >= 0) & (depth <= 1) & (np.abs(across) <= 1) & on_screen))
 
 
 def _fixed_point(points: Floats) -> npt.NDArray[np.int32]:

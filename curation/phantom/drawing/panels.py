@@ -16,8 +16,14 @@ from sono.curation.phantom.scenes.shapes import Scene
 
 from .outlines import visible_share
 from .screen import Layout
-from .sector import BEAMS, Box, Floats, Pose, Sector, fan, rectangle
+from .sector import BEAMS, Box, Floats, Pose, Sector, fan, rectangle, trapezoid
 from .speckle import Settings, Surroundings
+
+SECTOR_SHARES = {"m_mode": {"below": 0.58, "beside": 0.46}, "spectral": {"below": 0.5, "beside": 0.42}}
+"""Of the area with a sector and a trace, what the sector has, by where the trace is."""
+
+MULTIPLANAR_SHARE = 0.35
+"""Of renderings with the planes through their volume."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +46,39 @@ class Panel:
 def place_panels(
     fetus: Fetus, image: ImagePlan, scanner: Scanner, layout: Layout, random: np.random.Generator
 ) -> list[Panel]:
-    """One panel, or two side by side on a dual screen."""
+    """One panel; two side by side on a dual screen; with a rendering none, or the three planes through its volume."""
     panels: list[Panel] = []
-    for area in _areas(layout, image.mode):
-        given = panels[0].sector.moved(area[0] - layout.area[0], 0) if panels else None
+    for area in _areas(layout, image.mode, random):
+        given = panels[0].sector.moved(area[0] - layout.area[0], area[1] - layout.area[1]) if panels else None
         panels.append(_panel(fetus, image, scanner, area, given, random))
     return panels
 
 
-def _areas(layout: Layout, mode: str) -> list[Box]:
+def rendering_area(layout: Layout, *, with_planes: bool) -> Box:
+    """The area of a rendering: all of the screen's, or the quarter that the planes leave."""
+    return _quarters(layout)[3] if with_planes else layout.area
+
+
+def _areas(layout: Layout, mode: str, random: np.random.Generator) -> list[Box]:
     x, y, width, height = layout.area
     if mode == "dual":
         half = width // 2 - 6
         return [(x, y, half, height), (x + width - half, y, half, height)]
-    return [(x, y, width, int(0.58 * height))] if mode == "m_mode" else [layout.area]
+    if mode in SECTOR_SHARES:
+        share = SECTOR_SHARES[mode][layout.trace]
+        beside = layout.trace == "beside"
+        return [(x, y, int(share * width), height) if beside else (x, y, width, int(share * height))]
+    if mode == "volume":
+        return _quarters(layout)[:3] if random.random() < MULTIPLANAR_SHARE else []
+    return [layout.area]
+
+
+def _quarters(layout: Layout) -> list[Box]:
+    x, y, width, height = layout.area
+    half = (width // 2 - 4, height // 2 - 4)
+    return [
+        (x + right * (width - half[0]), y + down * (height - half[1]), *half) for down in (0, 1) for right in (0, 1)
+    ]
 
 
 def _panel(
@@ -61,12 +86,13 @@ def _panel(
 ) -> Panel:
     """``given`` is the sector if the scene may not choose it: both halves of a dual screen have the same depth."""
     scene = SCENES[image.plane](fetus, random)
+    probe = "reslice" if image.mode == "volume" else image.probe
     turn, flipped = random.uniform(-scene.turn, scene.turn), bool(random.random() < 0.5)
     across, deeper = random.uniform(-0.12, 0.12), random.uniform(-0.05, 0.05)
     zoom = random.uniform(1.0, 1.25)
     place = (scene.depth + deeper, across)
     if given is None:
-        sector, pose = _zoomed(scene, image.probe, scanner, area, turn, flipped, place, zoom)
+        sector, pose = _zoomed(scene, probe, scanner, area, turn, flipped, place, zoom)
     else:
         sector, pose = given, Pose(*given.point(*place), turn, flipped, 1 / given.mm_per_px)
     return Panel(scene, sector, pose, _surroundings(random, sector), _settings(scanner, image, sector, random))
@@ -96,13 +122,18 @@ def _zoomed(
 
 def _sector(probe: str, scanner: Scanner, area: Box, depth_mm: float) -> Sector:
     x, y, width, height = area
-    if probe == "linear":
+    wide, tall = round(width * scanner.overscan[0]), round(height * scanner.overscan[1])
+    if probe == "reslice":
+        sector = rectangle(width, height, depth_mm * width / height, depth_mm)
+    elif probe == "linear":
         sector = rectangle(width, height, min(max(0.9 * depth_mm, 38.0), 60.0) if depth_mm < 60 else depth_mm, depth_mm)
-    elif probe == "phased":
-        sector = fan("phased", width, height, 40.0, 4.0, depth_mm)
+    elif probe == "trapezoid":
+        sector = trapezoid(width, height, min(max(0.7 * depth_mm, 38.0), 60.0), scanner.steered, depth_mm)
     else:
-        sector = fan("convex", width, height, scanner.convex[0], scanner.convex[1], depth_mm)
-    return sector.moved(x + (width - sector.box[2]) // 2, y + (height - sector.box[3]) // 4)
+        half_angle, radius_mm = scanner.phased if probe == "phased" else scanner.convex
+        sector = fan(probe, wide, tall, half_angle, radius_mm, depth_mm)
+    left, top = (width - sector.box[2]) // 2, max(height - sector.box[3], 0) // 4  # a cut sector begins at the top
+    return sector.moved(x + left, y + top).cut(area)
 
 
 def _surroundings(random: np.random.Generator, sector: Sector) -> Surroundings:

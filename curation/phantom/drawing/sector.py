@@ -26,11 +26,12 @@ class Sector:
     """The part of a screen that shows ultrasound.
 
     Attributes:
-        kind: convex, phased or linear.
-        box: x, y, width, height in px of the screen.
-        apex: where the outer beams meet, in px of the screen; of a linear sector the middle of its upper side.
-        half_angle: from the middle beam to the outermost, in degrees; 0 for linear.
-        near, far: distances of first and last echo from the apex, in px (for linear from its upper side).
+        kind: convex, phased or linear. A linear sector is a rectangle, or a trapezoid if its outer beams are steered.
+        box: x, y, width, height in px of the screen; what lies outside it is not shown, and cuts a sector that is
+            larger.
+        apex: where the outer beams meet, in px of the screen; of a rectangle the middle of its upper side.
+        half_angle: from the middle beam to the outermost, in degrees; 0 for a rectangle.
+        near, far: distances of first and last echo from the apex, in px (for linear straight down).
         mm_per_px: of the screen, in both directions.
     """
 
@@ -46,6 +47,18 @@ class Sector:
     def depth_mm(self) -> float:
         return (self.far - self.near) * self.mm_per_px
 
+    @property
+    def parallel(self) -> bool:
+        """Whether all beams run straight down: a rectangle."""
+        return self.half_angle == 0
+
+    def cut(self, area: Box) -> Sector:
+        """What of it an area of the screen shows."""
+        left, top = max(self.box[0], area[0]), max(self.box[1], area[1])
+        right = min(self.box[0] + self.box[2], area[0] + area[2])
+        bottom = min(self.box[1] + self.box[3], area[1] + area[3])
+        return replace(self, box=(left, top, right - left, bottom - top))
+
     def moved(self, x: int, y: int) -> Sector:
         left, top, width, height = self.box
         return replace(self, box=(left + x, top + y, width, height), apex=(self.apex[0] + x, self.apex[1] + y))
@@ -57,18 +70,20 @@ class Sector:
     def beam_coordinates(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Depth from 0 to 1 and position across from -1 to 1 of points in px of ``box``; echoes lie within these."""
         dx, dy = x - (self.apex[0] - self.box[0]), y - (self.apex[1] - self.box[1])
-        if self.kind == "linear":
+        if self.parallel:
             return (dy - self.near) / (self.far - self.near), dx / (self.box[2] / 2)
-        radius = np.sqrt(dx**2 + dy**2)
-        return (radius - self.near) / (self.far - self.near), np.arctan2(dx, dy) / math.radians(self.half_angle)
+        distance = dy if self.kind == "linear" else np.sqrt(dx**2 + dy**2)
+        return (distance - self.near) / (self.far - self.near), np.arctan2(dx, dy) / math.radians(self.half_angle)
 
     def point(self, depth: float, across: float) -> tuple[float, float]:
         """px in ``box`` of a depth from 0 (near) to 1 (far) and a position across from -1 (left) to 1 (right)."""
         x0, y0 = self.apex[0] - self.box[0], self.apex[1] - self.box[1]
+        distance, angle = self.near + depth * (self.far - self.near), math.radians(self.half_angle * across)
+        if self.parallel:
+            return x0 + across * self.box[2] / 2, y0 + distance
         if self.kind == "linear":
-            return x0 + across * self.box[2] / 2, y0 + self.near + depth * (self.far - self.near)
-        radius, angle = self.near + depth * (self.far - self.near), math.radians(self.half_angle * across)
-        return x0 + radius * math.sin(angle), y0 + radius * math.cos(angle)
+            return x0 + distance * math.tan(angle), y0 + distance
+        return x0 + distance * math.sin(angle), y0 + distance * math.cos(angle)
 
 
 def fan(kind: str, width: int, height: int, half_angle: float, probe_radius_mm: float, depth_mm: float) -> Sector:
@@ -89,6 +104,19 @@ def rectangle(width: int, height: int, width_mm: float, depth_mm: float) -> Sect
     mm_per_px = max(width_mm / width, depth_mm / height)
     box = (0, 0, round(width_mm / mm_per_px), round(depth_mm / mm_per_px))
     return Sector("linear", box, (box[2] / 2, 0.0), 0.0, 0.0, float(box[3]), mm_per_px)
+
+
+def trapezoid(width: int, height: int, face_mm: float, half_angle: float, depth_mm: float) -> Sector:
+    """The largest linear sector with steered outer beams that fits into the area, at its upper left corner.
+
+    ``face_mm`` is the length of the probe, ``half_angle`` how far its outermost beams are steered, in degrees.
+    """
+    slope = math.tan(math.radians(half_angle))
+    widest = face_mm + 2 * depth_mm * slope
+    mm_per_px = max(widest / width, depth_mm / height)
+    near = face_mm / 2 / slope / mm_per_px
+    box = (0, 0, round(widest / mm_per_px), round(depth_mm / mm_per_px))
+    return Sector("linear", box, (box[2] / 2, -near), half_angle, near, near + box[3], mm_per_px)
 
 
 @dataclass(frozen=True)
@@ -151,10 +179,12 @@ def _beams(sector: Sector) -> tuple[Floats, Floats]:
     x0, y0 = sector.apex[0] - sector.box[0], sector.apex[1] - sector.box[1]
     distance = np.linspace(sector.near, sector.far, DEPTHS)[:, None]
     across = np.linspace(-1, 1, BEAMS)[None, :]
-    if sector.kind == "linear":
-        ones = np.ones((DEPTHS, BEAMS))
+    ones = np.ones((DEPTHS, BEAMS))
+    if sector.parallel:
         return x0 + across * (sector.box[2] / 2) * ones, (y0 + distance) * ones
     angles = math.radians(sector.half_angle) * across
+    if sector.kind == "linear":
+        return x0 + distance * np.tan(angles), (y0 + distance) * ones
     return x0 + distance * np.sin(angles), y0 + distance * np.cos(angles)
 
 

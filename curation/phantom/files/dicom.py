@@ -25,13 +25,13 @@ from sono.manifests.vocabulary import Plane
 
 from .encodings import ENCODINGS, TRANSFER_SYNTAXES, Pixels
 from .modules import (
-    CHARACTER_SET,
     code_item,
     coding_scheme_item,
     dicom_date,
     dicom_time,
     file_meta,
     person_name,
+    set_character_set,
     set_equipment,
     set_patient,
     set_study,
@@ -51,7 +51,7 @@ class Instance:
         transfer_syntax: UID, one of ``TRANSFER_SYNTAXES``.
         plane: for View Code Sequence; None to leave it out.
         transducer: a defined term of Transducer Type (PS3.3 C.8.5.6): CURVED LINEAR, SECTOR_PHASED, LINEAR.
-        depth_mm: depth of the deepest echo shown.
+        depth_mm: depth of the deepest echo shown; None for a rendering, which shows no depth.
     """
 
     sop_instance_uid: str
@@ -69,7 +69,7 @@ class Instance:
     frequency_mhz: float
     mechanical_index: float
     thermal_index: float
-    depth_mm: float
+    depth_mm: float | None
 
     def __post_init__(self) -> None:
         shape = self.frames.shape
@@ -110,6 +110,7 @@ def _dataset(record: ExamRecord, instance: Instance) -> Dataset:
         dataset.SequenceOfUltrasoundRegions = [
             region_item(region, instance.frequency_mhz) for region in instance.regions
         ]
+    set_character_set(dataset, record.character_set)
     _pixels(dataset, instance)
     dataset.file_meta = file_meta(dataset, UID(instance.transfer_syntax))
     return dataset
@@ -120,7 +121,6 @@ def _sop_common(dataset: Dataset, instance: Instance) -> None:
     still = instance.frame_time_ms is None
     dataset.SOPClassUID = UltrasoundImageStorage if still else UltrasoundMultiFrameImageStorage
     dataset.SOPInstanceUID = UID(instance.sop_instance_uid)
-    dataset.SpecificCharacterSet = CHARACTER_SET
     if instance.plane is not None:
         scheme = coding_scheme_item(PLANE_SCHEME, PLANE_SCHEME_UID, PLANE_SCHEME_NAME)
         dataset.CodingSchemeIdentificationSequence = [scheme]
@@ -177,7 +177,8 @@ def _us_image(dataset: Dataset, record: ExamRecord, instance: Instance) -> None:
     early = record.ga_days is not None and record.ga_days < _BONE_INDEX_FROM_DAYS
     index = "SoftTissueThermalIndex" if early else "BoneThermalIndex"
     setattr(dataset, index, format_number_as_ds(instance.thermal_index))
-    dataset.DepthOfScanField = round(instance.depth_mm)
+    if instance.depth_mm is not None:
+        dataset.DepthOfScanField = round(instance.depth_mm)
 
 
 def _cine(dataset: Dataset, frame_count: int, frame_time_ms: float) -> None:

@@ -9,8 +9,10 @@ from pydicom.uid import UID
 
 from sono.curation.phantom.identifiers import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
 from sono.curation.phantom.records import ExamRecord
+from sono.curation.phantom.scripts import encodable
 
-CHARACTER_SET = "ISO_IR 192"  # UTF-8
+_TEXT = ("PN", "LO", "SH", "ST", "LT", "UC", "UT")
+"""Value representations whose letters depend on the character set (PS3.5 6.1.2.3)."""
 
 _LONGEST_CODE_VALUE = 16  # PS3.3 8.8: a longer code belongs in Long Code Value
 
@@ -39,6 +41,14 @@ def set_equipment(dataset: Dataset, record: ExamRecord) -> None:
     dataset.Manufacturer, dataset.ManufacturerModelName = center.manufacturer, center.model
     dataset.SoftwareVersions = center.software
     dataset.InstitutionName = center.hospital
+
+
+def set_character_set(dataset: Dataset, character_set: str) -> None:
+    """SOP Common (PS3.3 C.12.1): to be called last; letters that the character set lacks lose their accents."""
+    dataset.SpecificCharacterSet = character_set
+    for element in dataset.iterall():
+        if element.VR in _TEXT and element.value:
+            element.value = encodable(str(element.value), character_set)
 
 
 def file_meta(dataset: Dataset, transfer_syntax: UID) -> FileMetaDataset:

@@ -43,7 +43,7 @@ from sono.curation.phantom.records import ExamRecord, View
 from sono.manifests.store import write_atomically
 from sono.manifests.vocabulary import Vocabulary
 
-from .modules import CHARACTER_SET, coding_scheme_item, file_meta, set_equipment, set_patient, set_study
+from .modules import coding_scheme_item, file_meta, set_character_set, set_equipment, set_patient, set_study
 from .sr_items import (
     CONTAINS,
     HAS_CONCEPT_MOD,
@@ -121,6 +121,7 @@ def document(record: ExamRecord, vocabulary: Vocabulary) -> Dataset:
     _set_series(dataset, record)
     set_equipment(dataset, record)
     _set_document(dataset, record)
+    set_character_set(dataset, record.character_set)
     dataset.file_meta = file_meta(dataset, ExplicitVRLittleEndian)
     return dataset
 
@@ -144,7 +145,6 @@ def _set_series(dataset: Dataset, record: ExamRecord) -> None:
 
 def _set_document(dataset: Dataset, record: ExamRecord) -> None:
     """SR Document General and SOP Common (PS3.3 C.17.2, C.12.1)."""
-    dataset.SpecificCharacterSet = CHARACTER_SET
     dataset.SOPClassUID = ComprehensiveSRStorage
     dataset.SOPInstanceUID = _uid(record, "document")
     dataset.InstanceNumber = 1

@@ -26,6 +26,8 @@ from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGION
 from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
+pytestmark = pytest.mark.slow  # each test writes a page of a whole workspace
+
 Image = npt.NDArray[np.uint8]
 Row = dict[str, Any]
 

@@ -24,7 +24,16 @@ from sono.curation.phantom.exams import Exam, plan_exam
 from sono.curation.phantom.faults import EXAM_FAULTS, FILE_FAULTS
 from sono.curation.phantom.image_plans import ImagePlan
 from sono.curation.phantom.run import draw_phantom
-from sono.curation.phantom.truth import TRUE_DUPLICATES, TRUE_FAULTS, TRUE_FRAMES, TRUE_REGIONS, TRUE_TEXTS
+from sono.curation.phantom.samples import MODES
+from sono.curation.phantom.scripts import SCRIPTS, script_of
+from sono.curation.phantom.truth import (
+    TRUE_DUPLICATES,
+    TRUE_FAULTS,
+    TRUE_FRAMES,
+    TRUE_MARKS,
+    TRUE_REGIONS,
+    TRUE_TEXTS,
+)
 from sono.manifests import masks, vocabulary
 from sono.manifests.key_check import record_key
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, REGIONS, TableSpec
@@ -47,8 +56,9 @@ OTHER_SEED = 9
 CENTERS = ("north", "south")
 
 EVERYTHING = {
-    *CENTERS, "b_mode", "color_doppler", "m_mode", "dual", "convex", "phased", "linear", "cine", "measured", "exact",
-    "near", *FILE_FAULTS, *EXAM_FAULTS,
+    *CENTERS, *MODES, *SCRIPTS, "convex", "phased", "linear", "cine", "measured", "exact", "near", *FILE_FAULTS,
+    *EXAM_FAULTS, "identity inside", "measurement inside", "ISO_IR 192", "ISO_IR 144", "ISO_IR 126",
+    "spectral without regions",
 }  # fmt: skip
 
 VOCABULARY = vocabulary.load()
@@ -60,10 +70,13 @@ def planned_kinds(seed: int, exams: int) -> set[str]:
     for number in range(exams):
         exam = plan_exam(seed, number, VOCABULARY)
         found |= {exam.record.center.center, *exam.faults}
+        found |= {script_of(exam.record.patient.family_name), exam.record.character_set}
         for image in exam.images:
             found |= {image.mode, image.probe, image.fault or image.duplicate or ""}
             found |= {"cine"} if image.frames > 1 else set()
             found |= {"measured"} if image.measured else set()
+            found |= {f"{kind} inside" for kind in image.inside}
+            found |= {f"{image.mode} without regions"} if image.fault == "no_regions" else set()
     return found
 
 
@@ -82,6 +95,7 @@ class Phantom:
     frames: Sequence[Row]
     regions: Sequence[Row]
     texts: Sequence[Row]
+    marks: Sequence[Row]
     duplicates: Sequence[Row]
     faults: Sequence[Row]
 
@@ -143,6 +157,7 @@ def read(out: Path, seed: int, exams: int) -> Phantom:
         rows(TRUE_FRAMES),
         rows(TRUE_REGIONS),
         rows(TRUE_TEXTS),
+        rows(TRUE_MARKS),
         rows(TRUE_DUPLICATES),
         rows(TRUE_FAULTS),
     )
@@ -190,11 +205,12 @@ def stills(archive: Phantom, mode: str = "b_mode") -> list[Row]:
 
 
 def lossless(archive: Phantom) -> list[Row]:
-    """Sound frames without calipers whose pixels are exactly those that were drawn."""
+    """Sound frames of sectors without calipers whose pixels are exactly those that were drawn."""
     return [
         row
         for row in archive.frames
-        if archive.plans[row["file"]][1].transfer_syntax != JPEGBaseline8Bit
+        if row["mode"] != "volume"
+        and archive.plans[row["file"]][1].transfer_syntax != JPEGBaseline8Bit
         and row["fault"] in (None, "no_plane", "black_frame")
         and not row["measured"]
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +27,15 @@ def _sector_mask(height: int, width: int, sectors: str, slack: float) -> Mask:
     inside = np.zeros((height, width), np.bool_)
     for sector in json.loads(sectors):
         left, top, across, down = sector["box"]
-        if sector["kind"] == "linear":
+        if sector["apex"] is None:
             inside[top : top + down, left : left + across] = True
             continue
-        window = slice(max(top - 4, 0), top + down + 4), slice(max(left - 4, 0), left + across + 4)
+        around = math.ceil(slack)  # the screen cuts what does not fit into its box
+        window = slice(max(top - around, 0), top + down + around), slice(max(left - around, 0), left + across + around)
         y, x = np.mgrid[window] + 0.5
         radius, angle = polar(sector, x, y)
+        if sector["kind"] == "linear":
+            radius = y - sector["apex"][1]
         (near, far), (first, last), turn = sector["radii"], sector["angles"], np.degrees(slack / radius)
         inside[window] |= (
             (radius >= near - slack) & (radius <= far + slack) & (first - turn <= angle) & (angle <= last + turn)
@@ -63,7 +67,12 @@ def furniture(archive: Phantom, row: Row) -> Mask:
         boxes.append([x + width + 5 if LAYOUTS[row["center"]].ruler == "right" else x - 18, y - 2, 13, height + 4])
         boxes.append([int(x + 0.16 * width) - 7, y - 3, 15, 15])
     for region in pydicom.dcmread(archive.path(row["file"]), stop_before_pixels=True).SequenceOfUltrasoundRegions:
-        if region.RegionSpatialFormat == 2 or region.RegionDataType == 2:
+        if region.RegionSpatialFormat == 3:  # with the scales right of it and below
+            region.RegionLocationMaxX1, region.RegionLocationMaxY1 = (
+                region.RegionLocationMaxX1 + 8,
+                region.RegionLocationMaxY1 + 10,
+            )
+        if region.RegionSpatialFormat in (2, 3) or region.RegionDataType == 2:
             x, y = region.RegionLocationMinX0, region.RegionLocationMinY0
             boxes.append([x, y, region.RegionLocationMaxX1 - x + 1, region.RegionLocationMaxY1 - y + 1])
     covered = np.zeros((row["height"], row["width"]), np.bool_)

@@ -46,9 +46,9 @@ def assert_frames_agree_with_the_truth(archive: Phantom, curated: Curated) -> No
     assert curated.frames.keys() == {(curated.key(row["file"]), row["frame_index"]) for row in rows}
     for row in rows:
         frame = curated.frames[curated.key(row["file"]), row["frame_index"]]
-        boxes = np.array([sector["box"] for sector in row["sectors"]])
+        without_regions = row["fault"] in ("no_regions", "regions_outside") or not row["sectors"]
+        boxes = np.array([sector["box"] for sector in row["sectors"]] or [[0, 0, row["width"], row["height"]]])
         corner, end = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-        without_regions = row["fault"] in ("no_regions", "regions_outside")
         x, y, width, height = crop_box = (
             [0, 0, row["width"], row["height"]] if without_regions else [*corner, *(end - corner)]
         )
@@ -72,9 +72,9 @@ def test_headers_have_the_listed_faults(name: str, request: pytest.FixtureReques
         row["file"]: pydicom.dcmread(archive.path(row["file"]), stop_before_pixels=True) for row in archive.frames
     }
     assert {file for file, header in headers.items() if not header.PatientID} == set(archive.fault("no_patient_id"))
-    assert {file for file, header in headers.items() if "ViewCodeSequence" not in header} == set(
-        archive.fault("no_plane")
-    )
+    renderings = {row["file"] for row in archive.frames if row["mode"] == "volume"}
+    without_view = {file for file, header in headers.items() if "ViewCodeSequence" not in header}
+    assert without_view == {*archive.fault("no_plane"), *renderings}
     regions = {file: header.get("SequenceOfUltrasoundRegions", []) for file, header in headers.items()}
     assert {file for file, items in regions.items() if not items} == set(archive.fault("no_regions"))
     outside = {

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pydicom
 import pytest
 
+from sono.curation.phantom.drawing import annotations
 from sono.curation.phantom.drawing.frames import draw_image
-from sono.curation.phantom.drawing.screen import Screen
 from sono.curation.phantom.image_plans import MEASURED
 from tests.curation.phantom.archive import Mask, Phantom, Row, many_exams, stills, texts_of
 from tests.curation.phantom.screens import grown, sector_mask
@@ -116,12 +116,19 @@ def sizes_mm(mask: Mask, mm: float) -> dict[str, float]:
 def test_calipers_stand_as_far_apart_as_their_value_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn for many examinations, since few screens have calipers."""
     placed: list[npt.NDArray[np.float64]] = []
-    monkeypatch.setattr(Screen, "caliper", lambda _, points: placed.append(points))
+    monkeypatch.setattr(annotations, "draw_caliper", lambda _, points, style: placed.append(points))
     shares: dict[str, list[float]] = {}
     for exam in many_exams()[:200]:
         for image in exam.images:
             names = [name for name, _, _ in MEASURED.get(image.plane, ()) if name not in ("HC", "AC")]
-            if not image.measured or image.fault or image.duplicate or not names or len(shares.get(names[0], ())) == 3:
+            if (
+                not image.measured
+                or image.inside
+                or image.fault
+                or image.duplicate
+                or not names
+                or len(shares.get(names[0], ())) == 3
+            ):
                 continue
             placed.clear()
             drawn = draw_image(exam, image)
@@ -153,10 +160,12 @@ def csv_rows(archive: Phantom) -> list[dict[str, str]]:
 
 
 def test_a_measured_screen_shows_the_records_value(phantom_archive: Phantom) -> None:
+    spectral = {row["file"] for row in phantom_archive.frames if row["mode"] == "spectral"}  # they have indices
     measured = [row for row in phantom_archive.frames if row["measured"]]
-    with_values = {text["file"] for text in phantom_archive.texts if text["kind"] == "measurement"}
-    assert with_values == {row["file"] for row in measured}
-    for row in measured:
+    noted = [*phantom_archive.texts, *(mark for mark in phantom_archive.marks if mark["measurement"])]
+    with_values = {item["file"] for item in noted if item.get("kind") == "measurement" or "measurement" in item}
+    assert with_values - spectral == {row["file"] for row in measured}
+    for row in (row for row in measured if not phantom_archive.plans[row["file"]][1].inside):
         biometry = phantom_archive.exams[phantom_archive.plans[row["file"]][1].exam].record.biometry_mm
         wanted = {f"{name} {biometry[fact]:.1f} mm" for name, fact, _ in MEASURED[row["plane"]]}
         assert {

@@ -35,7 +35,7 @@ def test_the_truth_agrees_with_the_plan_of_every_frame(phantom_archive: Phantom)
         shown = phantom_archive.exams[image.exam]
         pixels = phantom_archive.pixels(row)
         assert (row["height"], row["width"]) == pixels.shape[:2]
-        assert (row["plane"], row["mode"], row["fault"]) == (image.plane, image.mode, image.fault)
+        assert (row["plane"], row["mode"], row["fault"]) == (image.shown_plane, image.mode, image.fault)
         assert (row["center"], row["ga_days"]) == (exam.record.center.center, shown.record.ga_days)
         assert (row["patient_id"], row["study_uid"]) == (exam.record.patient.patient_id, exam.record.study_uid)
         found = {

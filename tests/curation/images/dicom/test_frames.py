@@ -110,7 +110,7 @@ def test_a_region_outside_the_image_is_left_out_and_counted() -> None:
     path = get_testdata_file("examples_ybr_color.dcm")
     assert isinstance(path, str)
     image = open_dicom(Path(path).read_bytes(), FIELDS)
-    assert image.facts.crop == (0, 0, 320, 240)
+    assert image.facts.regions == ()
     assert image.facts.pixel_mm is None
     assert [error.reason for error in image.left_out] == ["unreadable_region"]
 

@@ -42,7 +42,8 @@ TISSUE = UltrasoundRegion((5, 8, 60, 50), 1, 1, (0.21, 0.23))
 BESIDE = UltrasoundRegion((70, 8, 40, 50), 1, 1, (0.21, 0.23))
 FLOW = UltrasoundRegion((15, 18, 20, 20), 1, 2, (0.21, 0.23))
 M_MODE = UltrasoundRegion((5, 60, 100, 33), 2, 1, (9.0, 0.25), seconds_per_px=0.005)
-SPECTRAL = UltrasoundRegion((5, 60, 100, 33), 3, 3, None, seconds_per_px=0.004)
+SPECTRAL = UltrasoundRegion((5, 60, 100, 33), 3, 3, None, seconds_per_px=0.004, cm_s_per_px=1.5, baseline=80)
+RENDERING = UltrasoundRegion((5, 8, 100, 85), 0, 0, None)
 UNCALIBRATED = dataclasses.replace(TISSUE, pixel_mm=None)
 
 RECORD = ExamRecord(
@@ -220,6 +221,31 @@ def test_an_m_mode_region_runs_in_seconds_along_x_and_in_centimetres_along_y(tmp
     assert (region.PhysicalUnitsYDirection, region.PhysicalDeltaY) == (3, pytest.approx(0.025))
 
 
+def test_a_spectral_region_runs_in_seconds_along_x_and_in_velocities_upwards_from_its_baseline(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(written(tmp_path, instance_of(regions=(TISSUE, SPECTRAL))))
+    region = dataset.SequenceOfUltrasoundRegions[1]
+    assert (region.RegionSpatialFormat, region.RegionDataType) == (3, 3)
+    assert (region.PhysicalUnitsXDirection, region.PhysicalDeltaX) == (4, 0.004)
+    assert (region.PhysicalUnitsYDirection, region.PhysicalDeltaY) == (7, -1.5)
+    assert (region.ReferencePixelY0, region.ReferencePixelPhysicalValueY) == (20, 0)
+
+
+def test_a_rendering_is_an_image_type_and_has_no_depth(tmp_path: Path) -> None:
+    instance = dataclasses.replace(instance_of(regions=(RENDERING,)), depth_mm=None)
+    dataset = pydicom.dcmread(written(tmp_path, instance))
+    assert dataset.ImageType[3] == "0040"
+    assert dataset.SequenceOfUltrasoundRegions[0].RegionSpatialFormat == 0
+    assert "DepthOfScanField" not in dataset
+
+
+def test_letters_that_a_character_set_lacks_lose_their_accents(tmp_path: Path) -> None:
+    record = dataclasses.replace(RECORD, character_set="ISO_IR 144")
+    dataset = pydicom.dcmread(written(tmp_path, instance_of(), record))
+    assert dataset.SpecificCharacterSet == "ISO_IR 144"
+    assert str(dataset.OperatorsName).isascii()
+    assert str(dataset.InstitutionName) == "Frauenklinik Mullerstadt"
+
+
 def test_colour_takes_precedence_over_the_echoes_below_it(tmp_path: Path) -> None:
     regions = pydicom.dcmread(written(tmp_path, instance_of(regions=(TISSUE, FLOW)))).SequenceOfUltrasoundRegions
     assert [region.RegionFlags & 1 for region in regions] == [1, 0]  # PS3.3 C.8.5.5.1.3: 1 is low
@@ -358,8 +384,8 @@ def test_dciodvfy_accepts_every_syntax(tmp_path: Path, syntax: str, colored: boo
 @pytest.mark.parametrize("frame_count", [1, 3])
 @pytest.mark.parametrize(
     "regions",
-    [(TISSUE, BESIDE), (TISSUE, M_MODE), (TISSUE, SPECTRAL), (TISSUE, FLOW), (UNCALIBRATED,), ()],
-    ids=["dual", "m_mode", "spectral", "flow", "uncalibrated", "none"],
+    [(TISSUE, BESIDE), (TISSUE, M_MODE), (TISSUE, SPECTRAL), (TISSUE, FLOW), (RENDERING,), (UNCALIBRATED,), ()],
+    ids=["dual", "m_mode", "spectral", "flow", "rendering", "uncalibrated", "none"],
 )
 @pytest.mark.parametrize("plane", [None, "abdominal_circumference"])
 def test_dciodvfy_accepts_all_regions(

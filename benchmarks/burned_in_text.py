@@ -1,0 +1,203 @@
+"""Text and marks of measurements within the ultrasound: what is found, what is removed, what can still be read.
+
+    python -m benchmarks.burned_in_text [--frames 600] [--seed 2026] [--hc18 FOLDER] [--proof]
+
+Draws phantoms of all modes, two fifths with identity and two fifths with measurements over the ultrasound, and cleans
+them within their true sectors. A string counts as found if the detector marks at least half of its box, and as gone if
+what was edited covers 95 % of its ink's box. Then strings of scripts and in fonts that the detector was not trained on
+are written over clean phantoms, and over the images of HC18 (``--hc18``) of subjects that it was not trained on; and it
+is counted how many of these frames it flags without any string. ``--proof`` also lets both readers look at every frame
+(a second each). Times are processor time on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+
+import numpy as np
+
+from sono.curation.cleaning.burned_in_text import clean_text
+from sono.curation.cleaning.calipers import remove_calipers
+from sono.curation.cleaning.text_detector import Mask, Pixels, find_overlays
+from sono.curation.cleaning.text_readers import require_readers, search
+from sono.curation.phantom.drawing.screen import MEASUREMENT_MARKS
+from sono.curation.phantom.samples import Sample, draw_samples
+from tools.text_detector.backgrounds import HC18, read_grey
+from tools.text_detector.fonts import HELD_OUT
+from tools.text_detector.lettering import write_string
+from tools.text_detector.strings import UNSEEN_SCRIPTS, cyrillic, greek, latin, number
+
+FOUND, GONE, SHORTEST = 0.5, 0.95, 3
+ALLOWED = ("b_mode", "dual", "color_doppler")
+Random = np.random.Generator
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--hc18", type=Path)
+    parser.add_argument("--proof", action="store_true")
+    options = parser.parse_args()
+    if options.proof:
+        require_readers()
+    phantoms(options.frames, options.seed, proof=options.proof)
+    strings_not_trained_on(options.frames, options.seed, options.hc18)
+
+
+def phantoms(frames: int, seed: int, *, proof: bool) -> None:
+    found: Counter[tuple[str, str]] = Counter()
+    seconds: list[tuple[float, float]] = []
+    for sample in draw_samples(frames, seed=seed, identity_share=0.4, measured_share=0.4):
+        inside = sample.drawn.sector_mask()
+        if not np.any(inside):
+            continue
+        started = time.process_time()
+        overlays = find_overlays(sample.pixels, inside)
+        detected = time.process_time()
+        text = clean_text(sample.pixels, inside, search_too=proof)
+        cleaned = time.process_time()
+        calipers = remove_calipers(text.pixels, inside, text.overlays)
+        seconds.append((detected - started, time.process_time() - cleaned))
+        assert np.array_equal(
+            calipers.pixels[~(text.edited | calipers.edited)], sample.pixels[~(text.edited | calipers.edited)]
+        )
+        count_strings(found, sample, inside, overlays.text, text.edited)
+        count_marks(found, sample, calipers.found)
+        found["frames", text.status] += 1
+        for reason in (*text.reasons, *calipers.reasons):
+            found["review", reason] += 1
+        if proof:
+            readable = search(
+                np.where(inside if sample.pixels.ndim == 2 else inside[..., None], calipers.pixels, 0).astype(np.uint8)
+            )
+            found["read afterwards by rapidocr", "strings"] += len(readable)
+    report(f"phantoms, seed {seed}", found)
+    detection, rest = np.array(seconds).T * 1000
+    late = np.percentile(detection, 95)
+    print(f"ms: detection {np.median(detection):.1f} (95 %: {late:.1f}), calipers after it {rest.mean():.2f}")
+
+
+def count_strings(found: Counter[tuple[str, str]], sample: Sample, inside: Mask, text: Mask, edited: Mask) -> None:
+    written = [line for line in sample.drawn.texts if line.inside and share(inside, line.box) > 0.5]
+    for line in written:
+        if len(line.text) < SHORTEST:
+            parts = ["number beside a caliper or a tick"]
+        else:
+            parts = ["string", f"{line.script}", line.kind, "upright" if line.angle else "across"]
+        for part in parts:
+            found[part, "all"] += 1
+            found[part, "found"] += share(text, line.box, within=inside) >= FOUND
+            found[part, "gone"] += share(edited, line.box, within=inside) >= GONE
+    if not [line for line in sample.drawn.texts if line.inside]:
+        for kind in ("frame without text", f"frame without text, {sample.mode}"):
+            found[kind, "all"] += 1
+            found[kind, "flagged"] += bool(np.any(text))
+
+
+def count_marks(found: Counter[tuple[str, str]], sample: Sample, flagged: bool) -> None:
+    measured = any(mark.inside and mark.kind in MEASUREMENT_MARKS for mark in sample.drawn.marks)
+    kinds = ["calipers" if measured else "frame without calipers"]
+    kinds.append(f"{kinds[0]}, {sample.mode}")
+    for kind in kinds:
+        found[kind, "all"] += 1
+        found[kind, "found" if measured else "flagged"] += flagged
+
+
+def strings_not_trained_on(frames: int, seed: int, hc18: Path | None) -> None:
+    """Fonts held out, with trained scripts; trained fonts, with scripts held out; both over clean frames."""
+    sources: dict[str, Callable[[], Iterator[tuple[Pixels, Mask]]]] = {
+        "phantoms": lambda: clean_phantoms(frames // 3, seed)
+    }
+    if hc18:
+        sources["HC18"] = lambda: hc18_frames(hc18)
+    for name, images in sources.items():
+        random = np.random.default_rng(seed)
+        found: Counter[tuple[str, str]] = Counter()
+        for pixels, inside in images():
+            found["frame without text", "all"] += 1
+            overlays = find_overlays(pixels, inside)
+            found["frame without text", "flagged"] += bool(np.any(overlays.text))
+            found["frame without calipers", "all"] += 1
+            found["frame without calipers", "flagged"] += bool(np.any(overlays.marks))
+            for script, font, text in unseen_strings(random):
+                write_and_find(found, pixels, inside, script, font, text, random)
+        report(f"{name}: strings not trained on", found)
+
+
+def unseen_strings(random: Random) -> Iterator[tuple[str, str, str]]:
+    for script, draw in (("latin", latin), ("number", number), ("cyrillic", cyrillic), ("greek", greek)):
+        font = (
+            HELD_OUT[int(random.integers(len(HELD_OUT)))]
+            if script in ("cyrillic", "greek") or random.random() < 0.7
+            else "pillow"
+        )
+        yield script, font, draw(random)
+    for script, draw in UNSEEN_SCRIPTS.items():
+        yield script, "truetype/dejavu/DejaVuSans.ttf", draw(random)
+
+
+def write_and_find(
+    found: Counter[tuple[str, str]], pixels: Pixels, inside: Mask, script: str, font: str, text: str, random: Random
+) -> None:
+    colored = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels.copy()
+    size = int(random.integers(11, 23))
+    written = write_string(colored, text, font, size, random)
+    if written is None or share(inside, written.box) < 1:
+        return
+    grey = random.random() < 0.5
+    colored = (
+        np.repeat(np.dot(colored, [0.299, 0.587, 0.114]).astype(np.uint8)[..., None], 3, axis=2) if grey else colored
+    )
+    seen = "" if written.visible else "hardly visible, "
+    overlays = find_overlays(colored, inside)
+    for part in (f"{seen}string", f"{seen}{script}", *([] if seen else [f"font {Path(font).stem}"])):
+        found[part, "all"] += 1
+        found[part, "found"] += share(overlays.text, written.box) >= FOUND
+
+
+def clean_phantoms(count: int, seed: int) -> Iterator[tuple[Pixels, Mask]]:
+    for sample in draw_samples(count, seed=seed, modes=ALLOWED, identity_share=0.0, measured_share=0.0):
+        if not any(line.inside for line in sample.drawn.texts):  # a ruler's numbers may reach into a neighbouring panel
+            yield sample.pixels, sample.drawn.sector_mask()
+
+
+def hc18_frames(folder: Path) -> Iterator[tuple[Pixels, Mask]]:
+    """Images of subjects that were not trained on; lit pixels stand for the sector."""
+    trained = {name[:3] for name in HC18}
+    for path in sorted(folder.glob("*_*HC.png")):
+        if path.name[:3] not in trained:
+            pixels = read_grey(path)
+            yield pixels, np.ones(pixels.shape, np.bool_)
+
+
+def share(mask: Mask, box: Sequence[int], within: Mask | None = None) -> float:
+    """Of the box, or of its part ``within``, that is set in ``mask``."""
+    x, y, width, height = box
+    window = np.s_[max(y, 0) : y + height, max(x, 0) : x + width]
+    part = mask[window] if within is None else mask[window][within[window]]
+    return float(part.mean()) if part.size else 0.0
+
+
+def report(title: str, found: Counter[tuple[str, str]]) -> None:
+    print(f"\n{title}")
+    for kind in sorted({kind for kind, _ in found}):
+        values = {what: count for (name, what), count in found.items() if name == kind}
+        total = values.pop("all", 0)
+        shares = ", ".join(
+            f"{what} {count} ({count / total:.2%})" if total else f"{what} {count}"
+            for what, count in sorted(values.items())
+        )
+        print(f"  {kind:42} {total or '':>6}  {shares}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Burned-in text within the ultrasound: found, removed whatever it says, and shown to be gone.
+
+What the detector finds is filled from its surroundings, readable or not, in any script. Then it is looked for again: by
+the detector in the whole frame, and by a reader that knows nothing of it where something was removed. A frame in which
+one of them finds anything is for a person to review.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .inpainting import inpaint
+from .text_detector import Box, Overlays, boxes_of, find_overlays
+from .text_readers import read_again, search
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+ROUNDS = 3
+"""How often text is removed that shows after a removal, such as a line's faint end."""
+
+MARGIN_PX = 2
+"""Removed around what was found: ink that was smoothed into its surroundings."""
+
+NEAR_PX = 24
+"""How far from text what may be text is believed to be: the distance between words and lines."""
+
+MOST_TEXT = 0.3
+"""Share of the sector that text may cover; a page of a report has more."""
+
+
+@dataclass(frozen=True)
+class TextFinding:
+    """A frame without its text.
+
+    Attributes:
+        pixels: as they came, except where ``edited`` is set.
+        edited: [height, width], what was removed and filled from its surroundings.
+        boxes: around each piece of text that was removed, x, y, width, height in px.
+        status: as in the frames table: ``none`` or ``removed`` with its proof, else ``unchecked``.
+        reasons: keys of ``reasons.TEXT``; empty unless the status is ``unchecked``.
+        readers: what looked for text, of ``detector``, ``rapidocr``, ``tesserocr``.
+        overlays: what the detector sees in ``pixels``: for ``remove_calipers``.
+    """
+
+    pixels: Pixels
+    edited: Mask
+    boxes: tuple[Box, ...]
+    status: str
+    reasons: tuple[str, ...]
+    readers: tuple[str, ...]
+    overlays: Overlays
+
+
+def clean_text(
+    pixels: Pixels, sector_mask: Mask, *, search_too: bool = False, known_boxes: Sequence[Box] = ()
+) -> TextFinding:
+    """Remove the text within the sector and prove that it is gone.
+
+    Call ``text_readers.require_readers`` first, once: without its readers nothing can be called clean.
+
+    Args:
+        pixels: [height, width] grey, or [height, width, 3] RGB.
+        sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
+        search_too: let rapidocr search the frame, too, before and after (about a second): once per layout and cine.
+        known_boxes: x, y, width, height in px, where other frames of the same cine or layout have text.
+    """
+    if not np.any(sector_mask):
+        raise ValueError("no pixel of the frame shows ultrasound")
+    readers = ["detector"]
+    overlays = find_overlays(pixels, sector_mask)
+    text = _with_neighbours(overlays, overlays.text)
+    for box in known_boxes:
+        text |= _boxed(box, sector_mask)
+    if search_too:
+        readers.append("rapidocr")
+        text |= _searched(pixels, sector_mask)
+    if doubtful := boxes_of(overlays.possible_text & ~text):
+        readers.append("tesserocr")
+        for reading in read_again(pixels, doubtful):
+            text |= _boxed(reading.box, sector_mask)
+    if not np.any(text):
+        return TextFinding(pixels, text, (), "none", (), tuple(readers), overlays)
+    cleaned, edited, remains, left = _remove(pixels, sector_mask, text)
+    boxes = boxes_of(edited)
+    reasons = ["text_remains"] if np.any(remains) else []
+    if np.count_nonzero(edited) > MOST_TEXT * np.count_nonzero(sector_mask):
+        reasons.append("text_covers_sector")
+    if not reasons:  # reading takes longest, and a person looks at the others anyway
+        readers = [*dict.fromkeys([*readers, "tesserocr"])]
+        if read_again(cleaned, boxes) or (search_too and np.any(_searched(cleaned, sector_mask))):
+            reasons.append("text_readable")
+    status = "unchecked" if reasons else "removed"
+    return TextFinding(cleaned, edited, boxes, status, tuple(reasons), tuple(readers), left)
+
+
+def _remove(pixels: Pixels, sector_mask: Mask, text: Mask) -> tuple[Pixels, Mask, Mask, Overlays]:
+    """The frame without ``text`` and what shows once it is gone; what was edited; text and all overlays left."""
+    edited = np.zeros(text.shape, np.bool_)
+    for _ in range(ROUNDS):
+        edited |= _grown(text) & sector_mask
+        cleaned = inpaint(pixels, edited)
+        left = find_overlays(cleaned, sector_mask)
+        text = _with_neighbours(left, edited)
+        if not np.any(text):
+            break
+    return cleaned, edited, text, left
+
+
+def _with_neighbours(overlays: Overlays, near: Mask) -> Mask:
+    """Text, with pieces that the detector is less sure of close to ``near``: the rest of a line that it found."""
+    text = overlays.text.copy()
+    doubtful = overlays.possible_text & ~text
+    if not np.any(near) or not np.any(doubtful):
+        return text
+    around = cv2.dilate(near.view(np.uint8), np.ones((2 * NEAR_PX + 1,) * 2, np.uint8)).astype(np.bool_)
+    count, labels = cv2.connectedComponents(doubtful.view(np.uint8), connectivity=8)
+    close = np.zeros(count, np.bool_)
+    close[np.unique(labels[around & doubtful])] = True
+    return np.asarray(text | close[labels], np.bool_)
+
+
+def _grown(mask: Mask) -> Mask:
+    return np.asarray(cv2.dilate(mask.view(np.uint8), np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)), dtype=np.bool_)
+
+
+def _searched(pixels: Pixels, sector_mask: Mask) -> Mask:
+    """Where rapidocr reads text within the sector."""
+    inside = np.where(sector_mask if pixels.ndim == 2 else sector_mask[..., None], pixels, np.uint8(0))
+    found = np.zeros(sector_mask.shape, np.bool_)
+    for reading in search(inside):
+        found |= _boxed(reading.box, sector_mask)
+    return found
+
+
+def _boxed(box: Box, sector_mask: Mask) -> Mask:
+    x, y, width, height = box
+    mask = np.zeros(sector_mask.shape, np.bool_)
+    mask[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = True
+    return mask & sector_mask

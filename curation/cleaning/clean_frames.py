@@ -1,0 +1,286 @@
+"""The frames of a file, cleaned: mode, sector, everything else blanked, text and measurement marks removed.
+
+What leaves here is cropped to the ultrasound, and everything outside the sector is black. A frame whose text cannot be
+shown to be gone is blacked out where text was found. What is not understood gets a reason for a person to review.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+
+import cv2
+import numpy as np
+
+from sono.curation.images.dicom.regions import Region
+from sono.curation.images.pixels import ExcludedError, Pixels, without_equal_channels
+
+from .burned_in_text import TextFinding, clean_text
+from .calipers import remove_calipers
+from .config import CleaningSection
+from .frame_mode import ModeFinding, frame_mode
+from .screen import Screen, read_screen
+from .sector import MODES_WITH_SECTORS, SectorFinding, find_sectors
+from .sector_geometry import Box, Mask, Sector, sector_mask
+from .text_detector import boxes_of, brightness_and_colorfulness
+from .text_readers import search
+
+CINE_FRAMES = 16
+"""Whose maximum a cine's mode and sectors are found in, from its start: as many as are held in memory."""
+
+LEAST_CONFIDENCE = 0.9
+"""Of a mode that decides by itself whether a frame goes on."""
+
+BLACKED_OUT_PX = 4
+"""Beyond the box of what a reader still reads."""
+
+BRIGHT, COLORFUL = 140, 24
+"""Levels of the median pixel of a frame that fills the screen, beyond which it is no ultrasound."""
+
+MODE_NOT_WANTED = ExcludedError(
+    "mode_not_wanted", "the frame was taken in a mode that [cleaning] of sono.toml does not list"
+)
+NO_ULTRASOUND = ExcludedError("no_ultrasound", "nothing in the frame looks like ultrasound")
+TEXT_READABLE = ExcludedError("text_readable", "text can still be read after everything that was found was blacked out")
+
+
+@dataclass(frozen=True)
+class CleanedFrame:
+    """What is stored of a frame. Boxes and sectors are in px of ``pixels``.
+
+    Attributes:
+        pixels: cropped to the sectors, black outside of them.
+        crop: x, y, width, height in px of the frame as it was decoded.
+        unchanged: nothing was cropped, blanked or painted over.
+        mode_source: header or pixels.
+        text_boxes, mark_boxes: where burned-in text and measurement marks were painted over.
+        text_readers: what looked for text, of ``detector``, ``rapidocr``, ``tesserocr``.
+        burned_in_text: none, removed or unchecked, as in the frames table.
+        edited_fraction: share of the sectors' pixels that was painted over.
+        reasons: keys of ``reasons.REASONS``, sorted: why a person has to look at the frame.
+    """
+
+    pixels: Pixels
+    crop: Box
+    unchanged: bool
+    mode: str
+    mode_source: str
+    sectors: Sequence[Sector]
+    text_boxes: Sequence[Box]
+    mark_boxes: Sequence[Box]
+    text_readers: Sequence[str]
+    burned_in_text: str
+    edited_fraction: float
+    reasons: Sequence[str]
+
+
+def clean_frames(
+    frames: Iterator[Pixels | ExcludedError],
+    regions: Sequence[Region],
+    section: CleaningSection,
+    *,
+    cine: bool,
+    cropped: bool = False,
+) -> Iterator[CleanedFrame | ExcludedError]:
+    """Clean the frames of one file, in order; for each there is a result, or the reason why it is left out.
+
+    A file's result depends on nothing but the file.
+
+    Args:
+        regions: of the header, those that are valid.
+        cine: the frames follow each other in time and show the same view.
+        cropped: the frames show nothing but ultrasound: they are not searched for a sector.
+    """
+    first = deque(islice(frames, CINE_FRAMES)) if cine else deque()
+    clip = _read_clip(first, regions)
+    for frame in chain(_emptied(first), frames):
+        if isinstance(frame, ExcludedError):
+            yield frame
+            continue
+        try:
+            yield _clean(without_equal_channels(frame), regions, section, clip, cropped=cropped)
+        except ExcludedError as error:
+            yield error
+
+
+@dataclass
+class _Clip:
+    """What the first frames of a cine show together, and the text of its first frame."""
+
+    mode: ModeFinding
+    sectors: SectorFinding
+    text_boxes: Sequence[Box] | None = None  # in px of the decoded frame; None: no frame was searched yet
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Where a frame shows ultrasound: its sectors, in px of the decoded frame, and what is doubtful."""
+
+    mode: ModeFinding
+    sectors: Sequence[Sector]
+    reasons: Sequence[str]
+
+
+def _emptied(frames: deque[Pixels | ExcludedError]) -> Iterator[Pixels | ExcludedError]:
+    """The frames, each let go as soon as the next is asked for."""
+    while frames:
+        yield frames.popleft()
+
+
+def _read_clip(frames: Sequence[Pixels | ExcludedError], regions: Sequence[Region]) -> _Clip | None:
+    """None for fewer than two frames that could be decoded."""
+    decoded = [frame for frame in frames if not isinstance(frame, ExcludedError)]
+    if len(decoded) < 2:
+        return None
+    maximum = decoded[0].copy()
+    for frame in decoded[1:]:
+        cv2.max(maximum, frame, dst=maximum)
+    screen = read_screen(without_equal_channels(maximum))
+    mode = frame_mode(screen, regions)
+    return _Clip(mode, find_sectors(screen, mode.mode, regions))
+
+
+def _clean(
+    pixels: Pixels,
+    regions: Sequence[Region],
+    section: CleaningSection,
+    clip: _Clip | None,
+    *,
+    cropped: bool,
+) -> CleanedFrame:
+    screen = read_screen(pixels)
+    mode = clip.mode if clip else frame_mode(screen, regions)
+    if mode.confidence >= LEAST_CONFIDENCE and not mode.disagrees and mode.mode not in section.modes:
+        raise MODE_NOT_WANTED
+    shown = _whole_frame(screen, mode) if cropped else _find(screen, mode, regions, clip)
+    mask, crop = _window(shown.sectors, *pixels.shape[:2])
+    x, y, width, height = crop
+    window = np.s_[y : y + height, x : x + width]
+    inside = np.ascontiguousarray(mask[window])
+    blanked = _blanked(pixels[window], inside)
+    text = clean_text(
+        blanked,
+        inside,
+        search_too=_is_searched(blanked, section, clip, shown),
+        known_boxes=[_moved(box, -x, -y) for box in (clip and clip.text_boxes) or ()],
+    )
+    if clip and clip.text_boxes is None:
+        clip.text_boxes = [_moved(box, x, y) for box in text.boxes]
+    text = _blacked_out(text, inside) if text.reasons else text
+    marks = remove_calipers(text.pixels, inside, None if text.reasons else text.overlays)
+    edited = text.edited | marks.edited
+    whole = crop == (0, 0, pixels.shape[1], pixels.shape[0]) and bool(inside.all())
+    return CleanedFrame(
+        pixels=marks.pixels,
+        crop=crop,
+        unchanged=whole and not np.any(edited),
+        mode=mode.mode,
+        mode_source=mode.source,
+        sectors=[sector.moved(-x, -y) for sector in shown.sectors],
+        text_boxes=text.boxes,
+        mark_boxes=boxes_of(marks.edited),
+        text_readers=text.readers,
+        burned_in_text=text.status,
+        edited_fraction=np.count_nonzero(edited) / np.count_nonzero(inside),
+        reasons=sorted({*shown.reasons, *text.reasons, *marks.reasons}),
+    )
+
+
+def _find(screen: Screen, mode: ModeFinding, regions: Sequence[Region], clip: _Clip | None) -> _Shown:
+    """The sectors by header, cine and pixels.
+
+    Raises:
+        ExcludedError: nothing looks like ultrasound.
+    """
+    if mode.mode not in MODES_WITH_SECTORS:
+        if screen.layout.kind == "empty" or not _may_be_ultrasound(screen.frame.pixels):
+            raise NO_ULTRASOUND
+        return _whole_frame(screen, mode, "sector_fills_frame" if mode.mode == "unknown" else "no_sector_in_mode")
+    prior = clip.sectors.sectors if clip and clip.sectors.accepted else ()
+    found = find_sectors(screen, mode.mode, regions, cine=clip.sectors if clip else None, prior=prior)
+    if not found.sectors:
+        raise NO_ULTRASOUND
+    return _Shown(mode, found.sectors, [*_mode_reasons(mode), *found.reasons])
+
+
+def _may_be_ultrasound(pixels: Pixels) -> bool:
+    """Whether a frame that is lit all over may be a crop of ultrasound: it is neither bright nor coloured all over.
+
+    Photographs and pages are, and they may show a person.
+    """
+    if pixels.ndim == 2:
+        return float(np.median(pixels)) <= BRIGHT
+    brightness, colorfulness = brightness_and_colorfulness(pixels)
+    return float(np.median(brightness)) <= BRIGHT and float(np.median(colorfulness)) <= COLORFUL
+
+
+def _mode_reasons(mode: ModeFinding) -> list[str]:
+    if mode.disagrees:
+        return ["mode_disagrees_with_header"]
+    return [] if mode.confidence >= LEAST_CONFIDENCE else ["mode_uncertain"]
+
+
+def _whole_frame(screen: Screen, mode: ModeFinding, *reasons: str) -> _Shown:
+    """The frame itself as the sector: of frames that were cropped before, and of those where none can be found."""
+    height, width = screen.frame.size
+    sector = Sector("unknown", (width / 2, 0.0), (0.0, 0.0), (0.0, float(height)), (0, 0, width, height), 0.0, "fit")
+    doubts = [] if mode.mode == "unknown" and not reasons else _mode_reasons(mode)
+    return _Shown(mode, [sector], [*doubts, *reasons])
+
+
+def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[Mask, Box]:
+    """Which pixels show ultrasound, and the smallest box around them.
+
+    Raises:
+        ExcludedError: none.
+    """
+    mask = sector_mask(sectors, height, width)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        raise NO_ULTRASOUND
+    x, y = int(columns[0]), int(rows[0])
+    return mask, (x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
+
+
+def _blanked(pixels: Pixels, inside: Mask) -> Pixels:
+    return np.asarray(cv2.bitwise_and(pixels, pixels, mask=inside.view(np.uint8)), np.uint8)
+
+
+def _is_searched(pixels: Pixels, section: CleaningSection, clip: _Clip | None, shown: _Shown) -> bool:
+    """Whether the slow reader looks at a frame, too.
+
+    At the first of a cine, at those where no sector was found, and at a share of the others, by their pixels: so that a
+    file gives the same frames whatever else the archive holds.
+    """
+    if clip is not None:
+        return clip.text_boxes is None
+    if "sector_fills_frame" in shown.reasons or "no_sector_in_mode" in shown.reasons:
+        return True
+    return zlib.crc32(pixels.data) / 2**32 < section.search_share
+
+
+def _blacked_out(text: TextFinding, inside: Mask) -> TextFinding:
+    """A frame whose text cannot be shown to be gone, black wherever it is or was.
+
+    Raises:
+        ExcludedError: even so it can be read.
+    """
+    black = text.edited | text.overlays.possible_text
+    for _ in range(2):
+        pixels = text.pixels.copy()
+        pixels[black] = 0
+        readings = search(pixels)
+        if not readings:
+            return replace(text, pixels=pixels, edited=black & inside, boxes=boxes_of(black & inside))
+        for reading in readings:
+            x, y, width, height = reading.box
+            black[max(y - BLACKED_OUT_PX, 0) : y + height + BLACKED_OUT_PX,
+                  max(x - BLACKED_OUT_PX, 0) : x + width + BLACKED_OUT_PX] = True  # fmt: skip
+    raise TEXT_READABLE
+
+
+def _moved(box: Box, x: int, y: int) -> Box:
+    return box[0] + x, box[1] + y, box[2], box[3]

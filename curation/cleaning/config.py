@@ -1,0 +1,28 @@
+"""``[cleaning]`` of ``sono.toml``."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Mode = Literal["b_mode", "color_doppler", "m_mode", "spectral", "dual", "volume"]
+
+
+class CleaningSection(BaseModel):
+    """``[cleaning]`` of ``sono.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = ("b_mode", "color_doppler", "dual")
+    """Frames of other modes are left out, with the reason ``mode_not_wanted``."""
+    search_share: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Of stills, the share that a slow reader searches for text that the fast detector missed; and one frame of each
+    cine, and every frame in which the detector is unsure."""
+
+
+def detector_sha256() -> str:
+    """Of the text detector's network: another one may find other text, so that frames are cleaned again."""
+    return hashlib.sha256(resources.files(__package__).joinpath("text_detector.onnx").read_bytes()).hexdigest()

@@ -1,0 +1,100 @@
+"""Crosses at the ends of a measured distance: four arms of one ink, equally long, with darker pixels on their sides."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Steps = tuple[tuple[int, int], ...]
+
+STROKE_PX = 4
+"""What is drawn is at most as wide."""
+
+INK = 16
+"""Grey levels by which a cross stands out from what is around it, at least; twice its own unevenness, too."""
+
+FAINTEST = 90
+"""The darkest level of ink."""
+
+ARMS_PX = (3, 14)
+"""Length of arms, shortest and longest."""
+
+UNEVEN = 26
+"""Grey levels by which a cross's ink may vary: JPEG's noise."""
+
+DARKER_SHARE = 0.85
+"""Of the pixels beside the arms, which must be darker than all of the ink."""
+
+STRAIGHT: Steps = ((1, 0), (-1, 0), (0, 1), (0, -1))
+DIAGONAL: Steps = ((1, 1), (-1, -1), (1, -1), (-1, 1))
+
+
+def has_cross(grey: Pixels, within: Mask) -> bool:
+    """Whether a cross, + or x, has its middle in ``within``; both [height, width]."""
+    hat = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8))
+    ink = ((hat > INK) & (grey > FAINTEST)).view(np.uint8)
+    shortest = 2 * ARMS_PX[0] + 1
+    slanted = np.eye(shortest, dtype=np.uint8)
+    upright, level = np.ones((shortest, 1), np.uint8), np.ones((1, shortest), np.uint8)
+    for one, other, steps in (level, upright, STRAIGHT), (slanted, np.ascontiguousarray(slanted[::-1]), DIAGONAL):
+        middles = (cv2.erode(ink, one) > 0) & (cv2.erode(ink, other) > 0) & within
+        if any(_is_cross(grey, x, y, steps) for y, x in np.argwhere(middles).tolist()):
+            return True
+    return False
+
+
+def _is_cross(grey: Pixels, x: int, y: int, steps: Steps) -> bool:
+    """Whether a cross has its middle there.
+
+    One arm may be longer: the other cross of a short distance, or the line between both, goes on from it.
+    """
+    shortest = ARMS_PX[0]
+    near = [_along(grey, x, y, step, shortest + 1) for step in steps]
+    if any(len(arm) <= shortest for arm in near):
+        return False
+    level = int(np.median(np.concatenate(near)))
+    uneven = max(int(np.abs(arm - level).max()) for arm in near)
+    if uneven > UNEVEN:
+        return False
+    arms = sorted(_reach(_along(grey, x, y, step, ARMS_PX[1] + 3), level, max(uneven, 6)) for step in steps)
+    # strokes of two pixels have no middle: one side is a pixel longer
+    if arms[0] < shortest or arms[2] > ARMS_PX[1] or arms[2] - arms[0] > 2:
+        return False
+    sides = _beside(grey, x, y, steps, arms[0])
+    contrast = level - float(np.median(sides))
+    return contrast >= max(INK, 2 * uneven) and float(np.mean(sides < level - uneven - 4)) >= DARKER_SHARE
+
+
+def _along(grey: Pixels, x: int, y: int, step: tuple[int, int], length: int) -> npt.NDArray[np.int64]:
+    """Levels of up to ``length`` pixels from (x, y) on."""
+    height, width = grey.shape
+    dx, dy = step
+    room = [length]
+    room += [width - x if dx > 0 else x + 1] if dx else []
+    room += [height - y if dy > 0 else y + 1] if dy else []
+    count = np.arange(min(room))
+    return grey[y + dy * count, x + dx * count].astype(np.int64)
+
+
+def _reach(levels: npt.NDArray[np.int64], ink: int, uneven: int) -> int:
+    """For how many pixels after the first the ink goes on."""
+    other = np.flatnonzero(np.abs(levels[1:] - ink) > uneven)
+    return int(other[0]) if len(other) else len(levels) - 1
+
+
+def _beside(grey: Pixels, x: int, y: int, steps: Steps, arm: int) -> npt.NDArray[np.int64]:
+    """Levels on both sides of the arms, three or four pixels away."""
+    height, width = grey.shape
+    levels = []
+    for dx, dy in steps:
+        straight = 0 in (dx, dy)
+        apart = 3 if straight else 4
+        for along in range(apart, arm + 1):
+            for ax, ay in ((-dy, dx), (dy, -dx)) if straight else ((-dx, 0), (0, -dy)):
+                px, py = x + along * dx + apart * ax, y + along * dy + apart * ay
+                if 0 <= px < width and 0 <= py < height:
+                    levels.append(int(grey[py, px]))
+    return np.array(levels or [255], np.int64)

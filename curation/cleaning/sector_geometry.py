@@ -1,0 +1,118 @@
+"""The geometry of a sector: where its beams start, how far they reach, and which pixels of a frame they cover."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Box = tuple[int, int, int, int]
+"""x, y, width, height in px."""
+
+KINDS = ("convex", "phased", "linear", "unknown")
+
+_PHASED_NEAR_MOST = 0.14  # of the far radius: a phased array is small, its beams start close to one point
+
+
+@dataclass(frozen=True)
+class Sector:
+    """The part of a frame that shows ultrasound.
+
+    Pixel (i, j) covers i to i + 1, and belongs to the sector if its centre lies in the box, between the outer beams,
+    and, if the sector is convex or phased, between the radii.
+
+    Attributes:
+        kind: one of ``KINDS``. A linear sector is a rectangle, or a trapezoid if its outer beams are steered; unknown
+            is an area whose sides are not visible.
+        apex: where the outer beams meet, in px; of a rectangle the middle of its upper side.
+        angles: of the left and the right outer beam, in degrees from straight down, positive to the right.
+        radii: of the first and the last echo, in px from the apex (of a linear sector straight down).
+        box: the smallest around the sector, cut where the screen cuts the sector.
+        confidence: from 0 to 1: the share of the outline that pixels confirm.
+        source: fit, cine, prior or header: what the geometry comes from.
+    """
+
+    kind: str
+    apex: tuple[float, float]
+    angles: tuple[float, float]
+    radii: tuple[float, float]
+    box: Box
+    confidence: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"a sector of kind {self.kind!r}, not one of {KINDS}")
+
+    @property
+    def has_arcs(self) -> bool:
+        return self.kind in ("convex", "phased")
+
+    @property
+    def parallel(self) -> bool:
+        """Whether its sides are those of the box."""
+        return self.angles == (0.0, 0.0)
+
+    def moved(self, x: int, y: int) -> Sector:
+        """The same sector where the frame begins elsewhere: after cropping at (left, top), moved by their negatives."""
+        left, top, width, height = self.box
+        apex = (self.apex[0] + x, self.apex[1] + y)
+        return Sector(self.kind, apex, self.angles, self.radii, (left + x, top + y, width, height), self.confidence,
+                      self.source)  # fmt: skip
+
+    def row(self) -> dict[str, object]:
+        """As ``manifests.schemas.SECTOR`` stores it; a rectangle is its box alone."""
+        return {
+            "kind": self.kind,
+            "apex": None if self.parallel else list(self.apex),
+            "angles": None if self.parallel else list(self.angles),
+            "radii": None if self.parallel else list(self.radii),
+            "box": list(self.box),
+            "confidence": self.confidence,
+        }
+
+
+def sector_mask(sectors: Sequence[Sector], height: int, width: int) -> Mask:
+    """Shape [height, width]: which pixels of a frame show ultrasound."""
+    mask = np.zeros((height, width), np.bool_)
+    for sector in sectors:
+        x, y, across, down = sector.box
+        x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
+        if x0 < x1 and y0 < y1:
+            columns, rows = np.arange(x0, x1, dtype=np.float32) + 0.5, np.arange(y0, y1, dtype=np.float32) + 0.5
+            mask[y0:y1, x0:x1] |= contains(sector, columns, rows)
+    return mask
+
+
+def contains(sector: Sector, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Mask:
+    """Shape [len(y), len(x)]: which points of a grid, in px, lie in a sector."""
+    left, top, width, height = sector.box
+    across, down = (x >= left) & (x < left + width), (y >= top) & (y < top + height)
+    within = down[:, None] & across[None, :]
+    if sector.parallel:
+        return within
+    dx, dy = (x - np.float32(sector.apex[0]))[None, :], (y - np.float32(sector.apex[1]))[:, None]
+    if sector.has_arcs:
+        square = dx * dx + dy * dy
+        within &= (square >= np.float32(sector.radii[0] ** 2)) & (square <= np.float32(sector.radii[1] ** 2))
+    # Sides as lines, which costs less than an angle for every pixel.
+    for angle, sign in zip(sector.angles, (-1, 1), strict=True):
+        sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+        within &= sign * (dx * np.float32(cos) - dy * np.float32(sin)) <= 0
+    return np.asarray(within)
+
+
+def fan_kind(near: float, far: float) -> str:
+    """``convex`` or ``phased``, by how far from the apex the beams start."""
+    return "phased" if near < _PHASED_NEAR_MOST * far else "convex"
+
+
+def iou(a: Mask, b: Mask) -> float:
+    """Intersection over union; 1 where both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0

@@ -1,0 +1,155 @@
+"""Where text and marks of measurements are drawn over a frame, as a small convolutional network sees it.
+
+The network (``text_detector.onnx``) was trained by ``python -m tools.text_detector``; the file's metadata says on
+what. It reads brightness and colourfulness at full resolution and gives two probabilities for each cell of 4 x 4 px.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sono.manifests.errors import UserError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+STRIDE = 4
+"""px of a cell's side."""
+
+GRANULARITY = 16
+"""px: the network takes sizes that are multiples of it."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What is there: pieces of cells that reach ``possible``, if one reaches ``sure`` and they are ``fewest_cells``."""
+
+    sure: float
+    possible: float
+    fewest_cells: int
+
+
+TEXT = Threshold(sure=0.7, possible=0.15, fewest_cells=3)
+POSSIBLE_TEXT = Threshold(sure=0.3, possible=0.15, fewest_cells=2)
+MARKS = Threshold(sure=0.8, possible=0.25, fewest_cells=4)
+POSSIBLE_MARKS = Threshold(sure=0.4, possible=0.25, fewest_cells=4)
+
+SMALL_PX = 480
+"""Frames whose long side is shorter are looked at in twice their size: their text is smaller than any trained on."""
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+"""x, y, width, height in px."""
+
+
+@dataclass(frozen=True)
+class Overlays:
+    """What is drawn over a frame: [height, width] each, in whole cells.
+
+    Attributes:
+        text: in any script.
+        marks: of measurements.
+        possible_text, possible_marks: these, and pieces of which the network is less sure.
+    """
+
+    text: Mask
+    marks: Mask
+    possible_text: Mask
+    possible_marks: Mask
+
+
+def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
+    """Find text, in any script, and marks of measurements within the sector.
+
+    Args:
+        pixels: [height, width] grey, or [height, width, 3] RGB.
+        sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
+    """
+    rows, columns = np.flatnonzero(sector_mask.any(axis=1)), np.flatnonzero(sector_mask.any(axis=0))
+    if not len(rows):
+        return Overlays(*(np.zeros(sector_mask.shape, np.bool_) for _ in range(4)))
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inside = np.ascontiguousarray(sector_mask[window])
+    part = np.asarray(cv2.bitwise_and(pixels[window], pixels[window], mask=inside.view(np.uint8)), np.uint8)
+    factor = 2 if max(pixels.shape[:2]) < SMALL_PX else 1
+    if factor > 1:
+        part = np.asarray(cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), np.uint8)
+    text, marks = probabilities(part)
+
+    def whole(probability: npt.NDArray[np.float32], threshold: Threshold) -> Mask:
+        mask = np.zeros(sector_mask.shape, np.bool_)
+        cells = _pieces(probability, threshold)
+        if np.any(cells):
+            side = STRIDE // factor
+            enlarged = cv2.resize(cells, None, fx=side, fy=side, interpolation=cv2.INTER_NEAREST)
+            mask[window] = enlarged[: inside.shape[0], : inside.shape[1]].astype(np.bool_) & inside
+        return mask
+
+    return Overlays(whole(text, TEXT), whole(marks, MARKS), whole(text, POSSIBLE_TEXT), whole(marks, POSSIBLE_MARKS))
+
+
+def boxes_of(mask: Mask) -> tuple[Box, ...]:
+    """The box of each connected piece, from the top."""
+    if not np.any(mask):
+        return ()
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    boxes = [(int(x), int(y), int(width), int(height)) for x, y, width, height, _ in stats[1:count]]
+    return tuple(sorted(boxes, key=lambda box: (box[1], box[0])))
+
+
+def probabilities(pixels: Pixels) -> npt.NDArray[np.float32]:
+    """That each cell of 4 x 4 px shows text, and marks: [2, ceil(height / 4), ceil(width / 4)]."""
+    height, width = pixels.shape[:2]
+    image = np.pad(network_input(pixels), ((0, 0), (0, -height % GRANULARITY), (0, -width % GRANULARITY)))
+    (found,) = _session().run(None, {"image": image[None]})
+    return np.asarray(found[0, :, : -(-height // STRIDE), : -(-width // STRIDE)], np.float32)
+
+
+def network_input(pixels: Pixels) -> Pixels:
+    """Brightness and colourfulness of [height, width] or [height, width, 3]: [2, height, width]."""
+    if pixels.ndim == 2:
+        return np.stack([pixels, np.zeros_like(pixels)])
+    brightness, colorfulness = brightness_and_colorfulness(pixels)
+    return np.stack([brightness, colorfulness])
+
+
+def brightness_and_colorfulness(rgb: Pixels) -> tuple[Pixels, Pixels]:
+    """The largest channel of [height, width, 3], and the largest less the smallest."""
+    red, green, blue = cv2.split(rgb)  # by OpenCV: numpy takes a hundred times as long over an axis of three
+    largest = cv2.max(cv2.max(red, green), blue)
+    smallest = cv2.min(cv2.min(red, green), blue)
+    return np.asarray(largest, np.uint8), np.asarray(cv2.subtract(largest, smallest), np.uint8)
+
+
+def _pieces(probability: npt.NDArray[np.float32], threshold: Threshold) -> Pixels:
+    """1 for the cells of pieces that pass, and for their neighbours."""
+    possible = (probability > threshold.possible).view(np.uint8)
+    if not np.any(possible):
+        return possible
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(possible, connectivity=8)
+    passed = np.zeros(count, np.bool_)
+    passed[np.unique(labels[probability > threshold.sure])] = True
+    passed &= stats[:, cv2.CC_STAT_AREA] >= threshold.fewest_cells
+    passed[0] = False
+    return np.asarray(cv2.dilate(passed[labels].view(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)
+
+
+@functools.cache
+def _session() -> onnxruntime.InferenceSession:
+    """The network, read once per process; on one thread, since a process per core cleans frames."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise UserError("finding burned-in text needs onnxruntime", fix="run: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = resources.files(__package__).joinpath("text_detector.onnx").read_bytes()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,89 @@
+"""Training of the detector: what it is shown, and that the file does what the network does."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from tools.text_detector.backgrounds import texture
+from tools.text_detector.crops import PRESENT, SIDE, draw_crop
+from tools.text_detector.fonts import CHINESE, HELD_OUT, TRAINED
+from tools.text_detector.lettering import random_text, write_string
+from tools.text_detector.marks import draw_measurement
+from tools.text_detector.network import CHANNELS, TextNetwork, without_normalization
+from tools.text_detector.onnx_file import onnx_bytes
+from tools.text_detector.train import fit
+
+
+@pytest.fixture(scope="module")
+def backgrounds() -> list[np.ndarray]:
+    return [texture(np.random.default_rng(number), 320) for number in range(3)]
+
+
+def test_the_file_computes_what_the_network_computes() -> None:
+    torch.manual_seed(2)
+    network = TextNetwork()
+    for _ in range(2):  # so that batch normalization has something to fold
+        network(torch.rand(2, CHANNELS, 64, 64) * 255)
+    image = np.random.default_rng(0).integers(0, 256, (1, CHANNELS, 96, 160), dtype=np.uint8)
+    with torch.no_grad():
+        expected = torch.sigmoid(network.eval()(torch.from_numpy(image).float())).numpy()
+    content = onnx_bytes(without_normalization(network), channels=CHANNELS, stride=4, notes={"seed": "2"})
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"image": image})
+    assert found.shape == (1, 2, 24, 40)
+    assert np.allclose(found, expected, atol=1e-4)
+    assert session.get_modelmeta().custom_metadata_map == {"seed": "2"}
+
+
+@pytest.mark.slow
+def test_a_seed_gives_the_same_weights(backgrounds: list[np.ndarray]) -> None:
+    one, same, other = (fit(backgrounds, seed, 2).state_dict() for seed in (4, 4, 5))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_targets_cover_what_was_drawn(backgrounds: list[np.ndarray]) -> None:
+    random = np.random.default_rng(6)
+    crops = [draw_crop(backgrounds, random) for _ in range(60)]
+    assert {crop.image.shape for crop in crops} == {(2, SIDE, SIDE)}
+    texts = [np.any(crop.target[0] == PRESENT) for crop in crops]
+    marks = [np.any(crop.target[1] == PRESENT) for crop in crops]
+    assert 15 < sum(texts) < 40
+    assert 8 < sum(marks) < 35
+
+
+def test_strings_change_the_pixels_of_their_ink_alone_unless_they_have_a_box() -> None:
+    random = np.random.default_rng(1)
+    written = 0
+    for _ in range(30):
+        pixels = np.full((120, 400, 3), 60, np.uint8)
+        text, font = random_text(random, TRAINED)
+        drawn = write_string(pixels, text, font, 14, random)
+        if drawn is None:
+            continue
+        written += 1
+        assert np.all(drawn.region[drawn.ink])
+        x, y, _, height = drawn.box
+        assert np.all(drawn.ink[:, :x] == 0)
+        assert np.all(drawn.ink[y + height :] == 0)
+        changed = np.any(pixels != 60, axis=2)
+        assert np.any(changed[drawn.ink]) or not drawn.visible
+    assert written > 20
+
+
+def test_marks_note_their_ink() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(20):
+        pixels = np.full((160, 160, 3), 40, np.uint8)
+        drawn = draw_measurement(pixels, random)
+        if drawn is not None:
+            grown = cv2.dilate(drawn.region.view(np.uint8), np.ones((3, 3), np.uint8)).astype(np.bool_)
+            assert not np.any(np.any(pixels != 40, axis=2) & ~grown)
+
+
+def test_no_font_is_both_trained_and_held_out() -> None:
+    assert not set(HELD_OUT) & {*TRAINED, *CHINESE}

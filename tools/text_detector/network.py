@@ -1,0 +1,87 @@
+"""The network that finds text and marks: shapes are written as in `x_BCHW`; a cell is 4 x 4 px."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+CHANNELS, KINDS = 2, 2
+
+
+class TextNetwork(nn.Module):
+    """From brightness and colourfulness, bytes, to two logits for each cell: of text, and of marks of measurements.
+
+    Strokes are seen at half of the resolution, letters at a quarter, words at an eighth and a sixteenth; what is seen
+    there is added to the finer levels again. Convolutions are separable where there are many channels: about 700
+    multiplications a pixel.
+    """
+
+    def __init__(self, half: int = 12, quarter: int = 32, eighth: int = 48, sixteenth: int = 64) -> None:
+        super().__init__()
+        self.letters = nn.Sequential(
+            *_convolution(CHANNELS, half, 3, 2),
+            nn.ReLU(),
+            *_convolution(half, quarter, 3, 2),
+            nn.ReLU(),
+            _Residual(quarter, 3),
+        )
+        self.words = nn.Sequential(_down(quarter, eighth), _Residual(eighth, 5), _Residual(eighth, 5))
+        self.lines = nn.Sequential(
+            _down(eighth, sixteenth),
+            _Residual(sixteenth, 5),
+            _Residual(sixteenth, 5),
+            *_convolution(sixteenth, eighth, 1),
+        )
+        self.enlarge = nn.Upsample(scale_factor=2)
+        self.words_in_lines = nn.Sequential(_Residual(eighth, 3), *_convolution(eighth, quarter, 1))
+        self.text = nn.Sequential(_Residual(quarter, 3), nn.Conv2d(quarter, KINDS, 1))
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        letters = self.letters(image_BCHW)
+        words = self.words(letters)
+        words = self.words_in_lines(words + self.enlarge(self.lines(words)))
+        logits: torch.Tensor = self.text(letters + self.enlarge(words))
+        return logits
+
+
+def without_normalization(network: TextNetwork) -> TextNetwork:
+    """The same function in evaluation mode, with every batch normalization folded into the convolution before it."""
+    network.eval()
+    for module in list(network.modules()):
+        if isinstance(module, nn.Sequential):
+            _fold(module)
+    return network
+
+
+class _Residual(nn.Module):
+    """What a separable convolution adds to its input."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.added = nn.Sequential(
+            *_convolution(channels, channels, kernel, groups=channels), *_convolution(channels, channels, 1), nn.ReLU()
+        )
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x_BCHW + self.added(x_BCHW)
+        return out
+
+
+def _down(channels: int, wider: int) -> nn.Sequential:
+    return nn.Sequential(
+        *_convolution(channels, channels, 3, 2, groups=channels), *_convolution(channels, wider, 1), nn.ReLU()
+    )
+
+
+def _convolution(
+    channels: int, out: int, kernel: int, stride: int = 1, padding: int | None = None, groups: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    padding = kernel // 2 if padding is None else padding
+    return nn.Conv2d(channels, out, kernel, stride, padding, groups=groups), nn.BatchNorm2d(out)
+
+
+def _fold(layers: nn.Sequential) -> None:
+    for index, (first, second) in enumerate(zip(list(layers), list(layers)[1:], strict=False)):
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            layers[index] = nn.utils.fusion.fuse_conv_bn_eval(first, second)
+            layers[index + 1] = nn.Identity()
