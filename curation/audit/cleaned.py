@@ -24,26 +24,28 @@ class Cleaning:
 
     Attributes:
         sectors: rows of ``manifests.schemas.SECTOR``.
-        text_boxes, mark_boxes: what was painted over.
-        shown_clean: the table says so, and why not is empty.
+        text_boxes, mark_boxes: what was painted over lies in them.
+        edited_fraction: share of the sectors' pixels that was painted over.
+        shown_clean: the table says so, and names no reason why a person should look.
     """
 
     crop: Box  # in px of the source
     sectors: Sequence[Mapping[str, Any]]
     text_boxes: Sequence[Box]
     mark_boxes: Sequence[Box]
+    edited_fraction: float
     shown_clean: bool
 
 
 def cleaning_of(row: Mapping[str, Any]) -> Cleaning:
-    """A row of ``frames``. A table without columns for sectors and boxes has one sector, and nothing painted over."""
-    sectors = row["sectors"] if "sectors" in row else [row["sector"]]
+    """A row of ``frames``."""
     return Cleaning(
         crop=_box(row["crop"]),
-        sectors=[sector for sector in sectors or [] if sector is not None],
-        text_boxes=[_box(box) for box in row.get("text_boxes") or []],
-        mark_boxes=[_box(box) for box in row.get("mark_boxes") or []],
-        shown_clean=row["burned_in_text"] in ("none", "removed") and not row.get("cleaning_reasons"),
+        sectors=row["sectors"] or [],
+        text_boxes=[_box(box) for box in row["text_boxes"] or []],
+        mark_boxes=[_box(box) for box in row["mark_boxes"] or []],
+        edited_fraction=row["edited_fraction"] or 0.0,
+        shown_clean=row["burned_in_text"] in ("none", "removed") and not row["cleaning_reasons"],
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -19,12 +20,17 @@ ACTIONS: Mapping[str, str] = {
     "uid_consistent": "one study, series or accession number is one key, and one key is one of them",
     "patient_id_consistent": "one patient is one key, and one key is one patient",
     "pixels_retained": "inside the sector and beside the recorded edits, pixels are those of the source",
-    "pixels_hidden": "nothing is left outside the sector, and no text can be read where text was painted over",
+    "pixels_hidden": "everything outside the sector is black, every recorded edit was made, and no text can be read",
 }
 """The ten actions, by the names of MIDI-B, and what each asks of a workspace."""
 
-PASSED, EMPTY, FAILED, PAIR = "passed", "empty", "failed", "pair"
-"""Outcomes. ``EMPTY``: there was nothing to judge. ``PAIR``: what a key stands for, judged when all are known."""
+PASSED, EMPTY, FAILED, PAIR, TEXTLESS = "passed", "empty", "failed", "pair", "textless"
+"""Outcomes. ``EMPTY``: there was nothing to judge. ``PAIR``: what a key stands for, judged when all are known.
+``TEXTLESS``: a keyed digest of an image in which nothing could be read.
+"""
+
+MOST_EXAMPLES = 3
+"""Frames that are named with a reason of failures."""
 
 FRAMES_TABLE = "frames"
 
@@ -39,7 +45,8 @@ FINDINGS = TableSpec(
             pa.field("reason", pa.string(), nullable=False),  # of a pair the column
             pa.field("checks", pa.int64(), nullable=False),
             pa.field("identity", pa.string()),  # of a pair: a keyed hash of what the source says
-            pa.field("pseudonym", pa.string()),  # of a pair: what the workspace says
+            pa.field("pseudonym", pa.string()),  # of a pair: what the workspace says; of a textless image its digest
+            pa.field("examples", pa.list_(pa.string())),  # of failures: ids of frames
         ]
     ),
 )
@@ -52,6 +59,18 @@ class Findings:
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str, str, str]] = Counter()
         self._pairs: Counter[tuple[str, str, str, str]] = Counter()
+        self._examples: dict[tuple[str, str, str], list[str]] = {}
+        self._textless: set[str] = set()
+        self._frame: str | None = None
+
+    @contextlib.contextmanager
+    def about(self, frame_id: str) -> Iterator[None]:
+        """What fails meanwhile, fails for this frame."""
+        self._frame = frame_id
+        try:
+            yield
+        finally:
+            self._frame = None
 
     def passed(self, action: str, table: str = FRAMES_TABLE, checks: int = 1) -> None:
         self._counts[action, table, PASSED, ""] += checks
@@ -62,6 +81,7 @@ class Findings:
 
     def failed(self, action: str, reason: str, table: str = FRAMES_TABLE, checks: int = 1) -> None:
         self._counts[action, table, FAILED, reason] += checks
+        self._exemplify((action, table, reason), [self._frame] if self._frame else [])
 
     def judge(self, action: str, reason: str, right: bool) -> None:
         """One check of a frame; ``reason`` says what was wrong with it, if it was."""
@@ -74,16 +94,24 @@ class Findings:
         """What the source says and which key stands for it, in ``column`` of the frames."""
         self._pairs[action, column, identity, pseudonym] += 1
 
+    def textless(self, key: str) -> None:
+        """Nothing can be read in the image with this keyed digest."""
+        self._textless.add(key)
+
     def add(self, rows: pa.Table) -> None:
-        """Add what ``table`` gave elsewhere, but for the pairs."""
+        """Add the counts that ``table`` gave elsewhere."""
         for row in rows.to_pylist():
-            if row["outcome"] != PAIR:
+            if row["outcome"] in (PASSED, EMPTY, FAILED):
                 self._counts[row["action"], row["table"], row["outcome"], row["reason"]] += row["checks"]
+                self._exemplify((row["action"], row["table"], row["reason"]), row["examples"] or [])
 
     def table(self) -> pa.Table:
         """Everything as rows of ``FINDINGS``, in a fixed order."""
         counted = [
-            {"action": action, "table": table, "outcome": outcome, "reason": reason, "checks": checks}
+            {
+                **{"action": action, "table": table, "outcome": outcome, "reason": reason, "checks": checks},
+                "examples": self._examples.get((action, table, reason), []) if outcome == FAILED else [],
+            }
             for (action, table, outcome, reason), checks in sorted(self._counts.items())
         ]
         paired = [
@@ -93,4 +121,15 @@ class Findings:
             }
             for (action, column, identity, pseudonym), checks in sorted(self._pairs.items())
         ]
-        return FINDINGS.from_rows([*counted, *paired])
+        textless = [
+            {
+                **{"action": "pixels_hidden", "table": FRAMES_TABLE, "outcome": TEXTLESS, "reason": ""},
+                **{"checks": 1, "pseudonym": key},
+            }
+            for key in sorted(self._textless)
+        ]
+        return FINDINGS.from_rows([*counted, *paired, *textless])
+
+    def _exemplify(self, key: tuple[str, str, str], frames: Iterable[str]) -> None:
+        known = self._examples.setdefault(key, [])
+        known += [frame for frame in frames if frame not in known][: MOST_EXAMPLES - len(known)]

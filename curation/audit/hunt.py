@@ -47,8 +47,8 @@ class Hunter:
     def _find(self, value: str) -> Hunted:
         """Where any word of a value is; the value itself if it is a cell of its own."""
         text = normalized(value).strip()
-        tokens = [token for token in _tokens(text) if token not in self._allowed]
-        judged = [token for token in tokens if _can_be_judged(token)]
+        tokens = [token for token in tokens_of(text) if token not in self._allowed]
+        judged = [token for token in tokens if can_be_judged(token)]
         found = [place for token in judged for place in self._places(token)]
         if text not in self._allowed:
             found += self._cells.get(text, ())
@@ -118,7 +118,7 @@ _DATE = re.compile(
 )
 
 
-def _tokens(text: str) -> list[str]:
+def tokens_of(text: str) -> list[str]:
     """Words and numbers, and whatever has digits and no space: patients' numbers, names of files."""
     uuids = _UUID.findall(text)  # whose parts are in every digest
     rest = _UUID.sub(" ", text)
@@ -126,5 +126,5 @@ def _tokens(text: str) -> list[str]:
     return [*dict.fromkeys([*words_of(rest), *pieces, *uuids])]
 
 
-def _can_be_judged(token: str) -> bool:
+def can_be_judged(token: str) -> bool:
     return len(token) >= (_NUMBER_DIGITS if token.isdigit() else _SHORTEST)

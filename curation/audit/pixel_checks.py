@@ -13,40 +13,76 @@ from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.images.stored_png import decode_png
 from sono.manifests.pseudonyms import Pseudonymizer
 
-from .cleaned import Box, Cleaning, Mask, boxes_area, cleaning_of, sector_area
+from .cleaned import Cleaning, Mask, boxes_area, cleaning_of, sector_area
 from .findings import Findings
-from .text_reader import text_reader
+from .readable_text import Identity, identifies, is_text, read_text
 
 _PIXEL_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 _EDGE = np.ones((3, 3), np.uint8)  # a sector's outermost pixels may be on either side, by rounding
+_FRACTION_DIGITS = 1e-4  # of ``edited_fraction``, for the same reason and for its 32 bits
 
 
-def check_pixels(row: Mapping[str, Any], source: Pixels, keys: Pseudonymizer, held: bool, findings: Findings) -> None:
+def check_pixels(row: Mapping[str, Any], source: Pixels, keys: Pseudonymizer, findings: Findings) -> Pixels | None:
     """Count what holds of a row of ``frames`` whose source frame is ``source``.
 
-    Args:
-        held: quality control keeps the frame out of datasets, so that it need not be shown clean.
+    Returns:
+        The stored image, to be read; None where it does not decode.
     """
     cleaning = cleaning_of(row)
     stored = _stored(row, keys, findings)
     if stored is None:
-        return
+        return None
     x, y, width, height = cleaning.crop
     original = source[y : y + height, x : x + width] if min(x, y) >= 0 else source[:0]
     if original.shape[:2] != (height, width) or stored.shape[:2] != (height, width):
         findings.failed("pixels_retained", "another_crop")
-        return
+        return stored
     area = sector_area(cleaning.sectors, height, width)
     same = _same(stored, original)
-    _check_retained(area & ~boxes_area([*cleaning.text_boxes, *cleaning.mark_boxes], height, width), same, findings)
+    _check_retained(cleaning, area, same, findings)
     _check_outside(area, stored, findings)
-    _check_boxes(cleaning, stored, same, held, findings)
-    if cleaning.shown_clean:
-        findings.passed("pixels_hidden")
-    elif held:
-        findings.empty("pixels_hidden", "held_back_by_quality_control")
+    for box in (*cleaning.text_boxes, *cleaning.mark_boxes):
+        painted = boxes_area([box], height, width)
+        findings.judge("pixels_hidden", "a_recorded_edit_was_not_made", not same[painted].all())
+    return stored
+
+
+def check_text(row: Mapping[str, Any], stored: Pixels, said: Identity, verdict: str | None, findings: Findings) -> bool:
+    """Read the stored image of a row and judge what can be read.
+
+    Args:
+        said: by the source.
+        verdict: of quality control; frames for review, or rejected, need not be shown clean, since no dataset gets
+            them, but even they must identify nobody.
+
+    Returns:
+        Whether there was nothing at all to read.
+    """
+    cleaning = cleaning_of(row)
+    held = verdict in ("review", "reject") or (verdict is None and not cleaning.shown_clean)
+    readings = read_text(stored, cleaning.text_boxes)
+    if identifies(readings, said):
+        findings.failed("pixels_hidden", "what_the_source_says_can_be_read")
+    elif any(map(is_text, readings)):
+        if held:
+            findings.empty("pixels_hidden", "other_text_on_a_frame_for_review")
+        else:
+            findings.failed("pixels_hidden", "text_can_be_read")
+    elif readings:
+        findings.empty("pixels_hidden", "single_letters_can_be_read")
     else:
-        findings.failed("pixels_hidden", "not_shown_clean")
+        findings.passed("pixels_hidden")
+    return not readings
+
+
+def check_shown_clean(row: Mapping[str, Any], verdict: str | None, findings: Findings) -> None:
+    """A frame that cleaning doubts is for review."""
+    if cleaning_of(row).shown_clean:
+        findings.passed("pixels_hidden")
+    elif verdict == "accept":
+        findings.failed("pixels_hidden", "accepted_but_not_shown_clean")
+    else:
+        findings.empty("pixels_hidden", "for_review")
 
 
 def _stored(row: Mapping[str, Any], keys: Pseudonymizer, findings: Findings) -> Pixels | None:
@@ -80,12 +116,17 @@ def _same(stored: Pixels, original: Pixels) -> Mask:
     return np.asarray((np.atleast_3d(stored) == np.atleast_3d(original)).all(axis=2))
 
 
-def _check_retained(kept: Mask, same: Mask, findings: Findings) -> None:
-    inner = cv2.erode(kept.astype(np.uint8), _EDGE, borderValue=1).astype(bool)
-    if not inner.any():
+def _check_retained(cleaning: Cleaning, area: Mask, same: Mask, findings: Findings) -> None:
+    """Inside the sector nothing has changed but what is recorded: where, and how much."""
+    inner = cv2.erode(area.view(np.uint8), _EDGE, borderValue=1).astype(bool)
+    kept = inner & ~boxes_area([*cleaning.text_boxes, *cleaning.mark_boxes], *area.shape)
+    if not kept.any():
         findings.empty("pixels_retained", "no_pixel_in_the_sector")
-    else:
-        findings.judge("pixels_retained", "pixels_changed_in_the_sector", bool(same[inner].all()))
+        return
+    findings.judge("pixels_retained", "pixels_changed_in_the_sector", bool(same[kept].all()))
+    changed = np.count_nonzero(inner & ~same) / np.count_nonzero(area)
+    recorded = bool(changed <= cleaning.edited_fraction + _FRACTION_DIGITS)
+    findings.judge("pixels_retained", "more_pixels_changed_than_recorded", recorded)
 
 
 def _check_outside(area: Mask, stored: Pixels, findings: Findings) -> None:
@@ -94,26 +135,3 @@ def _check_outside(area: Mask, stored: Pixels, findings: Findings) -> None:
         findings.empty("pixels_hidden", "the_sector_fills_the_image")
     else:
         findings.judge("pixels_hidden", "not_blank_outside_the_sector", not stored[outside].any())
-
-
-def _check_boxes(cleaning: Cleaning, stored: Pixels, same: Mask, held: bool, findings: Findings) -> None:
-    """What was painted over has changed; where it was text, nothing can be read there."""
-    for box in (*cleaning.text_boxes, *cleaning.mark_boxes):
-        painted = boxes_area([box], *same.shape)
-        findings.judge("pixels_hidden", "a_recorded_edit_was_not_made", not same[painted].all())
-    for box in cleaning.text_boxes:
-        found = _reading(stored, box)
-        if found is None:
-            findings.passed("pixels_hidden")
-        elif held:
-            findings.empty("pixels_hidden", "held_back_by_quality_control")
-        else:
-            findings.failed("pixels_hidden", found)
-
-
-def _reading(stored: Pixels, box: Box) -> str | None:
-    """Why a box is not shown to hold no text; None if it is."""
-    read = text_reader()
-    if read is None:
-        return "tesseract_is_not_installed"
-    return "text_can_be_read" if read(stored, box) else None

@@ -30,12 +30,17 @@ class ActionCounts:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why checks failed, or were empty, in a table or another place; no value of a source is in it."""
+    """Why checks failed, or were empty, in a table or another place; no value of a source is in it.
+
+    Attributes:
+        examples: ids of a few frames that failed; none where it was not a frame.
+    """
 
     action: str
     table: str
     reason: str
     checks: int
+    examples: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,15 @@ def report_of(rows: Sequence[Mapping[str, object]], **facts: object) -> AuditRep
             continue
         totals[action][outcome] += checks
         if outcome != PASSED:
-            reasons[outcome].append(Reason(action, str(row["table"]), str(row["reason"]), checks))
+            reasons[outcome].append(
+                Reason(action, str(row["table"]), str(row["reason"]), checks, _texts(row["examples"]))
+            )
     actions = {action: ActionCounts(**counts) for action, counts in totals.items()}
     return AuditReport(actions=actions, failures=reasons[FAILED], empty=reasons[EMPTY], **facts)  # type: ignore[arg-type]
+
+
+def _texts(value: object) -> list[str]:
+    return list(map(str, value)) if isinstance(value, list) else []
 
 
 def save_report(workspace: Workspace, report: AuditReport) -> Path:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from sono.curation.cleaning.required import require_readers
 from sono.curation.ingest.config import IngestSection
 from sono.curation.ingest.metadata import read_metadata
 from sono.curation.ingest.parts import patient_pattern
@@ -28,6 +29,7 @@ from .parts import Archive, audit_parts, find_archive
 from .record_values import record_values
 from .result import AuditReport, report_of, save_report
 from .stage import AuditStage, hunt
+from .textless import save_textless
 from .workspace_words import FOLDER, PartScan, WorkspaceWords, scan_files, table_parts
 
 
@@ -55,8 +57,9 @@ def audit(
         own_words: texts whose words may be in the workspace: those of the hospital's own templates.
 
     Raises:
-        UserError: there are no frames, a folder is missing, or frames come from files of none of the folders.
+        UserError: there are no frames, a folder or a reader of text is missing, or frames come from other folders.
     """
+    require_readers()
     if not workspace.store.count_rows(FRAMES):
         raise UserError("there are no frames to audit", where=str(workspace.path), fix="run sono-curate ingest first")
     pattern = patient_pattern(patient_regex)
@@ -68,10 +71,11 @@ def audit(
     words = _scan(workspace, allowed, engine, findings, progress)
     store = TableStore(workspace.path / FOLDER)
     store.clear_leftovers()
-    with handoff_file(store.root) as file:
+    with handoff_file(store.root) as file, handoff_file(store.root) as textless:
         words.save(file)
         digest = hashlib.sha256(file.read_bytes() + "\n".join(sorted(allowed)).encode()).hexdigest()
-        stage = _stage(workspace, file, allowed)
+        save_textless(store.paths(FINDINGS), textless)
+        stage = _stage(workspace, file, allowed, textless)
         parts = audit_parts(workspace, archive, workspace.keys.content(digest))
         done = run_stage(stage, parts, store, engine=engine, progress=progress)
         hunter = load_hunter(file, allowed)
@@ -126,10 +130,16 @@ def _scan(
     return words
 
 
-def _stage(workspace: Workspace, words: Path, allowed: frozenset[str]) -> AuditStage:
+def _stage(workspace: Workspace, words: Path, allowed: frozenset[str], textless: Path) -> AuditStage:
     section = workspace.section("ingest", IngestSection)
     return AuditStage(
-        workspace.store, workspace.keys, workspace.vocabulary, tuple(section.plane_fields), words, allowed
+        workspace.store,
+        workspace.keys,
+        workspace.vocabulary,
+        tuple(section.plane_fields),
+        words,
+        allowed,
+        textless,
     )
 
 

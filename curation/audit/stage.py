@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sono.curation.images.pixels import ExcludedError
+from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.manifests.pseudonyms import Pseudonymizer, without_extension
 from sono.manifests.schemas import FRAMES, QC, TableSpec
 from sono.manifests.stages import StageOutput
@@ -23,9 +23,11 @@ from sono.manifests.vocabulary import Vocabulary
 from .findings import FINDINGS, Findings
 from .header_values import HeaderValues
 from .hunt import Hunter, load_hunter
-from .pixel_checks import check_pixels
+from .pixel_checks import check_pixels, check_shown_clean, check_text
+from .readable_text import Identity, identity_of, reader_versions
 from .row_checks import check_row
 from .source_file import AuditedFile, read_source
+from .textless import is_known, load_textless, textless_key
 
 _BATCH_ROWS = 8
 _UNUSED = {"grey_histogram"}
@@ -42,16 +44,17 @@ class AuditStage:
     plane_fields: tuple[str, ...]
     words: Path  # what ``WorkspaceWords.save`` wrote
     allowed: frozenset[str] = field(repr=False)
+    textless: Path  # what ``textless.save_textless`` wrote
 
     name = "audit"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
         return FINDINGS
 
     def config(self) -> Mapping[str, object]:
-        return {"plane_fields": self.plane_fields, "scope": self.keys.patient_scope}
+        return {"plane_fields": self.plane_fields, "scope": self.keys.patient_scope, "readers": reader_versions()}
 
     def __call__(self, part: pa.Table) -> StageOutput:
         findings = Findings()
@@ -61,12 +64,12 @@ class AuditStage:
         for file in part.to_pylist():
             waiting.setdefault(file["source_key"], []).append(file)
         for name in sorted({name for files in waiting.values() for file in files for name in file["frames_parts"]}):
-            held = self._held_frames(name)
+            verdicts = self._verdicts(name)
             for source_key, rows in groupby(self._rows(name), key=lambda row: row["source_key"]):
                 if source_key in waiting:
                     read = [(file, read_source(file, self.plane_fields)) for file in waiting[source_key]]
                     values.update((file["path"], source.values) for file, source in read)
-                    self._audit_frames(*_with_frames(read), rows, held, findings)
+                    self._audit_frames(*_with_frames(read), rows, verdicts, findings)
         for files in waiting.values():
             for file in files:
                 said = values.get(file["path"])
@@ -83,44 +86,59 @@ class AuditStage:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 yield from batch.to_pylist()
 
-    def _held_frames(self, name: str) -> frozenset[str]:
-        """Frames of a part that quality control keeps out of datasets."""
+    def _verdicts(self, name: str) -> Mapping[str, str]:
+        """Of quality control, by frame; of a part that it has not seen none."""
         if not self.store.path(QC, name).exists():
-            return frozenset()
-        verdicts = self.store.read(QC, name, ["frame_id", "verdict"]).to_pylist()
-        return frozenset(row["frame_id"] for row in verdicts if row["verdict"] in ("review", "reject"))
+            return {}
+        rows = self.store.read(QC, name, ["frame_id", "verdict"]).to_pylist()
+        return {row["frame_id"]: row["verdict"] for row in rows}
 
     def _audit_frames(
         self,
         file: Row,
         source: AuditedFile,
         rows: Iterator[dict[str, Any]],
-        held: frozenset[str],
+        verdicts: Mapping[str, str],
         findings: Findings,
     ) -> None:
         """The frames of one source, in the order of their indices."""
         frames = enumerate(source.frames())
         digest = self.keys.file(source.content)
+        said = identity_of(_with_path_and_metadata(file, source.values), self.allowed)
         seen: set[int] = set()
         index, pixels = -1, None
         for row in rows:
-            if source.facts is None:
-                findings.failed("pixels_retained", "the_source_cannot_be_read")
-                continue
-            findings.judge("pixels_retained", "the_source_has_changed", row["source_digest"] == digest)
-            _check_keyed(row, source.content, findings)
-            check_row(row, source.facts, self.keys, self.vocabulary, findings)
-            seen.add(row["frame_index"])
-            while index < row["frame_index"] and (following := next(frames, None)) is not None:
-                index, pixels = following
-            if index != row["frame_index"] or pixels is None or isinstance(pixels, ExcludedError):
-                findings.failed("pixels_retained", "no_such_frame_in_the_source")
-                continue
-            check_pixels(row, pixels, self.keys, row["frame_id"] in held, findings)
+            with findings.about(row["frame_id"]):
+                if source.facts is None:
+                    findings.failed("pixels_retained", "the_source_cannot_be_read")
+                    continue
+                findings.judge("pixels_retained", "the_source_has_changed", row["source_digest"] == digest)
+                _check_keyed(row, source.content, findings)
+                check_row(row, source.facts, self.keys, self.vocabulary, findings)
+                seen.add(row["frame_index"])
+                while index < row["frame_index"] and (following := next(frames, None)) is not None:
+                    index, pixels = following
+                if index != row["frame_index"] or pixels is None or isinstance(pixels, ExcludedError):
+                    findings.failed("pixels_retained", "no_such_frame_in_the_source")
+                    continue
+                self._check_image(row, pixels, said, verdicts.get(row["frame_id"]), findings)
         if source.facts is not None and not file["left_out"]:
             lost = set(range(source.facts.frame_count)) - seen - set(file["frames_left_out"])
             if lost:
                 findings.failed("tag_retained", "frames_neither_stored_nor_left_out", checks=len(lost))
+
+    def _check_image(self, row: Row, source: Pixels, said: Identity, verdict: str | None, findings: Findings) -> None:
+        """The image of a row; one in which an earlier audit found nothing to read is not read again."""
+        check_shown_clean(row, verdict, findings)
+        stored = check_pixels(row, source, self.keys, findings)
+        if stored is None:
+            return
+        key = textless_key(row, self.keys)
+        if is_known(key, load_textless(self.textless)):
+            findings.passed("pixels_hidden")
+        elif not check_text(row, stored, said, verdict, findings):
+            return
+        findings.textless(key)
 
 
 def _with_frames(read: list[tuple[Row, AuditedFile]]) -> tuple[Row, AuditedFile]:
@@ -151,18 +169,23 @@ def hunt(values: HeaderValues, hunter: Hunter, findings: Findings) -> None:
 
 
 def _hunt_file(file: Row, values: HeaderValues, hunter: Hunter, findings: Findings) -> None:
-    """The same for a file with its path and its row of the metadata."""
     if not values.texts:
         findings.empty("text_removed", "the_file_has_no_text", "archive")
     if not values.uids:
         findings.empty("uid_changed", "the_file_has_no_uid", "archive")
+    said = _with_path_and_metadata(file, values)
+    if not said.dates:
+        findings.empty("date_shifted", "the_file_has_no_date", "archive")
+    hunt(said, hunter, findings)
+
+
+def _with_path_and_metadata(file: Row, values: HeaderValues) -> HeaderValues:
+    """What a file says, and what its path and its row of the metadata say about it."""
     path = without_extension(os.fsdecode(file["relative"]))
     named = [("path", " ".join(path.split("/"))), *values.texts]
     named += [(f"metadata_{column}", file[column]) for column in ("patient_id", "issuer", "study_id") if file[column]]
     dates = values.dates | ({file["date"]} if file["date"] else set())
-    if not dates:
-        findings.empty("date_shifted", "the_file_has_no_date", "archive")
-    hunt(HeaderValues(named, values.uids, dates), hunter, findings)
+    return HeaderValues(named, values.uids, dates)
 
 
 def _count(action: str, reason: str, places: frozenset[str], findings: Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.audit import pixel_checks
 from sono.curation.audit.cleaned import sector_area
 from sono.curation.audit.findings import Findings
-from sono.curation.audit.pixel_checks import check_pixels
-from sono.curation.audit.text_reader import text_reader
+from sono.curation.audit.header_values import HeaderValues
+from sono.curation.audit.pixel_checks import check_pixels, check_shown_clean, check_text
+from sono.curation.audit.readable_text import identifies, identity_of
 from sono.curation.images.stored_png import encode_png
 from sono.curation.phantom.drawing.sector import fan
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -40,45 +41,55 @@ def cleaned(pixels: Image) -> Image:
     return np.asarray(out, dtype=np.uint8)
 
 
-def judged(stored: Image, held: bool = False, **columns: Any) -> set[tuple[str, str, str]]:
-    """Action, outcome and reason of everything that is not passed."""
-    row = {
+def row_of(stored: Image, **columns: Any) -> dict[str, Any]:
+    return {
         "image": {"bytes": encode_png(stored), "path": None},
         "pixel_digest": KEYS.pixels(stored.shape, np.ascontiguousarray(stored).data),
         "crop": [0, 0, 400, 300],
         "sectors": [SECTOR],
         "text_boxes": [list(TEXT)],
         "mark_boxes": [],
+        "edited_fraction": TEXT[2] * TEXT[3] / 60_000,
         "cleaning_reasons": [],
         "burned_in_text": "removed",
         **columns,
     }
-    findings = Findings()
-    check_pixels(row, source(), KEYS, held, findings)
+
+
+def judged(stored: Image, verdict: str | None = "accept", **columns: Any) -> set[tuple[str, ...]]:
+    """Action, outcome and reason of everything that is not passed, but for text."""
+    findings, row = Findings(), row_of(stored, **columns)
+    check_shown_clean(row, verdict, findings)
+    check_pixels(row, source(), KEYS, findings)
+    return not_passed(findings)
+
+
+def not_passed(findings: Findings) -> set[tuple[str, ...]]:
     rows = findings.table().to_pylist()
     return {(row["action"], row["outcome"], row["reason"]) for row in rows if row["outcome"] != "passed"}
 
 
-needs_reader = pytest.mark.skipif(text_reader() is None, reason="Tesseract is not here")
-
-
-@needs_reader
 def test_a_cleaned_frame_passes() -> None:
     assert judged(cleaned(source())) == set()
 
 
-@needs_reader
-def test_text_that_can_still_be_read_fails_where_it_was_said_to_be_gone() -> None:
-    stored = cleaned(source())
+@pytest.mark.slow
+def test_text_that_can_still_be_read_fails_and_a_patients_on_any_frame() -> None:
+    gone, left = cleaned(source()), cleaned(source())
     x, y, width, height = TEXT
-    stored[y : y + height, x : x + width] = source()[y : y + height, x : x + width] // 2 + 40
-    assert judged(stored) == {("pixels_hidden", "failed", "text_can_be_read")}
-    assert judged(stored, held=True) == {("pixels_hidden", "empty", "held_back_by_quality_control")}
-
-
-def test_without_a_reader_nothing_is_called_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_checks, "text_reader", lambda: None)
-    assert judged(cleaned(source())) == {("pixels_hidden", "failed", "tesseract_is_not_installed")}
+    left[y : y + height, x : x + width] = source()[y : y + height, x : x + width] // 2 + 40
+    failed, empty = ("pixels_hidden", "failed"), ("pixels_hidden", "empty")
+    for stored, verdict, name, expected in (
+        (gone, "accept", "Yamamoto^Aiko", set()),
+        (left, "accept", "Nobody", {(*failed, "text_can_be_read")}),
+        (left, "review", "Nobody", {(*empty, "other_text_on_a_frame_for_review")}),
+        (left, "review", "Yamamoto^Aiko", {(*failed, "what_the_source_says_can_be_read")}),
+    ):
+        findings = Findings()
+        said = identity_of(HeaderValues([("PatientName", name)]), frozenset())
+        textless = check_text(row_of(stored), stored, said, verdict, findings)
+        assert not_passed(findings) == expected
+        assert textless is (not expected)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +106,22 @@ def test_without_a_reader_nothing_is_called_hidden(monkeypatch: pytest.MonkeyPat
             {"mark_boxes": [[200, 200, 9, 9]]},
             ("pixels_hidden", "failed", "a_recorded_edit_was_not_made"),
         ),
+        (
+            lambda _: None,
+            {"edited_fraction": 0.05},
+            ("pixels_retained", "failed", "more_pixels_changed_than_recorded"),
+        ),
         (lambda _: None, {"crop": [1, 0, 400, 300]}, ("pixels_retained", "failed", "another_crop")),
         (lambda _: None, {"crop": [-1, 0, 400, 300]}, ("pixels_retained", "failed", "another_crop")),
         (lambda _: None, {"pixel_digest": "0" * 32}, ("pixels_retained", "failed", "another_pixel_digest")),
-        (lambda _: None, {"cleaning_reasons": ["sector_uncertain"]}, ("pixels_hidden", "failed", "not_shown_clean")),
+        (
+            lambda _: None,
+            {"cleaning_reasons": ["sector_uncertain"]},
+            ("pixels_hidden", "failed", "accepted_but_not_shown_clean"),
+        ),
         (lambda _: None, {"sectors": []}, ("pixels_retained", "empty", "no_pixel_in_the_sector")),
     ],
-    ids=["tissue", "outside", "no_edit", "crop", "negative_crop", "digest", "reasons", "no_sector"],
+    ids=["tissue", "outside", "no_edit", "fraction", "crop", "negative_crop", "digest", "reasons", "no_sector"],
 )
 def test_each_fault_of_the_pixels_is_named(
     change: Callable[[Image], None], columns: dict[str, Any], expected: tuple[str, str, str]
@@ -111,10 +131,33 @@ def test_each_fault_of_the_pixels_is_named(
     assert expected in judged(stored, **columns)
 
 
-def test_a_table_without_the_columns_of_cleaning_has_one_sector() -> None:
-    row = {"crop": [0, 0, 9, 9], "sector": SECTOR, "burned_in_text": "unchecked"}
-    found = pixel_checks.cleaning_of(row)
-    assert (list(found.sectors), list(found.text_boxes), found.shown_clean) == ([SECTOR], [], False)
+def test_frames_that_cleaning_doubts_are_for_review_until_somebody_accepts_them() -> None:
+    assert judged(cleaned(source()), None, burned_in_text="unchecked") == {("pixels_hidden", "empty", "for_review")}
+    assert judged(cleaned(source()), "review", burned_in_text="unchecked") == {("pixels_hidden", "empty", "for_review")}
+
+
+@pytest.mark.parametrize(
+    ("reading", "found"),
+    [
+        ("YAMAMOTO", True),
+        ("YAMAM0TO, A", True),
+        ("Y A M A M O T O", True),
+        ("id 107-919", True),
+        ("31.05.2024", True),
+        ("31.05.24", True),
+        ("MAY 31 2024", True),
+        ("12/24/1999", True),
+        ("Xu", True),
+        ("EXUDATE", False),
+        ("GA 19w5d", False),
+        ("HC 171.11 mm", False),
+        ("10.5.19", False),
+    ],
+)
+def test_a_source_is_recognized_in_what_was_read(reading: str, found: bool) -> None:
+    texts = [("PatientName", "Yamamoto^Xu"), ("PatientID", "107919")]
+    values = HeaderValues(texts, dates={datetime.date(2024, 5, 31)})
+    assert identifies([reading], identity_of(values, frozenset())) is found
 
 
 def test_the_area_of_a_fan_is_that_of_its_beams() -> None:

@@ -233,12 +233,12 @@ def test_text_chunks_in_a_stored_image_are_found(audited: Audited) -> None:
 
 def test_frames_not_shown_clean_fail_unless_quality_control_holds_them_back(audited: Audited) -> None:
     audited.edit(first(lambda row: row.update(burned_in_text="unchecked")))
-    assert failed(audited.audit()) == {("pixels_hidden", "not_shown_clean")}
+    assert failed(audited.audit()) == {("pixels_hidden", "accepted_but_not_shown_clean")}
     ids = {row["frame_id"] for row in audited.workspace.store.read_all(FRAMES).to_pylist()}
     audited.edit(lambda rows: [row.update(verdict="review") for row in rows if row["frame_id"] in ids], QC)
     report = audited.audit()
     assert report.passed
-    assert any(reason.reason == "held_back_by_quality_control" for reason in report.empty)
+    assert any(reason.reason == "for_review" for reason in report.empty)
 
 
 def test_an_audit_of_other_files_is_stale(audited: Audited) -> None:
