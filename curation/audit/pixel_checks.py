@@ -15,7 +15,7 @@ from sono.manifests.pseudonyms import Pseudonymizer
 
 from .cleaned import Cleaning, Mask, boxes_area, cleaning_of, sector_area
 from .findings import Findings
-from .readable_text import Identity, identifies, is_text, read_text
+from .readable_text import Identity, identifies, read_text
 
 _PIXEL_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 _EDGE = np.ones((3, 3), np.uint8)  # a sector's outermost pixels may be on either side, by rounding
@@ -60,19 +60,18 @@ def check_text(row: Mapping[str, Any], stored: Pixels, said: Identity, verdict: 
     """
     cleaning = cleaning_of(row)
     held = verdict in ("review", "reject") or (verdict is None and not cleaning.shown_clean)
-    readings = read_text(stored, cleaning.text_boxes)
-    if identifies(readings, said):
+    text = read_text(stored, cleaning.text_boxes)
+    if identifies(text.readings, said):
         findings.failed("pixels_hidden", "what_the_source_says_can_be_read")
-    elif any(map(is_text, readings)):
-        if held:
-            findings.empty("pixels_hidden", "other_text_on_a_frame_for_review")
-        else:
-            findings.failed("pixels_hidden", "text_can_be_read")
-    elif readings:
-        findings.empty("pixels_hidden", "single_letters_can_be_read")
-    else:
+    elif text.nothing:
         findings.passed("pixels_hidden")
-    return not readings
+    elif held:
+        findings.empty("pixels_hidden", "other_text_on_a_frame_for_review")
+    elif text.readable or text.seen:
+        findings.failed("pixels_hidden", "text_can_be_read" if text.readable else "text_can_be_seen")
+    else:
+        findings.empty("pixels_hidden", "single_letters_can_be_read")
+    return text.nothing
 
 
 def check_shown_clean(row: Mapping[str, Any], verdict: str | None, findings: Findings) -> None:

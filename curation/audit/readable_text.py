@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import numpy as np
+
+from sono.curation.cleaning.config import detector_sha256
+from sono.curation.cleaning.text_detector import boxes_of, find_overlays
 from sono.curation.cleaning.text_readers import read_again, search
 from sono.curation.images.pixels import Pixels
 
@@ -44,22 +48,38 @@ def identity_of(values: HeaderValues, allowed: frozenset[str]) -> Identity:
     return Identity(frozenset(filter(can_be_judged, words)), frozenset(dates))
 
 
-def read_text(pixels: Pixels, boxes: Sequence[Box]) -> list[str]:
-    """What two readers make of an image: one looks at all of it, the other where text was painted over.
+@dataclass(frozen=True)
+class Text:
+    """What an image says: what two readers make of it, and whether the detector sees text, readable or not."""
+
+    readings: Sequence[str]
+    seen: bool
+
+    @property
+    def nothing(self) -> bool:
+        return not self.readings and not self.seen
+
+    @property
+    def readable(self) -> bool:
+        """Beyond single letters."""
+        return any(sum(map(str.isalnum, reading)) >= FEWEST_LETTERS for reading in self.readings)
+
+
+def read_text(pixels: Pixels, boxes: Sequence[Box]) -> Text:
+    """Read an image. One reader looks at all of it, the other where text was painted over and where some may be.
 
     Half a second and more. Call ``cleaning.required.require_readers`` first, once.
     """
-    found = [reading.text for reading in (*search(pixels), *read_again(pixels, tuple(boxes)))]
-    return [text for text in found if any(map(str.isalnum, text))]
+    overlays = find_overlays(pixels, np.ones(pixels.shape[:2], np.bool_))
+    doubtful = (*boxes, *boxes_of(overlays.possible_text))
+    found = [reading.text for reading in (*search(pixels), *read_again(pixels, doubtful))]
+    readings = [text for text in found if any(map(str.isalnum, text))]
+    return Text(readings, bool(np.any(overlays.text)))
 
 
 def reader_versions() -> list[str]:
-    """Of the programs that ``read_text`` uses: others may read what these do not."""
-    return [f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")]
-
-
-def is_text(reading: str) -> bool:
-    return sum(map(str.isalnum, reading)) >= FEWEST_LETTERS
+    """Of everything that ``read_text`` uses: others may read what these do not."""
+    return [*(f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")), detector_sha256()]
 
 
 def identifies(readings: Iterable[str], identity: Identity) -> bool:

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
+from sono.curation.audit.cleaned import sector_area
 from sono.curation.audit.findings import ACTIONS
 from sono.curation.audit.result import AuditReport, latest_audit
 from sono.curation.audit.run import audit
@@ -114,12 +115,27 @@ def change_a_pixel_of_tissue(audited: Audited) -> None:
     audited.edit(first(lambda row: repaint(row, paint, audited.workspace)))
 
 
-def leave_the_corner_of_a_screen(audited: Audited) -> None:
-    def paint(pixels: Any) -> Any:
-        cv2.putText(pixels, "DOE, JANE", (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255))
-        return pixels
+def leave_a_name_over_the_ultrasound(audited: Audited) -> None:
+    """As if the detector had not seen it."""
+    keys, phantom = audited.workspace.keys, audited.phantom
+    named = {text["file"] for text in phantom.texts if text["identity"] and text["inside"]}
+    originals = {
+        (keys.source(row["file"].partition("/")[2]), row["frame_index"]): row
+        for row in phantom.frames
+        if row["file"] in named
+    }
 
-    audited.edit(first(lambda row: repaint(row, paint, audited.workspace)))
+    def change(rows: list[Row]) -> None:
+        for row in rows:
+            true = originals.get((row["source_key"], row["frame_index"]))
+            if true is not None and row["burned_in_text"] == "removed":
+                x, y, width, height = row["crop"]
+                area = sector_area(row["sectors"], height, width)
+                original = phantom.pixels(true)[y : y + height, x : x + width]
+                repaint(row, lambda _, kept=(original.T * area.T).T: kept, audited.workspace)  # type: ignore[misc]
+                row.update(text_boxes=[], mark_boxes=[], edited_fraction=0.0, burned_in_text="none")
+
+    audited.edit(change)
 
 
 FAULTS: dict[str, tuple[Fault, str]] = {
@@ -132,7 +148,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "uid_consistent": (split_a_study, "several_study_keys_for_one"),
     "patient_id_consistent": (split_a_patient, "several_patient_keys_for_one"),
     "pixels_retained": (change_a_pixel_of_tissue, "pixels_changed_in_the_sector"),
-    "pixels_hidden": (leave_the_corner_of_a_screen, "not_blank_outside_the_sector"),
+    "pixels_hidden": (leave_a_name_over_the_ultrasound, "what_the_source_says_can_be_read"),
 }
 
 
@@ -149,6 +165,25 @@ def test_a_fault_put_back_on_purpose_fails_by_name(audited: Audited, action: str
     assert (action, reason) in failed(report)
     wrong = {name for name, counts in report.actions.items() if counts.failed}
     assert wrong == {action}
+
+
+def test_the_corner_of_a_screen_that_was_left_is_found(audited: Audited) -> None:
+    def paint(pixels: Any) -> Any:
+        cv2.putText(pixels, "DOE, JANE", (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255))
+        return pixels
+
+    audited.edit(first(lambda row: repaint(row, paint, audited.workspace)))
+    frames = {row["frame_id"] for row in audited.workspace.store.read_all(FRAMES).to_pylist()}
+    failures = {reason.reason: reason for reason in audited.audit().failures}
+    assert set(failures["not_blank_outside_the_sector"].examples) <= frames
+    assert len(failures["not_blank_outside_the_sector"].examples) == 2  # one in each part
+
+
+def test_without_a_reader_the_audit_says_how_to_get_it(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sono.curation.cleaning.required.LANGUAGE", "none")
+    with pytest.raises(UserError, match=r"none\.traineddata was not found") as caught:
+        audited.audit()
+    assert caught.value.fix
 
 
 def test_identifying_text_in_a_table_is_named_by_its_attribute_and_never_quoted(audited: Audited) -> None:
@@ -232,7 +267,7 @@ def test_text_chunks_in_a_stored_image_are_found(audited: Audited) -> None:
 
 
 def test_frames_not_shown_clean_fail_unless_quality_control_holds_them_back(audited: Audited) -> None:
-    audited.edit(first(lambda row: row.update(burned_in_text="unchecked")))
+    audited.edit(lambda rows: [row.update(burned_in_text="unchecked") for row in rows])
     assert failed(audited.audit()) == {("pixels_hidden", "accepted_but_not_shown_clean")}
     ids = {row["frame_id"] for row in audited.workspace.store.read_all(FRAMES).to_pylist()}
     audited.edit(lambda rows: [row.update(verdict="review") for row in rows if row["frame_id"] in ids], QC)
@@ -299,7 +334,6 @@ def test_images_described_by_a_csv_are_audited_against_it(workspace: Workspace, 
     csv.write_text("\n".join(lines))
     ingest(workspace, [archive], metadata=csv, engine=in_process)
     audited = Audited(workspace, None)  # type: ignore[arg-type]
-    audited.edit(lambda rows: [row.update(burned_in_text="none") for row in rows])
     report = audited.audit([archive], metadata=csv)
     assert report.passed, report.failures
     assert any(reason.reason == "the_file_has_no_uid" for reason in report.empty)
