@@ -24,6 +24,26 @@ ACTIONS: Mapping[str, str] = {
 }
 """The ten actions, by the names of MIDI-B, and what each asks of a workspace."""
 
+_SEARCH_ALL = (
+    "set search_share = 1 under [cleaning] in sono.toml and ingest again: every still is searched for text then"
+)
+_OPTIONS = "give --metadata, --patient-regex and --center as they were given to ingest"
+
+ADVICE: Mapping[str, str] = {
+    "text_can_be_read": _SEARCH_ALL,
+    "text_can_be_seen": _SEARCH_ALL,
+    "what_the_source_says_can_be_read": _SEARCH_ALL,
+    "accepted_but_not_shown_clean": "run sono-curate qc again: it holds such frames back for review",
+    "patient_number_key_stands_for_nothing_in_the_source": _OPTIONS,
+    "several_patient_keys_for_one": _OPTIONS,
+    "another_plane": _OPTIONS,
+    "another_pixel_mm_x": _OPTIONS,
+    "a_day_without_a_date": _OPTIONS,
+    "the_source_has_changed": "ingest again: files of the archive are others than those that were ingested",
+    "the_file_is_not_in_the_workspace": "ingest again: files were added to the archive",
+}
+"""What to do about failures, by their reason, where that is known."""
+
 PASSED, EMPTY, FAILED, PAIR, TEXTLESS = "passed", "empty", "failed", "pair", "textless"
 """Outcomes. ``EMPTY``: there was nothing to judge. ``PAIR``: what a key stands for, judged when all are known.
 ``TEXTLESS``: a keyed digest of an image in which nothing could be read.

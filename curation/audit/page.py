@@ -8,7 +8,7 @@ from sono.manifests import pages
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
-from .findings import ACTIONS
+from .findings import ACTIONS, ADVICE
 from .result import AuditReport
 
 
@@ -23,6 +23,7 @@ def write_audit_page(workspace: Workspace, report: AuditReport) -> Path:
         "page.html",
         center=workspace.center,
         report=report,
+        advice=list(dict.fromkeys(ADVICE[failure.reason] for failure in report.failures if failure.reason in ADVICE)),
         actions=[(name, ACTIONS[name], counts) for name, counts in report.actions.items()],
     )
     path = workspace.reports / "audit.html"

@@ -92,8 +92,8 @@ def audit_parts(workspace: Workspace, archive: Archive, words: str) -> list[Part
     lost = set(frames_parts) - {file.source_key for file in archive.files}
     if lost:
         raise UserError(
-            f"the frames of {len(lost):,} files come from none of these folders",
-            fix="give every folder that was ingested; if files were removed since, ingest again",
+            f"{len(lost):,} of the files that were ingested are in none of these folders",
+            fix="give every folder that was ingested; if files were removed since, ingest it again",
         )
     left_out = _left_out(workspace)
     footers = {name: _footers(workspace, name) for names in frames_parts.values() for name in names}

@@ -42,15 +42,20 @@ class _NotUnderstoodError(Exception):
     """A file that is no record of a known kind."""
 
 
-def record_values(paths: Sequence[Path]) -> Iterator[HeaderValues | None]:
-    """Values of every record, in pieces of bounded size; None for a file that is not understood.
+def require_records(paths: Sequence[Path]) -> None:
+    """Make sure that every path leads somewhere.
 
     Raises:
-        UserError: a path leads nowhere.
+        UserError: one leads nowhere.
     """
+    for path in paths:
+        if not path.exists():
+            raise UserError("records not found", where=str(path), fix="check the path")
+
+
+def record_values(paths: Sequence[Path]) -> Iterator[HeaderValues | None]:
+    """Values of every record, in pieces of bounded size; None for a file that is not understood."""
     for named in paths:
-        if not named.exists():
-            raise UserError("records not found", where=str(named), fix="check the path")
         files = sorted(path for path in named.rglob("*") if path.is_file()) if named.is_dir() else [named]
         for path in files:
             try:

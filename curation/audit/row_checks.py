@@ -102,20 +102,24 @@ def _check_date(row: Mapping[str, Any], facts: SourceFacts, keys: Pseudonymizer,
 def _note_keys(row: Mapping[str, Any], facts: SourceFacts, keys: Pseudonymizer, findings: Findings) -> None:
     """Pairs of what the source says and the key that stands for it."""
     patient = _patient(row, facts, keys)
-    if patient is None:
-        findings.empty("patient_id_consistent", "the_source_has_no_patient_id")
-    else:
-        findings.pair("patient_id_consistent", "patient_key", _hashed(keys, "patient", patient), row["patient_key"])
-    number = facts.patient_id
-    if number and row["patient_number_key"]:
-        identity = _hashed(keys, "number", number)
-        findings.pair("patient_id_consistent", "patient_number_key", identity, row["patient_number_key"])
+    _pair("patient_id_consistent", "patient_key", patient, row["patient_key"], keys, findings)
+    _pair("patient_id_consistent", "patient_number_key", facts.patient_id, row["patient_number_key"], keys, findings)
     study = facts.study_id or (patient and f"only study of {patient}")
     for column, value in (("study_key", study), ("series_key", facts.series_id), ("accession_key", facts.accession)):
-        if value is None:
-            findings.empty("uid_consistent", f"the_source_has_nothing_for_{column}")
-        elif row[column]:
-            findings.pair("uid_consistent", column, _hashed(keys, column, value), row[column])
+        _pair("uid_consistent", column, value, row[column], keys, findings)
+
+
+def _pair(
+    action: str, column: str, said: str | None, stored: str | None, keys: Pseudonymizer, findings: Findings
+) -> None:
+    """What the source says and the key that stands for it; a key that is missing is counted as empty text."""
+    if said is not None:
+        if stored:
+            findings.pair(action, column, _hashed(keys, column, said), stored)
+    elif stored and column not in ("patient_key", "study_key"):  # which every frame has
+        findings.failed(action, f"{column}_stands_for_nothing_in_the_source")
+    else:
+        findings.empty(action, f"the_source_has_nothing_for_{column}")
 
 
 def _patient(row: Mapping[str, Any], facts: SourceFacts, keys: Pseudonymizer) -> str | None:

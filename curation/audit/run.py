@@ -26,7 +26,7 @@ from .header_values import HeaderValues
 from .hunt import Hunter, load_hunter, readable_dates
 from .page import write_audit_page
 from .parts import Archive, audit_parts, find_archive
-from .record_values import record_values
+from .record_values import record_values, require_records
 from .result import AuditReport, report_of, save_report
 from .stage import AuditStage, hunt
 from .textless import save_textless
@@ -57,11 +57,12 @@ def audit(
         own_words: texts whose words may be in the workspace: those of the hospital's own templates.
 
     Raises:
-        UserError: there are no frames, a folder or a reader of text is missing, or frames come from other folders.
+        UserError: there are no frames, a folder, records or a reader of text are missing, or frames are from elsewhere.
     """
     require_readers()
     if not workspace.store.count_rows(FRAMES):
         raise UserError("there are no frames to audit", where=str(workspace.path), fix="run sono-curate ingest first")
+    require_records(records)
     pattern = patient_pattern(patient_regex)
     rows = read_metadata(metadata, workspace.vocabulary, patient_required=pattern is None) if metadata else None
     archive = find_archive(workspace, sources, [metadata] if metadata else [], rows, pattern)

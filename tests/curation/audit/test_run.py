@@ -306,7 +306,7 @@ def test_running_again_audits_only_what_has_changed(audited: Audited) -> None:
 
 
 def test_frames_of_a_folder_that_was_not_given_are_refused(audited: Audited) -> None:
-    with pytest.raises(UserError, match="come from none of these folders"):
+    with pytest.raises(UserError, match="that were ingested are in none of these folders"):
         audited.audit(audited.sources[:1])
 
 
@@ -337,6 +337,8 @@ def test_images_described_by_a_csv_are_audited_against_it(workspace: Workspace, 
     report = audited.audit([archive], metadata=csv)
     assert report.passed, report.failures
     assert any(reason.reason == "the_file_has_no_uid" for reason in report.empty)
+    left_out = {("patient_id_consistent", "patient_number_key_stands_for_nothing_in_the_source")}
+    assert failed(audited.audit([archive])) >= left_out  # the metadata was not given
     audited.edit(first(lambda row: row.update(plane_source="ghostwriter77")))
     assert ("text_removed", "metadata_patient_id") in failed(audited.audit([archive], metadata=csv))
 
@@ -344,6 +346,8 @@ def test_images_described_by_a_csv_are_audited_against_it(workspace: Workspace, 
 def test_names_in_records_must_not_be_in_the_workspace(audited: Audited) -> None:
     records = sorted((audited.phantom.out / "records").iterdir())
     assert audited.audit(records=records).passed
+    with pytest.raises(UserError, match="records not found"):
+        audited.audit(records=[*records, audited.workspace.path / "nothing"])
     row = json.loads(next(iter((audited.phantom.out / "records" / "fhir").rglob("*.json"))).read_text())
     names = [entry["resource"]["name"][0] for entry in row["entry"] if entry["resource"]["resourceType"] == "Patient"]
     page = audited.workspace.reports / "qc.html"
