@@ -39,11 +39,15 @@ _TOKEN = re.compile(r"[^\s,;:()\[\]^']+")
 
 @dataclass
 class Score:
-    """Of one action: passed and all checks, and how many of the passed had nothing to judge."""
+    """Of one action: passed and all checks, and how many of the passed had nothing to judge.
+
+    ``left`` are texts that can still be read: file, frame, text and its box on the screen.
+    """
 
     passed: int = 0
     checks: int = 0
     empty: int = 0
+    left: list[tuple[str, int, str, list[int]]] = field(default_factory=list)
 
     def add(self, right: bool, empty: bool = False) -> None:
         self.passed += right
@@ -140,7 +144,12 @@ def _score_pixels(row: Row, true: Row, phantom: Phantom, scoring: Scoring) -> No
             box = (left - x, top - y, across, down)
             visible = box[0] + across > 0 and box[0] < width and box[1] + down > 0 and box[1] < height
             found = read_box(stored, box) if visible else ""
-            scoring.scores["pixels_hidden"].add(is_removed(found, text["text"]), empty=not visible)
+            removed = is_removed(found, text["text"])
+            scoring.scores["pixels_hidden"].add(removed, empty=not visible)
+            if not removed:
+                scoring.scores["pixels_hidden"].left.append(
+                    (true["file"], true["frame_index"], text["text"], text["box"])
+                )
 
 
 def read_box(pixels: Pixels, box: Box) -> str:
