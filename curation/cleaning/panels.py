@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .reduced_frame import ReducedFrame, brightest_channel
+from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
 from .sector_geometry import Box, Mask
 
 _LEAST_OF_LARGEST = 0.004  # fluid splits a fan into pieces: smaller ones than this share of the largest are clutter
@@ -24,6 +24,8 @@ _LETTERS_OF_FRAME, _LETTERS_PX = 0.03, 22  # at most: share of the frame, and re
 _LETTERS_ROUGH, _LETTERS_SHARE = 0.3, 0.96
 _LETTERS_INK = 90  # grey levels
 _LETTERS_ROUGHEST = 0.5  # on bars there are no gaps
+
+_RING_PX, _PLAIN_RANGE, _PLAIN = 3, 2, 0.5  # reduced px, grey levels, and least share of a banner around letters
 
 _GUTTER_LIT = 0.02  # share of the px of a row or column between panels that may be lit: ticks, and parts of letters
 _PANEL_SHARE = 0.04  # of all texture that a panel has at least
@@ -173,7 +175,26 @@ def _is_letters(frame: ReducedFrame, labels: npt.NDArray[np.int32], piece: Piece
     both = inside[:, 1:] & inside[:, :-1]
     rough = float(np.abs(np.diff(grey, axis=1))[both].mean()) / max(float(grey[inside].mean()), 1.0)
     share = float(frame.share[y : y + height, x : x + width][inside].mean())
-    return rough > _LETTERS_ROUGHEST or (rough > _LETTERS_ROUGH and share < _LETTERS_SHARE)
+    return (
+        rough > _LETTERS_ROUGHEST
+        or (rough > _LETTERS_ROUGH and share < _LETTERS_SHARE)
+        or _is_on_banner(frame, labels, piece)
+    )
+
+
+def _is_on_banner(frame: ReducedFrame, labels: npt.NDArray[np.int32], piece: Piece) -> bool:
+    """Whether a piece lies on a plain area that is brighter than the background: echoes lie on the background."""
+    x, y, width, height = piece.box
+    top, left = max(y - _RING_PX, 0), max(x - _RING_PX, 0)
+    window = np.s_[top : y + height + _RING_PX, left : x + width + _RING_PX]
+    inside = (labels[window] == piece.label).astype(np.uint8)
+    ring = (cv2.dilate(inside, np.ones((2 * _RING_PX + 1,) * 2, np.uint8)) - inside).astype(np.bool_)
+    around = frame.small[window][ring].astype(np.int16)
+    if not around.size:
+        return False
+    level = int(np.median(around))
+    plain = float(np.mean(np.abs(around - level) <= _PLAIN_RANGE))
+    return level > frame.background + LIT_ABOVE and plain > _PLAIN
 
 
 Split = tuple[int, list[Piece], list[Piece]]

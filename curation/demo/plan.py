@@ -83,7 +83,7 @@ def commands(layout: DemoLayout, plan: DemoPlan) -> Iterator[list[str]]:
         yield [curate, "masks", "import", workspace, str(phantoms / "truth" / "masks" / center), *workers]
     records = str(phantoms / "records" / "csv")
     yield [curate, "caption", workspace, "--records", records, "--templates", "paper", *workers]
-    options = ["--max-side", str(MAX_SIDE_PX), "--holdout-center", HOLDOUT, "--allow-unchecked-text"]
+    options = ["--max-side", str(MAX_SIDE_PX), "--holdout-center", HOLDOUT]
     yield [curate, "build", workspace, dataset, *options, *workers]
     for seed in range(plan.runs):
         run = str(layout.run(seed))

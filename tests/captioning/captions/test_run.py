@@ -73,7 +73,7 @@ def test_ingested_frames_find_their_records(clinic, tmp_path):
         Image.effect_noise((320 + number, 240), 60).save(source / f"{name}.png")
     metadata = tmp_path / "metadata.csv"
     metadata.write_text("file,patient_id,study_id,plane\na.png,P,,TT\nb.png,P,S1,FL\n")
-    ingest(clinic.workspace, [source], engine=in_process, metadata=metadata)
+    ingest(clinic.workspace, [source], engine=in_process, metadata=metadata, cropped=True)
     report = clinic.caption(clinic.csv("patient_id,study_id,ga_days", "P,,150", "P,S1,160"))
     assert report.matches.records_without_images == 0
     assert sorted(text[:50] for text in clinic.texts()) == [

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from sono.curation.cleaning import text_readers
+from sono.curation.cleaning import required, text_readers
 from sono.curation.cleaning.inpainting import inpaint
-from sono.curation.cleaning.text_readers import read_again, require_readers, search
+from sono.curation.cleaning.required import require_readers
+from sono.curation.cleaning.text_readers import read_again, search
 from sono.manifests.errors import UserError
 
 
@@ -61,7 +62,7 @@ def test_rapidocr_finds_a_name_and_its_place() -> None:
 def test_a_missing_language_file_is_one_line_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     text_readers._tesseract.cache_clear()
     monkeypatch.delenv("TESSDATA_PREFIX", raising=False)
-    monkeypatch.setattr(text_readers, "LANGUAGE_FOLDERS", ())
+    monkeypatch.setattr(required, "LANGUAGE_FOLDERS", ())
     with pytest.raises(UserError) as caught:
         require_readers()
     assert "apt-get install tesseract-ocr-eng" in str(caught.value)
@@ -83,6 +84,6 @@ def test_tessdata_prefix_names_the_folder_or_the_one_that_it_is_in(
 ) -> None:
     folder = tmp_path / inner
     folder.mkdir(exist_ok=True)
-    shutil.copy(text_readers._language_folder() / "eng.traineddata", folder)
+    shutil.copy(required.language_folder() / "eng.traineddata", folder)
     monkeypatch.setenv("TESSDATA_PREFIX", str(tmp_path))
-    assert text_readers._language_folder() == folder
+    assert required.language_folder() == folder

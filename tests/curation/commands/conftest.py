@@ -39,7 +39,7 @@ def captioned(workspace: Workspace, archive: Path, tmp_path: Path, sono_curate: 
     rows = [f"{file},{file[:2]},four_chamber" for file in files]
     (tmp_path / "files.csv").write_text("\n".join(["file,patient_id,plane", *rows]))
     (tmp_path / "records.csv").write_text("\n".join(["patient_id,ga_days", *(f"P{n},{150 + n}" for n in range(1, 5))]))
-    sono_curate("ingest", workspace.path, archive, "--metadata", tmp_path / "files.csv")
+    sono_curate("ingest", workspace.path, archive, "--metadata", tmp_path / "files.csv", "--cropped")
     sono_curate("qc", workspace.path)
     sono_curate("caption", workspace.path, "--records", tmp_path / "records.csv")
     return workspace

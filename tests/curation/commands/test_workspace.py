@@ -23,7 +23,7 @@ def test_each_step_up_to_captions_names_the_next_one(
 ) -> None:
     path = workspace.path
     assert next_step(sono_curate("status", path)) == f"sono-curate ingest {path} SOURCE"
-    ingested = sono_curate("ingest", path, archive, "--patient-regex", r"^(P\d)/")
+    ingested = sono_curate("ingest", path, archive, "--patient-regex", r"^(P\d)/", "--cropped")
     assert next_step(ingested) == next_step(sono_curate("status", path)) == f"sono-curate qc {path}"
     checked = sono_curate("qc", path)
     assert f"Look at {path / 'reports' / 'qc.html'}" in checked

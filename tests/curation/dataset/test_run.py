@@ -63,7 +63,7 @@ class Curation:
             cv2.imwrite(str(self.drawn / file), disk().astype(np.uint8) * 255)
 
     def run(self) -> None:
-        ingest(self.workspace, [self.archive], engine=in_process, metadata=self.metadata)
+        ingest(self.workspace, [self.archive], engine=in_process, metadata=self.metadata, cropped=True)
         qc(self.workspace, engine=in_process)
         import_masks(self.workspace, self.drawn, structure="head", mask_format="png", engine=in_process)
         caption_workspace(self.workspace, [self.records], templates="paper", engine=in_process)
@@ -311,7 +311,7 @@ def test_verdicts_captions_and_masks_of_other_pixels_are_not_used(
     curation: Curation, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:
     cv2.imwrite(str(curation.archive / "P1" / "scan0.png"), draw(777))
-    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata)
+    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata, cropped=True)
     with pytest.raises(UserError, match="quality control is out of date"):
         curation.build(tmp_path / "out")
     qc(curation.workspace, engine=in_process)
@@ -319,7 +319,7 @@ def test_verdicts_captions_and_masks_of_other_pixels_are_not_used(
     assert report.regions == 5  # the mask was drawn on the pixels that were there before
     lines = curation.metadata.read_text().replace("P2/scan0.png,P2,transthalamic", "P2/scan0.png,P2,femur")
     curation.metadata.write_text(lines)
-    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata)
+    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata, cropped=True)
     qc(curation.workspace, engine=in_process)
     assert curation.build(tmp_path / "out").left_out == {"caption_outdated": 1}
 
@@ -366,7 +366,7 @@ def test_a_workspace_that_is_not_ready_names_the_missing_command(
     with pytest.raises(UserError, match="no frames yet; run sono-curate ingest"):
         curation.build(tmp_path / "out")
     curation.describe()
-    ingest(workspace, [archive], engine=in_process, metadata=curation.metadata)
+    ingest(workspace, [archive], engine=in_process, metadata=curation.metadata, cropped=True)
     with pytest.raises(UserError, match="no qc yet; run sono-curate qc"):
         curation.build(tmp_path / "out")
 
@@ -377,7 +377,7 @@ def test_captions_must_be_rewritten_before_a_build_when_parts_are_cut_differentl
 ) -> None:
     cv2.imwrite(str(curation.archive / "P1" / "scan9.png"), draw(999))
     curation.describe()
-    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata)
+    ingest(curation.workspace, [curation.archive], engine=in_process, metadata=curation.metadata, cropped=True)
     qc(curation.workspace, engine=in_process)
     selection, left_out = select(curation.workspace, allow_unchecked_text=True)
     assert left_out["no_caption"] >= 1

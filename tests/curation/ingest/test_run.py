@@ -33,7 +33,9 @@ def run(
     metadata: Path | None = None,
     force: bool = False,
 ) -> IngestReport:
-    return ingest(workspace, [source], engine=in_process, patient_regex=regex, metadata=metadata, force=force)[0]
+    return ingest(
+        workspace, [source], engine=in_process, patient_regex=regex, metadata=metadata, force=force, cropped=True
+    )[0]
 
 
 def everything(workspace: Workspace) -> bytes:
@@ -54,7 +56,7 @@ def test_pixels_arrive_unchanged_under_pseudonyms(
     assert np.array_equal(decode_png(row["image"]["bytes"]), draw(21))
     assert row["patient_key"] == keys.patient_keys("P2", center="Hospital A").patient
     assert row["center"] == "Hospital A"
-    assert row["burned_in_text"] == "unchecked"
+    assert (row["burned_in_text"], row["text_readers"][0]) == ("none", "detector")
     assert (row["height"], row["width"], list(row["crop"])) == (200, 260, [0, 0, 260, 200])
     assert len({row["frame_id"] for row in rows}) == 12
     assert set(Counter(row["patient_key"] for row in rows).values()) == {3}

@@ -32,7 +32,7 @@ def ellipse(scale: float, thickness: int = -1) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture
 def ingested(workspace: Workspace, archive: Path) -> Workspace:
-    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")
+    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/", cropped=True)
     return workspace
 
 

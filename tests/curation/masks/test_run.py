@@ -24,7 +24,7 @@ SIZE = (200, 260)
 
 @pytest.fixture
 def ingested(workspace: Workspace, archive: Path) -> Workspace:
-    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")
+    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/", cropped=True)
     return workspace
 
 
@@ -108,7 +108,7 @@ def test_masks_of_a_file_with_several_pages_name_their_frame(
     folder = tmp_path / "cine"
     folder.mkdir()
     assert cv2.imwritemulti(str(folder / "P1.tiff"), [draw(seed) for seed in range(3)])
-    ingest(workspace, [folder], engine=in_process, patient_regex=r"^(P\d)")
+    ingest(workspace, [folder], engine=in_process, patient_regex=r"^(P\d)", cropped=True)
     save(tmp_path / "m" / "P1_f2.png", ring())
     save(tmp_path / "m" / "P1.png", ring())
     report = run(workspace, tmp_path / "m")
@@ -130,8 +130,8 @@ def test_a_mask_drawn_on_the_original_is_cropped_like_its_image(
     report = run(workspace, tmp_path / "m")
     assert report.exclusions == {"outside_crop": 1}
     row = workspace.store.read_all(REGIONS).to_pylist()[0]
-    assert row["mask"]["size"] == [459, 680]
-    assert list(row["bbox"]) == [0, 0, 80, 50]
+    assert row["mask"]["size"] == [448, 680]  # the sector begins at 120, 67
+    assert list(row["bbox"]) == [0, 0, 80, 43]
 
 
 def test_another_folder_adds_and_never_replaces_what_a_person_drew(ingested: Workspace, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def rows_by_name(workspace: Workspace, archive: Path) -> dict[str, dict[str, obj
 
 
 def check(workspace: Workspace, archive: Path) -> dict[str, dict[str, object]]:
-    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")
+    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/", cropped=True)
     qc(workspace, engine=in_process)
     return rows_by_name(workspace, archive)
 
@@ -97,7 +97,7 @@ def test_one_of_a_patients_duplicates_is_kept(workspace: Workspace, archive: Pat
 
 def test_duplicates_across_patients_go_to_review(workspace: Workspace, archive: Path) -> None:
     shutil.copy(archive / "P1" / "scan0.png", archive / "P2" / "copied.png")
-    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")
+    ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/", cropped=True)
     qc(workspace, engine=in_process)
     rows = [row for row in workspace.store.read_all(QC).to_pylist() if row["duplicate_group"]]
     assert [(row["verdict"], row["reasons"]) for row in rows] == [("review", ["duplicate_across_patients"])] * 2
@@ -139,10 +139,10 @@ def test_a_new_duplicate_makes_only_the_affected_parts_stale(
     folder.mkdir(parents=True)
     for number in range(300):
         cv2.imwrite(str(folder / f"{number:03}.png"), draw(number, 40, 40))
-    ingest(workspace, [folder.parent], engine=in_process, patient_regex=r"^(P\d)/")
+    ingest(workspace, [folder.parent], engine=in_process, patient_regex=r"^(P\d)/", cropped=True)
     parts = qc(workspace, engine=in_process).computed
     shutil.copy(folder / "000.png", folder / "299x.png")
-    ingest(workspace, [folder.parent], engine=in_process, patient_regex=r"^(P\d)/")
+    ingest(workspace, [folder.parent], engine=in_process, patient_regex=r"^(P\d)/", cropped=True)
     again = qc(workspace, engine=in_process)
     assert parts > 3
     assert again.computed <= 3

@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from sono.curation.images.dicom.frames import open_dicom
 from sono.curation.images.dicom.header import frame_times_ms
+from sono.curation.images.dicom.regions import image_mode
 from sono.curation.images.pixels import ExcludedError, Pixels
 
 FIELDS = ("ViewCodeSequence", "SeriesDescription", "ProtocolName")
@@ -115,13 +116,13 @@ def test_a_region_outside_the_image_is_left_out_and_counted() -> None:
     assert [error.reason for error in image.left_out] == ["unreadable_region"]
 
 
-def test_regions_give_crop_mode_and_spacing(us_dicom: Path) -> None:
+def test_regions_give_mode_and_spacing(us_dicom: Path) -> None:
     facts = open_dicom((us_dicom / "OBXXXX1A.dcm").read_bytes(), FIELDS).facts
-    assert facts.crop == (120, 60, 680, 459)
-    assert facts.mode == "b_mode"
+    assert [region.box for region in facts.regions] == [(120, 60, 680, 459), (176, 522, 568, 55)]
+    assert image_mode(facts.regions) == "b_mode"
     assert facts.pixel_mm == pytest.approx((0.2622878766, 0.2622878766))
     dual = open_dicom((us_dicom / "gdcm-US-ALOKA-16.dcm").read_bytes(), FIELDS).facts
-    assert dual.mode == "dual"
+    assert image_mode(dual.regions) == "dual"
 
 
 @pytest.fixture

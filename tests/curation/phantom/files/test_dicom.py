@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from sono.curation.images.dicom.frames import open_dicom
-from sono.curation.images.dicom.regions import Box
+from sono.curation.images.dicom.regions import image_mode
 from sono.curation.phantom.files.dicom import Instance, write_instance
 from sono.curation.phantom.files.encodings import TRANSFER_SYNTAXES
 from sono.curation.phantom.files.regions import UltrasoundRegion
@@ -177,7 +177,7 @@ def test_ingest_reads_the_facts_that_were_written(tmp_path: Path, syntax: str, c
     assert (facts.manufacturer, facts.model) == ("Sonovendor", "Wave 7")
     assert facts.plane_texts == ("femur", "Oberschenkel, Länge", "OB 2nd/3rd Trimester")
     assert (facts.image.rows, facts.image.columns, image.frame_count) == (HEIGHT, WIDTH, frame_count)
-    assert facts.crop == TISSUE.box
+    assert [region.box for region in facts.regions] == [TISSUE.box]
     assert facts.pixel_mm == pytest.approx((0.21, 0.23))
     assert image.times_ms == ([None] if frame_count == 1 else pytest.approx([0, FRAME_TIME_MS, 2 * FRAME_TIME_MS]))
     assert list(image.left_out) == []
@@ -185,30 +185,30 @@ def test_ingest_reads_the_facts_that_were_written(tmp_path: Path, syntax: str, c
 
 
 @pytest.mark.parametrize(
-    ("regions", "mode", "crop", "pixel_mm", "shown", "color"),
+    ("regions", "mode", "pixel_mm", "shown", "color"),
     [
-        ((TISSUE,), "b_mode", TISSUE.box, (0.21, 0.23), "0001", 0),
-        ((TISSUE, BESIDE), "dual", (5, 8, 105, 50), (0.21, 0.23), "0001", 0),
-        ((TISSUE, M_MODE), "m_mode", TISSUE.box, (0.21, 0.23), "0003", 0),
-        ((TISSUE, SPECTRAL), "spectral", TISSUE.box, (0.21, 0.23), "0009", 0),
-        ((TISSUE, FLOW), "color_doppler", TISSUE.box, (0.21, 0.23), "0011", 1),
-        ((UNCALIBRATED,), "b_mode", TISSUE.box, None, "0001", 0),
-        ((), "unknown", (0, 0, WIDTH, HEIGHT), None, "0001", 0),
+        ((TISSUE,), "b_mode", (0.21, 0.23), "0001", 0),
+        ((TISSUE, BESIDE), "dual", (0.21, 0.23), "0001", 0),
+        ((TISSUE, M_MODE), "m_mode", (0.21, 0.23), "0003", 0),
+        ((TISSUE, SPECTRAL), "spectral", (0.21, 0.23), "0009", 0),
+        ((TISSUE, FLOW), "color_doppler", (0.21, 0.23), "0011", 1),
+        ((UNCALIBRATED,), "b_mode", None, "0001", 0),
+        ((), "unknown", None, "0001", 0),
     ],
     ids=["b_mode", "dual", "m_mode", "spectral", "flow", "uncalibrated", "none"],
 )
-def test_regions_give_mode_crop_and_spacing(
+def test_regions_give_mode_and_spacing(
     tmp_path: Path,
     regions: tuple[UltrasoundRegion, ...],
     mode: str,
-    crop: Box,
     pixel_mm: tuple[float, float] | None,
     shown: str,
     color: int,
 ) -> None:
     file = written(tmp_path, instance_of(regions=regions))
     dataset, facts = pydicom.dcmread(file), open_dicom(file.read_bytes(), FIELDS).facts
-    assert (facts.mode, facts.crop) == (mode, crop)
+    assert image_mode(facts.regions) == mode
+    assert [region.box for region in facts.regions] == [region.box for region in regions]
     assert facts.pixel_mm == (pytest.approx(pixel_mm) if pixel_mm else None)
     assert dataset.ImageType[3] == shown
     assert dataset.UltrasoundColorDataPresent == color
