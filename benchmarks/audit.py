@@ -17,11 +17,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pydicom
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from sono.curation.audit.allowed_words import allowed_words
 from sono.curation.audit.cleaned import sector_area
-from sono.curation.audit.header_values import HeaderValues
+from sono.curation.audit.header_values import dicom_values
 from sono.curation.audit.readable_text import identifies, identity_of, read_text
 from sono.curation.audit.run import audit
 from sono.curation.ingest.run import ingest
@@ -75,10 +77,8 @@ def measure(folder: Path, seed: int, exams: int) -> None:
 
 def control(workspace: Workspace, phantom: Phantom) -> tuple[int, int, int]:
     """Frames with identifying text in the sector; in how many the audit's reading names it, and finds any text."""
-    inside: dict[str, list[tuple[str, str]]] = {}
-    for text in phantom.texts:
-        if text["identity"] and text["inside"]:
-            inside.setdefault(text["file"], []).append((text["kind"], text["text"]))
+    inside = {text["file"] for text in phantom.texts if text["identity"] and text["inside"]}
+    allowed = allowed_words(center.name for center in (phantom.out / "dicom").iterdir())
     crops = {(row["source_key"], row["frame_index"]): row for row in workspace.store.read_all(FRAMES).to_pylist()}
     frames = named = seen = 0
     for true in phantom.frames:
@@ -89,8 +89,9 @@ def control(workspace: Workspace, phantom: Phantom) -> tuple[int, int, int]:
         area = sector_area(row["sectors"], height, width)
         original = phantom.pixels(true)[y : y + height, x : x + width]
         text = read_text(np.ascontiguousarray((original.T * area.T).T), ())
+        said = identity_of(dicom_values(pydicom.dcmread(phantom.path(true["file"]), stop_before_pixels=True)), allowed)
         frames += 1
-        named += identifies(text.readings, identity_of(HeaderValues(inside[true["file"]]), frozenset()))
+        named += identifies(text.readings, said)
         seen += not text.nothing
     return frames, named, seen
 
