@@ -65,12 +65,12 @@ def check_text(row: Mapping[str, Any], stored: Pixels, said: Identity, verdict: 
         findings.failed("pixels_hidden", "what_the_source_says_can_be_read")
     elif text.nothing:
         findings.passed("pixels_hidden")
+    elif not (text.readable or text.seen):
+        findings.empty("pixels_hidden", "single_letters_can_be_read")
     elif held:
         findings.empty("pixels_hidden", "other_text_on_a_frame_for_review")
-    elif text.readable or text.seen:
-        findings.failed("pixels_hidden", "text_can_be_read" if text.readable else "text_can_be_seen")
     else:
-        findings.empty("pixels_hidden", "single_letters_can_be_read")
+        findings.failed("pixels_hidden", "text_can_be_read" if text.readable else "text_can_be_seen")
     return text.nothing
 
 

@@ -16,8 +16,10 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
+from sono.curation.audit import pixel_checks
 from sono.curation.audit.cleaned import sector_area
 from sono.curation.audit.findings import ACTIONS
+from sono.curation.audit.readable_text import Text
 from sono.curation.audit.result import AuditReport, latest_audit
 from sono.curation.audit.run import audit
 from sono.curation.cli import app
@@ -303,6 +305,17 @@ def test_running_again_audits_only_what_has_changed(audited: Audited) -> None:
     audit(audited.workspace, audited.sources, engine=engine, centers=["north", "south"])
     assert computed[-1] == 0
     assert (audited.workspace.path / "audit" / "audit.json").read_bytes() == before
+
+
+def test_images_without_text_are_not_read_again(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(pixel_checks, "read_text", lambda pixels, _: read.append(pixels) or Text([], False))
+    audited.edit(lambda rows: [row.update(verdict="review") for row in rows], QC)
+    assert audited.audit().passed
+    assert read == []
+    leave_a_name_over_the_ultrasound(audited)
+    audited.audit()
+    assert read
 
 
 def test_frames_of_a_folder_that_was_not_given_are_refused(audited: Audited) -> None:
