@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from .store import damaged
+from .schemas import TableSpec
+from .store import TableStore, damaged
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,3 +63,12 @@ def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa
         relation = connection.sql(sql, params=dict(parameters or {}))
         assert relation is not None, "a statement that gives no rows"
         return relation.to_arrow_table()
+
+
+def view_table(database: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec) -> None:
+    """Make a table's parts readable under its name, with ``filename``: a query reads only the columns it names."""
+    paths = [str(path) for path in store.paths(table)]
+    if paths:
+        database.read_parquet(paths, filename=True, hive_partitioning=False).create_view(table.name)
+    else:
+        database.register(table.name, table.empty().append_column("filename", pa.array([], pa.string())))

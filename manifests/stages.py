@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -64,6 +64,15 @@ class Stage(Protocol):
         ...
 
     def __call__(self, part: pa.Table) -> StageOutput: ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A stage whose parts also say in words what they were made with: a fingerprint cannot be read."""
+
+    def made_with(self) -> Mapping[str, object]:
+        """Versions and settings, as JSON values. No secrets."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -271,6 +280,7 @@ def _write_output(task: _Task, output: StageOutput) -> PartInfo:
         scope=task.scope,
         rows=output.table.num_rows,
         exclusions=counts,
+        made_with=dict(stage.made_with()) if isinstance(stage, Recorded) else {},
     )
     rows: list[dict[str, object]] = [
         {

@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,12 +20,19 @@ from .schemas import EXCLUSIONS, TableSpec
 _METADATA = b"sono"
 _PART = "part-"
 TEMPORARY = ".tmp-"
+_ROWS_AT_ONCE = 32
+_BUFFER = 2**20  # bytes of a column
 _UNCOMPRESSED = ("image.bytes",)  # PNG is compressed already
 
 
 @dataclass(frozen=True)
 class PartInfo:
-    """What a part's Parquet metadata says about it; ``exclusions`` counts by reason what was left out of it."""
+    """What a part's Parquet metadata says about it.
+
+    Attributes:
+        exclusions: counts by reason what was left out of it.
+        made_with: versions and settings that it was made with, as its stage names them; for people to read.
+    """
 
     name: str
     stage: str
@@ -33,6 +40,7 @@ class PartInfo:
     scope: str
     rows: int
     exclusions: dict[str, int] = field(default_factory=dict)
+    made_with: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,17 @@ class TableStore:
         with damage_named(path), pq.ParquetFile(path) as file:
             batch = next(file.iter_batches(batch_size=1, columns=columns), None)
         return [] if batch is None else batch.slice(0, 1).select(columns).to_pylist()
+
+    def find_rows(
+        self, path: Path, table: TableSpec, keys: Set[str], columns: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a part that have these keys; of the others, no more than a few are in memory at a time."""
+        names = [table.key, *columns]
+        with damage_named(path), pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
+                for index, key in enumerate(batch[table.key].to_pylist()):
+                    if key in keys:
+                        yield from batch.slice(index, 1).to_pylist()
 
     def count_rows(self, table: TableSpec) -> int:
         return sum(_count_rows(path) for path in self.paths(table))

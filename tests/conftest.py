@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from sono.manifests.workspace import Workspace, create
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_FOLDERS = {"end_to_end", "examples"}
 SLOW_FIXTURES = {
-    "phantom_archive", "other_archive", "curated",  # draw and ingest an archive
+    "phantom_archive", "other_archive", "curated", "cleaned_archive",  # draw and ingest an archive
     "clinic", "curation",  # run whole stages on a workspace
     "learned", "finished",  # train
     "fragile",  # kills a worker per row
@@ -130,3 +131,18 @@ def workspace(tmp_path: Path) -> Workspace:
     (workspace.path / "secret.key").write_text("5e" * 32)
     record_key(workspace.path, workspace.keys)
     return workspace
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by playwright."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium not found: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()

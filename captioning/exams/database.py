@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from sono.manifests.query import connect
 from sono.manifests.schemas import FRAMES, TableSpec
 from sono.manifests.store import TableStore
@@ -46,12 +44,3 @@ def load_table(database: duckdb.DuckDBPyConnection, store: TableStore, table: Ta
         columns = columns.replace("filename AS file", "'' AS file").replace("file_row_number AS row", "0 AS row")
         database.execute(f"CREATE OR REPLACE TEMP TABLE {table.name} AS SELECT {columns} FROM empty")
         database.unregister("empty")
-
-
-def view_table(database: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec) -> None:
-    """Make a table's parts readable under its name, with ``filename``: a query reads only the columns it names."""
-    paths = [str(path) for path in store.paths(table)]
-    if paths:
-        database.read_parquet(paths, filename=True, hive_partitioning=False).create_view(table.name)
-    else:
-        database.register(table.name, table.empty().append_column("filename", pa.array([], pa.string())))

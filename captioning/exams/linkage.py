@@ -15,11 +15,10 @@ import pyarrow as pa
 
 from sono.manifests.handoff import hand_off, handoff_file
 from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.query import view_table
 from sono.manifests.schemas import RECORDS, STATEMENTS
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore
-
-from .database import view_table
 
 if TYPE_CHECKING:
     import duckdb

@@ -56,7 +56,7 @@ def _page(
         __package__,
         "page.html",
         center=workspace.center,
-        percent=_percent,
+        percent=pages.percent,
         totals=totals,
         context_length=context_length,
         frames=sum(frames for _, frames, _ in planes),
@@ -79,10 +79,3 @@ def _page(
         examples=list(illustrated_frames(database, vocabulary)),
         thumbnail_px=THUMBNAIL_PX,
     )
-
-
-def _percent(share: float) -> str:
-    """With one decimal; a share that is not quite 0 or 1 is never rounded to it."""
-    if 0 < share < 0.0005 or 0.9995 <= share < 1:
-        return "< 0.1 %" if share < 0.5 else "> 99.9 %"
-    return f"{100 * share:.1f} %"

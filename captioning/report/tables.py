@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sono.captioning.exams.database import view_table
-from sono.manifests.query import connect
+from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGIONS, STATEMENTS
 from sono.manifests.store import TableStore
 

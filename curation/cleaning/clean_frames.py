@@ -22,6 +22,7 @@ from .burned_in_text import TextFinding, clean_text
 from .calipers import remove_calipers
 from .config import CleaningSection
 from .frame_mode import ModeFinding, frame_mode
+from .reasons import LEFT_OUT
 from .screen import Screen, read_screen
 from .sector import MODES_WITH_SECTORS, SectorFinding, find_sectors
 from .sector_geometry import Box, Mask, Sector, sector_mask
@@ -40,11 +41,9 @@ BLACKED_OUT_PX = 4
 BRIGHT, COLORFUL = 140, 24
 """Levels of the median pixel of a frame that fills the screen, beyond which it is no ultrasound."""
 
-MODE_NOT_WANTED = ExcludedError(
-    "mode_not_wanted", "the frame was taken in a mode that [cleaning] of sono.toml does not list"
+MODE_NOT_WANTED, NO_ULTRASOUND, TEXT_READABLE = (
+    ExcludedError(reason, LEFT_OUT[reason]) for reason in ("mode_not_wanted", "no_ultrasound", "text_readable")
 )
-NO_ULTRASOUND = ExcludedError("no_ultrasound", "nothing in the frame looks like ultrasound")
-TEXT_READABLE = ExcludedError("text_readable", "text can still be read after everything that was found was blacked out")
 
 
 @dataclass(frozen=True)
@@ -153,9 +152,12 @@ def _clean(
 ) -> CleanedFrame:
     screen = read_screen(pixels)
     mode = clip.mode if clip else frame_mode(screen, regions)
+    if cropped and mode.confidence < LEAST_CONFIDENCE:  # without a screen around it an outline says little
+        mode = ModeFinding("unknown", "pixels", 0.0)
     if mode.confidence >= LEAST_CONFIDENCE and not mode.disagrees and mode.mode not in section.modes:
         raise MODE_NOT_WANTED
-    shown = _whole_frame(screen, mode) if cropped else _find(screen, mode, regions, clip)
+    doubts = ["mode_disagrees_with_header"] if mode.disagrees else []
+    shown = _whole_frame(screen, mode, *doubts) if cropped else _find(screen, mode, regions, clip)
     mask, crop = _window(shown.sectors, *pixels.shape[:2])
     x, y, width, height = crop
     window = np.s_[y : y + height, x : x + width]
@@ -198,7 +200,8 @@ def _find(screen: Screen, mode: ModeFinding, regions: Sequence[Region], clip: _C
     if mode.mode not in MODES_WITH_SECTORS:
         if screen.layout.kind == "empty" or not _may_be_ultrasound(screen.frame.pixels):
             raise NO_ULTRASOUND
-        return _whole_frame(screen, mode, "sector_fills_frame" if mode.mode == "unknown" else "no_sector_in_mode")
+        shows = "sector_fills_frame" if mode.mode == "unknown" else "no_sector_in_mode"
+        return _whole_frame(screen, mode, *_mode_reasons(mode), shows)
     prior = clip.sectors.sectors if clip and clip.sectors.accepted else ()
     found = find_sectors(screen, mode.mode, regions, cine=clip.sectors if clip else None, prior=prior)
     if not found.sectors:
@@ -227,8 +230,7 @@ def _whole_frame(screen: Screen, mode: ModeFinding, *reasons: str) -> _Shown:
     """The frame itself as the sector: of frames that were cropped before, and of those where none can be found."""
     height, width = screen.frame.size
     sector = Sector("unknown", (width / 2, 0.0), (0.0, 0.0), (0.0, float(height)), (0, 0, width, height), 0.0, "fit")
-    doubts = [] if mode.mode == "unknown" and not reasons else _mode_reasons(mode)
-    return _Shown(mode, [sector], [*doubts, *reasons])
+    return _Shown(mode, [sector], reasons)
 
 
 def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[Mask, Box]:

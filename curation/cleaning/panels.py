@@ -42,6 +42,7 @@ _TRACE_BAND, _TRACE_BAND_ROWS = 8, 0.4  # rows between empty ones, and share of 
 _BASELINE, _BASELINE_LIT = 0.75, 0.93  # share of a row whose neighbours have one ink, and that is lit
 
 _BEYOND_PX = 40
+_CORNER_PX = 24
 _BASELINE_BESIDE = 8  # reduced px
 _INK_RANGE, _INK_ABOVE, _WHITE_ECHOES = 4, 50, 253  # grey levels
 _LONE_BASELINE, _SEPARATOR = 0.2, 0.93  # of the frame's width: baselines are longer, and separators longer still
@@ -294,7 +295,9 @@ def _has_baseline(frame: ReducedFrame, box: Box) -> bool:
     lit = (rows > frame.background + _INK_ABOVE).mean(axis=1) > _BASELINE_LIT
     same = (np.abs(np.diff(rows, axis=1)) <= _INK_RANGE).mean(axis=1) > _BASELINE
     return any(
-        _has_one_or_two_inks(rows[at]) and not _goes_on(frame, max(y - beside, 0) + at, x, x + width)
+        _has_one_or_two_inks(rows[at])
+        and not _goes_on(frame, max(y - beside, 0) + at, x, x + width)
+        and not _is_side_of_box(frame, max(y - beside, 0) + at, x, x + width)
         for at in np.flatnonzero(lit & same).tolist()
     )
 
@@ -303,6 +306,27 @@ def _goes_on(frame: ReducedFrame, row: int, left: int, right: int) -> bool:
     """Whether a line goes on at both sides of a box, as lines that part a screen do."""
     beside = [at for at in (left - _BEYOND_PX, right + _BEYOND_PX) if 0 <= at < frame.size[1]]
     return bool(beside) and all(int(frame.pixels[row, at].max()) > frame.background + _INK_ABOVE for at in beside)
+
+
+def _is_side_of_box(frame: ReducedFrame, row: int, left: int, right: int) -> bool:
+    """Whether a line turns upwards at both of its ends, or downwards, as the box does that flow is measured in."""
+    top, bottom = max(row - _CORNER_PX, 0), row + _CORNER_PX + 1
+    around = brightest_channel(frame.pixels[top:bottom]).astype(np.int16)
+    line = around[row - top]
+    levels, counts = np.unique(line[left:right], return_counts=True)
+    of_ink = np.abs(around - int(levels[counts.argmax()])) <= _INK_RANGE
+    starts, ends = _runs(of_ink[row - top])
+    if not len(starts):
+        return False
+    longest = int((ends - starts).argmax())
+    corners = [of_ink[:, at] for at in (starts[longest], ends[longest] - 1)]
+    return any(all(corner[part].all() for corner in corners) for part in (np.s_[: row - top], np.s_[row - top + 1 :]))
+
+
+def _runs(row: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where runs of set pixels begin, and one after where they end."""
+    steps = np.diff(np.concatenate([[0], row.astype(np.int8), [0]]))
+    return np.flatnonzero(steps > 0), np.flatnonzero(steps < 0)
 
 
 def _has_one_or_two_inks(row: npt.NDArray[np.int16]) -> bool:

@@ -1,4 +1,4 @@
-"""Why a cleaned frame is for a person to review. Every reason that cleaning gives is listed here, with its meaning."""
+"""Why a cleaned frame is for a person to review, or left out: every reason that cleaning gives, with its meaning."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ CALIPERS: Mapping[str, str] = {
 }
 
 REASONS: Mapping[str, str] = {**MODE, **SECTOR, **TEXT, **CALIPERS}
+
+LEFT_OUT: Mapping[str, str] = {
+    "mode_not_wanted": "the frame was taken in a mode that [cleaning] of sono.toml does not list",
+    "no_ultrasound": "nothing in the frame looks like ultrasound",
+    "text_readable": "text can still be read after everything that was found was blacked out",
+}
+"""Why cleaning leaves a frame out of the table of frames."""

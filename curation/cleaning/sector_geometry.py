@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ Box = tuple[int, int, int, int]
 """x, y, width, height in px."""
 
 KINDS = ("convex", "phased", "linear", "unknown")
+
+_ARC_STEP = 2.0  # degrees, between the points of an outline
 
 _PHASED_NEAR_MOST = 0.14  # of the far radius: a phased array is small, its beams start close to one point
 
@@ -34,7 +37,7 @@ class Sector:
         radii: of the first and the last echo, in px from the apex (of a linear sector straight down).
         box: the smallest around the sector, cut where the screen cuts the sector.
         confidence: from 0 to 1: the share of the outline that pixels confirm.
-        source: fit, cine, prior or header: what the geometry comes from.
+        source: fit, cine, prior or header: what the geometry comes from; empty where a table says nothing of it.
     """
 
     kind: str
@@ -76,6 +79,21 @@ class Sector:
             "confidence": self.confidence,
         }
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Sector:
+        """The sector that ``row`` gave; of a rectangle, apex and radii follow from its box."""
+        x, y, width, height = (int(value) for value in row["box"])
+        rectangle = row["apex"] is None
+        return cls(
+            kind=row["kind"],
+            apex=(x + width / 2, float(y)) if rectangle else tuple(row["apex"]),
+            angles=(0.0, 0.0) if rectangle else tuple(row["angles"]),
+            radii=(0.0, float(height)) if rectangle else tuple(row["radii"]),
+            box=(x, y, width, height),
+            confidence=row["confidence"],
+            source="",
+        )
+
 
 def sector_mask(sectors: Sequence[Sector], height: int, width: int) -> Mask:
     """Shape [height, width]: which pixels of a frame show ultrasound."""
@@ -105,6 +123,46 @@ def contains(sector: Sector, x: npt.NDArray[np.float32], y: npt.NDArray[np.float
         sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
         within &= sign * (dx * np.float32(cos) - dy * np.float32(sin)) <= 0
     return np.asarray(within)
+
+
+def outline(sector: Sector) -> list[tuple[float, float]]:
+    """The corners, (x, y) in px, of a polygon along a sector's edge; arcs in steps of at most two degrees."""
+    x, y, width, height = sector.box
+    corners = [(float(x), float(y)), (float(x + width), float(y)), (float(x + width), float(y + height)),
+               (float(x), float(y + height))]  # fmt: skip
+    if sector.parallel:
+        return corners
+    if not sector.has_arcs:
+        for angle, sign in zip(sector.angles, (-1, 1), strict=True):
+            across, down = sign * math.cos(math.radians(angle)), -sign * math.sin(math.radians(angle))
+            corners = _cut(corners, across, down, across * sector.apex[0] + down * sector.apex[1])
+        return corners
+    left, right = sector.angles
+    fan = [*_arc(sector, sector.radii[1], left, right), *_arc(sector, sector.radii[0], right, left)]
+    for across, down, most in ((-1, 0, -x), (1, 0, x + width), (0, -1, -y), (0, 1, y + height)):
+        fan = _cut(fan, across, down, most)
+    return fan
+
+
+def _arc(sector: Sector, radius: float, start: float, end: float) -> Iterator[tuple[float, float]]:
+    steps = max(math.ceil(abs(end - start) / _ARC_STEP), 1) if radius > 0 else 0
+    for step in range(steps + 1):
+        angle = math.radians(start + (end - start) * step / max(steps, 1))
+        yield sector.apex[0] + radius * math.sin(angle), sector.apex[1] + radius * math.cos(angle)
+
+
+def _cut(corners: Sequence[tuple[float, float]], across: float, down: float, most: float) -> list[tuple[float, float]]:
+    """The part of a polygon where ``across * x + down * y <= most`` (Sutherland and Hodgman, CACM 1974)."""
+    kept: list[tuple[float, float]] = []
+    beyond = [across * x + down * y - most for x, y in corners]
+    for index, (x, y) in enumerate(corners):
+        (x0, y0), before, here = corners[index - 1], beyond[index - 1], beyond[index]
+        if (before <= 0) != (here <= 0):
+            share = before / (before - here)
+            kept.append((x0 + share * (x - x0), y0 + share * (y - y0)))
+        if here <= 0:
+            kept.append((x, y))
+    return kept
 
 
 def fan_kind(near: float, far: float) -> str:

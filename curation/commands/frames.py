@@ -66,10 +66,12 @@ def ingest(
     """Read ultrasound files into the workspace, with pseudonyms for patients, studies and file names.
 
     Frames are cropped to the ultrasound; everything outside of it is blanked, and text and measurement marks within it
-    are removed. What is doubtful is for a person to review. Run it again to read only what is new or changed.
+    are removed. What is doubtful is for a person to review. A page shows what was done, for someone to sign. Run it
+    again to read only what is new or changed.
 
     Example: sono-curate ingest archive /data/scans --metadata scans.csv
     """
+    from sono.curation.ingest.cleaning_page import write_cleaning_report
     from sono.curation.ingest.run import ingest as run
 
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
@@ -84,12 +86,14 @@ def ingest(
             force=force,
             progress=progress,
         )
+        page = write_cleaning_report(opened)
     if as_json:
-        console.print_json({"sources": [asdict(report) for report in reports]})
+        console.print_json({"sources": [asdict(report) for report in reports], "report": str(page)})
         return
     _print_folders(reports)
     if metadata is not None:
         _print_warnings(metadata, reports[0].warnings)
+    print(f"Look at {page}")
     print_next(f"sono-curate qc {workspace}")
 
 

@@ -65,7 +65,7 @@ def _places(layout: DemoLayout) -> list[tuple[str, str]]:
             f"{layout.phantoms.name}/truth",
             "what the images really show: masks, sectors, text boxes, duplicates, faults",
         ),
-        (layout.workspace.name, "tables of frames, verdicts, regions, records, captions; reports/qc.html"),
+        (layout.workspace.name, "tables of frames, verdicts, regions, records, captions; pages in reports/"),
         (layout.dataset.name, "what datasets.load_dataset reads and sono-train trains on"),
         (layout.runs.name, f"checkpoints, {RUN_LOG} and evaluation of each run"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 
 import pyarrow as pa
 
@@ -46,6 +47,9 @@ class IngestStage:
             "text_detector": detector_sha256(),
         }
 
+    def made_with(self) -> Mapping[str, object]:
+        return made_with(self.cleaning, cropped=self.cropped)
+
     def __call__(self, part: pa.Table) -> StageOutput:
         rows: list[dict[str, object]] = []
         exclusions: list[Exclusion] = []
@@ -64,3 +68,15 @@ class IngestStage:
         return frame_rows(
             file, self.keys, self.vocabulary, self.section, self.cleaning, self.center, cropped=self.cropped
         )
+
+
+def made_with(cleaning: CleaningSection, *, cropped: bool) -> dict[str, object]:
+    """What decides how frames are cleaned, as parts keep it and the page on cleaning shows it."""
+    return {
+        "sono-curate": metadata.version("sono-curate"),
+        "version": IngestStage.version,
+        "cleaning": cleaning.model_dump(mode="json"),
+        "cropped": cropped,
+        "text_detector": detector_sha256(),
+        "text_readers": {name: metadata.version(name) for name in ("rapidocr", "tesserocr")},
+    }

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -189,21 +187,6 @@ def identities(phantoms: Path) -> set[str]:
     # 'Hospital', 'DOB' and 'South' identify nobody.
     common = {"hospital", "south", "clinic", "women's", "dob", "id", "st."}
     return {secret for secret in (*texts, *files, *parts, *numbers) if len(secret) > 2 and secret.lower() not in common}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, driven by playwright."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium not found: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 def test_a_browser_shows_the_entire_page_without_any_request(demo: Demo, browser: Any) -> None:

@@ -320,3 +320,16 @@ def test_exclusions_of_a_killed_part_that_is_no_longer_planned_are_removed(store
     assert len(store.paths(EXCLUSIONS)) == 1
     store.remove_other_exclusions("stage", "mine", set())
     assert store.paths(EXCLUSIONS) == []
+
+
+class Recorded(Judge):
+    def made_with(self) -> Mapping[str, object]:
+        return {"limit": self.limit}
+
+
+def test_a_part_says_what_it_was_made_with_if_its_stage_does(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    run_stage(Recorded(limit=7), PARTS, store, engine=in_process)
+    assert [part.made_with for part in store.parts(QC).values()] == [{"limit": 7}] * 3
+    run_stage(Judge(limit=8), PARTS, store, engine=in_process)
+    assert [part.made_with for part in store.parts(QC).values()] == [{}] * 3

@@ -298,3 +298,10 @@ def test_the_lock_is_free_after_an_exception(tmp_path: Path) -> None:
         raise RuntimeError
     with exclusive(tmp_path, "here"):
         pass
+
+
+def test_rows_are_found_by_their_keys(store: TableStore) -> None:
+    names = [f"f{number:03}" for number in range(100)]
+    store.write(QC, info(rows=100), judged(*names))
+    found = list(store.find_rows(store.path(QC, "a"), QC, {"f007", "f099", "f100"}, ["verdict"]))
+    assert found == [{"frame_id": "f007", "verdict": "review"}, {"frame_id": "f099", "verdict": "review"}]

@@ -163,6 +163,7 @@ def test_a_wheel_built_from_the_source_distribution_is_the_same(wheel: Path, whe
         "sono/curation/phantom/drawing/typefaces/DejaVuSans.ttf",
         "sono/curation/phantom/drawing/typefaces/DejaVu.LICENSE",
         "sono/curation/qc/page.html",
+        "sono/curation/ingest/cleaning_page.html",
         "sono/curation/dataset/card.jinja",
         *(f"sono/{folder}/py.typed" for folder in FOLDERS),
     ],

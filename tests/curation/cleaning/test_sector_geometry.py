@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from sono.curation.cleaning.sector_geometry import Sector, iou, sector_mask
+from sono.curation.cleaning.sector_geometry import Sector, iou, outline, sector_mask
 from sono.curation.phantom.samples import Sample
 from sono.curation.phantom.truth import sector_row
 from sono.manifests.schemas import SECTOR
 
 FAN = Sector("convex", (50.0, -20.0), (-30.0, 40.0), (40.0, 90.0), (0, 0, 120, 72), 1.0, "fit")
 RECTANGLE = Sector("linear", (30.0, 10.0), (0.0, 0.0), (0.0, 40.0), (10, 10, 40, 40), 1.0, "fit")
+POINTED = Sector("phased", (60.0, 5.0), (-45.0, 45.0), (0.0, 80.0), (10, 5, 100, 75), 1.0, "fit")
 TRAPEZOID = Sector("linear", (50.0, -50.0), (-15.0, 15.0), (60.0, 110.0), (0, 10, 100, 50), 1.0, "fit")
 
 
@@ -52,6 +54,21 @@ def test_two_sectors_are_joined() -> None:
     other = RECTANGLE.moved(45, 0)
     both = sector_mask([RECTANGLE, other], 60, 110)
     assert np.array_equal(both, sector_mask([RECTANGLE], 60, 110) | sector_mask([other], 60, 110))
+
+
+@pytest.mark.parametrize("sector", [FAN, RECTANGLE, TRAPEZOID, POINTED])
+def test_an_outline_surrounds_the_pixels_of_its_sector(sector: Sector) -> None:
+    mask = sector_mask([sector], 100, 130)
+    drawn = np.zeros((100, 130), np.uint8)
+    cv2.fillPoly(drawn, [np.round(16 * (np.array(outline(sector)) - 0.5)).astype(np.int32)], 1, shift=4)
+    assert np.count_nonzero(cv2.erode(drawn, np.ones((3, 3), np.uint8)) & ~mask) == 0
+    assert np.count_nonzero(cv2.erode(mask.view(np.uint8), np.ones((3, 3), np.uint8)) & (drawn == 0)) == 0
+
+
+@pytest.mark.parametrize("sector", [FAN, RECTANGLE, TRAPEZOID, POINTED])
+def test_a_stored_sector_covers_the_same_pixels(sector: Sector) -> None:
+    stored = pa.array([sector.row()], SECTOR).to_pylist()[0]
+    assert np.array_equal(sector_mask([Sector.from_row(stored)], 100, 130), sector_mask([sector], 100, 130))
 
 
 @pytest.mark.parametrize("sector", [FAN, RECTANGLE, TRAPEZOID])

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pydicom
 
 from sono.captioning.captions.run import caption_workspace
+from sono.curation.ingest.cleaning_page import write_cleaning_report
 from sono.curation.qc.page import write_qc_report
 from sono.curation.qc.run import qc
 from sono.manifests.stages import in_process
@@ -17,6 +18,7 @@ from tests.curation.phantom.archive import Curated, Phantom, every_file
 def test_nothing_of_an_identity_survives_ingest(phantom_archive: Phantom, curated: Curated) -> None:
     workspace = curated.workspace
     qc(workspace, engine=in_process)
+    write_cleaning_report(workspace)
     write_qc_report(workspace)
     report = caption_workspace(workspace, [phantom_archive.out / "records"], engine=in_process)  # in all three forms
     assert report.global_captions > 0
