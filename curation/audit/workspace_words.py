@@ -35,6 +35,9 @@ _KEYS = {"source_digest", "pixel_digest", "duplicate_group", "identity"}  # besi
 _DIGEST = re.compile(r"(?<![0-9a-z])(?:[0-9a-f]{32}|[0-9a-f]{64})(?![0-9a-z])")
 _EXPLAINED = re.compile(r"(model|manufacturer)-[0-9a-f]{8}|[-+]?\d{1,4}(\.\d+)?(e[-+]?\d+)?%?")
 _DATA_URL = re.compile(r"data:[\w/+.-]+;base64,[\w+/=]+")
+_WRITTEN = re.compile(
+    r'<time class="written">\d{4}-\d\d-\d\d(?: \d\d:\d\d)?</time>'
+)  # when a page was made: nobody's date
 _TAG_NAME = re.compile(r"<[^>]*>")
 _SHORT_NUMBER = 4  # digits, as in _EXPLAINED
 _BATCH_ROWS = 4096
@@ -200,8 +203,10 @@ def _count_empty(column: pa.Array, place: tuple[str, str], findings: Findings) -
 def _readable(path: Path) -> Iterator[str]:
     """A file's text, in pieces of bounded size; of a page what it shows, without its pictures."""
     if path.suffix == ".html":
-        shown = _TAG_NAME.sub(" ", _DATA_URL.sub(" ", path.read_text(encoding="utf-8", errors="replace")))
-        yield html.unescape(shown)
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for unseen in (_DATA_URL, _WRITTEN, _TAG_NAME):
+            text = unseen.sub(" ", text)
+        yield html.unescape(text)
         return
     rest = ""
     with path.open("rb") as file:

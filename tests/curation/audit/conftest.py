@@ -14,6 +14,7 @@ import pytest
 from sono.curation.audit.result import AuditReport
 from sono.curation.audit.run import audit
 from sono.curation.images.stored_png import decode_png, encode_png
+from sono.curation.ingest.cleaning_page import write_cleaning_report
 from sono.curation.ingest.run import ingest
 from sono.curation.qc.page import write_qc_report
 from sono.curation.qc.run import qc
@@ -83,5 +84,6 @@ def _fill(folder: Path) -> None:
         ingest(workspace, [center], center=center.name, engine=in_process)
     audited = Audited(workspace, phantom)
     qc(workspace, engine=in_process)
+    write_cleaning_report(workspace)
     write_qc_report(workspace)
     audited.audit()
