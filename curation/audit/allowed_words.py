@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 
+from .dates import readable_dates
+
 _FOLDERS = ("manifests", "curation", "captioning")
 _SILENT = {"phantom", "demo", "prose", "engines", "__pycache__"}  # rooms whose words end up in no table and on no page
 _DATA = (".toml", ".html", ".css", ".jinja")
@@ -55,7 +57,7 @@ def _explained(text: str) -> Iterator[str]:
     for piece in pieces_of(normalized(text)):
         words = words_of(piece)
         yield from (word for word in words if len(word) > 1 and not word.isdigit())
-        if len(words) > 1:
+        if len(words) > 1 and not any(readable_dates([piece])):  # an example in a message may be somebody's date
             yield piece
 
 

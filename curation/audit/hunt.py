@@ -6,11 +6,12 @@ import datetime
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .allowed_words import normalized, words_of
+from .dates import date_forms
 
 _SUBSTRING_LETTERS = 4  # shorter words are only compared with entire ones: they are in too many others
 _SHORTEST = 2
@@ -93,29 +94,6 @@ def load_hunter(path: Path, allowed: frozenset[str]) -> Hunter:
     """The hunter over the words that ``WorkspaceWords.save`` wrote; once per process."""
     pieces, cells = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
     return Hunter(pieces, cells, allowed)
-
-
-def date_forms(date: datetime.date) -> Iterator[str]:
-    """A date as people and programs write it."""
-    year, month, day = f"{date:%Y}", f"{date:%m}", f"{date:%d}"
-    yield f"{year}{month}{day}"
-    for separator in "-./":
-        yield separator.join((year, month, day))
-        yield separator.join((day, month, year))
-        yield separator.join((month, day, year))
-
-
-def readable_dates(pieces: Iterable[str]) -> Iterator[str]:
-    """Pieces of text in which a date of the last or this century is written with separators."""
-    for piece in pieces:
-        if _DATE.search(piece):
-            yield piece
-
-
-_DATE = re.compile(
-    r"(?<!\d)(?:(?:19|20)\d\d([-./])(?:0?[1-9]|1[0-2])\1(?:[0-2]?[1-9]|[123]0|31)"
-    r"|(?:[0-2]?[1-9]|[123]0|31)([-./])(?:[0-2]?[1-9]|[123]0|31)\2(?:19|20)\d\d)(?!\d)"
-)
 
 
 def tokens_of(text: str) -> list[str]:

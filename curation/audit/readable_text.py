@@ -17,8 +17,9 @@ from sono.curation.images.pixels import Pixels
 
 from .allowed_words import normalized, words_of
 from .cleaned import Box
+from .dates import date_forms, readable_dates
 from .header_values import HeaderValues
-from .hunt import can_be_judged, date_forms, readable_dates, tokens_of
+from .hunt import can_be_judged, tokens_of
 
 FEWEST_LETTERS = 3
 """Letters and digits of what counts as text: fewer are read into any texture."""

@@ -20,10 +20,11 @@ from sono.manifests.workspace import Workspace
 
 from .allowed_words import allowed_words
 from .consistency import judge_pairs
+from .dates import readable_dates
 from .findings import FINDINGS, Findings
 from .fingerprint import sources_fingerprint, tables_fingerprint
 from .header_values import HeaderValues
-from .hunt import Hunter, load_hunter, readable_dates
+from .hunt import Hunter, load_hunter
 from .page import write_audit_page
 from .parts import Archive, audit_parts, find_archive
 from .record_values import record_values, require_records

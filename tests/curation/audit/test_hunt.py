@@ -7,7 +7,8 @@ import datetime
 import pytest
 
 from sono.curation.audit.allowed_words import allowed_words
-from sono.curation.audit.hunt import ALLOWED_WORD, TOO_SHORT, Hunter, readable_dates
+from sono.curation.audit.dates import readable_dates
+from sono.curation.audit.hunt import ALLOWED_WORD, TOO_SHORT, Hunter
 from sono.curation.audit.workspace_words import WorkspaceWords
 
 ALLOWED = allowed_words(["North Hospital"])
@@ -79,3 +80,4 @@ def test_dates_are_found_in_any_notation_and_only_as_a_whole() -> None:
 def test_the_programs_words_are_the_vocabularys_and_the_pages_but_no_phantoms_names() -> None:
     assert {"transthalamic", "voluson", "femur", "histogram", "reject"} <= ALLOWED
     assert not {"yamamoto", "achterberg", "wilhelmina"} & ALLOWED
+    assert not list(readable_dates(ALLOWED))
