@@ -257,7 +257,7 @@ center = "center"
 
 [cleaning]
 # modes = ["b_mode", "color_doppler", "dual"]   # frames of other modes are left out
-# search_share = 0.005  # of stills that a slow second reader searches for burned-in text, too
+# search_share = 0.005  # of frames that a slow second reader searches for burned-in text, too
 
 [qc]
 # min_short_side_px = 128

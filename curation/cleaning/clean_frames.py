@@ -111,7 +111,7 @@ class _Clip:
 
     mode: ModeFinding
     sectors: SectorFinding
-    text_boxes: Sequence[Box] | None = None  # in px of the decoded frame; None: no frame was searched yet
+    text_boxes: Sequence[Box] | None = None  # in px of the decoded frame; None: it was not looked at yet
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _clean(
     text = clean_text(
         blanked,
         inside,
-        search_too=_is_searched(blanked, section, clip, shown),
+        search_too=_is_searched(blanked, section, shown),
         known_boxes=[_moved(box, -x, -y) for box in (clip and clip.text_boxes) or ()],
     )
     if clip and clip.text_boxes is None:
@@ -251,14 +251,12 @@ def _blanked(pixels: Pixels, inside: Mask) -> Pixels:
     return np.asarray(cv2.bitwise_and(pixels, pixels, mask=inside.view(np.uint8)), np.uint8)
 
 
-def _is_searched(pixels: Pixels, section: CleaningSection, clip: _Clip | None, shown: _Shown) -> bool:
+def _is_searched(pixels: Pixels, section: CleaningSection, shown: _Shown) -> bool:
     """Whether the slow reader looks at a frame, too.
 
-    At the first of a cine, at those where no sector was found, and at a share of the others, by their pixels: so that a
-    file gives the same frames whatever else the archive holds.
+    At those where no sector was found, and at a share of the others, by their pixels: so that a file gives the same
+    frames whatever else the archive holds.
     """
-    if clip is not None:
-        return clip.text_boxes is None
     if "sector_fills_frame" in shown.reasons or "no_sector_in_mode" in shown.reasons:
         return True
     return zlib.crc32(pixels.data) / 2**32 < section.search_share

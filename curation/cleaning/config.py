@@ -19,8 +19,8 @@ class CleaningSection(BaseModel):
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = ("b_mode", "color_doppler", "dual")
     """Frames of other modes are left out, with the reason ``mode_not_wanted``."""
     search_share: Annotated[float, Field(ge=0, le=1)] = 0.005
-    """Of stills, the share that a slow reader searches for text that the fast detector missed; and one frame of each
-    cine, and every frame in which the detector is unsure."""
+    """Of frames, the share that a slow reader searches for text that the fast detector missed; and all of those in which
+    no sector was found."""
 
 
 def detector_sha256() -> str:

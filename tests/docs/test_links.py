@@ -15,7 +15,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 def pages() -> list[Path]:
     skipped = {"templates", "site-packages"}
     found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
-    found += (ROOT / "notebooks").glob("*.ipynb")
+    found += [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "tools").rglob("*.md")]
     return sorted(path for path in found if not skipped & set(path.parts))
 
 

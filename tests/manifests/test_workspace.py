@@ -135,7 +135,7 @@ def test_a_section_overrides_its_defaults(tmp_path: Path) -> None:
         ("qc = 3\n", "qc: Input should be a valid dictionary"),
         (
             "[quality]\nlimit = 3\n",
-            "unknown section [quality]; known sections: workspace, vocabulary, ingest, qc",
+            "unknown section [quality]; known sections: workspace, vocabulary, ingest, cleaning, qc",
         ),
         ("limit = 3\n", "unknown section [limit]; known sections: workspace"),
         ("[qc\nlimit = 3\n", "not valid TOML: Expected ']'"),

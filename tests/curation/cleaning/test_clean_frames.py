@@ -109,10 +109,18 @@ def test_a_cine_has_one_geometry_and_its_text_goes_from_every_frame(written_samp
     assert all(isinstance(frame, CleanedFrame) for frame in frames)
     done = [frame for frame in frames if isinstance(frame, CleanedFrame)]
     assert len({frame.crop for frame in done}) == 1
-    assert ["rapidocr" in frame.text_readers for frame in done] == [True, False, False, False]
     painted = [sum(box[2] * box[3] for box in frame.text_boxes) for frame in done]
     assert painted[0] > 0
     assert max(painted) < 1.5 * painted[0]  # what one frame had does not grow from frame to frame
+
+
+def test_the_configuration_says_how_many_frames_are_searched(samples: list[Sample]) -> None:
+    stills = [sample.pixels for sample in samples if sample.mode == "b_mode"][:2]
+    for share, searched in ((1.0, True), (0.0, False)):
+        frames = [cleaned(pixels, CleaningSection(search_share=share)) for pixels in stills]
+        readers = [frame.text_readers for frame in frames if isinstance(frame, CleanedFrame)]
+        assert readers
+        assert all(("rapidocr" in names) == searched for names in readers)
 
 
 def test_a_damaged_frame_of_a_cine_costs_itself_only(samples: list[Sample]) -> None:

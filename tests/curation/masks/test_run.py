@@ -121,8 +121,11 @@ def test_a_mask_drawn_on_the_original_is_cropped_like_its_image(
     workspace: Workspace, us_dicom: Path, tmp_path: Path
 ) -> None:
     ingest(workspace, [us_dicom], engine=in_process)
+    key = workspace.keys.source("OBXXXX1A.dcm")
+    frame = next(row for row in workspace.store.read_all(FRAMES).to_pylist() if row["source_key"] == key)
+    x, y, width, height = frame["crop"]
     drawn = np.zeros((600, 800), bool)
-    drawn[50:110, 100:200] = True
+    drawn[y - 17 : y + 43, x - 20 : x + 80] = True
     save(tmp_path / "m" / "OBXXXX1A.png", drawn)
     outside = np.zeros((480, 640), bool)
     outside[:20] = True
@@ -130,7 +133,7 @@ def test_a_mask_drawn_on_the_original_is_cropped_like_its_image(
     report = run(workspace, tmp_path / "m")
     assert report.exclusions == {"outside_crop": 1}
     row = workspace.store.read_all(REGIONS).to_pylist()[0]
-    assert row["mask"]["size"] == [448, 680]  # the sector begins at 120, 67
+    assert row["mask"]["size"] == [height, width]
     assert list(row["bbox"]) == [0, 0, 80, 43]
 
 
