@@ -8,14 +8,14 @@ from typer.core import TyperGroup
 
 from sono.manifests import console
 
-from .commands import captions, dataset, frames, masks, phantoms, workspace
+from .commands import audit, captions, dataset, frames, masks, phantoms, workspace
 
 
 class InOrderOfWork(TyperGroup):
     """Lists commands in the order in which they are used; Typer would list groups of commands first."""
 
     ORDER = (
-        *("init", "ingest", "qc", "masks", "caption", "preview", "trace", "build"),
+        *("init", "ingest", "qc", "masks", "caption", "preview", "trace", "build", "audit"),
         *("status", "check", "exclusions", "phantom", "demo"),
     )
 
@@ -29,7 +29,7 @@ app.info.cls = InOrderOfWork
 for command in (
     *(workspace.init, frames.ingest, frames.qc),
     *(captions.caption, captions.preview, captions.trace),
-    *(dataset.build, workspace.status, workspace.check, workspace.exclusions),
+    *(dataset.build, audit.audit, workspace.status, workspace.check, workspace.exclusions),
     *(phantoms.phantom, phantoms.demo),
 ):
     app.command()(command)

@@ -148,7 +148,8 @@ def _rapidocr() -> rapidocr.RapidOCR:
 @functools.cache
 def _tesseract() -> tesserocr.PyTessBaseAPI:
     try:
-        from tesserocr import PyTessBaseAPI
+        from tesserocr import LeptLogLevel, PyTessBaseAPI, set_leptonica_log_level
     except ModuleNotFoundError as error:
         raise missing("tesserocr") from error
+    set_leptonica_log_level(LeptLogLevel.NONE)  # it tells the terminal about every piece without text
     return PyTessBaseAPI(path=str(language_folder()), lang=LANGUAGE)

@@ -23,6 +23,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from sono.captioning.captions.run import CaptionReport
+    from sono.manifests.workspace import Workspace
 
 SeedOption = Annotated[
     int | None, typer.Option(metavar="N", help="Decides which template each frame and region gets.", min=0)
@@ -132,3 +133,14 @@ def trace(
         console.print_json(asdict(traced))
     else:
         console.print_text(trace_text(traced))
+
+
+def template_texts(workspace: Workspace, templates: str | None) -> list[str]:
+    """Everything that the templates of the workspace's captions can say, for the audit: it identifies nobody."""
+    from sono.captioning.captions.config import load_section
+    from sono.captioning.sentences.packs import load_pack
+
+    choice = templates or load_section(workspace).templates
+    pack = load_pack(choice, workspace.vocabulary, None if templates else workspace.path)
+    names = (pack.planes, pack.structures, pack.findings, *pack.words.values())
+    return [*(template.text for template in pack.templates), *(name for group in names for name in group.values())]

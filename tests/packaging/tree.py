@@ -26,6 +26,7 @@ ROOMS = {
         "qc",
         "masks",
         "dataset",
+        "audit",
         "phantom",
         "demo",
         "commands",

@@ -1,0 +1,177 @@
+"""What clinical records say about who was examined: names and identifiers that must be nowhere in the workspace.
+
+Records also hold codes and measurements, which captions may say. So of tables every word counts, and identifiers'
+columns as they are; of FHIR the elements that name or identify; of structured reports everything in words.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from sono.curation.images.dicom.file import read_dicom_file
+from sono.curation.images.pixels import ExcludedError
+from sono.manifests import pydicom_warnings
+from sono.manifests.delimited import bounded_lines, text_encoding
+from sono.manifests.errors import UserError
+
+from .header_values import HeaderValues, dates_in, dicom_values
+
+_FHIR_NAMING = {
+    *("name", "identifier", "address", "telecom", "contact", "photo", "id", "fullUrl", "reference", "display"),
+    *("birthDate", "accession", "alias"),
+}
+_IDENTIFIERS = re.compile(
+    r"id$|_id|name|number|accession|birth|dob|date|mrn|patient|study|exam|address|phone|mail", re.I
+)
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_HEAD_BYTES = 132
+_BATCH_VALUES = 20_000
+
+
+class _NotUnderstoodError(Exception):
+    """A file that is no record of a known kind."""
+
+
+def require_records(paths: Sequence[Path]) -> None:
+    """Make sure that every path leads somewhere.
+
+    Raises:
+        UserError: one leads nowhere.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UserError("records not found", where=str(path), fix="check the path")
+
+
+def record_values(paths: Sequence[Path]) -> Iterator[HeaderValues | None]:
+    """Values of every record, in pieces of bounded size; None for a file that is not understood."""
+    for named in paths:
+        files = sorted(path for path in named.rglob("*") if path.is_file()) if named.is_dir() else [named]
+        for path in files:
+            try:
+                yield from _values(path)
+            except (_NotUnderstoodError, ExcludedError, ValueError, EOFError, csv.Error, zipfile.BadZipFile, OSError):
+                yield None
+
+
+def _values(path: Path) -> Iterator[HeaderValues]:
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        file.seek(0)
+        if head[:2] == b"\x1f\x8b":
+            with gzip.open(file) as inflated:
+                yield from _of_stream(io.BufferedReader(inflated))
+        elif head[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(file) as archive:
+                for name in archive.namelist():
+                    if not name.endswith("/"):
+                        with archive.open(name) as member:
+                            yield from _of_stream(io.BufferedReader(member))  # type: ignore[arg-type]
+        elif head[:4] == b"PAR1":
+            yield from _of_parquet(path)
+        else:
+            yield from _of_stream(file)
+
+
+def _of_stream(file: io.BufferedReader) -> Iterator[HeaderValues]:
+    head = file.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+    if head[128:132] == b"DICM":
+        with pydicom_warnings.silenced():
+            yield dicom_values(read_dicom_file(file.read()).dataset)
+        return
+    first = head.lstrip(b"\xef\xbb\xbf \t\r\n\0\xff\xfe")[:1]
+    text = io.TextIOWrapper(file, encoding=text_encoding(head), newline="")
+    if first in (b"{", b"["):
+        yield from _of_json(text)
+    elif first and any(separator in head for separator in b",;\t"):
+        yield from _of_csv(text)
+    else:
+        raise _NotUnderstoodError
+
+
+def _of_json(text: io.TextIOWrapper) -> Iterator[HeaderValues]:
+    """A document, or one on each line."""
+    first = text.readline()
+    try:
+        documents: Iterator[Any] = iter([json.loads(first)])
+        rest = text
+    except ValueError:
+        documents = iter([json.loads(first + text.read())])
+        rest = io.StringIO()  # type: ignore[assignment]
+    for document in documents:
+        yield _of_document(document)
+    for line in rest:
+        if line.strip():
+            yield _of_document(json.loads(line))
+
+
+def _of_document(document: Any) -> HeaderValues:
+    """A FHIR resource or bundle; else an object of cells."""
+    values = HeaderValues()
+    if isinstance(document, dict) and "resourceType" not in document:
+        for column, cell in document.items():
+            _add_cell(values, column, str(cell))
+    else:
+        _walk(document, values, naming=False)
+    return values
+
+
+def _walk(value: Any, values: HeaderValues, *, naming: bool) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _walk(inner, values, naming=(naming and key not in ("system", "use", "type")) or key in _FHIR_NAMING)
+    elif isinstance(value, list):
+        for inner in value:
+            _walk(inner, values, naming=naming)
+    elif isinstance(value, str):
+        values.dates.update(dates_in(value))
+        if naming:
+            values.texts.append(("records", value))
+
+
+def _of_csv(text: io.TextIOWrapper) -> Iterator[HeaderValues]:
+    lines = bounded_lines(text)
+    header = next(lines)
+    delimiter = max(",;\t", key=header.count)
+    columns = next(csv.reader([header], delimiter=delimiter))
+    values = HeaderValues()
+    for cells in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
+        for column, cell in zip(columns, cells, strict=False):
+            _add_cell(values, column, cell)
+        if len(values.texts) > _BATCH_VALUES:
+            yield values
+            values = HeaderValues()
+    yield values
+
+
+def _of_parquet(path: Path) -> Iterator[HeaderValues]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(4096):
+            values = HeaderValues()
+            for row in batch.to_pylist():
+                for column, cell in row.items():
+                    if cell is not None:
+                        _add_cell(values, column, str(cell))
+            yield values
+
+
+def _add_cell(values: HeaderValues, column: str, cell: str) -> None:
+    """Of an identifier's column the entire cell, of any other its words: it may hold a name by mistake."""
+    cell = cell.strip()
+    if not cell:
+        return
+    values.dates.update(dates_in(cell))
+    if _IDENTIFIERS.search(column):
+        values.texts.append(("records", cell))
+    else:
+        values.texts += [("records", word) for word in _WORD.findall(cell)]

@@ -1,0 +1,224 @@
+"""Everything in a workspace that could be somebody's: the text in its tables and files that no rule explains.
+
+Pseudonyms of the right form, short numbers and the program's own words are explained. In a clean workspace little is
+left, so what headers say can be searched for in all of it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sono.manifests.schemas import TABLES, TableSpec
+from sono.manifests.store import TableStore, damage_named, part_name
+
+from .allowed_words import normalized, pieces_of, words_of
+from .findings import Findings
+
+FOLDER = "audit"
+"""What the audit itself writes into a workspace."""
+
+MOST_PIECES = 100_000
+"""More than that is no table of a clean workspace: the audit fails without remembering it all."""
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEYS = {"source_digest", "pixel_digest", "duplicate_group", "identity"}  # besides columns that end in _key or _id
+_DIGEST = re.compile(r"(?<![0-9a-z])(?:[0-9a-f]{32}|[0-9a-f]{64})(?![0-9a-z])")
+_EXPLAINED = re.compile(r"(model|manufacturer)-[0-9a-f]{8}|[-+]?\d{1,4}(\.\d+)?(e[-+]?\d+)?%?")
+_DATA_URL = re.compile(r"data:[\w/+.-]+;base64,[\w+/=]+")
+_WRITTEN = re.compile(
+    r'<time class="written">\d{4}-\d\d-\d\d(?: \d\d:\d\d)?</time>'
+)  # when a page was made: nobody's date
+_TAG_NAME = re.compile(r"<[^>]*>")
+_SHORT_NUMBER = 4  # digits, as in _EXPLAINED
+_BATCH_ROWS = 4096
+_CELL_MOST = 64  # characters of a value that is compared as a whole
+_CHUNK_BYTES = 1 << 22
+_PASSED_OVER = {"secret.key", "key-check", ".lock", "reports/audit.html"}  # the key's, and the audit's own page
+
+
+@dataclass
+class WorkspaceWords:
+    """Unexplained pieces of text, normalized, and entire values of text columns, each with the places it is in.
+
+    A place is a table's column, ``file names``, or the name of a report; none of them is a person's.
+    """
+
+    pieces: dict[str, set[str]] = field(default_factory=dict)
+    cells: dict[str, set[str]] = field(default_factory=dict)
+    overfull: set[str] = field(default_factory=set)  # places with more text than is remembered
+
+    def add_text(self, text: str, place: str, allowed: frozenset[str]) -> None:
+        for piece in pieces_of(normalized(text)):
+            if not _EXPLAINED.fullmatch(piece) and not _all_allowed(piece, allowed):
+                self._remember(self.pieces, piece, place)
+
+    def add_cell(self, text: str, place: str, allowed: frozenset[str]) -> None:
+        value = normalized(text).strip()
+        said = [piece for piece in pieces_of(value) if not piece.isdigit()]
+        explained = _KEY.fullmatch(value) or (said and all(_all_allowed(piece, allowed) for piece in said))
+        if value and len(value) <= _CELL_MOST and not explained:
+            self._remember(self.cells, value, place)
+
+    def merge(self, other: WorkspaceWords) -> None:
+        for mine, theirs in ((self.pieces, other.pieces), (self.cells, other.cells)):
+            for value, places in theirs.items():
+                for place in places:
+                    self._remember(mine, value, place)
+        self.overfull |= other.overfull
+
+    def save(self, path: Path) -> None:
+        content = [
+            {value: sorted(places) for value, places in sorted(known.items())} for known in (self.pieces, self.cells)
+        ]
+        path.write_text(json.dumps(content), encoding="utf-8", errors="surrogatepass")
+
+    def _remember(self, known: dict[str, set[str]], value: str, place: str) -> None:
+        if value in known or len(known) < MOST_PIECES:
+            known.setdefault(value, set()).add(place)
+        else:
+            self.overfull.add(place)
+
+
+class ScannedPart(NamedTuple):
+    """One part of a table: its words, and what is wrong with its keys and required columns."""
+
+    words: WorkspaceWords
+    findings: pa.Table
+
+
+@dataclass(frozen=True)
+class PartScan:
+    """Reads one part of a table for the audit; runs in a worker."""
+
+    store: TableStore
+    allowed: frozenset[str] = field(repr=False)
+
+    def __call__(self, place: tuple[str, str]) -> ScannedPart:
+        table, part = TABLES[place[0]], place[1]
+        words, findings = WorkspaceWords(), Findings()
+        path = self.store.path(table, part)
+        words.add_text(part, "file names", self.allowed)
+        with damage_named(path), pq.ParquetFile(path) as file:
+            for key, value in (file.schema_arrow.metadata or {}).items():
+                if key != b"ARROW:schema":
+                    text = f"{key.decode(errors='replace')} {value.decode(errors='replace')}"
+                    words.add_text(text, f"{table.name} metadata", self.allowed)
+            columns = [column for column in file.schema_arrow.names if column != "image"]  # judged with its pixels
+            for name in (name for name in table.schema.names if name not in file.schema_arrow.names):
+                findings.failed("text_not_null", f"{name}_is_missing", table.name, max(file.metadata.num_rows, 1))
+            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+                self._scan(table, batch, words, findings)
+        return ScannedPart(words, findings.table())
+
+    def _scan(self, table: TableSpec, batch: pa.RecordBatch, words: WorkspaceWords, findings: Findings) -> None:
+        for name in batch.schema.names:
+            if name in table.schema.names and not table.schema.field(name).nullable:
+                _count_empty(batch.column(name), (table.name, name), findings)
+            for values in _strings(batch.column(name)) if name != "mask" else ():
+                place = f"{table.name}.{name}"
+                if not _is_key(name):
+                    for value in values:
+                        words.add_text(value, place, self.allowed)
+                        words.add_cell(value, place, self.allowed)
+                    continue
+                wrong = [value for value in values if not (_KEY.fullmatch(value) or _SHA256.fullmatch(value))]
+                for value in wrong:
+                    words.add_text(value, place, self.allowed)
+                    words.add_cell(value, place, self.allowed)
+                if wrong:
+                    findings.failed("uid_changed", f"{name}_is_no_pseudonym", table.name, len(wrong))
+                if len(values) > len(wrong):
+                    findings.passed("uid_changed", table.name, len(values) - len(wrong))
+
+
+def table_parts(store: TableStore) -> list[tuple[str, str]]:
+    """The parts of all tables: table and name."""
+    return [(table.name, part_name(path)) for table in TABLES.values() for path in store.paths(table)]
+
+
+def scan_files(workspace: Path, allowed: frozenset[str]) -> WorkspaceWords:
+    """The words of every file that is not a part of a table, and of all names of files."""
+    words = WorkspaceWords()
+    for path in sorted(workspace.rglob("*")):
+        relative = path.relative_to(workspace)
+        if relative.as_posix() in _PASSED_OVER or relative.parts[0] == FOLDER:
+            continue
+        for part in relative.parts:
+            words.add_text(part.removesuffix(".parquet").removeprefix("part-"), "file names", allowed)
+        if path.is_file() and not (relative.parts[0] in TABLES and path.suffix == ".parquet"):
+            for text in _readable(path):
+                words.add_text(text, _shown(relative), allowed)
+    return words
+
+
+def _all_allowed(piece: str, allowed: frozenset[str]) -> bool:
+    """A few digits among the program's words say nothing; more may be a date."""
+    if piece in allowed:
+        return True
+    words = words_of(_DIGEST.sub("", piece))
+    digits = sum(len(word) for word in words if word.isdigit())
+    return digits <= _SHORT_NUMBER and all(word in allowed for word in words if not word.isdigit())
+
+
+def _is_key(column: str) -> bool:
+    return column.endswith(("_key", "_id", "_sha256")) or column in _KEYS
+
+
+def _strings(column: pa.Array) -> Iterator[list[str]]:
+    """The distinct strings in a column, whatever it is made of."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield [value for value in column.unique().to_pylist() if value is not None]
+    elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _strings(column.flatten())
+    elif pa.types.is_struct(kind):
+        for child in column.flatten():
+            yield from _strings(child)
+    elif pa.types.is_binary(kind):
+        yield [value.decode(errors="replace") for value in column.unique().to_pylist() if value is not None]
+
+
+def _count_empty(column: pa.Array, place: tuple[str, str], findings: Findings) -> None:
+    """A required column: its nulls, and its strings without a character."""
+    table, name = place
+    empty = column.null_count
+    if pa.types.is_string(column.type):
+        empty += sum(value == "" for value in column.to_pylist())
+    if empty:
+        findings.failed("text_not_null", f"{name}_is_empty", table, empty)
+    if len(column) > empty:
+        findings.passed("text_not_null", table, len(column) - empty)
+
+
+def _readable(path: Path) -> Iterator[str]:
+    """A file's text, in pieces of bounded size; of a page what it shows, without its pictures."""
+    if path.suffix == ".html":
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for unseen in (_DATA_URL, _WRITTEN, _TAG_NAME):
+            text = unseen.sub(" ", text)
+        yield html.unescape(text)
+        return
+    rest = ""
+    with path.open("rb") as file:
+        while content := file.read(_CHUNK_BYTES):
+            text = rest + content.decode("utf-8", errors="replace")
+            rest = text[-_CELL_MOST:]  # so that no word is cut in two
+            yield text
+
+
+def _shown(relative: Path) -> str:
+    """A file's place; only the program's own names are shown."""
+    known = {"sono.toml", "format.json", ".dataset", ".gitignore", "language_model.sqlite"}
+    if relative.parts[0] == "reports" and relative.suffix == ".html":
+        return "reports"
+    return relative.name if relative.as_posix() in known else "other files"
