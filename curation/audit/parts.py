@@ -16,12 +16,11 @@ import pyarrow as pa
 from sono.curation.ingest.files import SourceFile, cut, find_files
 from sono.curation.ingest.metadata import FileMetadata, Metadata
 from sono.manifests.errors import UserError
+from sono.manifests.fingerprints import part_footer
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC
 from sono.manifests.stages import Part
 from sono.manifests.store import part_name
 from sono.manifests.workspace import Workspace
-
-from .fingerprint import part_footer
 
 INPUT = pa.schema(
     {

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sono.curation.ingest.files import SourceFile
-from sono.manifests.schemas import SCHEMA_VERSION
+from sono.manifests.fingerprints import tables_fingerprint
+from sono.manifests.schemas import SCHEMA_VERSION, TABLES
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
 from .findings import ACTIONS, EMPTY, FAILED, PASSED
-from .fingerprint import sources_fingerprint, tables_fingerprint
+from .fingerprint import sources_fingerprint
 from .workspace_words import FOLDER
 
 _FILE = "audit.json"
@@ -125,4 +126,6 @@ def latest_audit(workspace: Workspace, files: Sequence[SourceFile] | None = None
         sources_fingerprint=content["sources_fingerprint"],
     )
     same_files = files is None or sources_fingerprint(workspace, files) == report.sources_fingerprint
-    return LatestAudit(report, same_files and tables_fingerprint(workspace) == report.tables_fingerprint)
+    return LatestAudit(
+        report, same_files and tables_fingerprint(workspace.store, TABLES.values()) == report.tables_fingerprint
+    )

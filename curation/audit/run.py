@@ -12,8 +12,9 @@ from sono.curation.ingest.config import IngestSection
 from sono.curation.ingest.metadata import read_metadata
 from sono.curation.ingest.parts import patient_pattern
 from sono.manifests.errors import UserError
+from sono.manifests.fingerprints import tables_fingerprint
 from sono.manifests.handoff import handoff_file
-from sono.manifests.schemas import FRAMES
+from sono.manifests.schemas import FRAMES, TABLES
 from sono.manifests.stages import Crashed, Engine, Progress, run_stage
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
@@ -22,7 +23,7 @@ from .allowed_words import allowed_words
 from .consistency import judge_pairs
 from .dates import readable_dates
 from .findings import FINDINGS, Findings
-from .fingerprint import sources_fingerprint, tables_fingerprint
+from .fingerprint import sources_fingerprint
 from .header_values import HeaderValues
 from .hunt import Hunter, load_hunter
 from .page import write_audit_page
@@ -93,7 +94,7 @@ def audit(
         findings.table().to_pylist(),
         files=len(archive.files),
         frames=workspace.store.count_rows(FRAMES),
-        tables_fingerprint=tables_fingerprint(workspace),
+        tables_fingerprint=tables_fingerprint(workspace.store, TABLES.values()),
         sources_fingerprint=sources_fingerprint(workspace, archive.files),
     )
     save_report(workspace, report)
