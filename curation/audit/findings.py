@@ -25,7 +25,7 @@ ACTIONS: Mapping[str, str] = {
 """The ten actions, by the names of MIDI-B, and what each asks of a workspace."""
 
 _SEARCH_ALL = (
-    "set search_share = 1 under [cleaning] in sono.toml and ingest again: every still is searched for text then"
+    "set search_share = 1 under [cleaning] in sono.toml and ingest again: every frame is then searched for text"
 )
 _OPTIONS = "give --metadata, --patient-regex and --center as they were given to ingest"
 
