@@ -52,7 +52,7 @@ def captioned(workspace: Workspace, tmp_path: Path) -> Workspace:
     (tmp_path / "metadata.csv").write_text("\n".join(metadata) + "\n")
     records = ["patient_id,ga_days", *(f"{patient},147" for patient, _ in patients)]
     (tmp_path / "records.csv").write_text("\n".join(records) + "\n")
-    ingest(workspace, [archive], engine=in_process, metadata=tmp_path / "metadata.csv")
+    ingest(workspace, [archive], engine=in_process, metadata=tmp_path / "metadata.csv", cropped=True)
     qc(workspace, engine=in_process)
     import_masks(workspace, drawn, structure="head", mask_format="png", engine=in_process)
     caption_workspace(workspace, [tmp_path / "records.csv"], templates="paper", engine=in_process)

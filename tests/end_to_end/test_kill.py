@@ -25,14 +25,16 @@ ENDS_S = 60  # for processes that end at once on a machine that is not busy
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images for ten parts."""
     folder = tmp_path_factory.mktemp("scans")
-    speckle = np.random.default_rng(0).integers(0, 256, (300, 400), dtype=np.uint8)
+    noise = np.random.default_rng(0).rayleigh(45, (120, 160)).clip(0, 255)
+    speckle = cv2.GaussianBlur(noise.astype(np.uint8), (0, 0), 1.2)
     for number in range(800):
         assert cv2.imwrite(str(folder / f"{number:03}.png"), np.roll(speckle, 97 * number))
     return folder
 
 
 def ingest(workspace: Path, scans: Path) -> list[str]:
-    return ["sono-curate", "ingest", str(workspace), str(scans), "--patient-regex", r"^(\d\d)", "--workers", "2"]
+    words = ["sono-curate", "ingest", str(workspace), str(scans), "--patient-regex", r"^(\d\d)", "--cropped"]
+    return [*words, "--workers", "2"]
 
 
 def start(*words: str) -> subprocess.Popen[str]:

@@ -210,7 +210,7 @@ def test_no_name_or_identifier_is_written(archive: Archive, form: str) -> None:
 
 
 def test_a_caption_in_the_dataset_can_be_traced_to_its_record(archive: Archive, form: str) -> None:
-    archive.run("build", form, f"{form}-dataset", "--max-side", 128, "--allow-unchecked-text")
+    archive.run("build", form, f"{form}-dataset", "--max-side", 128)
     rows = [
         row
         for split in datasets.load_dataset(str(archive.folder / f"{form}-dataset")).values()
