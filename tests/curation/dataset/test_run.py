@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.captioning.captions.run import caption_workspace
+from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.commands.dataset import build as build_command
 from sono.curation.dataset.precision import Precision
 from sono.curation.dataset.run import BuildReport, build
 from sono.curation.dataset.select import select
 from sono.curation.dataset.store import MARKER
+from sono.curation.images.pixels import ExcludedError
 from sono.curation.images.stored_png import decode_png
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.run import import_masks
@@ -176,7 +179,19 @@ def test_a_held_out_center_is_the_test_split(workspace: Workspace, archive: Path
     assert not (tmp_path / "other").exists()
 
 
-def test_frames_not_checked_for_text_are_left_out_unless_allowed(curation: Curation, tmp_path: Path) -> None:
+def test_frames_not_checked_for_text_are_left_out_unless_allowed(
+    workspace: Workspace, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those that a person has accepted although their text is not shown to be gone."""
+
+    def unchecked(*args: object, **options: object) -> Iterator[CleanedFrame | ExcludedError]:
+        for frame in clean_frames(*args, **options):  # type: ignore[arg-type]
+            yield frame if isinstance(frame, ExcludedError) else replace(frame, burned_in_text="unchecked")
+
+    monkeypatch.setattr("sono.curation.ingest.frame_rows.clean_frames", unchecked)
+    curation = Curation(workspace, archive, tmp_path)
+    curation.describe()
+    curation.run()
     with pytest.raises(UserError, match=r"12 text_unchecked.*--allow-unchecked-text"):
         curation.build(tmp_path / "out", unchecked=False)
     assert not (tmp_path / "out").exists()
