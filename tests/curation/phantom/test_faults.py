@@ -16,7 +16,7 @@ from sono.curation.phantom.faults import EXAM_FAULTS, FILE_FAULTS
 from tests.curation.phantom.archive import Curated, Phantom, Row, curate, many_exams, texts_of
 from tests.curation.phantom.screens import as_rgb, furniture, grown, sector_mask
 
-SECTOR_PX = 4
+SECTOR_PX = 12
 """px between the box of a sector that is found and of the one that was drawn, at most."""
 
 EXCLUDED_FOR = {
