@@ -19,6 +19,17 @@ MESSAGES: Mapping[str, str] = {
     "outline_is_filled": "the drawing is a filled area, not an outline; import it with --format png",
     "empty_mask": "nothing is drawn in the mask",
     "not_binary": "the mask has more than two grey levels",
+    "malformed_mask": "the mask is not written as its format says",
+    "not_an_area": "a point, a line, a box or text, which encloses no area that could be a mask",
+    "too_many_vertices": "the polygon has more vertices than anybody draws",
+    "self_intersecting": "the polygon crosses itself, so that it is not clear what it encloses",
+    "not_this_format": "not a file of the format that was named",
+    "not_labels": "the values of the image are colors or fractions, not labels",
+    "item_too_large": "one entry of the file has more than 64 MiB",
+    "file_too_large": "the file is too large for its format; split it, or use COCO, which is read piece by piece",
+    "unknown_structure": "the mask's label is not a structure of planes.toml; map it with --label",
+    "ambiguous_label": "the mask's labels name several structures",
+    "other_structure": "the mask shows another structure than --structure names",
     "outside_crop": "the mask lies outside the part of the image that was kept",
 }
 

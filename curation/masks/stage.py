@@ -1,9 +1,12 @@
-"""Import of one part: mask files in, regions out."""
+"""Import of one part: planned masks in, regions out."""
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -15,14 +18,14 @@ from sono.manifests.stages import Exclusion, StageOutput
 
 @dataclass(frozen=True)
 class MaskImportStage:
-    """From mask files, each with its frame, to regions. Input columns: ``targets.INPUT``."""
+    """From masks in files, each with its frame, to regions. Input columns: ``plan.INPUT``."""
 
     keys: Pseudonymizer
     mask_format: str  # one of formats.registry.FORMATS
     source: Literal["import", "model"] = "import"
 
     name = "masks-import"
-    version = 2
+    version = 3
 
     @property
     def output(self) -> TableSpec:
@@ -35,13 +38,19 @@ class MaskImportStage:
         # Imported here, because a run that finds everything up to date does not need OpenCV.
         from sono.curation.images.pixels import ExcludedError
 
+        from .formats.registry import mask_format
         from .region_row import region_row
 
+        reads = mask_format(self.mask_format)
         rows: list[dict[str, object]] = []
         exclusions: list[Exclusion] = []
-        for file in part.to_pylist():
-            try:
-                rows.append(region_row(file, self.keys, mask_format=self.mask_format, source=self.source))
-            except ExcludedError as error:
-                exclusions.append(Exclusion(file["source_key"], error.reason, error.message, file["frame_index"]))
+        for path, masks in itertools.groupby(part.to_pylist(), key=lambda planned: planned["path"]):
+            read = reads.reader(Path(os.fsdecode(path)))
+            for planned in masks:
+                try:
+                    row = region_row(planned, read, self.keys, source=self.source)
+                    rows += [row] if row else []
+                except ExcludedError as error:
+                    key, index = planned["source_key"], planned["frame_index"]
+                    exclusions.append(Exclusion(key, error.reason, error.message, index))
         return StageOutput(REGIONS.from_rows(rows), exclusions)
