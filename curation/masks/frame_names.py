@@ -62,7 +62,8 @@ def readings(image: int, stem: str, frame: int | None, keys: Pseudonymizer) -> S
 FIND_FRAMES = """
 CREATE TABLE named AS
 WITH sources AS (
-    SELECT source_key, any_value(name_key) AS name_key, max(frame_count) AS frame_count FROM all_frames GROUP BY source_key
+    SELECT source_key, any_value(name_key) AS name_key, max(frame_count) AS frame_count
+    FROM all_frames GROUP BY source_key
 ),
 by_path AS (
     SELECT r.image, r.reading, r.frame_index, s.source_key, s.frame_count, 1 AS sources

@@ -72,6 +72,7 @@ _SHAPES = pa.schema(
 
 _ROWS_AT_ONCE = 20_000
 _PART_MASKS = 2_048
+_MEMORY = "1GB"  # beyond it the plan is on disk
 
 NameStructure = Callable[[SourceFile, Found], "tuple[str | None, str | None]"]
 """The structure that a mask shows, and why it cannot be used: either may be None."""
@@ -105,11 +106,10 @@ def plan_import(
     path = store.folder(REGIONS) / f"{TEMPORARY}plan-{uuid.uuid4().hex}"
     path.parent.mkdir(exist_ok=True)
     with connect() as database:
+        database.execute(f"SET memory_limit = '{_MEMORY}'")
         _load(database, files, inventory)
         _join(database, store, scope)
-        counts = database.execute(
-            "SELECT problem, count(*) FROM planned WHERE NOT may_be_absent OR problem IS NULL GROUP BY problem"
-        ).fetchall()
+        counts = database.execute(_COUNT).fetchall()
         parts = _write(database, files, keys, scope, path)
     return Plan(parts, dict(counts), path)
 
@@ -150,12 +150,13 @@ class _Inventory:
             yield Found(problem=error.reason, labels=("",))
 
     def _image(self, file: SourceFile, found: Found) -> int | None:
-        stem = self.stem(file) if found.image is None else stem_of(found.image)
-        if stem is None:
+        name = self.stem(file) if found.image is None else found.image
+        if name is None:
             return None
-        number = self.images.get((stem, found.frame))
+        number = self.images.get((name, found.frame))
         if number is None:
-            number = self.images[stem, found.frame] = len(self.images)
+            number = self.images[name, found.frame] = len(self.images)
+            stem = name if found.image is None else stem_of(name)
             self.new_readings += readings(number, stem, found.frame, self.keys)
         return number
 
@@ -211,6 +212,14 @@ FROM regions r
 LEFT JOIN all_frames f ON f.frame_id = r.frame_id
 LEFT JOIN rivals v ON v.frame_id = r.frame_id AND v.structure = r.structure
 LEFT JOIN taken t ON t.frame_id = r.frame_id AND t.structure = r.structure
+"""
+
+# Values of label maps that are no structures matter only where they occur, which is not known yet.
+_COUNT = """
+SELECT problem, count(*) FROM planned
+WHERE NOT (may_be_absent AND problem IS NOT DISTINCT FROM 'unknown_structure')
+    OR NOT EXISTS (SELECT * FROM planned WHERE problem IS DISTINCT FROM 'unknown_structure')
+GROUP BY problem
 """
 
 

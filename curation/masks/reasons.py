@@ -10,6 +10,7 @@ MESSAGES: Mapping[str, str] = {
     "unreadable": "the file cannot be read",
     "not_an_image": "neither PNG, JPEG, TIFF nor BMP",
     "no_frame": "no frame has the mask's name",
+    "no_caption": "the frame or one of its regions has no caption; run sono-curate caption",
     "ambiguous_name": "several frames have the mask's bare name; lay the masks out in the same folders as the images",
     "frame_not_named": "the mask's image has several frames; name the mask NAME_f0.png, NAME_f1.png, ...",
     "second_mask": "another mask file is for the same frame and structure",

@@ -15,7 +15,7 @@ from .formats.registry import mask_format as format_named
 from .frame_names import stem_of
 from .plan import Plan, plan_import
 from .stage import MaskImportStage
-from .structure_names import FolderNames, LabelNames
+from .structure_names import FolderNames, LabelNames, StructureNames
 
 
 def import_masks(
@@ -56,6 +56,7 @@ def import_masks(
         )
     formatted = format_named(mask_format)
     files, by_folder = _files(masks, workspace), formatted.structures_from_folders and structure is None
+    name_structure: StructureNames
     if formatted.structures_from_folders:
         name_structure = FolderNames(vocabulary, structure, files, masks)
     else:
@@ -84,7 +85,7 @@ def _files(masks: Path, workspace: Workspace) -> Sequence[SourceFile]:
     return [SourceFile(masks, name, keys.source(name), keys.name(name), status.st_size, status.st_mtime_ns)]
 
 
-def _refuse_if_all(plan: Plan, masks: Path, suffix: str, names: FolderNames | LabelNames) -> None:
+def _refuse_if_all(plan: Plan, masks: Path, suffix: str, names: StructureNames) -> None:
     """One mistake that leaves out every mask stops before anything is written.
 
     Raises:

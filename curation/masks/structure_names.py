@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from sono.curation.ingest.files import SourceFile
 from sono.manifests.errors import UserError
@@ -11,8 +12,20 @@ from sono.manifests.vocabulary import Vocabulary, normalise
 
 from .formats.protocol import Found
 
+_REMEMBERED = 1000  # labels; a file may hold any text as one
+
 Named = tuple[str | None, str | None]
 """A structure, and the reason for which a mask is left out; either may be None."""
+
+
+class StructureNames(Protocol):
+    """Names what a mask of a file shows."""
+
+    def __call__(self, file: SourceFile, found: Found) -> Named: ...
+
+    def unknown(self, masks: Path) -> UserError:
+        """The error if no mask shows a structure of the vocabulary."""
+        ...
 
 
 class FolderNames:
@@ -52,18 +65,24 @@ class LabelNames:
         self._structure = structure
         self._mapped = {normalise(label): vocabulary.require_structure(name) for label, name in labels.items()}
         self._unknown: set[str] = set()
+        self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
 
     def __call__(self, file: SourceFile, found: Found) -> Named:
         if not found.labels:
             return (self._structure, None) if self._structure else (None, "unknown_structure")
-        structures = self._find(found.labels) or self._find(found.otherwise)
+        names = (found.labels, found.otherwise)
+        structures = self._known.get(names)
+        if structures is None:
+            structures = self._find(found.labels) or self._find(found.otherwise)
+            if len(self._known) < _REMEMBERED:
+                self._known[names] = structures
         if not structures:
-            if len(self._unknown) < 1000:
+            if len(self._unknown) < _REMEMBERED:
                 self._unknown.update(filter(None, found.labels))
             return None, "unknown_structure"
         if len(structures) > 1:
             return None, "ambiguous_label"
-        (structure,) = structures
+        structure = next(iter(structures))
         return (structure, None) if self._structure in (None, structure) else (structure, "other_structure")
 
     def _find(self, labels: Sequence[str]) -> set[str]:
@@ -79,3 +98,8 @@ class LabelNames:
             where=str(masks),
             fix=f"{hint}map them with --label, such as --label Capsule=kidney; planes.toml lists the structures",
         )
+
+
+def _first_folder(file: SourceFile) -> str:
+    """Empty for a file that is in no folder."""
+    return file.relative.partition("/")[0] if "/" in file.relative else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
@@ -63,7 +63,7 @@ class Cvat:
 
 def _images(path: Path) -> Iterator[ElementTree.Element]:
     """The elements ``image`` of a file, one in memory at a time."""
-    parser = ElementTree.XMLPullParser(["start", "end"])
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(["start", "end"])
     since = depth = 0
     before = b""
     root: ElementTree.Element | None = None
@@ -75,13 +75,14 @@ def _images(path: Path) -> Iterator[ElementTree.Element]:
                     raise excluded("not_this_format")
                 before = chunk[-len(b"<!DOCTYPE") :]
                 parser.feed(chunk)
-                for event, element in parser.read_events():
+                for event, element in _elements(parser):
                     root = element if root is None else root
                     depth += 1 if event == "start" else -1
                     if event == "end" and depth == 1:
                         if element.tag == "image":
                             yield element
-                        root.clear()
+                        if root is not None:
+                            root.clear()
                         since = 0
                 if since > _ELEMENT_MOST:
                     raise excluded("item_too_large")
@@ -92,6 +93,12 @@ def _images(path: Path) -> Iterator[ElementTree.Element]:
         raise excluded("not_this_format") from None
     if root is None or root.tag != "annotations":
         raise excluded("not_this_format")
+
+
+def _elements(parser: ElementTree.XMLPullParser[ElementTree.Element]) -> Iterator[tuple[str, ElementTree.Element]]:
+    """The elements that began or ended in what was fed to the parser."""
+    for event in parser.read_events():
+        yield cast("tuple[str, ElementTree.Element]", event)  # others were not asked for
 
 
 def _found(image: str, shape: ElementTree.Element, size: Size | None) -> Found:

@@ -130,7 +130,8 @@ class _Reader:
                 if not self._read_more(doubling=True):
                     raise excluded("not_this_format") from None
                 continue
-            if len(self._text) - end < _REST_OF_A_NUMBER and self._read_more():
+            if len(self._text) - end < _REST_OF_A_NUMBER and not self._ended:
+                self._read_more()
                 continue
             found = self._text[self._at : end]
             offset = self._offset + self._at
@@ -144,6 +145,7 @@ class _Reader:
             raise excluded("item_too_large")
         chunk = self._file.read(max(_CHUNK, len(self._text)) if doubling else _CHUNK)
         self._text += chunk.decode("latin-1")
+        self._ended = not chunk
         return bool(chunk)
 
 

@@ -113,7 +113,7 @@ class _Writer:
 
     def add(self, frame: ExportedFrame) -> Sequence[Mask]:
         traced = [polygons.trace(region.mask) for region in frame.regions]
-        content = {
+        content: dict[str, Any] = {
             "version": _VERSION,
             "flags": {},
             "shapes": [

@@ -97,10 +97,10 @@ def outline_of(mask: Mask) -> Mask:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     line = np.zeros(mask.shape, np.uint8)
     for contour in contours:
-        alone = cv2.drawContours(np.zeros(mask.shape, np.uint8), [contour], -1, 1, 1)
+        alone = np.asarray(cv2.drawContours(np.zeros(mask.shape, np.uint8), [contour], -1, 1, 1))
         if masks.area_px(_enclosed(alone > 0)) > masks.area_px(alone > 0):
-            line |= alone
-    return line > 0
+            line[alone > 0] = 1
+    return np.asarray(line > 0, dtype=np.bool_)
 
 
 def _enclosed(line: Mask) -> Mask:

@@ -167,7 +167,7 @@ def _turned(ring: list[tuple[int, int]], *, clockwise: bool) -> list[tuple[int, 
 
 
 def _join(merged: list[Ring], hole: list[tuple[int, int]], mask: Mask) -> None:
-    """Join a hole to the polygon on its left, in the row of its leftmost pixel; holes further left are joined before."""
+    """Join a hole to the polygon on its left, in the row of its leftmost pixel; holes further left come first."""
     x, y = corner = min(hole)
     gap = np.flatnonzero(~mask[y, :x])
     left = int(gap[-1]) + 1 if gap.size else 0

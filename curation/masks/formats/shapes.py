@@ -72,7 +72,7 @@ def size_of(height: object, width: object) -> Size | None:
     if height is None and width is None:
         return None
     try:
-        return int(height), int(width)  # type: ignore[call-overload, no-any-return]
+        return int(height), int(width)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         raise excluded("malformed_mask") from None
 
