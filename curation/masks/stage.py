@@ -7,13 +7,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import REGIONS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
+
+if TYPE_CHECKING:
+    from sono.curation.images.pixels import ExcludedError
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,21 @@ class MaskImportStage:
         reads = mask_format(self.mask_format)
         rows: list[dict[str, object]] = []
         exclusions: list[Exclusion] = []
-        for path, masks in itertools.groupby(part.to_pylist(), key=lambda planned: planned["path"]):
-            read = reads.reader(Path(os.fsdecode(path)))
+        for path, group in itertools.groupby(part.to_pylist(), key=lambda planned: planned["path"]):
+            masks = list(group)
+            try:
+                read = reads.reader(Path(os.fsdecode(path)))
+            except ExcludedError as error:  # once, however many masks the file may hold
+                exclusions.append(_exclusion(masks[0], error))
+                continue
             for planned in masks:
                 try:
                     row = region_row(planned, read, self.keys, source=self.source)
                     rows += [row] if row else []
                 except ExcludedError as error:
-                    key, index = planned["source_key"], planned["frame_index"]
-                    exclusions.append(Exclusion(key, error.reason, error.message, index))
+                    exclusions.append(_exclusion(planned, error))
         return StageOutput(REGIONS.from_rows(rows), exclusions)
+
+
+def _exclusion(planned: Mapping[str, Any], error: ExcludedError) -> Exclusion:
+    return Exclusion(planned["source_key"], error.reason, error.message, planned["frame_index"])

@@ -47,13 +47,11 @@ class DicomSeg:
             raise excluded("not_this_format") from None
 
     def reader(self, path: Path) -> ReadMask:
-        read_pixels: list[npt.NDArray[np.uint8]] = []
+        pixels = _pixels(path)
 
         def read(place: str, size: Size) -> Mask:
-            if not read_pixels:
-                read_pixels.append(_pixels(path))
             value, _, frames = place.partition(":")
-            masks = [read_pixels[0][int(frame)] == int(value) for frame in frames.split(",")]
+            masks = [pixels[int(frame)] == int(value) for frame in frames.split(",")]
             return np.asarray(np.logical_or.reduce(masks), dtype=np.bool_)
 
         return read

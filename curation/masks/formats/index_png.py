@@ -39,12 +39,10 @@ class IndexPng:
         yield from labels.found_values(labels.read_labels(path.parent))
 
     def reader(self, path: Path) -> ReadMask:
-        values: list[npt.NDArray[np.int64]] = []
+        values = _read_values(path)
 
         def read(place: str, size: Size) -> Mask:
-            if not values:
-                values.append(_read_values(path))
-            return mask_of_value(values[0], place)
+            return mask_of_value(values, place)
 
         return read
 

@@ -42,13 +42,11 @@ class Nifti:
             yield from labels.found_values(names, frame if shape[2] > 1 else None, f"{frame}/")
 
     def reader(self, path: Path) -> ReadMask:
-        values: list[npt.NDArray[np.int64]] = []
+        values = _read_values(path)
 
         def read(place: str, size: Size) -> Mask:
-            if not values:
-                values.append(_read_values(path))
             frame, _, value = place.partition("/")
-            return mask_of_value(values[0][:, :, int(frame)].T, value)
+            return mask_of_value(values[:, :, int(frame)].T, value)
 
         return read
 

@@ -113,7 +113,11 @@ class Format(Protocol):
         ...
 
     def reader(self, path: Path) -> ReadMask:
-        """Reads the file's masks; several of one file are read one after another."""
+        """Reads the file's masks; several of one file are read one after another.
+
+        Raises:
+            ExcludedError: the file as a whole cannot be used.
+        """
         ...
 
     def writer(self, folder: Path, vocabulary: Vocabulary, structures: Sequence[str]) -> Writer:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from sono.curation.masks.reasons import excluded
 from sono.manifests import masks
@@ -51,12 +51,10 @@ class Release:
             yield Found(labels=labels or _names_in(caption), place=str(number))
 
     def reader(self, path: Path) -> ReadMask:
-        contents: list[Any] = []
+        content = shapes.read_json(path)
 
         def read(place: str, size: Size) -> Mask:
-            if not contents:
-                contents.append(shapes.read_json(path))
-            return mask_of_coco(contents[0]["seudo_masks"][int(place)])
+            return mask_of_coco(content["seudo_masks"][int(place)])
 
         return read
 

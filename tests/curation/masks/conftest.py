@@ -12,13 +12,12 @@ import numpy.typing as npt
 import pytest
 
 from sono.curation.ingest.run import ingest
+from sono.curation.masks.run import import_masks
 from sono.manifests.key_check import record_key
 from sono.manifests.schemas import CAPTIONS, FRAMES, REGIONS
 from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace, create
-
-from sono.curation.masks.run import import_masks
 
 Mask = npt.NDArray[np.bool_]
 SIZE = (160, 240)

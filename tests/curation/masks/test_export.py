@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from typer.testing import CliRunner
 
+from sono.curation.cli import app
+from sono.curation.commands import options
 from sono.curation.masks.export import ExportReport, export_masks
 from sono.curation.masks.formats.registry import FORMATS
 from sono.curation.masks.run import import_masks
@@ -148,3 +152,29 @@ def test_frames_that_may_show_text_are_not_published_as_images(drawn: Workspace,
         drawn.store.write(FRAMES, info, FRAMES.from_rows([{**row, "burned_in_text": "unchecked"} for row in rows]))
     with pytest.raises(UserError, match="nothing to export: 18 text_unchecked"):
         export(drawn, tmp_path / "out", "release")
+
+
+def test_the_command_exports_and_imports(
+    drawn: Workspace, empty: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "local_engine", lambda workers: in_process)
+    out = str(tmp_path / "out")
+    words = ["masks", "export", str(drawn.path), out, "--format", "labelme", "--structure", "head"]
+    exported = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "6 masks of 6 frames" in exported.stdout
+    assert "6 masks look different in this format" in exported.stdout
+    words = ["masks", "import", str(empty.path), out, "--format", "labelme", "--json", "--label"]
+    imported = CliRunner().invoke(app, [*words, "head=fetal head"], catch_exceptions=False)
+    assert json.loads(imported.stdout)["run"]["rows"] == 6
+    with pytest.raises(UserError, match="write --label LABEL=NAME"):
+        CliRunner().invoke(app, [*words, "head"], catch_exceptions=False)
+
+
+def test_a_missing_library_is_one_line_with_the_command_that_installs_it(
+    drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("nibabel", "highdicom"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for mask_format in ("nifti", "dicom-seg"):
+        with pytest.raises(UserError, match=r"which is not installed; run: pip install 'sono-curate\[formats\]'"):
+            export(drawn, tmp_path / mask_format, mask_format)
