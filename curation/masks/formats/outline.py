@@ -97,9 +97,11 @@ def outline_of(mask: Mask) -> Mask:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     line = np.zeros(mask.shape, np.uint8)
     for contour in contours:
-        alone = np.asarray(cv2.drawContours(np.zeros(mask.shape, np.uint8), [contour], -1, 1, 1))
-        if masks.area_px(_enclosed(alone > 0)) > masks.area_px(alone > 0):
-            line[alone > 0] = 1
+        left, top, width, height = cv2.boundingRect(contour)
+        alone = cv2.drawContours(np.zeros((height, width), np.uint8), [contour], -1, 1, 1, offset=(-left, -top))
+        drawn = np.asarray(alone > 0, dtype=np.bool_)
+        if masks.area_px(_enclosed(drawn)) > masks.area_px(drawn):
+            line[top : top + height, left : left + width][drawn] = 1
     return np.asarray(line > 0, dtype=np.bool_)
 
 
