@@ -1,4 +1,4 @@
-"""Exports a workspace's masks, in any of the formats of ``formats/``, for other tools. Names are pseudonyms."""
+"""Exports masks in any format of the registry, for other tools; names are pseudonyms."""
 
 from __future__ import annotations
 

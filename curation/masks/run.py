@@ -1,4 +1,4 @@
-"""Imports masks that were drawn elsewhere or predicted by a program, in any of the formats of ``formats/``."""
+"""Imports masks that were drawn elsewhere or predicted by a program, in any format of the registry."""
 
 from __future__ import annotations
 
