@@ -1,4 +1,4 @@
-"""Run lengths of masks, checked before anything is decoded: pycocotools trusts the lengths that it is given."""
+"""Run lengths of masks, checked before anything is allocated: they may add up to anything, or to less than nothing."""
 
 from __future__ import annotations
 
