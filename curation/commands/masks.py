@@ -1,8 +1,9 @@
-"""Commands about masks of anatomical structures: ``masks import``."""
+"""Commands about masks of anatomical structures: ``masks import``, ``masks export``."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,23 +23,32 @@ from .options import (
     writing_to,
 )
 
-app = typer.Typer(help="Import masks of anatomical structures.", no_args_is_help=True)
+app = typer.Typer(help="Masks of anatomical structures, from and for other tools.", no_args_is_help=True)
 
 
 MaskFormat = enum.StrEnum("MaskFormat", list(FORMATS))  # type: ignore[misc]
 _FILLED_AREAS = MaskFormat("png")
 
 
+class RegionStatus(enum.StrEnum):
+    """What a person or a program decided about a region."""
+
+    PROPOSED = "proposed"
+    ACCEPTED = "accepted"
+    EDITED = "edited"
+    REJECTED = "rejected"
+
+
 @app.command("import")
 def import_(
     workspace: WorkspaceArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with mask images, named like their frames.")],
+    masks: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with files of masks, or one file.")],
     structure: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="Structure that all masks show, as named in planes.toml; if omitted, each folder in DIR is named "
-            "after one.",
+            "after one. Of formats that label their masks: the only structure to import.",
         ),
     ] = None,
     mask_format: Annotated[
@@ -47,6 +57,10 @@ def import_(
     suffix: Annotated[
         str, typer.Option(metavar="TEXT", help="What mask names add to the image's name, such as _mask.")
     ] = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=NAME", help="Structure that a label in the files means; may be repeated."),
+    ] = None,
     predicted: Annotated[
         bool,
         typer.Option("--predicted", help="A program made these masks; sono-train evaluate --mask predicted uses them."),
@@ -67,10 +81,11 @@ def import_(
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
         report = import_masks(
             opened,
-            folder,
+            masks,
             structure=structure,
             mask_format=mask_format.value,
             suffix=suffix,
+            labels=_mapping(label or ()),
             predicted=predicted,
             engine=engine,
             progress=progress,
@@ -84,3 +99,65 @@ def import_(
     print_exclusions(report.exclusions)
     print(f"Look at {page}")
     print_next(next_step)
+
+
+def _mapping(labels: Sequence[str]) -> dict[str, str]:
+    """Structures by label, of arguments ``LABEL=NAME``.
+
+    Raises:
+        UserError: one has another form, or a label is there twice.
+    """
+    from sono.manifests.errors import UserError
+
+    mapping: dict[str, str] = {}
+    for argument in labels:
+        label, equals, name = argument.rpartition("=")
+        if not equals or not label.strip() or label in mapping:
+            raise UserError(f"--label {argument!r} does not say what one label means", fix="write --label LABEL=NAME")
+        mapping[label] = name
+    return mapping
+
+
+@app.command("export")
+def export(
+    workspace: WorkspaceArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the masks.")],
+    mask_format: Annotated[
+        MaskFormat, typer.Option("--format", help=" ".join(f"{name}: {drawn}." for name, drawn in FORMATS.items()))
+    ] = _FILLED_AREAS,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only masks of this structure; may be repeated."),
+    ] = None,
+    status: Annotated[
+        list[RegionStatus] | None,
+        typer.Option(help="Only masks of this status; may be repeated. If omitted: accepted and edited."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write masks for other tools, named after their frames' ids: no file name of the archive is stored.
+
+    Example: sono-curate masks export archive masks-coco --format coco --structure head
+    """
+    from sono.curation.masks.export import STATUSES, export_masks
+    from sono.manifests.workspace import open_workspace
+
+    with console.progress_bar(enabled=not as_json) as progress:
+        report = export_masks(
+            open_workspace(workspace),
+            out,
+            mask_format=mask_format.value,
+            structures=structure or (),
+            statuses=[each.value for each in status] if status else STATUSES,
+            progress=progress,
+        )
+    if as_json:
+        console.print_json(asdict(report))
+        return
+    print(f"{report.masks:,} masks of {report.frames:,} frames in {out}")
+    print_exclusions(report.left_out)
+    if report.changed:
+        print(
+            f"{report.changed:,} masks look different in this format: {report.changed_pixels:,} pixels differ, "
+            f"Dice {report.dice_mean:.4f} on average, {report.dice_least:.4f} at worst"
+        )

@@ -1,64 +1,109 @@
-"""Imports masks that were drawn elsewhere or predicted by a program, from images named after their frames."""
+"""Imports masks that were drawn elsewhere or predicted by a program, in any format of the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sono.curation.ingest.files import cut, find_files, part_of
+from sono.curation.ingest.files import SourceFile, find_files
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
+from .formats.registry import mask_format as format_named
+from .frame_names import stem_of
+from .plan import Plan, plan_import
 from .stage import MaskImportStage
-from .targets import INPUT, Targets, find_drawings
+from .structure_names import FolderNames, LabelNames, StructureNames
 
 
 def import_masks(
     workspace: Workspace,
-    folder: Path,
+    masks: Path,
     *,
     structure: str | None = None,
     mask_format: str,
     suffix: str = "",
+    labels: Mapping[str, str] | None = None,
     predicted: bool = False,
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> RunReport:
-    """Import the masks in ``folder`` into ``regions``, as accepted. The caller holds ``workspace.writing()``.
+    """Import masks into ``regions``, as accepted. The caller holds ``workspace.writing()``.
 
     A mask belongs to the frame whose source has the same path relative to its folder, or the same bare name if that is
-    unique; extensions are ignored. Frame N of a cine or of a TIFF with several pages is ``NAME_fN``, counted from 0.
+    unique, or whose ``frame_id`` is its name; extensions are ignored. Frame N of a cine or of a TIFF with several pages
+    is ``NAME_fN``, counted from 0.
 
     Args:
-        structure: what all masks show; None if each folder directly in ``folder`` is named after a structure and holds
-            its masks.
-        suffix: what mask names have after their frame's name, such as ``_Annotation``.
+        masks: a folder, or one file.
+        structure: of formats whose files do not say it, what all masks show, or None if each folder directly in
+            ``masks`` is named after a structure and holds its masks; of the others, the only one to import.
+        mask_format: one of ``formats.registry.FORMATS``.
+        suffix: what the names of files have after their frame's name, such as ``_Annotation``.
+        labels: structures by what the files call them, beside the names of the vocabulary.
         predicted: a program made the masks, so their source is ``model`` and they are not taken for a person's.
 
     Raises:
-        UserError: the folder or a structure is unknown, or no mask finds a frame.
+        UserError: the folder or a structure is unknown, or no mask finds a frame or a structure.
     """
-    vocabulary = workspace.vocabulary
+    vocabulary, keys = workspace.vocabulary, workspace.keys
     structure = structure and vocabulary.require_structure(structure)
     if not workspace.store.paths(FRAMES):
         raise UserError(
             "the workspace has no frames yet", where=str(workspace.path), fix="run sono-curate ingest first"
         )
-    files = find_files(folder, workspace.keys)
-    scope = f"import/{structure or 'by-folder'}/{workspace.keys.folder(str(folder.resolve()))}"
-    drawings = find_drawings(files, structure, vocabulary, folder, suffix)
-    targets = Targets(workspace.store, workspace.keys, scope, drawings)
-    rows = {drawing.file.relative: targets.row(drawing) for drawing in drawings}
-    if all(row["problem"] == "no_frame" for row in rows.values()):
+    formatted = format_named(mask_format)
+    files, by_folder = _files(masks, workspace), formatted.structures_from_folders and structure is None
+    name_structure: StructureNames
+    if formatted.structures_from_folders:
+        name_structure = FolderNames(vocabulary, structure, files, masks)
+    else:
+        name_structure = LabelNames(vocabulary, structure, labels or {})
+    scope = f"import/{structure or 'by-folder'}/{keys.folder(str(masks.resolve()))}"
+
+    def stem(file: SourceFile) -> str | None:
+        name = stem_of(file.relative.partition("/")[2] if by_folder else file.relative)
+        return name.removesuffix(suffix) if name.endswith(suffix) else None
+
+    plan = plan_import(workspace.store, keys, scope, files, formatted, name_structure, stem)
+    try:
+        _refuse_if_all(plan, masks, suffix, name_structure)
+        stage = MaskImportStage(keys, mask_format, "model" if predicted else "import")
+        return run_stage(stage, plan.parts, workspace.store, engine=engine, scope=scope, progress=progress)
+    finally:
+        plan.path.unlink(missing_ok=True)
+
+
+def _files(masks: Path, workspace: Workspace) -> Sequence[SourceFile]:
+    """The files of a folder, or the one file."""
+    if not masks.is_file():
+        return find_files(masks, workspace.keys)
+    status = masks.stat()
+    keys, name = workspace.keys, masks.name
+    return [SourceFile(masks, name, keys.source(name), keys.name(name), status.st_size, status.st_mtime_ns)]
+
+
+def _refuse_if_all(plan: Plan, masks: Path, suffix: str, names: StructureNames) -> None:
+    """One mistake that leaves out every mask stops before anything is written.
+
+    Raises:
+        UserError: it does.
+    """
+    problems = set(plan.masks)
+    if not problems:
+        raise UserError("there are no masks in it", where=str(masks), fix="check the folder and --format")
+    if problems == {"not_this_format"}:
+        raise UserError("not in the format that --format names", where=str(masks), fix="check --format")
+    if problems <= {"unknown_structure", "ambiguous_label"}:
+        raise names.unknown(masks)
+    if problems == {"no_frame"}:
+        count = plan.masks["no_frame"]
         raise UserError(
-            f"none of the {len(files)} files is named after a frame",
-            where=str(folder),
+            f"none of the {count} masks has the name of a frame's image, or its frame_id",
+            where=str(masks),
             fix="with --suffix, give what mask names add to the image's name, such as _mask"
             if not suffix
             else f"check --suffix {suffix}, and that the images themselves were ingested",
         )
-    stage = MaskImportStage(workspace.keys, mask_format, "model" if predicted else "import")
-    parts = [part_of(part, rows, INPUT, workspace.keys, scope) for part in cut(files)]
-    return run_stage(stage, parts, workspace.store, engine=engine, scope=scope, progress=progress)
