@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .crosses import STROKE_PX, has_cross
+from .crosses import has_cross
 from .inpainting import inpaint
-from .text_detector import Overlays, boxes_of, brightness_and_colorfulness, find_overlays
+from .text_detector import STROKE_PX, Overlays, boxes_of, brightness_and_colorfulness, find_overlays
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from .text_detector import STROKE_PX
+
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Steps = tuple[tuple[int, int], ...]
-
-STROKE_PX = 4
-"""What is drawn is at most as wide."""
 
 INK = 16
 """Grey levels by which a cross stands out from what is around it, at least; twice its own unevenness, too."""

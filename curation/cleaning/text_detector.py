@@ -1,7 +1,8 @@
 """Where text and marks of measurements are drawn over a frame, as a small convolutional network sees it.
 
 The network (``text_detector.onnx``) was trained by ``python -m tools.text_detector``; the file's metadata says on
-what. It reads brightness and colourfulness at full resolution and gives two probabilities for each cell of 4 x 4 px.
+what. It reads brightness, colourfulness and strokes at full resolution and gives two probabilities for each cell of
+4 x 4 px.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 STRIDE = 4
 """px of a cell's side."""
+
+STROKE_PX = 4
+"""What is drawn is at most as wide."""
 
 GRANULARITY = 16
 """px: the network takes sizes that are multiples of it."""
@@ -114,11 +118,16 @@ def probabilities(pixels: Pixels) -> npt.NDArray[np.float32]:
 
 
 def network_input(pixels: Pixels) -> Pixels:
-    """Brightness and colourfulness of [height, width] or [height, width, 3]: [2, height, width]."""
-    if pixels.ndim == 2:
-        return np.stack([pixels, np.zeros_like(pixels)])
-    brightness, colorfulness = brightness_and_colorfulness(pixels)
-    return np.stack([brightness, colorfulness])
+    """Brightness, colourfulness, bright strokes, dark strokes of [height, width] or [height, width, 3]: 4 x those.
+
+    Strokes are what is thinner than ``STROKE_PX`` (white and black top-hat): small networks learn that badly.
+    """
+    brightness, colorfulness = (
+        (pixels, np.zeros_like(pixels)) if pixels.ndim == 2 else brightness_and_colorfulness(pixels)
+    )
+    square = np.ones((STROKE_PX + 1,) * 2, np.uint8)
+    strokes = [cv2.morphologyEx(brightness, kind, square) for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)]
+    return np.stack([brightness, colorfulness, *strokes]).astype(np.uint8, copy=False)
 
 
 def brightness_and_colorfulness(rgb: Pixels) -> tuple[Pixels, Pixels]:

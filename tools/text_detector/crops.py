@@ -31,7 +31,7 @@ PRESENT, ABSENT, IGNORED = 1, 0, 255
 
 @dataclass(frozen=True)
 class Crop:
-    """``image`` as the network takes it, [2, side, side]; ``target`` [2, cells, cells]: PRESENT, ABSENT or IGNORED.
+    """``image`` as the network takes it, [4, side, side]; ``target`` [2, cells, cells]: PRESENT, ABSENT or IGNORED.
 
     The target's channels are text and marks of measurements.
     """
