@@ -373,12 +373,14 @@ def write_marker(folder: Path) -> None:
     import pyarrow.parquet as pq
 
     from sono.manifests import vocabulary
+    from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of
 
-    shards = {f"data/{path.name}": pq.read_metadata(path).num_rows for path in sorted((folder / "data").glob("*"))}
+    paths = sorted((folder / "data").glob("*"))
+    shards = {f"data/{path.name}": describe_shard(path, pq.read_metadata(path).num_rows) for path in paths}
     planes = {plane.id: plane.name for plane in vocabulary.load().planes.values()}
-    splits = {"train": {"rows": sum(shards.values()), "shards": shards}}
-    marker = {"format": 1, "planes": planes, "splits": splits, "fingerprint": os.urandom(32).hex()}
-    (folder / "sono.json").write_text(json.dumps(marker))
+    splits = {"train": {"rows": sum(shard["rows"] for shard in shards.values()), "shards": shards}}
+    marker = {"format": FORMAT, "planes": planes, "splits": splits, "pseudonyms": "benchmark"}
+    (folder / "sono.json").write_text(json.dumps({**marker, "fingerprint": fingerprint_of(marker)}))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,9 @@ def print_figures(result: dict[str, Any]) -> None:
     for mask, figures in result["masks"].items():
         print(f"  {mask:<8}top-1 {_percent(figures['top1'])}")
     # One model with masks and without: what masks add to training takes a second model, see `sono-train ablation`.
-    print(f"  region - none {_percent(result['minus_none']['region']['top1'])}")
+    # And what the masks give away by themselves needs no model at all.
+    print(f"  region - none {_percent(result['minus_none']['region']['top1'])} (one model, not two trainings)")
+    print(f"  leak    top-1 {_percent(result['leak']['top1'])}: the masks alone, with no image and no model")
 
 
 def _percent(share: dict[str, float]) -> str:

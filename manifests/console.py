@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -73,6 +73,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         # Typer turns KeyboardInterrupt into exit code 1; an exception of our own passes through it.
         signal.signal(signal.SIGINT, _interrupt)
     try:
+        _refuse_empty(sys.argv[1:])
         _call(app, program)
     except Interrupted:
         print(f"{program}: interrupted; run the same command again to resume where it stopped", file=sys.stderr)
@@ -94,6 +95,16 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         print(f"{program}: internal error ({type(error).__name__}); {report}", file=sys.stderr)
         sys.exit(EXIT_INTERNAL_ERROR)
     sys.exit(0)
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """An empty argument is most often a shell's variable that is not set; as a path it would be the current folder."""
+    for before, word in zip(("", *words), words, strict=False):
+        option, equals, value = word.partition("=")
+        if not word.strip() or (option.startswith("--") and equals and not value.strip()):
+            name = option if word.strip() else before
+            what = f"the value of {name}" if name.startswith("-") else f"argument {words.index(word) + 1}"
+            raise UserError(f"{what} is empty", fix="give a value, or leave it out")
 
 
 def _close_stdout() -> None:

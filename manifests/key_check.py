@@ -6,6 +6,7 @@ do; that is how two workspaces are given the same one.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from .errors import UserError
@@ -39,6 +40,18 @@ def record_key(folder: Path, keys: Pseudonymizer) -> None:
     """Remember ``keys``, which ``check_key`` has accepted, as the workspace's."""
     if _recorded(folder) != keys.check():
         write_atomically(folder / KEY_CHECK, lambda file: file.write(keys.check().encode() + b"\n"), mode=0o600)
+
+
+def pseudonyms_id(folder: Path, patient_scope: str) -> str:
+    """Tells this workspace's pseudonyms of patients from those under another key or scope, without revealing the key.
+
+    Raises:
+        UserError: the workspace does not know its key.
+    """
+    recorded = _recorded(folder)
+    if not recorded:
+        raise UserError("key-check is missing", where=str(folder), fix="restore it, or secret.key, from your backup")
+    return hashlib.sha256(f"pseudonyms\0{recorded}\0{patient_scope}".encode()).hexdigest()[:32]
 
 
 def _recorded(folder: Path) -> str | None:

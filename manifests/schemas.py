@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 VERDICTS = ("accept", "review", "reject")
 
@@ -74,7 +74,7 @@ FRAMES = TableSpec(
             "series_key": pa.string(),
             "source_key": pa.string(),  # of the path relative to the ingested folder, without extension
             "name_key": pa.string(),  # of the bare file name, without extension
-            "source_sha256": pa.string(),
+            "source_digest": pa.string(),  # of the file's bytes; keyed: only the hospital can match a frame to its file
             "frame_index": pa.int32(),  # from 0
             "frame_count": pa.int32(),  # of the source
             "frame_time_ms": pa.float64(),  # since the first frame; null for stills
@@ -87,7 +87,7 @@ FRAMES = TableSpec(
             "pixel_mm_x": pa.float64(),  # mm per px of the stored image
             "pixel_mm_y": pa.float64(),
             "sector": SECTOR,
-            "pixel_sha256": pa.string(),  # of the stored pixels with their shape, not of the PNG
+            "pixel_digest": pa.string(),  # of the stored pixels with their shape, not of the PNG; keyed
             "grey_histogram": pa.list_(pa.int32(), 256),  # number of pixels of each grey level
             "laplacian_energy": pa.float64(),  # sum over pixels of the squared Laplacian, grey levels squared
             "edited_fraction": pa.float32(),
@@ -102,9 +102,9 @@ FRAMES = TableSpec(
             "patient_key",
             "study_key",
             "source_key",
-            "source_sha256",
+            "source_digest",
             "frame_index",
-            "pixel_sha256",
+            "pixel_digest",
             "grey_histogram",
             "laplacian_energy",
             "burned_in_text",
@@ -158,7 +158,7 @@ REGIONS = TableSpec(
         {
             "region_id": pa.string(),
             "frame_id": pa.string(),
-            "pixel_sha256": pa.string(),  # of the frame as it was when the mask was drawn or imported
+            "pixel_digest": pa.string(),  # of the frame as it was when the mask was drawn or imported
             "structure": pa.string(),
             "mask": RLE,
             "area_px": pa.int64(),
@@ -172,7 +172,7 @@ REGIONS = TableSpec(
             "parent_id": pa.string(),
             "model_sha256": pa.string(),
         },
-        required=("region_id", "frame_id", "pixel_sha256", "structure", "mask", "area_px", "bbox", "source", "status"),
+        required=("region_id", "frame_id", "pixel_digest", "structure", "mask", "area_px", "bbox", "source", "status"),
     ),
 )
 

@@ -177,6 +177,30 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int
     sync_folder(path.parent)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner may enter; one that exists keeps the mode that its owner gave it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextlib.contextmanager
+def in_turn(folder: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the folder's lock, after waiting for other processes; the system releases it when a process ends.
+
+    Args:
+        waiting: called if there is another process to wait for.
+    """
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @contextlib.contextmanager
 def exclusive(folder: Path, what: str) -> Iterator[None]:
     """Hold the folder's lock; the system releases it when the process ends, however it ends.

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
-from .key_check import check_key, record_key
+from .key_check import check_key, pseudonyms_id, record_key
+from .outputs import refuse_inside_dataset
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
@@ -98,6 +99,15 @@ class Workspace:
         if infinite:
             raise UserError(f"{name}.{infinite}: not a finite number", where=str(self._file), fix="correct that value")
         return section
+
+    @property
+    def pseudonyms_id(self) -> str:
+        """Says in datasets whose pseudonyms they hold: patients of two datasets can be compared if it is the same.
+
+        Raises:
+            UserError: the workspace does not know its key.
+        """
+        return pseudonyms_id(self.path, self.section("workspace", WorkspaceSection).patient_scope)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -193,6 +203,7 @@ def create(path: Path, center: str) -> Workspace:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError("not an empty folder", where=str(path), fix="name a new folder for the workspace")
+    refuse_inside_dataset(path)
     try:
         WorkspaceSection(center=center)
     except ValidationError:

@@ -13,6 +13,7 @@ A name such as ``tokens_UL`` ends with the array's shape, one letter or number p
     H   rows of pixels, or of patches
     K   captions of the bank, classes of a probe, or structures
     L   tokens of a text
+    M   members of lists: the regions of many frames, one after another
     N   this rank's images, or the frames that are evaluated
     P   patients
     Q   queries

@@ -66,12 +66,15 @@ class Model:
 class Data:
     """``global_fraction`` of the samples are whole-image pairs, the rest region pairs; ``workers`` processes load them.
 
-    ``region_sampling`` says how a frame's region is drawn; ``cache`` is the folder for frames at the training size.
+    ``region_sampling`` says how a frame's region is drawn; ``whole_mask`` whether the mask of a whole image is one in
+    the entire ``square``, as in evaluation, or in the ``image`` without its padding; ``cache`` is the folder for frames
+    at the training size.
     """
 
     global_fraction: float = 0.1
     masks: Literal["on", "off"] = "on"  # off: "one everywhere" for region pairs too, to measure what masks contribute
     region_sampling: Literal["uniform", "structure", "inverse_frequency"] = "uniform"
+    whole_mask: Literal["square", "image"] = "square"
     workers: int = 0
     cache: str | None = "auto"  # auto: below the user's cache folder; none: decode every image every time
 
@@ -113,29 +116,39 @@ class Augment:
 class Loss:
     """Which loss, which pairs are positive, temperature and bias at the start, images computed at a time.
 
-    Only the sigmoid loss has positives to choose and a bias.
+    Only the sigmoid loss has positives to choose and a bias, and only the softmax loss smooths labels. Where
+    temperature or bias is ``none``, training starts with that of the weights.
     """
 
     kind: Literal["sigmoid", "softmax"] = "sigmoid"
     positives: Literal["caption", "diagonal"] = "caption"
-    temperature: float = 10.0  # t = exp(log_t), and log_t is learned
-    bias: float = -10.0
+    temperature: float | None = 10.0  # t = exp(log_t), and log_t is learned
+    bias: float | None = -10.0
+    label_smoothing: float = 0.0  # share of the target that all pairs of the batch have alike
     chunk: int = 1024
 
     def __post_init__(self) -> None:
-        _require(self.temperature > 0, "loss.temperature", self.temperature, "more than 0")
+        valid = self.temperature is None or self.temperature > 0
+        _require(valid, "loss.temperature", self.temperature, "more than 0, or none")
+        _require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "from 0 to below 1")
         _require(self.chunk > 0, "loss.chunk", self.chunk, "1 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimizer:
-    """AdamW with one learning rate per group of parameters; 0 freezes the group, and ``clip_norm`` 0 never clips."""
+    """AdamW with one learning rate per group of parameters; 0 freezes the group, and ``clip_norm`` 0 never clips.
+
+    ``decay`` says what decays: ``matrices`` spares whatever has fewer than two dimensions (biases, norms, temperature
+    and bias of the logits).
+    """
 
     lr_stem: float
     lr_vision: float
     lr_text: float
     lr_logit: float
     weight_decay: float
+    lr_depthwise: float | None = None  # of the stem's depthwise convolution; none: lr_stem
+    decay: Literal["matrices", "all"] = "matrices"
     beta1: float = 0.9
     beta2: float = 0.98
     eps: float = 1e-6
@@ -144,24 +157,36 @@ class Optimizer:
     def __post_init__(self) -> None:
         for name in ("lr_stem", "lr_vision", "lr_text", "lr_logit", "weight_decay", "clip_norm"):
             _require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "0 or more")
+        rate = self.lr_depthwise
+        _require(rate is None or rate >= 0, "optimizer.lr_depthwise", rate, "0 or more, or none")
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "from 0 to below 1")
         _require(self.eps > 0, "optimizer.eps", self.eps, "more than 0")
-        rates = (self.lr_stem, self.lr_vision, self.lr_text, self.lr_logit)
+        rates = (self.lr_stem, self.lr_vision, self.lr_text, self.lr_logit, self.lr_depthwise)
         _require(any(rates), "optimizer.lr_stem", 0.0, "more than 0 if the other rates are 0: nothing would be trained")
+
+    def rate(self, group: str) -> float:
+        """The learning rate of a group of parameters."""
+        if group == "depthwise" and self.lr_depthwise is None:
+            return self.lr_stem
+        return float(getattr(self, f"lr_{group}"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Train:
     """How long to train, and how: training ends after ``steps`` or ``epochs``, whichever comes first.
 
-    ``batch_size`` is that of all ranks together. Each rank computes its share in ``accumulate`` micro-batches.
+    No epoch begins once more than ``samples`` were seen. ``batch_size`` is that of all ranks together. Each rank
+    computes its share in ``accumulate`` micro-batches. The learning rate rises over ``warmup_steps``, and then follows
+    a cosine that reaches zero at the end; at ``cosine_steps`` if that is given, and beyond it climbs again.
     """
 
     batch_size: int
     warmup_steps: int
     steps: int | None = None
     epochs: float | None = None
+    samples: int | None = None
+    cosine_steps: int | None = None
     seed: int = 0
     accumulate: int = 1  # less memory, a third more time, equal gradients
     strategy: Literal["ddp", "fsdp"] = "ddp"  # with several ranks: each holds a copy of the model, or a part of it
@@ -175,6 +200,9 @@ class Train:
         _require(self.warmup_steps >= 0, "train.warmup_steps", self.warmup_steps, "0 or more")
         _require(self.steps is None or self.steps > 0, "train.steps", self.steps, "1 or more, or none")
         _require(self.epochs is None or self.epochs > 0, "train.epochs", self.epochs, "more than 0, or none")
+        _require(self.samples is None or self.samples > 0, "train.samples", self.samples, "1 or more, or none")
+        falls = self.cosine_steps is None or self.cosine_steps > self.warmup_steps
+        _require(falls, "train.cosine_steps", self.cosine_steps, "more than train.warmup_steps, or none")
         both = self.steps is None and self.epochs is None
         _require(not both, "train.steps", None, "a number if train.epochs is none: training must end")
         _require(self.seed >= 0, "train.seed", self.seed, "0 or more")
@@ -188,7 +216,10 @@ class Train:
         Raises:
             UserError: training would end before the warm-up does.
         """
-        by_epochs = math.inf if self.epochs is None else math.ceil(self.epochs * samples / self.batch_size)
+        epochs = math.inf if self.epochs is None else self.epochs
+        if self.samples is not None:
+            epochs = min(epochs, self.samples // samples + 1)
+        by_epochs = math.inf if math.isinf(epochs) else math.ceil(epochs * samples / self.batch_size)
         total = int(min(by_epochs, math.inf if self.steps is None else self.steps))
         if self.warmup_steps >= total:
             raise UserError(
@@ -235,6 +266,10 @@ class Recipe:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     log: Log = field(default_factory=Log)
 
+    def __post_init__(self) -> None:
+        stays = self.data.whole_mask == "square" or self.augment == Augment()
+        _require(stays, "data.whole_mask", "image", "square if augment.* moves images: their padding would move, too")
+
 
 def tiny() -> Recipe:
     """Both towers from scratch, for two CPU cores and a few thousand frames: takes minutes, not a good model."""
@@ -251,7 +286,7 @@ def tiny() -> Recipe:
 
 
 def vit_l_14_336() -> Recipe:
-    """The paper's: ViT-L/14 at 336 px from OpenAI's weights, text tower frozen, 10 epochs."""
+    """After SonoCLIP: ViT-L/14 at 336 px, text tower frozen, 10 epochs. Printed, it lists how it differs."""
     return Recipe(
         model=Model(backbone="ViT-L-14-336-quickgelu"),  # OpenAI's weights were trained with QuickGELU
         data=Data(global_fraction=0.1, workers=8),
@@ -261,7 +296,38 @@ def vit_l_14_336() -> Recipe:
     )
 
 
-RECIPES: Mapping[str, Callable[[], Recipe]] = {"tiny": tiny, "vit-l-14-336": vit_l_14_336}
+def vit_l_14_336_released() -> Recipe:
+    """As SonoCLIP's released script trains, where that is possible. Printed, it lists what is not."""
+    return Recipe(
+        model=Model(backbone="ViT-L-14-336-quickgelu"),
+        data=Data(global_fraction=0.1, whole_mask="image", workers=8),
+        loss=Loss(positives="diagonal"),
+        optimizer=Optimizer(
+            lr_stem=1e-4, lr_depthwise=1e-6, lr_vision=1e-6, lr_text=0.0, lr_logit=1e-6,
+            weight_decay=0.02, decay="all", beta2=0.999, eps=1e-8,
+        ),
+        train=Train(
+            batch_size=16, warmup_steps=800, epochs=10, samples=4000 * 8 * 256, cosine_steps=5000,
+            precision="bf16", compile=True, deterministic=False,
+        ),
+        checkpoint=Checkpoint(every=2000),
+    )  # fmt: skip
+
+
+def vit_l_14_336_released_softmax() -> Recipe:
+    """As that script trains with --use_clip_loss: CLIP's loss, with smoothed labels."""
+    changes = {"loss.kind": "softmax", "loss.label_smoothing": 0.1, "loss.temperature": math.exp(4.6052)}
+    # Its scheduler takes a group with one parameter for the mask's convolution; the bias is not in this group here.
+    changes["optimizer.lr_logit"] = 1e-4
+    return _assemble({**flatten(vit_l_14_336_released()), **changes})
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "vit-l-14-336": vit_l_14_336,
+    "vit-l-14-336-released": vit_l_14_336_released,
+    "vit-l-14-336-released-softmax": vit_l_14_336_released_softmax,
+}
 
 
 def find(name: str) -> Recipe:
@@ -279,12 +345,16 @@ def find(name: str) -> Recipe:
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """The recipe with settings of the form ``section.key=value`` changed, all checked together.
 
+    Comments, which begin with ``#``, are skipped: what ``sono-train recipes NAME`` prints can be given back.
+
     Raises:
         UserError: a key is unknown (the text suggests the most similar one), or a value is of the wrong type or out of
             range.
     """
     values = flatten(recipe)
     for setting in settings:
+        if setting.startswith("#"):
+            continue
         key, equals, text = setting.partition("=")
         if not equals:
             raise UserError(f"{setting!r} is not a setting", fix="write it as --set section.key=value")
@@ -301,6 +371,13 @@ def flatten(recipe: Recipe) -> dict[str, Any]:
         for section in _SECTIONS
         for name, value in dataclasses.asdict(getattr(recipe, section)).items()
     }
+
+
+def text_of(value: object) -> str:
+    """A setting's value as ``--set`` takes it."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def public(recipe: Mapping[str, Any]) -> dict[str, Any]:

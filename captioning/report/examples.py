@@ -98,7 +98,7 @@ WHERE region_id IS NULL AND frame_id IN (SELECT unnest($ids)) ORDER BY template 
 """
 _REGIONS = """
 SELECT regions.frame_id, structure, mask, caption.text FROM regions
-JOIN (SELECT frame_id, pixel_sha256 FROM frames WHERE frame_id IN (SELECT unnest($ids))) USING (frame_id, pixel_sha256)
+JOIN (SELECT frame_id, pixel_digest FROM frames WHERE frame_id IN (SELECT unnest($ids))) USING (frame_id, pixel_digest)
 LEFT JOIN (
     SELECT region_id, min(text) AS text FROM captions WHERE frame_id IN (SELECT unnest($ids)) GROUP BY region_id
 ) caption USING (region_id)

@@ -69,5 +69,9 @@ def build(
     for split, rows in report.splits.items():
         print(f"{split:<11}{rows:>9,} frames of {report.patients[split]:,} patients")
     print(f"{report.regions:,} regions. {report.shards_written} shards written, {report.shards_up_to_date} up to date.")
+    if report.regions_vanished:
+        by_structure = ", ".join(f"{name} {count:,}" for name, count in report.regions_vanished.items())
+        total = sum(report.regions_vanished.values())
+        print(f"  left out {total:,} regions of which no pixel is left at this size: {by_structure}")
     print_exclusions(report.left_out)
     print_next(f"sono-train pretrain {out} RUN --recipe tiny")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
+from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.schemas import DATASET, SPLITS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import Engine, Progress, run_stage, stale_parts
-from sono.manifests.store import exclusive
+from sono.manifests.store import exclusive, make_private
 from sono.manifests.workspace import Workspace
 
 from .latest import build_options, remember_dataset
@@ -20,7 +21,7 @@ from .precision import Precision
 from .select import assign_splits, check_tables, select
 from .shards import cut_shards
 from .stage import BuildStage, huggingface_metadata
-from .store import DatasetStore, claim, complete, count_regions
+from .store import DatasetStore, claim, complete, count_regions, count_vanished
 
 _MIN_SIDE_PX = 32
 _ROUNDED = Precision()
@@ -28,11 +29,15 @@ _ROUNDED = Precision()
 
 @dataclass(frozen=True)
 class BuildReport:
-    """Frames and patients by split, regions, and how many frames were left out for which reason."""
+    """Frames and patients by split, regions, and how many frames were left out for which reason.
+
+    ``regions_vanished`` counts, by structure, the regions left out because scaling left no pixel of them.
+    """
 
     splits: Mapping[str, int]
     patients: Mapping[str, int]
     regions: int
+    regions_vanished: Mapping[str, int]
     left_out: Mapping[str, int]
     shards_written: int
     shards_up_to_date: int
@@ -59,8 +64,10 @@ def build(
         precision: how exact pixel sizes and gestational ages are.
 
     Raises:
-        UserError: ``out`` holds something else, no frame is left to write, or the held-out center is unknown.
+        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, or the held-out
+            center is unknown.
     """
+    refuse_inside_dataset(out)
     check_tables(workspace)
     selection, left_out = select(workspace, allow_unchecked_text=allow_unchecked_text)
     if selection.num_rows == 0:
@@ -72,20 +79,21 @@ def build(
         )
     stage = BuildStage(max_side_px, precision, huggingface_metadata(workspace.vocabulary))
     parts = cut_shards(workspace.store, selection, splits, workspace.vocabulary)
-    out.mkdir(parents=True, exist_ok=True)
+    make_private(out)
     with exclusive(out, str(out)):
         claim(out)
         store = DatasetStore(out)
         if stale_parts(stage, parts, store) or set(store.parts(DATASET)) != {part.name for part in parts}:
             (out / MARKER).unlink(missing_ok=True)
         run = run_stage(stage, parts, store, engine=engine, progress=progress)
-        counts = complete(out, store, workspace.vocabulary, plan, left_out)
+        counts = complete(out, store, workspace.vocabulary, plan, left_out, workspace.pseudonyms_id)
     remember_dataset(workspace, out, build_options(plan, max_side_px, precision, allow_unchecked_text))
     patients = Counter(splits.values())
     return BuildReport(
         splits=counts,
         patients={split: patients[split] for split in SPLITS},
         regions=count_regions(store),
+        regions_vanished=count_vanished(store),
         left_out=left_out,
         shards_written=run.computed,
         shards_up_to_date=run.up_to_date,

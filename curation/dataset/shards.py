@@ -74,7 +74,7 @@ def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
 
 _FRAME_COLUMNS = [
     *("frame_id", "image", "height", "width", "patient_key", "study_key", "source_key", "frame_index"),
-    *("center", "manufacturer", "model", "sector", "pixel_mm_x", "pixel_mm_y", "pixel_sha256"),
+    *("center", "manufacturer", "model", "sector", "pixel_mm_x", "pixel_mm_y", "pixel_digest"),
 ]
 
 
@@ -93,7 +93,7 @@ def _load(store: TableStore, shard: pa.Table, region_parts: Sequence[str], capti
             frame |= captions[frame_id, None]
             frame["regions"] = [
                 {**region, **captions[frame_id, region_id]}
-                for region_id, region in regions.get((frame_id, frame["pixel_sha256"]), ())
+                for region_id, region in regions.get((frame_id, frame["pixel_digest"]), ())
                 if (frame_id, region_id) in captions
             ]
             rows.append(frame)
@@ -115,7 +115,7 @@ def _regions_of(
     store: TableStore, region_parts: Sequence[str], frames: Mapping[str, object]
 ) -> dict[tuple[str, str], list[tuple[str, dict[str, object]]]]:
     """The accepted regions by frame and by the pixels they were drawn on, which may not be the frame's any more."""
-    columns = ["region_id", "frame_id", "pixel_sha256", "structure", "mask", "bbox", "area_px", "source", "status"]
+    columns = ["region_id", "frame_id", "pixel_digest", "structure", "mask", "bbox", "area_px", "source", "status"]
     found: dict[tuple[str, str], list[tuple[str, dict[str, object]]]] = {}
     for name in region_parts:
         for region in store.read(REGIONS, name, columns).to_pylist():
@@ -123,7 +123,7 @@ def _regions_of(
             if region["frame_id"] in frames and status in ("accepted", "edited"):
                 if status == "edited":
                     region["source"] = "manual"  # a person drew what is there now, whatever proposed it
-                key = region.pop("frame_id"), region.pop("pixel_sha256")
+                key = region.pop("frame_id"), region.pop("pixel_digest")
                 found.setdefault(key, []).append((region.pop("region_id"), region))
     for regions in found.values():
         regions.sort(key=lambda item: (str(item[1]["structure"]), item[0]))

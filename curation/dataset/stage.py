@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,17 +21,20 @@ from sono.manifests.vocabulary import Vocabulary
 
 from .precision import Precision
 
+VANISHED = b"sono.regions_vanished"
+"""Where a shard's metadata count, by structure, the regions left out because no pixel of them is left."""
+
 
 @dataclass(frozen=True)
 class BuildStage:
-    """From the joined rows of a shard to the dataset's rows."""
+    """From the joined rows of a shard to the dataset's rows, without regions that scaling wiped out."""
 
     max_side_px: int | None
     precision: Precision
     huggingface: bytes = field(repr=False)  # the features, as ``datasets`` keeps them in a schema's metadata
 
     name = "build"
-    version = 4
+    version = 5
 
     @property
     def output(self) -> TableSpec:
@@ -44,11 +49,12 @@ class BuildStage:
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
-        rows = [self._row(row) for row in part.to_pylist()]
-        table = DATASET.from_rows(rows).replace_schema_metadata({b"huggingface": self.huggingface})
-        return StageOutput(table, [])
+        vanished: Counter[str] = Counter()
+        rows = [self._row(row, vanished) for row in part.to_pylist()]
+        metadata = {b"huggingface": self.huggingface, VANISHED: json.dumps(dict(sorted(vanished.items()))).encode()}
+        return StageOutput(DATASET.from_rows(rows).replace_schema_metadata(metadata), [])
 
-    def _row(self, row: dict[str, Any]) -> dict[str, object]:
+    def _row(self, row: dict[str, Any], vanished: Counter[str]) -> dict[str, object]:
         height, width = row.pop("height"), row.pop("width")
         x_mm, y_mm = row.pop("pixel_mm_x"), row.pop("pixel_mm_y")
         row["pixel_mm"] = [x_mm, y_mm] if x_mm and y_mm else None
@@ -59,6 +65,8 @@ class BuildStage:
         scale = self.max_side_px / max(height, width) if self.max_side_px else 1.0
         row = _scaled(row, scale, height, width) if scale < 1 else row
         self.precision.apply(row)
+        vanished.update(region["structure"] for region in row["regions"] if not region["area_px"])
+        row["regions"] = [region for region in row["regions"] if region["area_px"]]
         return row
 
 

@@ -12,7 +12,7 @@ from sono.manifests.workspace import open_workspace
 from .faults import InjectedFault, read_faults
 from .funnel import Funnel, read_funnel
 from .plan import DemoLayout, DemoPlan, commands
-from .results import Estimate, RunResult, read_run_result
+from .results import LEAK, Estimate, RunResult, read_run_result
 from .shown_frames import ShownFrame, read_shown_frames
 
 
@@ -31,6 +31,11 @@ class DemoFacts:
         """Of every run."""
         return [run.top1[mask] for run in self.runs]
 
+    @property
+    def leak(self) -> Estimate:
+        """Top-1 of the masks alone: the same for every run, because no model takes part in it."""
+        return self.runs[0].top1[LEAK]
+
     def mean_top1(self, mask: str) -> float:
         return mean(run.top1[mask].value for run in self.runs)
 
@@ -45,7 +50,7 @@ class DemoFacts:
     @property
     def differences_exclude_zero(self) -> bool:
         """No run's interval of the difference reaches zero."""
-        return all(difference.low > 0 or difference.high < 0 for difference in self.differences)
+        return all(difference.excludes_zero for difference in self.differences)
 
 
 def read_facts(layout: DemoLayout, plan: DemoPlan) -> DemoFacts:
@@ -55,6 +60,6 @@ def read_facts(layout: DemoLayout, plan: DemoPlan) -> DemoFacts:
         funnel=read_funnel(layout, workspace.store),
         shown_frames=list(read_shown_frames(workspace)),
         faults=read_faults(layout, workspace),
-        runs=[read_run_result(layout.run(seed)) for seed in range(plan.runs)],
+        runs=[read_run_result(layout.run(seed), layout.dataset) for seed in range(plan.runs)],
         commands=[shlex.join(step) for step in commands(layout, plan)],
     )

@@ -14,7 +14,7 @@ from sono.manifests.store import write_atomically
 
 from .facts import DemoFacts
 from .plan import HOLDOUT, DemoLayout
-from .results import MASKS, RunResult
+from .results import SCORED, RunResult
 
 
 def write_page(layout: DemoLayout, facts: DemoFacts) -> Path:
@@ -23,7 +23,7 @@ def write_page(layout: DemoLayout, facts: DemoFacts) -> Path:
         "page.html",
         facts=facts,
         holdout=HOLDOUT,
-        masks=MASKS,
+        scored=SCORED,
         first=facts.runs[0],
         widest=max(step.count for step in facts.funnel.steps) or 1,
         curves=_curves([run.losses for run in facts.runs]),

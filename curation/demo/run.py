@@ -18,6 +18,7 @@ from sono.curation.phantom.exams import plan_exam
 from sono.curation.phantom.hospitals import CENTERS
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
+from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.store import write_atomically
 
 from .plan import HOLDOUT, DemoLayout, DemoPlan, commands
@@ -72,6 +73,7 @@ def _check_centers(plan: DemoPlan) -> None:
 
 def _claim(layout: DemoLayout, plan: DemoPlan) -> None:
     """A folder contains one demo: a second one would mix two datasets."""
+    refuse_inside_dataset(layout.root)
     path = layout.root / "demo.json"
     wanted = {"exams": plan.exams, "seed": plan.seed, "settings": list(plan.settings)}
     if path.exists():

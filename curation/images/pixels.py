@@ -1,8 +1,6 @@
-"""Decoded pixels: their type, their hash, and the error that says why there are none."""
+"""Decoded pixels: their type, and the error that says why there are none."""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +15,6 @@ class ExcludedError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason)
         self.reason, self.message = reason, message
-
-
-def pixel_sha256(pixels: Pixels) -> str:
-    """Hex SHA-256 over shape and values: equal for equal images however they were compressed."""
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
 def without_equal_channels(pixels: Pixels) -> Pixels:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sono.curation.images.pixels import ExcludedError, Pixels, pixel_sha256, without_equal_channels
+import numpy as np
+
+from sono.curation.images.pixels import ExcludedError, Pixels, without_equal_channels
 from sono.curation.images.statistics import pixel_statistics
 from sono.curation.images.stored_png import bare_png, encode_png
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -43,7 +45,7 @@ def frame_rows(
                 "frame_id": keys.frame(source_key, frame.index),
                 "frame_index": frame.index,
                 "frame_time_ms": frame.time_ms,
-                **_pixel_columns(frame.pixels, frame.png),
+                **_pixel_columns(frame.pixels, frame.png, keys),
             }
         for error in source.left_out:
             yield Exclusion(source_key, error.reason, error.message)
@@ -51,13 +53,13 @@ def frame_rows(
         yield Exclusion(source_key, error.reason, error.message)
 
 
-def _pixel_columns(decoded: Pixels, png: bytes | None) -> dict[str, object]:
+def _pixel_columns(decoded: Pixels, png: bytes | None, keys: Pseudonymizer) -> dict[str, object]:
     """The columns that come from a frame's pixels; ``png`` is the file they were decoded from, if it is a PNG."""
     pixels = without_equal_channels(decoded)
     return {
         "image": {"bytes": (png and bare_png(png, pixels)) or encode_png(pixels), "path": None},
         "height": pixels.shape[0],
         "width": pixels.shape[1],
-        "pixel_sha256": pixel_sha256(pixels),
+        "pixel_digest": keys.pixels(pixels.shape, np.ascontiguousarray(pixels).data),
         **vars(pixel_statistics(pixels)),
     }

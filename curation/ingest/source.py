@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,7 +79,7 @@ def open_source(
     shared = {
         "source_key": row["source_key"],
         "name_key": row["name_key"],
-        "source_sha256": hashlib.sha256(content).hexdigest(),
+        "source_digest": keys.file(content),
     }
     return replace(source, columns={**source.columns, **shared})
 

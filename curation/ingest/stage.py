@@ -25,7 +25,7 @@ class IngestStage:
     section: IngestSection
 
     name = "ingest"
-    version = 4
+    version = 5
 
     @property
     def output(self) -> TableSpec:

@@ -33,7 +33,7 @@ def region_row(file: Mapping[str, Any], keys: Pseudonymizer, *, mask_format: str
     return {
         "region_id": keys.region(frame["frame_id"], file["structure"], source),
         "frame_id": frame["frame_id"],
-        "pixel_sha256": frame["pixel_sha256"],
+        "pixel_digest": frame["pixel_digest"],
         "structure": file["structure"],
         "mask": masks.encode(mask),
         "area_px": masks.area_px(mask),

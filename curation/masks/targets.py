@@ -37,7 +37,7 @@ _FRAME_SUFFIX = re.compile(r"^(.*)_f(\d+)$")
 
 _FRAME_COLUMNS = (
     "frame_id, source_key, name_key, frame_index, frame_count, height, width, source_height, source_width, crop, "
-    "pixel_sha256"
+    "pixel_digest"
 )
 
 _Frame = dict[str, object]

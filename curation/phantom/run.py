@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sono.manifests.errors import UserError
+from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.store import TableStore, exclusive, write_atomically
 
@@ -45,6 +46,7 @@ def draw_phantom(
         raise UserError(f"cannot draw {exams} exams", fix="give --exams 1 or more")
     if out.exists() and not out.is_dir():
         raise UserError("not a folder", where=str(out), fix="name a new folder")
+    refuse_inside_dataset(out)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out, str(out)):
         _claim(out, exams, seed)

@@ -44,7 +44,7 @@ def _duplicates(store: TableStore) -> dict[str, list[Duplicate]]:
                    min(frame_id) OVER same AS first, count(*) OVER same AS n,
                    min(patient_key) OVER same <> max(patient_key) OVER same AS across
             FROM read_parquet($paths, filename = true)
-            WINDOW same AS (PARTITION BY pixel_sha256)
+            WINDOW same AS (PARTITION BY pixel_digest)
         )
         SELECT part, frame_id, first,
                CASE WHEN across THEN 'duplicate_across_patients' WHEN frame_id <> first THEN 'duplicate' END AS reason

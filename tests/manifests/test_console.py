@@ -50,6 +50,23 @@ def test_a_user_error_is_one_line_on_stderr_and_exits_with_1(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["make-folder", ""], "argument 2"),
+        (["make-folder", "  "], "argument 2"),
+        (["work", "--amount", ""], "the value of --amount"),
+        (["work", "--amount="], "the value of --amount"),
+        ([""], "argument 1"),
+    ],
+)
+def test_an_empty_argument_is_refused(words: list[str], what: str, tmp_path: Path) -> None:
+    """As a shell passes a variable that is not set; as a path it would be the current folder."""
+    done = run(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"tiny: {what} is empty; give a value, or leave it out\n"
+
+
 def place(name: str, folder: Path) -> Path:
     """A place that cannot be written to, whoever asks; root may write to a folder of mode 0."""
     (folder / "file").touch()

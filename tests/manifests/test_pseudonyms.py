@@ -124,6 +124,22 @@ def test_a_bare_name_ignores_folders(keys: Pseudonymizer) -> None:
     assert keys.name("P1/scan.dcm") != keys.name("P1/other.dcm")
 
 
+def test_digests_of_files_and_pixels_are_keyed_and_depend_on_values_and_shape(keys: Pseudonymizer) -> None:
+    values, stranger = bytes(range(12)), Pseudonymizer(b"\1" * 32)
+    digests = [
+        keys.pixels((3, 4), values),
+        keys.pixels((4, 3), values),
+        keys.pixels((3, 4), values[::-1]),
+        stranger.pixels((3, 4), values),
+        keys.file(values),
+        stranger.file(values),
+        hashlib.sha256(values).hexdigest()[:32],
+    ]
+    assert len(set(digests)) == len(digests)
+    assert keys.pixels((3, 4), memoryview(values)) == digests[0]
+    assert keys.file(values) == hmac.new(keys.key, b"file\0" + values, "sha256").hexdigest()[:32]
+
+
 def test_the_key_is_not_shown_in_representations(keys: Pseudonymizer) -> None:
     for text in (repr(keys), str(keys), f"{keys}", repr([keys]), repr({"keys": keys})):
         assert text.strip("[]{}").endswith("Pseudonymizer()")

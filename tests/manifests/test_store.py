@@ -48,7 +48,7 @@ def excluded(*source_keys: str) -> pa.Table:
 
 
 def frame(png: bytes) -> dict[str, object]:
-    keys = ("frame_id", "patient_key", "study_key", "source_key", "source_sha256", "pixel_sha256")
+    keys = ("frame_id", "patient_key", "study_key", "source_key", "source_digest", "pixel_digest")
     size = {"height": 40, "width": 60, "crop": [0, 0, 60, 40], "grey_histogram": [0] * 256, "laplacian_energy": 0.0}
     image = {"bytes": png, "path": None}
     return {**dict.fromkeys(keys, "k"), **size, "image": image, "frame_index": 0, "burned_in_text": "none"}
@@ -96,7 +96,7 @@ def test_a_table_without_parts_is_empty_but_has_its_columns(store: TableStore) -
 
 def test_masks_and_images_survive_being_stored(store: TableStore) -> None:
     mask = np.random.default_rng(0).random((40, 60)) < 0.5
-    region = {"region_id": "r", "frame_id": "f", "pixel_sha256": "p", "structure": "head", "mask": masks.encode(mask)}
+    region = {"region_id": "r", "frame_id": "f", "pixel_digest": "p", "structure": "head", "mask": masks.encode(mask)}
     region |= {"area_px": 1, "bbox": [0, 0, 60, 40], "source": "import", "status": "accepted"}
     store.write(REGIONS, info(), REGIONS.from_rows([region]))
     store.write(FRAMES, info(), FRAMES.from_rows([frame(bytes(range(256)) * 50)]))

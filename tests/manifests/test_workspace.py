@@ -206,7 +206,7 @@ def filled(workspace: Workspace) -> Workspace:
     keys = workspace.keys
     source_key = keys.source("a/scan.dcm")
     row = {
-        **dict.fromkeys(("patient_key", "study_key", "source_sha256", "pixel_sha256", "burned_in_text"), ""),
+        **dict.fromkeys(("patient_key", "study_key", "source_digest", "pixel_digest", "burned_in_text"), ""),
         **{"image": {"bytes": b"", "path": None}, "height": 1, "width": 1, "crop": [0, 0, 1, 1]},
         **{"grey_histogram": [0] * 256, "laplacian_energy": 0.0, "frame_index": 0, "source_key": source_key},
         "frame_id": keys.frame(source_key, 0),

@@ -10,7 +10,10 @@ from tests.packaging.test_imports import MODULES, imports
 from tests.packaging.tree import ROOMS, ROOT
 
 # Files that stand beside the rooms, each with the room that it is below; `cli` is above all of them.
-BESIDE = {"curation": {"check": "commands", "status": "commands"}, "training": {"arrays": "model", "recipes": "model"}}
+BESIDE = {
+    "curation": {"check": "commands", "status": "commands"},
+    "training": {"arrays": "model", "recipes": "model", "released": "model"},
+}
 
 
 def imported_modules(name: str) -> set[str]:

@@ -28,8 +28,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from sono.manifests import masks
+from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of
 from sono.manifests.schemas import DATASET
 from sono.training import recipes
+from sono.training.data.wordings import WORDINGS, CaptionsRead
 from sono.training.model.build import build_model, make_transform
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining.checkpoint_writer import CheckpointWriter
@@ -154,6 +156,35 @@ def write_dataset() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def describe_again() -> Callable[..., None]:
+    """Writes the ``sono.json`` of a dataset whose shards a test has changed, after ``change`` of its content."""
+
+    def describe(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
+        content = json.loads((folder / "sono.json").read_text())
+        for split in content["splits"].values():
+            shards = {name: describe_shard(folder / name, shard["rows"]) for name, shard in split["shards"].items()}
+            split["shards"] = shards
+        change(content)
+        _write_marker(folder, content)
+
+    return describe
+
+
+@pytest.fixture(scope="session")
+def replace_in_place() -> Callable[..., None]:
+    """Writes another dataset where one was, with the same times of its files and folders, as some archives restore."""
+
+    def replace(folder: Path, splits: dict[str, Rows], **options: Any) -> None:
+        before = {path.relative_to(folder): path.stat() for path in (folder, *folder.rglob("*"))}
+        shutil.rmtree(folder)
+        write(folder, splits, **options)
+        for name, found in before.items():
+            os.utime(folder / name, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+    return replace
+
+
+@pytest.fixture(scope="session")
 def shapes(made_once: MadeOnce) -> Path:
     """240 training and 80 test frames of four planes; the validation split is empty."""
 
@@ -204,9 +235,12 @@ def three_splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a run whose only checkpoint holds random weights, the mask's too, after ``change`` of the model."""
+    """Makes a run whose only checkpoint holds random weights, the mask's too, after ``change`` of the model.
 
-    def make(seed: int = 0, change: Callable[[Any], object] = lambda _: None) -> Path:
+    It says that it has read captions worded like those of ``rows``; ``meta`` is what else it says.
+    """
+
+    def make(seed: int = 0, change: Callable[[Any], object] = lambda _: None, **more: Any) -> Path:
         run = tmp_path_factory.mktemp("runs") / "random"
         recipe = recipes.tiny()
         torch.manual_seed(seed)
@@ -216,12 +250,20 @@ def random_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             change(model)
         writer = CheckpointWriter(run, keep=1)
         transform = PadToSquare(size=model.image_size).to_dict()
-        meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform}
+        nobody = {"sets": [], "not_known": []}
+        meta = {"step": 7, "recipe": recipes.flatten(recipe), "transform": transform, "trained_patients": nobody}
+        meta |= {"captions": captions_read(), **more}
         writer.save({f"model.{name}": value for name, value in model.clip.state_dict().items()}, meta)
         writer.wait()
         return run
 
     return make
+
+
+def captions_read(wordings: int = 1) -> dict[str, Any]:
+    """What a checkpoint says of captions in the first of the packaged wordings, of all planes."""
+    read = {kind: {wording.sentence: 9 for wording in known[:wordings]} for kind, known in WORDINGS.items()}
+    return CaptionsRead(read, {"whole": 0, "region": 0}, dict.fromkeys(PLANES, 9)).to_dict()
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -258,7 +300,12 @@ def write_run(run: Path, backbone: str) -> Path:
         "recipe": recipe,
         "transform": make_transform(model, settings).to_dict(),
         "planes": PLANES,
-        "dataset": {"source": "/secret/hospital/dataset", "fingerprint": "f" * 64, "frames": 5678},
+        "dataset": {
+            "name": "fetal-planes",
+            "source": "/secret/hospital/fetal-planes",
+            "fingerprint": "f" * 64,
+            "frames": 5678,
+        },
         "created_by": "sono-train test",
     }
     writer = CheckpointWriter(run, keep=1)
@@ -396,7 +443,14 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def write(folder: Path, splits: dict[str, Rows], *, planes: dict[str, str] | None = None, shards: int = 2) -> Path:
+def write(
+    folder: Path,
+    splits: dict[str, Rows],
+    *,
+    planes: dict[str, str] | None = None,
+    shards: int = 2,
+    pseudonyms: str = "key",
+) -> Path:
     """Parquet shards with Hugging Face features, then ``sono.json``."""
     planes = planes or PLANES
     features = datasets.Features.from_arrow_schema(DATASET.schema)
@@ -409,17 +463,15 @@ def write(folder: Path, splits: dict[str, Rows], *, planes: dict[str, str] | Non
         for number, part in enumerate(_parts(made, shards)):
             name = f"data/{split}-{number:05d}-of-{shards:05d}.parquet"
             pq.write_table(pa.Table.from_pylist(part, schema=schema), folder / name)
-            files[name] = len(part)
+            files[name] = describe_shard(folder / name, len(part))
         listed[split] = {"rows": len(made), "shards": files}
-    marker = {
-        "format": 1,
-        "planes": planes,
-        "splits": listed,
-        "fingerprint": os.urandom(32).hex(),
-        "created_by": "test",
-    }
-    (folder / "sono.json").write_text(json.dumps(marker))
+    _write_marker(folder, {"planes": planes, "splits": listed, "pseudonyms": pseudonyms})
     return folder
+
+
+def _write_marker(folder: Path, content: dict[str, Any]) -> None:
+    marker = {"format": FORMAT, **content, "created_by": "test"}
+    (folder / "sono.json").write_text(json.dumps({**marker, "fingerprint": fingerprint_of(marker)}))
 
 
 def _parts(made: Sequence[dict[str, Any]], shards: int) -> list[Sequence[dict[str, Any]]]:

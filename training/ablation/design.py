@@ -8,6 +8,9 @@ SEEN_THROUGH = ("none", "region")
 """How every model is scored: by whole images, and through the dataset's true masks."""
 
 FIGURES = ("top1", "top5")
+SCORED = ("dataset", "split", "n_frames", "n_patients", "trained_on")
+"""What all runs have in common, in their results' words."""
+
 VARIED = ("data.masks", "loss.kind", "loss.positives", "train.seed")
 
 

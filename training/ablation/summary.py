@@ -10,7 +10,7 @@ from typing import Any
 
 from sono.training import recipes
 
-from .design import FIGURES, LOSSES, SEEN_THROUGH, VARIED, Cell
+from .design import FIGURES, LOSSES, SCORED, SEEN_THROUGH, VARIED, Cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Run:
     result: Mapping[str, Any]
 
     def value(self, mask: str, figure: str = "top1") -> float:
-        """A figure, from 0 to 1, as scored through a mask."""
+        """A figure of ``figures_of(result)``, from 0 to 1, as scored through a mask."""
         return float(self.result["masks"][mask][figure]["value"])
 
 
@@ -48,27 +48,38 @@ class Spread:
         )
 
 
-def summary(runs: Sequence[Run], *, dataset: str, recipe: recipes.Recipe, split: str) -> dict[str, Any]:
-    """Means and spreads over seeds by cell, and what each choice changes, seed by seed."""
-    first = runs[0].result
+def figures_of(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of ``FIGURES`` that a result has: with few planes there is no top-5."""
+    return tuple(figure for figure in FIGURES if all(result["masks"][mask][figure] for mask in SEEN_THROUGH))
+
+
+def summary(runs: Sequence[Run], *, recipe: recipes.Recipe) -> dict[str, Any]:
+    """Means and spreads over seeds by cell, and what each choice changes, seed by seed; all of the same frames."""
+    scored = {name: runs[0].result[name] for name in SCORED}
+    assert all(run.result[name] == value for run in runs for name, value in scored.items())
     return {
-        "dataset": {"source": dataset, "fingerprint": first["dataset"]["fingerprint"]},
-        "split": split,
-        "n_frames": first["n_frames"],
-        "n_patients": first["n_patients"],
+        **scored,
+        "notes": {code: text for run in runs for code, text in run.result["notes"].items()},
         "recipe": {key: value for key, value in recipes.flatten(recipe).items() if key not in VARIED},
         "seeds": sorted({run.seed for run in runs}),
         "cells": [_cell(cell, runs) for cell in dict.fromkeys(run.cell for run in runs)],
         "differences": list(_differences(runs)),
+        "leak": _leak(runs[0].result),
         "runs": [_run(run) for run in runs],
     }
+
+
+def _leak(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the masks alone give away: of the first run, because no model takes part in it."""
+    leak = result.get("leak") or {"not_measured": "another version scored this run"}
+    return {name: leak[name] for name in (*FIGURES, "fitted_on", "not_measured") if name in leak}
 
 
 def _cell(cell: Cell, runs: Sequence[Run]) -> dict[str, Any]:
     def spread(mask: str, figure: str) -> dict[str, Any]:
         return dataclasses.asdict(Spread.of([run.value(mask, figure) for run in runs if run.cell == cell]))
 
-    figures = {mask: {figure: spread(mask, figure) for figure in FIGURES} for mask in SEEN_THROUGH}
+    figures = {mask: {figure: spread(mask, figure) for figure in figures_of(runs[0].result)} for mask in SEEN_THROUGH}
     return {**dataclasses.asdict(cell), "figures": figures}
 
 
@@ -78,7 +89,7 @@ def _run(run: Run) -> dict[str, Any]:
         **dataclasses.asdict(run.cell),
         "seed": run.seed,
         "checkpoint": run.result["checkpoint"],
-        "figures": {mask: {figure: scored[mask][figure] for figure in FIGURES} for mask in SEEN_THROUGH},
+        "figures": {mask: {figure: scored[mask][figure] for figure in figures_of(run.result)} for mask in SEEN_THROUGH},
         "bootstrap": run.result["bootstrap"],
     }
 

@@ -18,21 +18,28 @@ from sono.training.data.dataset import read_description
 
 from .design import Cell
 
-RUNS, RESULTS, LOGS = "runs", "results", "logs"
+FOLDERS = RUNS, RESULTS, LOGS = "runs", "results", "logs"
 """Folders for the training runs, for what each of them scored, and for what each of them printed."""
+
+_START_AGAIN = "restore it, or start the ablation again in a new folder"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A cell with a seed: trained, and scored with and without the dataset's true masks."""
+    """A cell with a seed: trained, and scored with and without the dataset's true masks.
+
+    ``identity`` is that of the dataset when the ablation began.
+    """
 
     dataset: str
+    identity: Mapping[str, str]
     out: Path
     recipe: str
     settings: tuple[str, ...]
     cell: Cell
     seed: int
     split: str
+    allow_trained: bool
 
     @property
     def name(self) -> str:
@@ -52,21 +59,26 @@ class Task:
         result: Mapping[str, Any] = content["result"]
         is_same = (
             recipes.first_difference(recipes.from_flat(content["recipe"]), self._full_recipe()) is None
-            and result["dataset"]["fingerprint"] == read_description(self.dataset).fingerprint
+            and result["dataset"] == self.identity
             and result["split"] == self.split
+            and (self.allow_trained or not result["trained_on"]["patients"])
         )
-        return result if is_same else None  # ``pretrain`` says what differs
+        return result if is_same else None  # ``pretrain`` or ``evaluate`` say what differs
 
     def finish(self) -> Mapping[str, Any]:
         """Train and score, as far as that is not done; returns the result.
 
         Raises:
-            UserError: a command failed; the text repeats its last line.
+            UserError: a command failed, and the text repeats its last line; or the dataset was replaced meanwhile.
         """
         settings = [part for setting in self._all_settings() for part in ("--set", setting)]
         self._call("pretrain", self.dataset, self.run, "--recipe", self.recipe, "--resume", *settings)
-        self._call("evaluate", self.run, self.dataset, "--mask", "both", "--split", self.split)
-        result: Mapping[str, Any] = json.loads(evaluation_file(self.run, f"{self.split}-both").read_bytes())
+        allowed = ["--allow-trained"] if self.allow_trained else []
+        self._call("evaluate", self.run, self.dataset, "--mask", "both", "--split", self.split, *allowed)
+        if read_description(self.dataset).identity != self.identity:
+            raise UserError("the dataset was replaced during the ablation", where=self.dataset, fix=_START_AGAIN)
+        file = evaluation_file(self.run, self.identity, f"{self.split}-both")
+        result: Mapping[str, Any] = json.loads(file.read_bytes())
         text = json.dumps({"recipe": recipes.flatten(self._full_recipe()), "result": result}).encode()
         self._result_file.parent.mkdir(exist_ok=True)
         write_atomically(self._result_file, lambda file: file.write(text))

@@ -15,6 +15,7 @@ from sono.manifests.errors import UserError
 
 from . import evaluation_text as text
 from .options import (
+    AllowTrainedOption,
     DatasetArgument,
     JsonOption,
     OptionalDatasetArgument,
@@ -64,14 +65,15 @@ def evaluate(
         typer.Option(metavar="DATASET", help="A second dataset with predicted masks of the same frames."),
     ] = None,
     split: SplitOption = "test",
+    allow_trained: AllowTrainedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score the newest checkpoint on zero-shot recognition of planes.
 
     Example: sono-train evaluate runs/first dataset --mask both
     """
-    with _scoring(run, dataset, split, as_json) as scoring:
-        from sono.training.evaluation.zero_shot.run import MASK_SETS, mask_set
+    with _scoring(run, dataset, split, allow_trained, as_json) as scoring:
+        from sono.training.evaluation.zero_shot.run import MASK_SETS, result_name
         from sono.training.evaluation.zero_shot.run import evaluate as measure
 
         masks = MASK_SETS.get(mask.value, (mask.value,))
@@ -80,20 +82,24 @@ def evaluate(
                 raise UserError("--predicted has no effect with this --mask", fix="add --mask predicted")
             masks = tuple(dict.fromkeys((*masks, "predicted")))
         result = measure(scoring, masks=masks, predicted=predicted)
-        file = scoring.file_name(mask_set(tuple(result["masks"])))
+        file = scoring.file_name(result_name(result))
     _print(run, file, result, as_json, text.recognition(result))
     if not as_json:
-        _print_next(run, file)
+        _print_next(run, file, result)
 
 
 def retrieve(
-    run: RunArgument, dataset: DatasetArgument, split: SplitOption = "test", as_json: JsonOption = False
+    run: RunArgument,
+    dataset: DatasetArgument,
+    split: SplitOption = "test",
+    allow_trained: AllowTrainedOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure how well images and regions find their captions: recall at 1, 5 and 10.
 
     Example: sono-train retrieve runs/first dataset
     """
-    with _scoring(run, dataset, split, as_json) as scoring:
+    with _scoring(run, dataset, split, allow_trained, as_json) as scoring:
         from sono.training.evaluation.retrieval import retrieve as measure
 
         result = measure(scoring)
@@ -107,13 +113,14 @@ def probe(
         ProbeMask, typer.Option(help="Mask through which frames are seen, in all splits.")
     ] = ProbeMask.none,
     split: SplitOption = "test",
+    allow_trained: AllowTrainedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Classify planes with a linear probe on frozen features.
 
     Example: sono-train probe runs/first dataset --mask region
     """
-    with _scoring(run, dataset, split, as_json) as scoring:
+    with _scoring(run, dataset, split, allow_trained, as_json) as scoring:
         from sono.training.evaluation.probe import probe as measure
 
         result = measure(scoring, mask=mask.value)
@@ -128,13 +135,14 @@ def segment(
     ] = False,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Passes over the train split.")] = 10,
     split: SplitOption = "test",
+    allow_trained: AllowTrainedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Outline structures with a small decoder on frozen dense features.
 
     Example: sono-train segment runs/first dataset --epochs 10
     """
-    with _scoring(run, dataset, split, as_json) as scoring:
+    with _scoring(run, dataset, split, allow_trained, as_json) as scoring:
         from sono.training.evaluation.segmentation.run import segment as measure
 
         result = measure(scoring, foreground=foreground, epochs=epochs)
@@ -148,13 +156,14 @@ def gestational_age(
         AgeStep, typer.Option(help="Ages in the sentences: whole weeks, or days with the pixel spacing.")
     ] = AgeStep.weeks,
     split: SplitOption = "test",
+    allow_trained: AllowTrainedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Estimate the gestational age by comparing images with sentences that state it.
 
     Example: sono-train gestational-age runs/first dataset --step weeks
     """
-    with _scoring(run, dataset, split, as_json) as scoring:
+    with _scoring(run, dataset, split, allow_trained, as_json) as scoring:
         from sono.training.evaluation.gestational_age.run import estimate_age
 
         result = estimate_age(scoring, step=step.value)
@@ -162,13 +171,17 @@ def gestational_age(
 
 
 def sensitivity(
-    run: RunArgument, dataset: DatasetArgument, split: SplitOption = "test", as_json: JsonOption = False
+    run: RunArgument,
+    dataset: DatasetArgument,
+    split: SplitOption = "test",
+    allow_trained: AllowTrainedOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure how much features change with the mask.
 
     Example: sono-train sensitivity runs/first dataset
     """
-    with _scoring(run, dataset, split, as_json) as scoring:
+    with _scoring(run, dataset, split, allow_trained, as_json) as scoring:
         from sono.training.evaluation.sensitivity import sensitivity as measure
 
         result = measure(scoring)
@@ -180,6 +193,7 @@ def suite(
     run: OptionalRunArgument = None,
     dataset: OptionalDatasetArgument = None,
     list_: Annotated[bool, typer.Option("--list", help="List the suites, and the data that each needs.")] = False,
+    allow_trained: AllowTrainedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a published evaluation protocol.
@@ -195,19 +209,19 @@ def suite(
     if name is None or run is None or dataset is None:
         raise typer.BadParameter("give a suite, a run and a dataset, or --list")
     protocol = suites.find(name)
-    with _scoring(run, dataset, protocol.split, as_json) as scoring:
+    with _scoring(run, dataset, protocol.split, allow_trained, as_json) as scoring:
         result = suites.run_suite(name, scoring)
     _print(run, suites.file_name(name), result, as_json, text.suite(result))
 
 
 @contextlib.contextmanager
-def _scoring(run: Path, dataset: str, split: str, as_json: bool) -> Iterator[Scoring]:
+def _scoring(run: Path, dataset: str, split: str, allow_trained: bool, as_json: bool) -> Iterator[Scoring]:
     """What every measurement is given, with notices and progress on stderr, or silence beside JSON."""
     import_extras()
     from sono.training.evaluation.scoring import Scoring
 
     with progress_bar(as_json) as progress:
-        yield Scoring(run, dataset, split=split, notice=print_notice, progress=progress)
+        yield Scoring(run, dataset, split=split, allow_trained=allow_trained, notice=print_notice, progress=progress)
 
 
 def _print(run: Path, name: str, result: Mapping[str, Any], as_json: bool, lines: Iterable[str]) -> None:
@@ -218,13 +232,15 @@ def _print(run: Path, name: str, result: Mapping[str, Any], as_json: bool, lines
     from sono.manifests.filenames import evaluation_file
 
     print(text.subject(result))
+    for line in text.notes(result):
+        print(line)
     for line in lines:
         print(line)
-    print(f"written to {evaluation_file(run, name)}")
+    print(f"written to {evaluation_file(run, result['dataset'], name)}")
 
 
-def _print_next(run: Path, name: str) -> None:
+def _print_next(run: Path, name: str, result: Mapping[str, Any]) -> None:
     from sono.manifests.filenames import evaluation_file
 
-    print(f"Look at {evaluation_file(run, name).with_suffix('.html')}")
+    print(f"Look at {evaluation_file(run, result['dataset'], name).with_suffix('.html')}")
     print(f"Next: sono-train export {run} OUT --format transformers")

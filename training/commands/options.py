@@ -21,4 +21,8 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
 ]
 SplitOption = Annotated[str, typer.Option(metavar="NAME", help="Split of the dataset: train, validation or test.")]
+AllowTrainedOption = Annotated[
+    bool,
+    typer.Option("--allow-trained", help="Score patients that the model was trained on, too. The result counts them."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the complete result as JSON.")]

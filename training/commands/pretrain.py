@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sono.manifests import console
-from sono.training import recipes
+from sono.training import recipes, released
 
 from .options import DatasetArgument, JsonOption, OptionalDatasetArgument, RecipeOption, SetOption
 from .terminal import import_extras, training_bar
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 def list_recipes(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print all settings of this recipe.")] = None,
 ) -> None:
-    """List the recipes, or every setting of one.
+    """List the recipes, or every setting of one and how it differs from what it follows.
 
     Example: sono-train recipes tiny
     """
     if name is None:
         for recipe, make in recipes.RECIPES.items():
-            print(f"{recipe:<14} {(make.__doc__ or '').strip()}")
+            print(f"{recipe:<{max(map(len, recipes.RECIPES))}} {(make.__doc__ or '').strip()}")
         print("\n`sono-train recipes NAME` prints all settings of one")
         return
     for key, value in recipes.flatten(recipes.find(name)).items():
-        print(f"{key}={'none' if value is None else str(value).lower() if isinstance(value, bool) else value}")
+        print(f"{key}={recipes.text_of(value)}")
+    for note in released.recipe_notes(name):
+        print(f"# {note}")
 
 
 def plan(

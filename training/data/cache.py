@@ -6,10 +6,9 @@ a killed build resumes where it stopped; a lock keeps processes that start toget
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from sono.manifests.errors import UserError
+from sono.manifests.store import in_turn, make_private
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .cache_builder import ANOTHER_DISK, build_parts
-from .cache_layout import Layout, checksum, layout_of, map_file
+from .cache_layout import Layout, checksum, layout_of
 from .dataset import Frames
+from .shards import map_file
 
 
 def open_cache(
@@ -46,8 +47,10 @@ def open_cache(
     layout = layout_of(frames, transform, root)
     if layout.missing():
         try:
-            layout.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(layout.folder, notice):
+            make_private(root)
+            make_private(layout.folder)
+            waiting = f"another process writes the cache; waiting for it: {layout.folder}"
+            with in_turn(layout.folder, lambda: notice(waiting)):
                 missing = layout.missing()
                 if missing:
                     build_parts(missing, frames, transform, layout, workers, notice)
@@ -95,20 +98,6 @@ class Cache:
         square_CHW = np.zeros((len(part_CHW), self.transform.size, self.transform.size), dtype=np.uint8)
         square_CHW[:, y : y + height, x : x + width] = part_CHW
         return square_CHW
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, notice: Callable[[str], None]) -> Iterator[None]:
-    """Hold the folder's lock, after waiting for another process; the system releases it when a process ends."""
-    import fcntl
-
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            notice(f"another process writes the cache; waiting for it: {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _cannot_write(folder: Path, error: OSError) -> UserError:

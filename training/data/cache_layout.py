@@ -23,6 +23,7 @@ import pyarrow as pa
 from sono.training.model.transforms import PadToSquare
 
 from .dataset import Frames
+from .shards import map_file
 
 FORMAT = 1
 PART_ROWS, BATCH_ROWS = 1024, 64
@@ -97,7 +98,6 @@ def layout_of(frames: Frames, transform: PadToSquare, root: Path) -> Layout:
     content = {
         "format": FORMAT,
         "dataset": description.fingerprint,
-        "shards": dict(description.shards[frames.split]),
         "split": frames.split,
         "geometry": transform.geometry(),
         "pillow": PIL.__version__,  # decodes and resizes
@@ -113,12 +113,6 @@ def root_of(setting: str) -> Path:
     if setting != "auto":
         return Path(setting).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sono-curate" / "frames"
-
-
-def map_file(path: Path) -> pa.RecordBatchFileReader:
-    """A memory-mapped file, whose descriptor is closed: there are more parts than a process may have files open."""
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file.read_buffer())
 
 
 def checksum(box: Sequence[int], pixels: Any, masks: Sequence[dict[str, Any]]) -> int:

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sono.training import recipes
+from sono.training.model.transforms import PadToSquare
 
 from .dataset import Frames
+from .visible_regions import are_visible
 
 Numbers = npt.NDArray[np.int32]
 
@@ -53,6 +55,7 @@ class Pairs:
         place_R: for every captioned region its place in its frame's row.
         caption_R: the number of its caption.
         structure_R: the number of its structure.
+        vanished: how many captioned regions are left out, because nothing of their masks is left.
     """
 
     bank: CaptionBank
@@ -62,6 +65,7 @@ class Pairs:
     place_R: Numbers
     caption_R: Numbers
     structure_R: Numbers
+    vanished: int = 0
 
     def draw(self, row: int, settings: recipes.Data, random: np.random.Generator) -> Pair:
         """The whole image with probability ``data.global_fraction``, else a region as ``data.region_sampling`` says.
@@ -99,12 +103,18 @@ class Pairs:
         return int(random.integers(len(structures_r)))
 
 
-def read_pairs(frames: Frames) -> Pairs:
-    """Read captions and structures of a split, column by column and chunk by chunk, and no pixel."""
+def read_pairs(frames: Frames, transform: PadToSquare | None = None) -> Pairs:
+    """Read captions and structures of a split, column by column and chunk by chunk, and no image.
+
+    Args:
+        transform: of the model's input; if omitted, only regions whose masks are empty at any size are left out.
+    """
     captions, structures = _Numbering(), _Numbering(empty_is_a_name=True)
     of_frames = [captions.of(chunk) for chunk in frames.column("caption").chunks]
-    of_regions = [_regions(lists, captions, structures) for lists in frames.column("regions").chunks]
-    counts_F, place_R, caption_R, structure_R = (np.concatenate(parts) for parts in zip(*of_regions, strict=True))
+    of_regions = [_regions(lists, captions, structures, transform) for lists in frames.column("regions").chunks]
+    counts_F, place_R, caption_R, structure_R, vanished = (
+        np.concatenate(parts) for parts in zip(*of_regions, strict=True)
+    )
     bank = CaptionBank(captions.numbers)
     ranks = np.full(len(bank) + 1, -1, dtype=np.int32)  # from the order of reading to the bank's; the last is -1
     for rank, text in enumerate(bank.texts):
@@ -117,6 +127,7 @@ def read_pairs(frames: Frames) -> Pairs:
         place_R=place_R.astype(np.int32),
         caption_R=ranks[caption_R],
         structure_R=structure_R,
+        vanished=int(vanished.sum()),
     )
 
 
@@ -139,13 +150,18 @@ class _Numbering:
 
 
 def _regions(
-    lists: pa.Array, captions: _Numbering, structures: _Numbering
-) -> tuple[npt.NDArray[np.int64], Numbers, Numbers, Numbers]:
-    """How many captioned regions each frame of a chunk has; and their places, captions and structures."""
+    lists: pa.Array, captions: _Numbering, structures: _Numbering, transform: PadToSquare | None
+) -> tuple[npt.NDArray[np.int64], Numbers, Numbers, Numbers, npt.NDArray[np.int64]]:
+    """How many captioned regions each frame of a chunk has; their places, captions and structures; and the vanished.
+
+    Vanished regions have no part in the other four.
+    """
     members = pc.list_flatten(lists)
     parents = pc.list_parent_indices(lists).to_numpy()
     places = np.arange(len(parents)) - np.searchsorted(parents, parents)
     caption = captions.of(pc.struct_field(members, "caption"))
     structure = structures.of(pc.struct_field(members, "structure"))
-    kept = caption >= 0
-    return np.bincount(parents[kept], minlength=len(lists)), places[kept], caption[kept], structure[kept]
+    captioned, visible = caption >= 0, are_visible(lists, transform)
+    kept = captioned & visible
+    counts = np.bincount(parents[kept], minlength=len(lists))
+    return counts, places[kept], caption[kept], structure[kept], np.array([(captioned & ~visible).sum()])

@@ -20,6 +20,7 @@ from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .augment import Augmenter
+from .dataset import image_size
 from .pairs import CaptionBank
 from .pixels import DecodedPixels, PixelSource
 from .pool import Pool
@@ -105,7 +106,7 @@ class Samples(Dataset[Sample | UserError]):
     """
 
     def __init__(self, pool: Pool, transform: PadToSquare, recipe: recipes.Recipe) -> None:
-        self.pool, self.settings, self.seed = pool, recipe.data, recipe.train.seed
+        self.pool, self.settings, self.seed, self.transform = pool, recipe.data, recipe.train.seed, transform
         self.source: PixelSource = pool.cache or DecodedPixels(pool.frames, transform)
         self.augmenter = Augmenter(recipe.augment, pool.frames.planes)
         assert pool.cache is None or pool.cache.transform.geometry() == transform.geometry()
@@ -118,6 +119,8 @@ class Samples(Dataset[Sample | UserError]):
         try:
             region = pair.region if self.settings.masks == "on" else None
             image, mask = self.source.pair(row, region)
+            if region is None and self.settings.whole_mask == "image":
+                mask = self.transform.image_area(*image_size(frames, row))
         except UserError as error:
             return error
         if self.augmenter.enabled:

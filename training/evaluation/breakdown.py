@@ -40,8 +40,10 @@ class Groups:
             }
         )
 
-    def figures(self, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
-        """Mean per-class top-1 and top-5 over the classes present in each group; no interval for a single patient.
+    def figures(
+        self, hits1_N: Booleans, hits5_N: Booleans | None, truth_N: Integers, bootstrap: Bootstrap
+    ) -> dict[str, Any]:
+        """Mean per-class top-1 and top-5 over the classes present in each group; None for a top-5 that is always right.
 
         Groups hold different planes: a gap between two of them may be due to the planes.
         """
@@ -55,7 +57,7 @@ class Groups:
 
 
 def _figures(
-    members_N: Booleans, hits1_N: Booleans, hits5_N: Booleans, truth_N: Integers, bootstrap: Bootstrap
+    members_N: Booleans, hits1_N: Booleans, hits5_N: Booleans | None, truth_N: Integers, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     inside = bootstrap.take(members_N)
     figures: dict[str, Any] = {
@@ -64,8 +66,9 @@ def _figures(
         "planes_present": len(np.unique(truth_N[members_N])),
     }
     for name, hits_N in (("top1", hits1_N), ("top5", hits5_N)):
-        estimate = asdict(metrics.mean_per_class(hits_N[members_N], truth_N[members_N], inside))
-        figures[name] = estimate if inside.patients > 1 else {"value": estimate["value"], "low": None, "high": None}
+        figures[name] = (
+            None if hits_N is None else asdict(metrics.mean_per_class(hits_N[members_N], truth_N[members_N], inside))
+        )
     return figures
 
 

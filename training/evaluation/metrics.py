@@ -8,25 +8,28 @@ import numpy.typing as npt
 from sono.training.arrays import Floats, Integers
 
 from .bootstrap import Bootstrap, Estimate
+from .intervals import DIFFERENCE, SHARE, Limits
 
 
-def mean(values_N: npt.NDArray[np.generic], bootstrap: Bootstrap) -> Estimate:
+def mean(values_N: npt.NDArray[np.generic], bootstrap: Bootstrap, limits: Limits = SHARE) -> Estimate:
     """The mean over all frames."""
-    return mean_per_class(values_N, np.zeros(len(values_N), dtype=np.int64), bootstrap)
+    return mean_per_class(values_N, np.zeros(len(values_N), dtype=np.int64), bootstrap, limits)
 
 
-def mean_per_class(values_N: npt.NDArray[np.generic], truth_N: Integers, bootstrap: Bootstrap) -> Estimate:
+def mean_per_class(
+    values_N: npt.NDArray[np.generic], truth_N: Integers, bootstrap: Bootstrap, limits: Limits = SHARE
+) -> Estimate:
     """The mean over the classes present of the mean within each: of hits, mean per-class accuracy.
-
-    A class that a draw misses does not count in that draw.
 
     Args:
         values_N: for every frame a number, or whether the answer was right.
         truth_N: its class.
         bootstrap: its patient, and how intervals are made.
+        limits: what the values can be.
     """
-    parts = bootstrap.by_patient(truth_N, values_N, np.ones(len(truth_N)))
-    return bootstrap.estimate(_mean_over_present, parts)
+    present_N = np.unique(truth_N, return_inverse=True)[1]
+    parts_P2C = bootstrap.by_patient(present_N, values_N, np.ones(len(truth_N)))
+    return bootstrap.estimate(_mean, parts_P2C, parts_P2C[:, 1], limits)
 
 
 def paired_difference(
@@ -37,16 +40,18 @@ def paired_difference(
     Paired: both see the same draws of patients, so whatever makes a patient easy or hard for both cancels out. Two
     intervals of ``mean_per_class`` may overlap where that of the difference is clear of zero.
     """
-    return mean_per_class(values_N.astype(np.float64) - reference_N.astype(np.float64), truth_N, bootstrap)
+    difference_N = values_N.astype(np.float64) - reference_N.astype(np.float64)
+    return mean_per_class(difference_N, truth_N, bootstrap, DIFFERENCE)
 
 
 def macro_f1(truth_N: Integers, predicted_N: Integers, classes: int, bootstrap: Bootstrap) -> Estimate:
     """The mean over the classes present of F1 = 2 TP / (true + predicted)."""
     hits, ones = truth_N == predicted_N, np.ones(len(truth_N))
-    parts = np.zeros((bootstrap.patients, 3, classes))
+    parts_P3C = np.zeros((bootstrap.patients, 3, classes))
     for number, (values, labels) in enumerate(((hits, truth_N), (ones, truth_N), (ones, predicted_N))):
-        np.add.at(parts[:, number], (bootstrap.patients_N, labels), values.astype(np.float64))
-    return bootstrap.estimate(_f1_over_present, parts)
+        np.add.at(parts_P3C[:, number], (bootstrap.patients_N, labels), values.astype(np.float64))
+    parts_P3C = parts_P3C[:, :, np.unique(truth_N)]
+    return bootstrap.estimate(_f1, parts_P3C, parts_P3C[:, 1], SHARE)
 
 
 def f1_per_class(counts_CC: Integers) -> Floats:
@@ -63,13 +68,13 @@ def confusion(truth_N: Integers, predicted_N: Integers, classes: int) -> Integer
     return counts
 
 
-def _mean_over_present(sums_2C: Floats) -> float:
-    values_C, frames_C = sums_2C
-    present = frames_C > 0
-    return float((values_C[present] / frames_C[present]).mean())
+def _mean(sums_2C: Floats) -> Floats:
+    """By class, of sums of shape [..., 2, classes]: of values, and of frames."""
+    means_C: Floats = sums_2C[..., 0, :] / sums_2C[..., 1, :]
+    return means_C
 
 
-def _f1_over_present(sums_3C: Floats) -> float:
-    hits_C, true_C, predicted_C = sums_3C
-    present = true_C > 0
-    return float((2 * hits_C[present] / (true_C + predicted_C)[present]).mean())
+def _f1(sums_3C: Floats) -> Floats:
+    """By class, of sums of shape [..., 3, classes]: of hits, of true frames, and of answers."""
+    f1_C: Floats = 2 * sums_3C[..., 0, :] / (sums_3C[..., 1, :] + sums_3C[..., 2, :])
+    return f1_C

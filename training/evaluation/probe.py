@@ -18,6 +18,7 @@ from sono.training.features.views import FrameViews
 
 from . import metrics
 from .bootstrap import Bootstrap
+from .notes import about_classes
 from .scoring import Measurement, Scoring, refuse_fitted_split
 from .selection import Classes, Selection, each_plane, select_frames
 
@@ -47,7 +48,7 @@ def probe(scoring: Scoring, *, mask: str = "none", classes: Classes | None = Non
     Returns:
         Mean per-class accuracy, plain accuracy and macro F1 with 95 % intervals over patients, ``chosen`` with what the
         validation split decided, and the confusion counts. Also written to
-        ``RUN/evaluation/<split>-probe-<mask>.json``.
+        ``RUN/evaluation/<dataset>/<split>-probe-<mask>.json``.
 
     Raises:
         UserError: the run has no checkpoint; a split is empty, has no frame of a class, or is of one patient; the train
@@ -67,11 +68,13 @@ def probe(scoring: Scoring, *, mask: str = "none", classes: Classes | None = Non
         "mask": mask,
         "chosen": {"C": linear.strength, "on": "validation", "tried": trials},
         "fitted_on": train.selection.counts(),
+        "chosen_on": validation.selection.counts(),
         "classes_not_fitted": [name for number, name in enumerate(classes) if number not in train.selection.truth],
         **test.selection.counts(),
         **_figures(test.selection, predicted, measurement.bootstrap(test.selection.patients)),
     }
-    return measurement.write(f"probe-{mask}", figures)
+    notes = about_classes(test.selection.truth, test.selection.names, top5=False)
+    return measurement.write(f"probe-{mask}", figures, notes)
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,13 @@ class LinearProbe:
 
     def answer(self, features_ND: Features) -> Integers:
         """For every frame the number of the class that fits best."""
-        scores_NK = (features_ND - self.mean_D) / self.deviation_D @ self.weight_KD.T + self.bias_K
-        numbers: Integers = self.classes_K[scores_NK.argmax(axis=1)]
+        numbers: Integers = self.classes_K[self.scores(features_ND).argmax(axis=1)]
         return numbers
+
+    def scores(self, features_ND: Features) -> Features:
+        """For every frame the logits of ``classes_K``."""
+        scores_NK: Features = (features_ND - self.mean_D) / self.deviation_D @ self.weight_KD.T + self.bias_K
+        return scores_NK
 
 
 def choose_probe(
@@ -151,7 +158,7 @@ def _per_class(truth_N: Integers, predicted_N: Integers) -> float:
 
 def _embed(measurement: Measurement, frames: Frames, mask: str, classes: Classes) -> Embedded:
     encoder = measurement.encoder
-    selection = select_frames(frames, (mask,), classes, predicted_dataset=None, seed=0)
+    selection = select_frames(frames, (mask,), classes, encoder.transform, predicted_dataset=None, seed=0)
     views = FrameViews(frames, selection.indices, (mask,), encoder.transform)
     batches = measurement.batches(frames.split, views, selection.left_out)
     features = torch.cat([encoder.frame_features(batch, mask) for batch in batches])
@@ -169,6 +176,7 @@ def _figures(selection: Selection, predicted_N: Integers, bootstrap: Bootstrap) 
         "per_class": {
             names[number]: {
                 "n_frames": int((truth_N == number).sum()),
+                "n_patients": bootstrap.take(truth_N == number).patients,
                 "accuracy": float(hits_N[truth_N == number].mean()),
                 "f1": float(f1_C[number]),
             }

@@ -12,6 +12,6 @@ from sono.manifests.store import write_atomically
 
 
 def write_result(run: Path, name: str, result: Mapping[str, Any]) -> None:
-    """Write ``RUN/evaluation/<name>.json``."""
+    """Write ``RUN/evaluation/<dataset>/<name>.json``, in the folder of the dataset that ``result`` names."""
     text = json.dumps(result, indent=2).encode()
-    write_atomically(evaluation_file(run, name), lambda file: file.write(text))
+    write_atomically(evaluation_file(run, result["dataset"], name), lambda file: file.write(text))

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from sono.training.arrays import Integers
+from sono.training.arrays import Booleans, Integers
+from sono.training.data.visible_regions import count_regions
+from sono.training.data.wordings import Kind
 from sono.training.features.encoder import Encoder
 from sono.training.features.views import FrameViews
 
 from . import metrics
 from .bootstrap import Bootstrap
+from .notes import about_captions
 from .scoring import Measurement, Scoring
-from .selection import count_regions, has_caption, number_patients
+from .selection import has_caption, number_patients
 
 RANKS = (1, 5, 10)
 
@@ -31,12 +34,14 @@ def retrieve(scoring: Scoring) -> dict[str, Any]:
     equal captions count as right answers. ``region_to_text`` is given twice: through the regions' masks, and with the
     same images seen as a whole (``none``), which know the image but not the region.
 
+    With no more than k captions to choose from, recall at k is None: it is always 1.
+
     What this does not measure: captions that say the same in other words, or differ by a day of age, are wrong answers.
 
     Returns:
         Under ``image_to_text.none``, ``region_to_text.region`` and ``region_to_text.none`` the recalls with 95 %
         intervals over patients; ``chance`` is what guessing gives. Also written to
-        ``RUN/evaluation/<split>-retrieve.json``.
+        ``RUN/evaluation/<dataset>/<split>-retrieve.json``.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, it has no captioned frame or only one patient,
@@ -47,16 +52,19 @@ def retrieve(scoring: Scoring) -> dict[str, Any]:
     captioned = has_caption(frames)
     bootstrap = measurement.bootstrap(number_patients(frames, captioned, "has a caption"))
     indices, left_out = np.flatnonzero(captioned), int((~captioned).sum())
-    images, regions = _queries(measurement, indices, left_out)
+    regions_N, vanished_N = (counts[indices] for counts in count_regions(frames, measurement.encoder.transform))
+    images, regions = _queries(measurement, indices, regions_N > 0, left_out)
     figures = {
         "n_frames": len(indices),
         "n_patients": bootstrap.patients,
         "frames_without_caption": left_out,
-        "frames_without_regions": int((count_regions(frames)[indices] == 0).sum()),
+        "frames_without_regions": int((regions_N == 0).sum()),
+        "regions_vanished": int(vanished_N.sum()),
         "image_to_text": _recalls(measurement.encoder, images, bootstrap),
         "region_to_text": _recalls(measurement.encoder, regions, bootstrap) if regions.captions else None,
     }
-    return measurement.write("retrieve", figures)
+    captions: dict[Kind, Sequence[str]] = {"whole": images.captions, "region": regions.captions}
+    return measurement.write("retrieve", figures, about_captions(captions, measurement.encoder.captions_read))
 
 
 def rank_of(features_QD: torch.Tensor, texts_TD: torch.Tensor, own_Q: torch.Tensor) -> Integers:
@@ -79,13 +87,14 @@ class _Queries:
     features: Mapping[str, torch.Tensor]
 
 
-def _queries(measurement: Measurement, indices: Integers, left_out: int) -> tuple[_Queries, _Queries]:
+def _queries(
+    measurement: Measurement, indices: Integers, with_regions: Booleans, left_out: int
+) -> tuple[_Queries, _Queries]:
     """Images with their captions, and captioned regions with theirs: through their masks, and without.
 
     Frames without regions are encoded first: they are seen through no other mask.
     """
     encoder, frames = measurement.encoder, measurement.frames
-    with_regions = count_regions(frames)[indices] > 0
     images, regions = _Collected(), _Collected()
     for part, modes in ((~with_regions, ("none",)), (with_regions, ("none", "region"))):
         positions = np.flatnonzero(part)
@@ -141,12 +150,16 @@ def _recalls(encoder: Encoder, queries: _Queries, bootstrap: Bootstrap) -> dict[
         "chance": {f"recall{k}": min(k / len(distinct), 1.0) for k in RANKS},
     }
     for mask, ranks_Q in ranks.items():
-        recalls[mask] = {f"recall{k}": asdict(metrics.mean(ranks_Q <= k, of_queries)) for k in RANKS}
+        recalls[mask] = {
+            f"recall{k}": asdict(metrics.mean(ranks_Q <= k, of_queries)) if k < len(distinct) else None for k in RANKS
+        }
     if len(ranks) == 2:
         one_class = np.zeros(len(own_Q), dtype=np.int64)
         through, whole = ranks["region"], ranks["none"]
         recalls["region_minus_none"] = {
             f"recall{k}": asdict(metrics.paired_difference(through <= k, whole <= k, one_class, of_queries))
+            if k < len(distinct)
+            else None
             for k in RANKS
         }
     return recalls

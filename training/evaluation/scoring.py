@@ -10,10 +10,12 @@ from typing import Any
 from sono.manifests.errors import UserError
 from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, open_split, read_description
+from sono.training.data.patients import Overlap
 from sono.training.features.encoder import Encoder, Report
 from sono.training.features.views import FrameViews, Views
 
-from .bootstrap import RESAMPLES, Bootstrap
+from .bootstrap import METHOD, RESAMPLES, Bootstrap
+from .notes import Notes
 from .results import write_result
 
 
@@ -26,6 +28,7 @@ class Scoring:
         dataset: folder of a finished build, or a dataset on the Hub.
         split: of the dataset.
         name: of the files that are written, without their ending; if omitted, ``<split>-<measurement>``.
+        allow_trained: score patients that the model was trained on, too; else they are an error.
         resamples: how many times patients are drawn for an interval.
         seed: of these draws, and of whatever else a measurement draws.
         notice: called with a line of text about damaged checkpoints and the like.
@@ -37,6 +40,7 @@ class Scoring:
     _: KW_ONLY
     split: str = "test"
     name: str | None = None
+    allow_trained: bool = False
     resamples: int = RESAMPLES
     seed: int = 0
     notice: Callable[[str], None] = print
@@ -50,19 +54,29 @@ class Scoring:
         """Load the model and open the split.
 
         Raises:
-            UserError: the run has no checkpoint, or the dataset or its split cannot be read.
+            UserError: the run has no checkpoint, the dataset or its split cannot be read, or the model was trained on
+                patients of the split and that is not allowed.
         """
         encoder = Encoder.load(self.run, self.notice)
-        return Measurement(self, encoder, open_split(read_description(self.dataset), self.split))
+        frames = open_split(read_description(self.dataset), self.split)
+        overlap = encoder.trained.overlap(frames)
+        if overlap.patients and not self.allow_trained:
+            raise UserError(
+                f"the model was trained on {overlap.patients} of the {overlap.of} patients of the {self.split} split",
+                where=self.dataset,
+                fix="score patients that it was not trained on, or add --allow-trained",
+            )
+        return Measurement(self, encoder, frames, overlap)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """An open model, and the open split that it is scored on."""
+    """An open model, the open split that it is scored on, and how many of its patients the model was trained on."""
 
     scoring: Scoring
     encoder: Encoder
     frames: Frames
+    overlap: Overlap
 
     def open_other_split(self, split: str) -> Frames:
         """Another split of the same dataset.
@@ -84,14 +98,23 @@ class Measurement:
         """How intervals are made for frames of these patients."""
         return Bootstrap(patients_N, self.scoring.resamples, self.scoring.seed)
 
-    def write(self, measurement: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """The complete result, also written to ``RUN/evaluation``: what was scored, on what data, and the figures."""
-        description = self.frames.description
+    def write(self, measurement: str, figures: Mapping[str, Any], notes: Notes | None = None) -> dict[str, Any]:
+        """The complete result, also written into the run: what was scored, on what data, with which figures.
+
+        ``notes`` are what a reader must know before the figures.
+        """
         result = {
             "split": self.frames.split,
             "checkpoint": self.encoder.checkpoint,
-            "dataset": {"source": description.source, "fingerprint": description.fingerprint},
-            "bootstrap": {"over": "patients", "resamples": self.scoring.resamples, "seed": self.scoring.seed},
+            "dataset": self.frames.description.identity,
+            "trained_on": self.overlap.to_json(),
+            "bootstrap": {
+                "method": METHOD,
+                "over": "patients",
+                "resamples": self.scoring.resamples,
+                "seed": self.scoring.seed,
+            },
+            "notes": notes or {},
             **figures,
         }
         write_result(self.scoring.run, self.scoring.file_name(measurement), result)

@@ -14,8 +14,10 @@ from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES
 from sono.training.arrays import Booleans, Integers
 from sono.training.data.dataset import Frames
+from sono.training.data.visible_regions import are_visible, count_regions
 from sono.training.features.predicted_masks import PredictedMasks, sources_of
-from sono.training.features.views import MODES, Kind, choose_donors
+from sono.training.features.views import MODES, choose_donors
+from sono.training.model.transforms import PadToSquare
 
 Classes = Mapping[str, Sequence[str]]
 """Classes by name, each with the ids of the planes that count as it."""
@@ -38,6 +40,7 @@ class Selection:
     without: Mapping[str, int]  # frames left out, by what they lack
     only_with_regions: bool
     without_regions: int  # among all frames with a plane, left out or not
+    regions_vanished: int = 0  # regions of these frames of which no pixel is left at the size of the model's input
 
     def counts(self) -> dict[str, Any]:
         """The numbers of frames scored and left out, under the names that they have in a result."""
@@ -47,10 +50,11 @@ class Selection:
             "n_patients": len(set(self.patients.tolist())),
             "frames_without_plane": self.without["plane"],
             "frames_without_regions": self.without_regions,
+            "regions_vanished": self.regions_vanished,
         }
         if self.predicted:
             counts["frames_without_predicted"] = self.without["predicted"]
-            counts["predicted_dataset"] = self.predicted.source
+            counts["predicted_dataset"] = self.predicted.dataset
         return counts
 
     @property
@@ -59,17 +63,23 @@ class Selection:
 
 
 def select_frames(
-    frames: Frames, masks: Sequence[str], classes: Classes, *, predicted_dataset: str | None, seed: int
+    frames: Frames,
+    masks: Sequence[str],
+    classes: Classes,
+    transform: PadToSquare,
+    *,
+    predicted_dataset: str | None,
+    seed: int,
 ) -> Selection:
-    """The frames that have a class and everything that ``masks`` need.
+    """The frames that have a class and everything that ``masks`` need, as a model with this transform sees them.
 
     Raises:
         UserError: no frame has, all that have are of one patient, or predicted masks are asked for and there are none.
     """
     truth = number_classes(frames, classes)
-    regions = count_regions(frames)
+    regions, vanished = count_regions(frames, transform)
     needs_regions = any(MODES[name].kind == "region" and not MODES[name].predicted for name in masks)
-    predicted = PredictedMasks.find(frames, predicted_dataset) if "predicted" in masks else None
+    predicted = PredictedMasks.find(frames, predicted_dataset, transform) if "predicted" in masks else None
     has_plane = truth >= 0
     selected, without = has_plane, {"plane": int((~has_plane).sum())}
     if needs_regions:
@@ -92,6 +102,7 @@ def select_frames(
         without=without,
         only_with_regions=needs_regions,
         without_regions=int((has_plane & (regions == 0)).sum()),
+        regions_vanished=int(vanished[has_plane].sum()),
     )
 
 
@@ -121,24 +132,10 @@ def number_classes(frames: Frames, classes: Classes) -> Integers:
     return numbers
 
 
-def count_regions(frames: Frames) -> Integers:
-    """For every frame the number of its regions, captioned or not."""
-    numbers: Integers = pc.fill_null(pc.list_value_length(frames.column("regions")), 0).to_numpy().astype(np.int64)
-    return numbers
-
-
 def has_caption(frames: Frames) -> Booleans:
     """For every frame whether it has a caption for the whole image."""
     lengths = pc.fill_null(pc.utf8_length(frames.column("caption")), 0).to_numpy()
     return np.asarray(lengths > 0, dtype=np.bool_)
-
-
-def captions_of(frames: Frames, kind: Kind) -> set[str]:
-    """The distinct captions of the split: of its images, or of its regions."""
-    chunks = frames.column("caption").chunks
-    if kind == "region":
-        chunks = [pc.struct_field(pc.list_flatten(lists), "caption") for lists in frames.column("regions").chunks]
-    return {caption for chunk in chunks for caption in pc.unique(chunk).to_pylist() if caption}
 
 
 def number_patients(frames: Frames, selected: Booleans, need: str) -> Integers:
@@ -171,7 +168,7 @@ def number_patients(frames: Frames, selected: Booleans, need: str) -> Integers:
     return numbers
 
 
-def count_sources(frames: Frames, selection: Selection, mask: str) -> dict[str, int]:
+def count_sources(frames: Frames, selection: Selection, mask: str, transform: PadToSquare) -> dict[str, int]:
     """How many of the masks that frames were seen through come from each source."""
     mode = MODES[mask]
     if mode.kind == "whole":
@@ -181,7 +178,11 @@ def count_sources(frames: Frames, selection: Selection, mask: str) -> dict[str, 
         sources = [region["source"] for key in ids for region in selection.predicted.elsewhere[key]]
     else:
         lists = frames.column("regions").take(pa.array(selection.indices))
-        sources = [source for chunk in lists.chunks for source in sources_of(chunk).to_pylist()]
+        sources = [
+            source
+            for chunk in lists.chunks
+            for source in sources_of(chunk).filter(pa.array(are_visible(chunk, transform))).to_pylist()
+        ]
         if mode.predicted:
             sources = [source for source in sources if source in PREDICTED_SOURCES]
     names, numbers = np.unique(sources, return_counts=True)

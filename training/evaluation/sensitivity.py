@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 from sono.training.arrays import Floats, Integers
+from sono.training.data.visible_regions import count_regions
 from sono.training.features.encoder import average
 from sono.training.features.views import FrameViews, choose_donors
 
 from . import metrics
 from .bootstrap import Bootstrap
+from .intervals import POSITIVE
 from .scoring import Measurement, Scoring
-from .selection import count_regions, number_patients
+from .selection import number_patients
 
 _MODES = ("none", "region", "shuffled")
 _PAIRS = (("none", "region"), ("none", "shuffled"), ("region", "shuffled"))
@@ -34,14 +36,15 @@ def sensitivity(scoring: Scoring) -> dict[str, Any]:
 
     Returns:
         Under ``distances`` the mean with its 95 % interval over patients, and percentiles; under ``ratio`` each mean
-        divided by the yardstick's. Also written to ``RUN/evaluation/<split>-sensitivity.json``.
+        divided by the yardstick's. Also written to ``RUN/evaluation/<dataset>/<split>-sensitivity.json``.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, or it has no frame with regions or only one
             patient.
     """
     measurement = scoring.open()
-    with_regions = count_regions(measurement.frames) > 0
+    regions, vanished = count_regions(measurement.frames, measurement.encoder.transform)
+    with_regions = regions > 0
     patients = number_patients(measurement.frames, with_regions, "has regions")
     donors = choose_donors(patients, scoring.seed)
     distances = _distances(measurement, np.flatnonzero(with_regions), donors)
@@ -51,6 +54,7 @@ def sensitivity(scoring: Scoring) -> dict[str, Any]:
         "n_frames": len(patients),
         "n_patients": bootstrap.patients,
         "frames_without_regions": int((~with_regions).sum()),
+        "regions_vanished": int(vanished.sum()),
         "distances": summaries,
         "ratio": _ratios(summaries),
     }
@@ -99,7 +103,7 @@ def _summary(values_N: Floats, bootstrap: Bootstrap) -> dict[str, Any]:
     percentiles = np.percentile(values_N[has_value], _PERCENTILES)
     return {
         "n_frames": int(has_value.sum()),
-        "mean": asdict(metrics.mean(values_N[has_value], bootstrap.take(has_value))),
+        "mean": asdict(metrics.mean(values_N[has_value], bootstrap.take(has_value), POSITIVE)),
         "percentiles": {str(at): float(value) for at, value in zip(_PERCENTILES, percentiles, strict=True)},
     }
 

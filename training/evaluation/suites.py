@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sono.manifests.errors import UserError, did_you_mean
+from sono.training.released import SUITE_DIFFERS, SUITE_NOT_FOLLOWED
+
+from .zero_shot.protocol import SONOCLIP_RELEASED
 
 if TYPE_CHECKING:
     from .scoring import Scoring
@@ -33,6 +36,7 @@ _SIX = {
     "maternal_cervix": ("maternal_cervix",),
     "other": ("other",),
 }
+_WITHOUT_AND_WITH = ("masks.none.top1", "masks.none.top5", "masks.region.top1", "masks.region.top5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Suite:
         split: the split that is scored.
         options: of the command.
         figures: where the protocol's figures are in the result.
+        differs: in what the suite differs from the publication's code, where that was read.
     """
 
     about: str
@@ -57,6 +62,7 @@ class Suite:
     split: str = "test"
     options: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[str, ...]
+    differs: tuple[str, ...] = ()
 
 
 SUITES: Mapping[str, Suite] = {
@@ -65,7 +71,16 @@ SUITES: Mapping[str, Suite] = {
         data="frames of the 24 planes with regions in the test split; FetalP24 is its authors'",
         command="evaluate",
         options={"masks": ("none", "region")},
-        figures=("masks.none.top1", "masks.none.top5", "masks.region.top1", "masks.region.top5"),
+        figures=_WITHOUT_AND_WITH,
+        differs=(*SUITE_DIFFERS, *SUITE_NOT_FOLLOWED),
+    ),
+    "fetalp24-released": Suite(
+        about="SonoCLIP: the same as its released code tests it: cropped, one region per frame, one sentence per plane",
+        data="as for fetalp24",
+        command="evaluate",
+        options={"masks": ("none", "region"), "protocol": SONOCLIP_RELEASED},
+        figures=_WITHOUT_AND_WITH,
+        differs=SUITE_NOT_FOLLOWED,
     ),
     "fetalp6": Suite(
         about="SonoCLIP: probe of six classes, here one layer, on the public fetal planes (Burgos-Artizzu et al. 2020)",
@@ -142,7 +157,7 @@ def run_suite(name: str, scoring: Scoring) -> dict[str, Any]:
 
     Returns:
         The command's result, with ``suite`` added: the protocol's name and figures. Also written to
-        ``RUN/evaluation/suite-<name>.json``.
+        ``RUN/evaluation/<dataset>/suite-<name>.json``.
 
     Raises:
         UserError: no suite has that name, a class has no plane in the dataset's vocabulary, or as the command says.
@@ -153,7 +168,8 @@ def run_suite(name: str, scoring: Scoring) -> dict[str, Any]:
     scoring = replace(scoring, split=suite.split, name=file_name(name))
     measured = _measure(suite, scoring)
     figures = {path: _at(measured, path) for path in suite.figures}
-    result = {"suite": {"name": name, "about": suite.about, "figures": figures}, **measured}
+    described = {"name": name, "about": suite.about, "differs": list(suite.differs), "figures": figures}
+    result = {"suite": described, **measured}
     write_result(scoring.run, file_name(name), result)
     return result
 

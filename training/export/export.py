@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from sono.manifests.errors import UserError
+from sono.manifests.outputs import refuse_inside_dataset
 from sono.training import recipes
+from sono.training.data import patients
+from sono.training.data.patients import TrainedPatients
 from sono.training.model import portable
 from sono.training.model.backbones import backbone_settings
 from sono.training.model.mask_clip import MaskClip
@@ -60,11 +65,12 @@ def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = p
         The names of the files written.
 
     Raises:
-        UserError: the run has no checkpoint, ``out`` is not empty or cannot be written, or the backbone does not fit
-            the format.
+        UserError: the run has no checkpoint, ``out`` is not empty, lies in a dataset or cannot be written, or the
+            backbone does not fit the format.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("the folder is not empty", where=str(out), fix="name a new folder for the export")
+    refuse_inside_dataset(out)
     model, transform, meta = checkpoints.load_model(run, notice)
     assert model.backbone is not None
     trained = Trained(run, model.eval(), transform, meta, _settings_without_paths(model.backbone))
@@ -73,6 +79,7 @@ def export(run: Path, out: Path, kind: str, *, notice: Callable[[str], None] = p
         with writing(out):
             staging.mkdir(parents=True)
             FORMATS[kind](trained, staging)
+            _write_json(staging / patients.FILE, TrainedPatients.from_meta(meta).to_json())
             if out.exists():
                 out.rmdir()
             staging.rename(out)
@@ -132,7 +139,12 @@ def write_sonoclip(trained: Trained, folder: Path) -> None:
         for name, tensor in state.items()
         if name not in stem and name != "logit_bias"
     }
-    torch.save(base, folder / BASE_FILE)
+    numbers = {
+        "input_resolution": trained.transform.size,
+        "context_length": trained.model.context_length,
+        "vocab_size": len(base["token_embedding.weight"]),
+    }
+    _save_archive(base, numbers, folder / BASE_FILE)
     _write_card(trained, folder, "sonoclip")
 
 
@@ -216,11 +228,32 @@ def _sonoclip_name(name: str) -> str:
     return renamed.get(name) or re.sub(r"\.attn\.in_proj_(weight|bias)$", r".attn.in_proj.\1", name)
 
 
-def _save_tensors(clip: torch.nn.Module, path: Path, prefix: str = "") -> None:
+def _save_tensors(clip: nn.Module, path: Path, prefix: str = "") -> None:
     tensors = {
         f"{prefix}{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in clip.state_dict().items()
     }
     save_file(tensors, str(path), metadata={"format": "pt"})
+
+
+def _save_archive(state: Mapping[str, torch.Tensor], numbers: Mapping[str, int], path: Path) -> None:
+    """A TorchScript archive of tensors by name, as OpenAI's are: the only file that its loader and the paper's read.
+
+    Both try ``torch.jit.load`` first, and then read a state dict from where that stopped, at the end of the file.
+    """
+    root = nn.Module()
+    for name, tensor in state.items():
+        *parents, leaf = name.split(".")
+        module = root
+        for parent in parents:
+            if parent not in module._modules:
+                module.add_module(parent, nn.Module())
+            module = module.get_submodule(parent)
+        module.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
+    for name, number in numbers.items():
+        root.register_buffer(name, torch.tensor(number))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, and the format that those loaders ask for
+        torch.jit.save(torch.jit.script(root), str(path))
 
 
 def _copy_sources(folder: Path, *modules: str) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sono.manifests.errors import UserError
 from sono.manifests.filenames import EVALUATION_FOLDER
 from sono.training import recipes
+from sono.training.data.patients import FILE, TrainedPatients
 from sono.training.model.transforms import PadToSquare
 
+_CAPTIONED = {"whole": "whole images", "region": "regions"}
 _NOT_PUBLIC = ("by",)  # figures by center and scanner: a card does not name hospitals
 
 _USE: Mapping[str, str] = {
@@ -29,7 +32,7 @@ from mask_stem import load
 clip = load(".")
 tokenize = open_clip.get_tokenizer("local-dir:.")
 rules = json.load(open("mask_input.json"))
-x = prepare(Image.open("frame.png"), None, **rules)  # or a mask: an array [height, width], not zero inside
+x = prepare(Image.open("frame.png"), None, **rules)  # or a mask: a boolean array [height, width]
 with torch.no_grad():
     image = clip.encode_image(x[None], normalize=True)
     text = clip.encode_text(tokenize(["A fetal ultrasound image of four-chamber plane."]), normalize=True)
@@ -45,8 +48,9 @@ features = model.encode_image(image, mask)
 ```
 
 Both files are needed: `sonoclip_vision.pth` has the image tower only, and the text tower in `clip_base.pt` may have
-been trained. That code's own transform crops: prepare images and masks as described below instead. It has no bias of
-the logits: here it is {logit_bias:.4f}.
+been trained. `clip_base.pt` is a TorchScript archive of tensors, as OpenAI's files are, for that code with `jit=False`
+(its default), which rounds the text tower to half precision. That code's own transform crops: prepare images and masks
+as described below instead. It has no bias of the logits: here it is {logit_bias:.4f}.
 """,
     "transformers": """\
 `pip install transformers open_clip_torch`
@@ -60,7 +64,7 @@ model = AutoModel.from_pretrained(".", trust_remote_code=True).eval()
 processor = AutoProcessor.from_pretrained(".", trust_remote_code=True)
 inputs = processor(
     images=Image.open("frame.png"),
-    masks=None,  # or an array [height, width], not zero inside
+    masks=None,  # or a boolean array [height, width]
     text=["A fetal ultrasound image of four-chamber plane."],
 )
 with torch.no_grad():
@@ -81,7 +85,9 @@ Research on fetal ultrasound: retrieval, zero-shot and linear recognition of pla
   that it is fit for any of them. Do not use it to make decisions about a patient.
 - Figures are over patients of the named split. They say nothing about hospitals, scanners, populations or weeks of
   pregnancy that this data does not cover.
-- Figures with a region's mask use true masks, which are not available at a scanner.
+- Figures with a region's mask use true masks, which are not available at a scanner. `minus_none` compares this model
+  with itself, seen with and without masks: it is not a gain over training without masks. `leak` is what the masks give
+  away to a classifier that sees no image: a figure with masks that is no higher may come from the masks alone.
 - Captions from templates and clinical records carry their errors and their wording into the text tower.
 - Weights may contain traces of the images they were trained on. Whoever publishes them is responsible for the consent
   that this requires, and for the terms of the data and of the weights that training started from.
@@ -92,11 +98,14 @@ def render(run: Path, meta: Mapping[str, Any], kind: str, transform: PadToSquare
     """The page in Markdown, with the Hub's header.
 
     Args:
-        run: folder of the run: figures come from ``evaluation/*.json``, and only those of this checkpoint.
+        run: folder of the run: figures come from ``evaluation/``, and only those of this checkpoint.
         meta: what the checkpoint says about itself.
         kind: the export's format.
         transform: how images and masks are prepared.
         logit_bias: printed for formats that cannot hold it.
+
+    Raises:
+        UserError: a file among the results is none.
     """
     library = "transformers" if kind == "transformers" else "open_clip"
     return "\n".join(
@@ -135,15 +144,21 @@ def render(run: Path, meta: Mapping[str, Any], kind: str, transform: PadToSquare
 def _input_rules(transform: PadToSquare) -> Iterator[str]:
     yield f"- Image and mask are padded to a centred square and resized to {transform.size} px: the image bicubic, with"
     yield "  black around it; the mask by area, with 0 around it."
-    yield "- The mask is 1 inside the region and 0 outside. A whole image has the mask 1 everywhere, padding included."
+    yield "- Images have 8 bits per channel. The mask is 1 inside the region and 0 outside. A whole image has the mask"
+    yield "  1 everywhere, padding included."
     yield f"- The image enters as (pixel / 255 - {_numbers(transform.mean)}) / {_numbers(transform.std)} by channel,"
     yield f"  the mask as (mask - {transform.mask_mean:g}) / {transform.mask_std:g}."
 
 
 def _training(meta: Mapping[str, Any]) -> Iterator[str]:
     dataset = meta["dataset"]
-    yield f"- Dataset: fingerprint `{dataset['fingerprint']}`, {dataset['frames']:,} frames"
+    name = f"{dataset['name']}, " if "name" in dataset else ""
+    yield f"- Dataset: {name}fingerprint `{dataset['fingerprint']}`, {dataset['frames']:,} frames"
+    yield f"- Patients: {_patients(TrainedPatients.from_meta(meta))}"
     yield f"- Planes: {', '.join(meta['planes'].values())}"
+    for kind, wordings in meta.get("captions", {}).get("wordings", {}).items():
+        for sentence in wordings:
+            yield f"- Captions of {_CAPTIONED[kind]} were worded like: {sentence}"
     yield f"- Checkpoint: step {meta['step']:,}, `{meta['file']}`, SHA-256 `{meta['sha256']}`"
     yield ""
     yield "| setting | value |"
@@ -152,41 +167,80 @@ def _training(meta: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {key} | {'none' if value is None else value} |"
 
 
+def _patients(trained: TrainedPatients) -> str:
+    count = sum(len(each.digests) for each in trained.sets)
+    known = f"{count:,}, as keyed digests in `{FILE}`" if trained.sets else ""
+    return "; ".join(filter(None, [known, *trained.not_known]))
+
+
 def _evaluation(run: Path, sha256: str) -> Iterator[str]:
-    rows, others = [], 0
-    for path in sorted((run / EVALUATION_FOLDER).glob("*.json")):
-        result = json.loads(path.read_bytes())
-        if result.get("checkpoint", {}).get("sha256") != sha256:
+    results, others = [], 0
+    for path in sorted((run / EVALUATION_FOLDER).glob("**/*.json")):
+        result = _read(path)
+        if result.keys() >= _NAMED and result["checkpoint"]["sha256"] == sha256:
+            results.append((path.stem, result))
+        else:
             others += 1
-            continue
-        frames, patients = result.get("n_frames", ""), result.get("n_patients", "")
-        rows += [(path.stem, name, *figure, frames, patients) for name, figure in _figures(result)]
-    if not rows:
+    if not results:
         yield "This checkpoint was not evaluated."
     else:
-        yield "Value and 95 % interval over patients, as `sono-train` computes them."
+        yield "Value and 95 % interval over patients, as `sono-train` computes them, of n frames, queries or masks."
+        yield "Datasets and checkpoints are given with the start of their SHA-256. The last column says how many of the"
+        yield "split's patients the model was trained on: ? if that is not known, and + if there may be more."
         yield ""
-        yield "| result | figure | value | low | high | frames | patients |"
-        yield "|---|---|---|---|---|---|---|"
-        for stem, name, value, low, high, frames, patients in rows:
-            yield f"| {stem} | {name} | {value:.3f} | {low:.3f} | {high:.3f} | {frames} | {patients} |"
+        yield "| dataset | split | checkpoint | result | figure | value | low | high | n | patients | trained on |"
+        yield "|---|---|---|---|---|---|---|---|---|---|---|"
+        for stem, result in results:
+            for name, figure in _figures(result):
+                yield f"| {' | '.join(_row(stem, result, name, figure))} |"
+        notes = [f"- {stem}: {text}" for stem, result in results for text in result["notes"].values()]
+        if notes:
+            yield ""
+            yield from notes
     if others:
         yield ""
-        yield f"{others} results of other checkpoints of this run are left out."
+        yield f"{others} results of other checkpoints of this run, or of an older version, are left out."
 
 
-def _figures(result: Any, name: str = "") -> Iterator[tuple[str, tuple[float, float, float]]]:
-    """Every figure of a result that has an interval, by its path."""
+_NAMED = {"checkpoint", "dataset", "split", "trained_on", "notes"}
+"""What a result must say about itself; those of older versions do not."""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_bytes())
+    except ValueError:
+        result = None
+    if not isinstance(result, dict):
+        raise UserError("not a result of sono-train", where=str(path), fix="move it away, and measure again")
+    return result
+
+
+def _row(stem: str, result: Mapping[str, Any], name: str, figure: Mapping[str, Any]) -> Iterator[str]:
+    dataset, checkpoint = result["dataset"], result["checkpoint"]
+    yield f"{dataset['name'].replace('|', '/')} `{dataset['fingerprint'][:12]}`"
+    yield result["split"]
+    yield f"{checkpoint['file']} `{checkpoint['sha256'][:12]}`"
+    yield from (stem, name)
+    yield from ("–" if figure[part] is None else f"{figure[part]:.3f}" for part in ("value", "low", "high"))
+    yield from (f"{figure[part]:,}" for part in ("n", "n_patients"))
+    trained = result["trained_on"]
+    yield f"{'?' if trained['patients'] is None else trained['patients']}{'+' if trained['not_known'] else ''}"
+
+
+def _figures(result: Any, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every figure of a result, by its path."""
     if not isinstance(result, Mapping):
         return
-    if {"value", "low", "high"} <= result.keys():
-        figure = (result["value"], result["low"], result["high"])
-        if all(isinstance(number, (int, float)) for number in figure):
-            yield name, figure
+    if result.keys() >= _FIGURE:
+        yield name, result
         return
     for key, value in result.items():
         if key not in _NOT_PUBLIC:
             yield from _figures(value, f"{name}.{key}".lstrip("."))
+
+
+_FIGURE = {"value", "low", "high", "n", "n_patients"}
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -11,13 +11,15 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sono.manifests.errors import UserError
+from sono.manifests.outputs import refuse_inside_dataset
 from sono.manifests.stages import Progress
 from sono.manifests.store import write_atomically
 from sono.training.data.dataset import Frames, open_split, read_description
+from sono.training.data.visible_regions import are_visible, count_regions
+from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining.failures import writing
 
 from .encoder import Encoder
@@ -55,22 +57,25 @@ def embed(
         How many rows and frames were written, how many frames have none, and the length of a feature vector.
 
     Raises:
-        UserError: ``out`` is a folder or cannot be written, the run has no checkpoint, the split is unknown or has no
-            region, or a frame's image or mask is at fault.
+        UserError: ``out`` is a folder, lies in a dataset, cannot be written, or exists and is not the result of this
+            same call; the run has no checkpoint, the split is unknown or has no region, or a frame's image or mask is
+            at fault.
     """
     assert mask in MASKS
     if out.is_dir():
         raise UserError("this is a folder", where=str(out), fix="name a file, such as features.parquet")
+    refuse_inside_dataset(out)
     encoder = Encoder.load(run, notice)
     frames = open_split(read_description(dataset), split)
-    chosen = _frames_with_views(frames, mask)
+    chosen = _frames_with_views(frames, mask, encoder.transform)
     origin = {
         "checkpoint": encoder.checkpoint,
-        "dataset": {"fingerprint": frames.description.fingerprint},
+        "dataset": frames.description.identity,
         "split": split,
         "mask": mask,
         "frames_a_part": frames_per_part,
     }
+    _refuse_other(out, origin)
     folder = out.absolute().with_name(f".tmp-{out.name}-{_digest(origin)}")
     starts = range(0, len(chosen), frames_per_part)
     for number, start in enumerate(starts, start=1):
@@ -92,13 +97,41 @@ def embed(
     }
 
 
-def _frames_with_views(frames: Frames, mask: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+def read_origin(file: Path) -> dict[str, Any]:
+    """What a file of features says about its checkpoint and its dataset.
+
+    Raises:
+        UserError: ``embed`` did not write it.
+    """
+    try:
+        origin: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[METADATA])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            "sono-train embed did not write this file", where=str(file), fix="make one with sono-train embed"
+        ) from error
+    return origin
+
+
+def _refuse_other(out: Path, origin: Mapping[str, Any]) -> None:
+    if not out.exists():
+        return
+    fix = "name another file, or delete this one first"
+    try:
+        found = read_origin(out)
+    except UserError as error:
+        raise UserError("this file exists, and sono-train embed did not write it", where=str(out), fix=fix) from error
+    differing = [name for name in ("checkpoint", "dataset", "split", "mask") if found.get(name) != origin[name]]
+    if differing:
+        raise UserError(f"this file has the features of another {differing[0]}", where=str(out), fix=fix)
+
+
+def _frames_with_views(frames: Frames, mask: str, transform: PadToSquare) -> np.ndarray[Any, np.dtype[np.int64]]:
     if mask == "none":
         return np.arange(len(frames))
-    chosen = np.flatnonzero(pc.fill_null(pc.list_value_length(frames.column("regions")), 0).to_numpy())
+    chosen = np.flatnonzero(count_regions(frames, transform)[0])
     if not len(chosen):
         raise UserError(
-            f"no frame of the {frames.split} split has a region",
+            f"no frame of the {frames.split} split has a region that the model can see",
             where=frames.description.source,
             fix="choose another split, or --mask none",
         )
@@ -110,7 +143,7 @@ def _features(encoder: Encoder, frames: Frames, indices: np.ndarray[Any, Any], m
     views = FrameViews(frames, indices, [mask], encoder.transform)
     batches = encoder.batches("embed", views, 0, lambda _: None)
     features_VD = np.concatenate([encoder.view_features(batch, mask)[0].float().numpy() for batch in batches])
-    described = [row for index in indices for row in _describe(frames, int(index), mask)]
+    described = [row for index in indices for row in _describe(frames, int(index), mask, encoder.transform)]
     values = pa.array(features_VD.reshape(-1), pa.float32())
     vectors = pa.FixedSizeListArray.from_arrays(values, features_VD.shape[1])
     return pa.Table.from_pylist(described, schema=_DESCRIBED).append_column("features", vectors)
@@ -132,7 +165,7 @@ _DESCRIBED = pa.schema(
 )
 
 
-def _describe(frames: Frames, index: int, mask: str) -> Iterator[dict[str, Any]]:
+def _describe(frames: Frames, index: int, mask: str, transform: PadToSquare) -> Iterator[dict[str, Any]]:
     def value(column: str) -> Any:
         return frames.column(column)[index].as_py()
 
@@ -141,7 +174,9 @@ def _describe(frames: Frames, index: int, mask: str) -> Iterator[dict[str, Any]]
     if mask == "none":
         yield {**shared, "region": None, "structure": None, "caption": value("caption")}
         return
-    for number, region in enumerate(value("regions")):
+    visible = are_visible(frames.column("regions").take([index]).combine_chunks(), transform)
+    for number in np.flatnonzero(visible).tolist():
+        region = value("regions")[number]
         yield {**shared, "region": number, "structure": region["structure"], "caption": region["caption"]}
 
 

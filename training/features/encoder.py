@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from sono.manifests.errors import UserError
 from sono.manifests.stages import Progress
 from sono.training import recipes
+from sono.training.data.patients import TrainedPatients
+from sono.training.data.wordings import CaptionsRead
 from sono.training.data.workers import start_worker
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.transforms import PadToSquare
@@ -31,14 +33,24 @@ Report = Callable[[Progress], None]
 class Encoder:
     """A checkpoint's model with the transform that it was trained with.
 
-    ``checkpoint`` identifies it in results: file, sha256 and step.
+    Args:
+        checkpoint: identifies it in results: file, sha256 and step.
+        recipe: of the training run.
+        trained: the patients that it was trained on.
+        captions_read: what its text tower could read in training; None if an older version wrote the checkpoint.
+        plane_names: what its captions call planes, by their ids.
+        dataset_fingerprint: of the dataset that it was trained on.
     """
 
     model: MaskClip
     transform: PadToSquare
     device: torch.device
     checkpoint: dict[str, Any]
-    workers: int
+    recipe: recipes.Recipe
+    trained: TrainedPatients
+    captions_read: CaptionsRead | None
+    plane_names: Mapping[str, str]
+    dataset_fingerprint: str | None
 
     @classmethod
     def load(cls, run: Path, notice: Callable[[str], None]) -> Encoder:
@@ -50,8 +62,17 @@ class Encoder:
         model, transform, meta = checkpoints.load_model(run, notice)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         checkpoint = {name: meta[name] for name in ("file", "sha256", "step")}
-        workers = recipes.from_flat(meta["recipe"]).data.workers
-        return cls(model.to(device).eval(), transform, device, checkpoint, workers)
+        return cls(
+            model.to(device).eval(),
+            transform,
+            device,
+            checkpoint,
+            recipe=recipes.from_flat(meta["recipe"]),
+            trained=TrainedPatients.from_meta(meta),
+            captions_read=CaptionsRead.from_dict(meta["captions"]) if "captions" in meta else None,
+            plane_names=meta.get("planes", {}),
+            dataset_fingerprint=meta.get("dataset", {}).get("fingerprint"),
+        )
 
     @property
     def temperature(self) -> float:
@@ -98,7 +119,7 @@ class Encoder:
         loader = DataLoader(
             items,
             batch_size=at_once,
-            num_workers=self.workers,
+            num_workers=self.recipe.data.workers,
             collate_fn=list,
             worker_init_fn=start_worker,
         )

@@ -14,37 +14,44 @@ from sono.manifests.errors import UserError
 from sono.manifests.schemas import PREDICTED_SOURCES, SPLITS
 from sono.training.arrays import Booleans
 from sono.training.data.dataset import Description, Frames, Row, open_split, read_description
+from sono.training.data.visible_regions import are_visible
+from sono.training.model.transforms import PadToSquare
 
 Region = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class PredictedMasks:
-    """Which frames have regions of a predicted source, and these regions.
+    """Which frames have regions of a predicted source that the model can see, and these regions.
 
-    ``elsewhere`` maps the ids of frames to their regions in a second dataset; None if they are the frames' own.
+    ``dataset`` is the identity of the dataset that they are in. ``elsewhere`` maps the ids of frames to their regions
+    in a second dataset; None if they are the frames' own.
     """
 
-    source: str
+    dataset: Mapping[str, str]
+    transform: PadToSquare
     elsewhere: Mapping[str, Sequence[Region]] | None = field(default=None, repr=False)
 
     @classmethod
-    def find(cls, frames: Frames, dataset: str | None) -> PredictedMasks:
+    def find(cls, frames: Frames, dataset: str | None, transform: PadToSquare) -> PredictedMasks:
         """Those of ``dataset`` for the same frames, in whichever split; if omitted, the frames' own.
+
+        Args:
+            transform: of the model's input: masks of which it leaves nothing do not count.
 
         Raises:
             UserError: the dataset is at fault, or has no predicted mask for any of the frames.
         """
         if dataset is None:
-            found = cls(frames.description.source)
+            found = cls(frames.description.identity, transform)
         else:
-            ids = set(frames.column("frame_id").to_pylist())
-            found = cls(dataset, dict(_regions_of(read_description(dataset), ids)))
+            ids, description = set(frames.column("frame_id").to_pylist()), read_description(dataset)
+            found = cls(description.identity, transform, dict(_regions_of(description, ids, transform)))
         if not found.has(frames).any():
             raise UserError(
                 f"no frame of the {frames.split} split has a predicted mask: one with the source "
                 f"{', '.join(PREDICTED_SOURCES[:-1])} or {PREDICTED_SOURCES[-1]}",
-                where=found.source,
+                where=dataset or frames.description.source,
                 fix="with --predicted DATASET, give a dataset with predicted masks of the same frames",
             )
         return found
@@ -53,7 +60,7 @@ class PredictedMasks:
         """For every frame, whether it has a predicted mask."""
         if self.elsewhere is not None:
             return np.array([key in self.elsewhere for key in frames.column("frame_id").to_pylist()], dtype=np.bool_)
-        return np.concatenate([_has_predicted(lists) for lists in frames.column("regions").chunks])
+        return np.concatenate([_has_predicted(lists, self.transform) for lists in frames.column("regions").chunks])
 
     def regions(self, row: Row) -> Sequence[Region]:
         """The predicted regions of a frame that has some."""
@@ -91,12 +98,14 @@ def _are_predicted(lists: pa.ListArray) -> Booleans:
     return np.asarray(found, dtype=np.bool_)
 
 
-def _has_predicted(lists: pa.ListArray) -> Booleans:
+def _has_predicted(lists: pa.ListArray, transform: PadToSquare) -> Booleans:
     parents = pc.list_parent_indices(lists).to_numpy()
-    return np.bincount(parents[_are_predicted(lists)], minlength=len(lists)) > 0
+    return np.bincount(parents[_are_predicted(lists) & are_visible(lists, transform)], minlength=len(lists)) > 0
 
 
-def _regions_of(description: Description, wanted: set[str]) -> Iterator[tuple[str, Sequence[Region]]]:
+def _regions_of(
+    description: Description, wanted: set[str], transform: PadToSquare
+) -> Iterator[tuple[str, Sequence[Region]]]:
     for split in SPLITS:
         if not description.rows(split):
             continue
@@ -104,7 +113,7 @@ def _regions_of(description: Description, wanted: set[str]) -> Iterator[tuple[st
         chunks = zip(frames.column("frame_id").chunks, frames.column("regions").chunks, strict=True)
         for ids, lists in chunks:
             chosen = pc.is_in(ids, value_set=pa.array(sorted(wanted), pa.string())).to_numpy(zero_copy_only=False)
-            places = pa.array(np.flatnonzero(chosen & _has_predicted(lists)))
+            places = pa.array(np.flatnonzero(chosen & _has_predicted(lists, transform)))
             for frame_id, regions in zip(ids.take(places).to_pylist(), lists.take(places).to_pylist(), strict=True):
                 yield frame_id, _predicted(regions)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from sono.manifests.errors import UserError
 
-from .embed import METADATA
+from .embed import read_origin
 from .encoder import Encoder
 
 
@@ -22,11 +19,14 @@ def search(
 
     Raises:
         UserError: ``sono-train embed`` did not write the file, its features are not of the newest checkpoint of
-            ``run``, or the text has more tokens than the text tower reads.
+            ``run``, or the text is empty or has more tokens than the text tower reads.
     """
     import duckdb
 
-    origin = _origin(file)
+    if not query.strip():
+        raise UserError("the text to search for is empty", fix="describe what to look for, such as 'a femur plane'")
+
+    origin = read_origin(file)
     encoder = Encoder.load(run, notice)
     if origin["checkpoint"]["sha256"] != encoder.checkpoint["sha256"]:
         raise UserError(
@@ -47,13 +47,3 @@ def search(
         )
         names = [column[0] for column in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def _origin(file: Path) -> dict[str, Any]:
-    try:
-        origin: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[METADATA])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            "sono-train embed did not write this file", where=str(file), fix="make one with sono-train embed"
-        ) from error
-    return origin

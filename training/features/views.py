@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,11 +13,10 @@ from torch.utils.data import Dataset
 from sono.manifests.errors import UserError
 from sono.training.arrays import Integers
 from sono.training.data.dataset import Frames, Row, decode_image, decode_mask
+from sono.training.data.wordings import Kind
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .predicted_masks import PredictedMasks
-
-Kind = Literal["whole", "region"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +65,8 @@ class Views:
 class FrameViews(Dataset[Views | UserError]):
     """The views of the frames ``indices_N``; ``donors_N`` are positions in it, and so are the keys.
 
+    A region of which no pixel is left at the size of the model's input makes no view; every frame has another one.
+    With ``region_seed`` a frame has one view of its regions, drawn with that number plus the frame's position.
     An error in the data is returned, not raised, because a loading process would lose its text.
     """
 
@@ -78,9 +79,10 @@ class FrameViews(Dataset[Views | UserError]):
         *,
         donors_N: Integers | None = None,
         predicted: PredictedMasks | None = None,
+        region_seed: int | None = None,
     ) -> None:
         self.frames, self.indices_N, self.modes, self.transform = frames, indices_N, modes, transform
-        self.donors_N, self.predicted = donors_N, predicted
+        self.donors_N, self.predicted, self.region_seed = donors_N, predicted, region_seed
 
     def __len__(self) -> int:
         return len(self.indices_N)
@@ -110,8 +112,19 @@ class FrameViews(Dataset[Views | UserError]):
         if mode.predicted:
             assert self.predicted is not None
             regions = self.predicted.regions(row)
-        masks = np.stack([self.transform.mask(decode_mask(row, region, image)) for region in regions])
-        return masks, tuple(region["caption"] for region in regions)
+        seen = [(self.transform.mask(decode_mask(row, region, image)), region["caption"]) for region in regions]
+        views = [(mask, caption) for mask, caption in seen if mask.any()]
+        if not views:
+            raise UserError(
+                "no pixel of its masks is left, although their area_px says otherwise",
+                where=f"frame {row['frame_id']}",
+                fix="run sono-curate build again",
+            )
+        if self.region_seed is not None:
+            random = np.random.default_rng(self.region_seed + position)
+            views = [views[int(random.integers(0, len(views)))]]
+        masks, captions = zip(*views, strict=True)
+        return np.stack(masks), captions
 
 
 def choose_donors(patients_N: Integers, seed: int) -> Integers:

@@ -8,9 +8,7 @@ from typing import Any
 
 import open_clip
 
-from sono.manifests.errors import UserError, did_you_mean
-
-from .weights import first_line
+from sono.manifests.errors import UserError, did_you_mean, first_line
 
 BACKBONES: Mapping[str, Mapping[str, Any]] = {
     "sono-tiny": {

@@ -10,7 +10,7 @@ import open_clip
 import torch
 from torch import nn
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, first_line
 from sono.training import recipes
 from sono.training.model.portable.mask_stem import build_clip
 
@@ -28,18 +28,21 @@ def build_model(settings: recipes.Model, loss: recipes.Loss) -> MaskClip:
     """
     model = _architecture(settings.backbone)
     model.set_grad_checkpointing(settings.grad_checkpointing)
-    with torch.no_grad():
-        model.clip.logit_scale.fill_(math.log(loss.temperature))
-        model.clip.logit_bias.fill_(loss.bias)
+    _set_logits(model, loss)
     return model
 
 
-def check_weights_given(settings: recipes.Model) -> None:
+def check_weights_given(settings: recipes.Model, loss: recipes.Loss) -> None:
     """Refuse a recipe that names no weights and does not ask for random ones: no one should get those by accident.
 
     Raises:
-        UserError: it is such a recipe.
+        UserError: it is such a recipe, or takes temperature or bias from weights that it does not name.
     """
+    if settings.weights is None and settings.from_scratch and None in (loss.temperature, loss.bias):
+        raise UserError(
+            "loss.temperature and loss.bias cannot come from weights, because the recipe starts without any",
+            fix="give both as numbers",
+        )
     if settings.weights is None and not settings.from_scratch:
         raise UserError(
             f"training of {settings.backbone} starts from pretrained weights, but none are given",
@@ -47,20 +50,26 @@ def check_weights_given(settings: recipes.Model) -> None:
         )
 
 
-def load_pretrained(model: MaskClip, settings: recipes.Model) -> None:
-    """Give a new model the weights that the recipe names, if any; temperature and bias stay the loss's.
+def load_pretrained(model: MaskClip, settings: recipes.Model, loss: recipes.Loss) -> None:
+    """Give a new model the weights that the recipe names, if any.
+
+    Temperature and bias stay the loss's; where it has none, they are those of the weights.
 
     Raises:
-        UserError: the weights cannot be reached, or do not fit the backbone.
+        UserError: the weights cannot be reached, do not fit the backbone, or lack a temperature or bias that the loss
+            leaves to them.
     """
     if settings.weights is None:
         return
-    scalars = {name: model.clip.state_dict()[name].clone() for name in weights.LOGITS}
     image = _read_weights(model, settings.backbone, settings.weights)
     text_source = settings.text_weights
     text = None if text_source is None else _read_weights(model, settings.backbone, text_source)
+    found = {*image.tensors, *(text.tensors if text else ())}
+    for name, key in zip(weights.LOGITS, ("temperature", "bias"), strict=True):
+        if getattr(loss, key) is None and name not in found:
+            raise UserError(f"the weights have no {name}", where=settings.weights, fix=f"give loss.{key} as a number")
     weights.load(model.clip, model.stem_name, image, settings.weights, text=text, text_file=text_source or "")
-    model.clip.load_state_dict(scalars, strict=False)
+    _set_logits(model, loss)
 
 
 def restore_model(backbone: str, state: Mapping[str, torch.Tensor]) -> MaskClip:
@@ -122,6 +131,15 @@ def center_features(model: MaskClip, x_B4HW: torch.Tensor, tokens_UL: torch.Tens
             norm.bias -= features.mean(dim=0) @ torch.linalg.pinv(projection)
 
 
+@torch.no_grad()
+def _set_logits(model: MaskClip, loss: recipes.Loss) -> None:
+    """Set temperature and bias to where the loss starts them, if it says where."""
+    if loss.temperature is not None:
+        model.clip.logit_scale.fill_(math.log(loss.temperature))
+    if loss.bias is not None:
+        model.clip.logit_bias.fill_(loss.bias)
+
+
 def _architecture(backbone: str) -> MaskClip:
     settings = backbone_settings(backbone)
     try:
@@ -147,7 +165,7 @@ def _cannot_build(backbone: str, settings: Mapping[str, Any], error: Exception) 
                 fix="run: pip install transformers",
             )
     return UserError(
-        f"model.backbone: {backbone} cannot be built: {weights.first_line(error)}",
+        f"model.backbone: {backbone} cannot be built: {first_line(error)}",
         fix="check the network, or choose another backbone",
     )
 

@@ -17,7 +17,7 @@ from .backbones import backbone_settings, unfit_backbone
 from .tokenizer import CaptionTokenizer
 from .weights import LOGITS
 
-GROUPS = ("stem", "vision", "text", "logit")
+GROUPS = ("stem", "depthwise", "vision", "text", "logit")
 """Groups of parameters: each has its own learning rate, and 0 freezes it."""
 
 
@@ -88,14 +88,16 @@ class MaskClip(nn.Module):
 def group_of(name: str) -> str:
     """The group of the parameter called ``name`` in ``MaskClip.clip``, whatever its backbone.
 
-    ``stem`` holds what the mask stem adds. Its RGB convolution is the backbone's own, pretrained like the rest of the
-    visual tower, and belongs to ``vision``.
+    ``stem`` holds the convolution of the mask, ``depthwise`` the other one that the mask stem adds. Its RGB convolution
+    is the backbone's own, pretrained like the rest of the visual tower, and belongs to ``vision``.
     """
     if name in LOGITS:
         return "logit"
     if not name.startswith("visual."):
         return "text"
-    return "stem" if name.endswith((".conv_mask.weight", ".dwconv.weight")) else "vision"
+    if name.endswith(".dwconv.weight"):
+        return "depthwise"
+    return "stem" if name.endswith(".conv_mask.weight") else "vision"
 
 
 def _at_least_fp32(features: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, first_line
 from sono.training.model.portable.text_tokens import count_tokens, make_tokenizer
 
 
@@ -34,7 +34,7 @@ class CaptionTokenizer:
             self._tokenizer = make_tokenizer(text or {}, context_length)
         except Exception as error:
             raise UserError(
-                f"the tokenizer {name} cannot be loaded: {str(error).strip().splitlines()[0][:200]}",
+                f"the tokenizer {name} cannot be loaded: {first_line(error)}",
                 fix="check the network; once downloaded, it is read from the cache",
             ) from error
 

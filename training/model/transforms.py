@@ -60,6 +60,10 @@ class PadToSquare:
         """The mask of a whole image, [size, size]: 255 everywhere, padding included."""
         return np.full((self.size, self.size), 255, dtype=np.uint8)
 
+    def image_area(self, width: int, height: int) -> Pixels:
+        """The mask of a whole image of this size without its padding, [size, size]."""
+        return self.mask(np.ones((height, width), dtype=bool))
+
     def normalise(self, image_BCHW: torch.Tensor, mask_BHW: torch.Tensor) -> torch.Tensor:
         """8-bit images and masks of a batch as the tower's input, float32 of shape [batch, 4, size, size].
 
@@ -88,4 +92,26 @@ class PadToSquare:
         side = max(image.size)
         square = Image.new(image.mode, (side, side))
         square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        return np.asarray(square.resize((self.size, self.size), resampling))
+
+
+class CropToSquare(PadToSquare):
+    """The square in the centre of image and mask alike, and nothing outside it: how SonoCLIP's released test sees them.
+
+    Training never uses it: a structure at the edge is lost, and the mask of a region may be empty.
+    """
+
+    @classmethod
+    def like(cls, transform: PadToSquare) -> CropToSquare:
+        """With the size and the numbers of ``transform``."""
+        return cls(**dataclasses.asdict(transform))
+
+    def geometry(self) -> dict[str, Any]:
+        """See ``PadToSquare``."""
+        return {**super().geometry(), "shape": "crop to the centred square"}
+
+    def _square(self, image: Image.Image, resampling: Image.Resampling) -> Pixels:
+        side = min(image.size)
+        left, top = image.width // 2 - side // 2, image.height // 2 - side // 2
+        square = image.crop((left, top, left + side, top + side))
         return np.asarray(square.resize((self.size, self.size), resampling))

@@ -1,12 +1,14 @@
 """Loads weights from files with various names for tensors, none of which is silently dropped.
 
 Supported are plain CLIPs of OpenAI (TorchScript archives, too) and open_clip; checkpoints of Alpha-CLIP and of
-SonoCLIP's release, which hold only an image tower with a mask channel; and what this project exports. A file is used
-completely or refused: a missing or unexpected tensor, another shape, or a number that is not finite is an error.
+SonoCLIP's release and its trainer, which hold only an image tower with a mask channel; and what this project exports.
+A file is used completely or refused: a missing or unexpected tensor, another shape, or a number that is not finite is
+an error. Nothing is unpickled but tensors, plain containers and numpy's numbers.
 """
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
 import zipfile
@@ -15,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import open_clip
 import torch
 from open_clip.model import convert_to_custom_text_state_dict
 from torch import nn
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, first_line
 
 HUB = "hf-hub:"
 
@@ -30,7 +33,7 @@ LOGITS = ("logit_scale", "logit_bias")
 """A file may lack these: the recipe's loss says where temperature and bias start."""
 
 _NESTS = ("state_dict", "model")  # of open_clip's trainer and many others; of our own checkpoints
-_VISION_NEST = "visual"  # of SonoCLIP's trainer, beside its optimizer
+_VISION_NEST = "visual"  # of SonoCLIP's trainer, beside the temperature, the bias and its optimizer
 _WRAPPERS = ("module", "_orig_mod")  # DistributedDataParallel and torch.compile, around the model or one tower
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers in OpenAI's archives
 _TEXT_MARKS = ("token_embedding.weight", "text.")
@@ -72,6 +75,24 @@ def find_file(backbone: str, weights: str) -> Path:
             fix=f"tags of {backbone}: {', '.join(tags) or 'none'}",
         )
     return _download(f"the tag {weights!r} of {backbone}", lambda: open_clip.download_pretrained(settings))
+
+
+def find_beside(backbone: str, weights: str, name: str) -> Path | None:
+    """The file called ``name`` in the folder or repository of these weights; None if it has none.
+
+    Raises:
+        UserError: the weights cannot be found.
+    """
+    if weights.startswith(HUB) and not Path(weights).is_file():
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            return Path(huggingface_hub.hf_hub_download(weights.removeprefix(HUB), name))
+        except (HfHubHTTPError, OSError, ValueError):  # absent, or unreachable while the weights are in a cache
+            return None
+    file = find_file(backbone, weights).with_name(name)
+    return file if file.is_file() else None
 
 
 def read(file: Path, names: Mapping[str, torch.Tensor], stem: str) -> Weights:
@@ -118,7 +139,8 @@ def load(clip: nn.Module, stem: str, weights: Weights, file: str, *, text: Weigh
     if text is not None:
         if text.vision_only:
             raise UserError("the file contains no text tower", where=text_file, fix="give another model.text_weights")
-        state.update({name: tensor for name, tensor in text.tensors.items() if not name.startswith("visual.")})
+        # Temperature and bias of the image tower's file, if it has them, were learned with that tower.
+        state = {name: t for name, t in text.tensors.items() if not name.startswith("visual.")} | state
     mask, depthwise = f"visual.{stem}.conv_mask.weight", f"visual.{stem}.dwconv.weight"
     optional = {*LOGITS}
     if mask not in state:
@@ -159,12 +181,6 @@ def put(clip: nn.Module, state: Mapping[str, torch.Tensor], where: str, *, optio
     clip.load_state_dict(dict(state), strict=False)  # what may be missing was checked above
 
 
-def first_line(error: BaseException) -> str:
-    """A library's error message, short enough for one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] if lines else type(error).__name__
-
-
 def _open(file: Path) -> Any:
     try:
         if file.suffix == ".safetensors":
@@ -175,13 +191,34 @@ def _open(file: Path) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # deprecated, and the only reader of such files
                 return torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(
-            f"cannot read weights: {first_line(error)}",
+            f"cannot read weights: {_reason(error)}",
             where=str(file),
             fix="give a complete state dict (.pt, .pth, .bin or .safetensors)",
         ) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What torch must know to read a numpy number: nothing of it runs code or allocates more than the file holds.
+
+    Schedulers that compute with numpy, as those of SonoCLIP, Alpha-CLIP and open_clip, leave such numbers as learning
+    rates in the optimizer's part of a checkpoint. Before version 2, numpy called the function otherwise.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [np.dtype(code) for code in "?bhilqBHILQefd"]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((scalar, name) for name in names), np.dtype, *{type(kind) for kind in kinds}]
+
+
+def _reason(error: Exception) -> str:
+    """Why torch did not read a file; its own message advises to unpickle whatever the file contains."""
+    found = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
+    if isinstance(error, pickle.UnpicklingError) and found:
+        return f"it contains a Python object ({found[1]}), and only tensors and numbers are read"
+    return first_line(error)
 
 
 def _is_archive(file: Path) -> bool:
@@ -197,14 +234,18 @@ def _state(content: Any, file: Path) -> Tensors:
     if isinstance(content, torch.jit.ScriptModule):
         content = content.state_dict()
     prefix = ""
+    state: Tensors = {}
     while isinstance(content, Mapping):
         nest = next((key for key in (*_NESTS, _VISION_NEST) if isinstance(content.get(key), Mapping)), None)
         if nest is None:
             break
-        prefix = "visual." if nest == _VISION_NEST else prefix
+        if nest == _VISION_NEST:
+            prefix = "visual."
+            state = {name: content[name] for name in LOGITS if isinstance(content.get(name), torch.Tensor)}
         content = content[nest]
     tensors = content.items() if isinstance(content, Mapping) else []
-    state: Tensors = {}
+    if not tensors:
+        raise UserError("not a state dict: it contains no named tensors", where=str(file), fix="give a state dict")
     for name, tensor in tensors:
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise UserError(
@@ -215,8 +256,6 @@ def _state(content: Any, file: Path) -> Tensors:
         state[prefix + _unwrapped(name).removeprefix(prefix)] = tensor
     for name in _NO_WEIGHTS:
         state.pop(name, None)
-    if not state:
-        raise UserError("not a state dict: it contains no named tensors", where=str(file), fix="give a state dict")
     return state
 
 

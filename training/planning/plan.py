@@ -8,7 +8,6 @@ other figures) or ``assumed`` (the share of a device's peak rate).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
@@ -88,8 +87,7 @@ def read_data(dataset: str) -> Data:
     """
     description = read_description(dataset)
     pairs = read_pairs(open_split(description, "train"))
-    files = [Path(dataset) / name for name in description.shards["train"]]
-    shards = sum(file.stat().st_size for file in files) if description.revision is None else None
+    shards = sum(shard.bytes for shard in description.shards["train"])
     return Data(samples=int((pairs.caption_F >= 0).sum()), captions=len(pairs.bank), shards=shards)
 
 

@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from sono.manifests.errors import UserError
+from sono.manifests.errors import UserError, first_line
 from sono.manifests.filenames import MARKER
 from sono.manifests.store import sync_folder, write_atomically
 from sono.training.step.distributed import ALONE, Ranks
@@ -143,5 +143,4 @@ def _reason(error: BaseException) -> str:
     inner = error.__cause__ or error.__context__
     if not isinstance(error, OSError) and inner is not None:
         return _reason(inner)
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return text.strip().splitlines()[0][:200]
+    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)

@@ -42,7 +42,8 @@ Tensors = dict[str, torch.Tensor]
 class Checkpoint:
     """A complete checkpoint on disk.
 
-    ``meta`` is what was saved beside the tensors: ``step``, ``recipe``, ``transform``, ``planes``, ``dataset``. For
+    ``meta`` is what was saved beside the tensors: ``step``, ``recipe``, ``transform``, ``captions``, ``planes``,
+    ``dataset``. For
     those who report figures computed with it, it also has ``file``, the folder's name, and ``sha256``, that of its
     ``sono.json``, which covers every byte of the others.
     """

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sono.training import recipes
+from sono.training.data.patients import TrainedPatients
 from sono.training.data.samples import Batch
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.transforms import PadToSquare
@@ -34,7 +35,10 @@ class NotFiniteError(ArithmeticError):
 
 @dataclass
 class Learner:
-    """The model as this rank holds it, its optimizer, and how far training is: ``step`` of ``total_steps`` are done."""
+    """The model as this rank holds it, its optimizer, and how far training is: ``step`` of ``total_steps`` are done.
+
+    ``trained`` are the patients that it is trained on, here and before.
+    """
 
     run: Path
     recipe: recipes.Recipe
@@ -42,7 +46,8 @@ class Learner:
     objective: Objective
     optimizer: torch.optim.Optimizer
     total_steps: int
-    step: int = 0
+    step: int
+    trained: TrainedPatients
 
     @property
     def model(self) -> MaskClip:
@@ -62,7 +67,12 @@ class Learner:
             UserError: the memory did not suffice, on this rank.
         """
         recipe, clip = self.recipe, self.model.clip
-        factor = schedule.factor(self.step, warmup_steps=recipe.train.warmup_steps, total_steps=self.total_steps)
+        factor = schedule.factor(
+            self.step,
+            warmup_steps=recipe.train.warmup_steps,
+            total_steps=self.total_steps,
+            cosine_steps=recipe.train.cosine_steps,
+        )
         rates = set_learning_rates(self.optimizer, factor)
         t, b = clip.logit_scale.exp().item(), clip.logit_bias.item()
         with memory_errors(self.run, recipe):

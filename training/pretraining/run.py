@@ -63,7 +63,7 @@ def pretrain(
         if not ranks.is_first:
             notice, progress = _ignore, _ignore
         check_shares(recipe.train, ranks.size)
-        check_weights_given(recipe.model)
+        check_weights_given(recipe.model, recipe.loss)
         check_installed(recipe)
         description = read_description(dataset)
         with open_run(run, resume, ranks, notice) as last:
@@ -71,7 +71,7 @@ def pretrain(
                 check_same_run(run, last.meta, recipe, description)
             torch.manual_seed(recipe.train.seed)
             model = build_model(recipe.model, recipe.loss)
-            transform = load_weights(model, recipe.model, last)
+            transform = load_weights(model, recipe, last)
             pool = open_pool(description, recipe, model.tokenizer, transform, notice)
             learner = place_on_ranks(run, model, transform, pool, recipe, last, ranks)
             notice(describe(learner, pool))

@@ -9,6 +9,7 @@ from typing import Any
 
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import EVALUATION_FOLDER, RUN_LOG
+from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import exclusive
 from sono.training import recipes
 from sono.training.data.dataset import Description
@@ -69,17 +70,11 @@ def check_same_run(run: Path, meta: Mapping[str, Any], recipe: recipes.Recipe, d
 
 
 def _check_folder(run: Path, resume: bool) -> None:
-    present = {path.name for path in run.iterdir()} - {".lock"} if run.is_dir() else set()
+    refuse_inside_dataset(run)
     if run.exists() and not run.is_dir():
         raise UserError("not a folder", where=str(run), fix="name a new folder for the run")
-    if present and not resume:
+    if not resume and run.is_dir() and {path.name for path in run.iterdir()} - {".lock"}:
         raise UserError(
             "the folder is not empty", where=str(run), fix="add --resume to continue its run, or name a new folder"
         )
-    foreign = sorted(name for name in present - _PARTS_OF_A_RUN if not name.startswith(".tmp-"))
-    if foreign:
-        raise UserError(
-            f"{foreign[0]!r} does not belong to a training run",
-            where=str(run),
-            fix="name the folder of the run to resume",
-        )
+    refuse_foreign(run, _PARTS_OF_A_RUN, "a training run")

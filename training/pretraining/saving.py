@@ -55,7 +55,9 @@ def _describe(learner: Learner, pool: Pool) -> dict[str, Any]:
         "position": position,  # samples of this epoch that were seen
         "recipe": recipes.flatten(learner.recipe),
         "transform": learner.transform.to_dict(),
+        "captions": pool.captions_read.to_dict(),
         "planes": {plane: description.planes[plane] for plane in frames.planes},
-        "dataset": {"source": description.source, "fingerprint": description.fingerprint, "frames": len(pool)},
+        "dataset": {**description.identity, "source": description.source, "frames": len(pool)},
+        "trained_patients": learner.trained.to_json(),
         "created_by": f"sono-train {version('sono-curate')}",
     }

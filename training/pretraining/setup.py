@@ -10,12 +10,14 @@ import torch
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.data.dataset import Description, open_split
+from sono.training.data.patients import FILE, TrainedPatients, patients_of
 from sono.training.data.pool import Pool, make_pool, with_cache
 from sono.training.data.samples import batches_from
 from sono.training.model.build import center_features, load_pretrained, make_transform, restore_weights
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
+from sono.training.model.weights import find_beside
 from sono.training.step.distributed import Ranks
 from sono.training.step.global_texts import encode_bank
 from sono.training.step.objective import Objective
@@ -46,7 +48,7 @@ def check_shares(train: recipes.Train, ranks: int) -> None:
         )
 
 
-def load_weights(model: MaskClip, settings: recipes.Model, last: Checkpoint | None) -> PadToSquare:
+def load_weights(model: MaskClip, recipe: recipes.Recipe, last: Checkpoint | None) -> PadToSquare:
     """Give the model the checkpoint's weights, or those of the recipe; the transform that goes with them.
 
     Raises:
@@ -55,8 +57,8 @@ def load_weights(model: MaskClip, settings: recipes.Model, last: Checkpoint | No
     if last:
         restore_weights(model, last.read("model."))
         return PadToSquare.from_dict(last.meta["transform"])
-    load_pretrained(model, settings)
-    return make_transform(model, settings)
+    load_pretrained(model, recipe.model, recipe.loss)
+    return make_transform(model, recipe.model)
 
 
 def open_pool(
@@ -72,7 +74,7 @@ def open_pool(
         UserError: the dataset is at fault or does not fit the recipe, or the cache cannot be written.
     """
     frames = open_split(description, "train")
-    pool = make_pool(frames, tokenizer, global_fraction=recipe.data.global_fraction)
+    pool = make_pool(frames, tokenizer, transform, global_fraction=recipe.data.global_fraction)
     recipe.train.total_steps(len(pool))  # fails before the cache takes its time
     return with_cache(pool, transform, recipe.data, notice)
 
@@ -105,7 +107,9 @@ def place_on_ranks(
     if last and (saved := last.sizes("optimizer.")):
         last.load(make_state(optimizer, model.clip, saved))
     step = int(last.meta["step"]) if last else 0
-    return Learner(run, recipe, transform, objective, optimizer, recipe.train.total_steps(len(pool)), step)
+    before = TrainedPatients.from_meta(last.meta) if last else _trained_before(recipe.model)
+    trained = before.joined(patients_of(pool))
+    return Learner(run, recipe, transform, objective, optimizer, recipe.train.total_steps(len(pool)), step, trained)
 
 
 def describe(learner: Learner, pool: Pool) -> str:
@@ -114,10 +118,22 @@ def describe(learner: Learner, pool: Pool) -> str:
     devices = ranks.device.type
     if ranks.size > 1:
         devices = f"{ranks.size} x {devices} ({learner.recipe.train.strategy})"
+    left_out = f"{pool.without_caption:,} without a caption are left out"
+    if pool.regions_vanished:
+        left_out += f", as are {pool.regions_vanished:,} regions of which no pixel is left at the model's input size"
     return (
         f"{len(pool):,} frames ({pool.without_regions:,} of them without regions make whole-image pairs only; "
-        f"{pool.without_caption:,} without a caption are left out), {learner.total_steps:,} steps on {devices}"
+        f"{left_out}), {learner.total_steps:,} steps on {devices}"
     )
+
+
+def _trained_before(settings: recipes.Model) -> TrainedPatients:
+    """The patients that the recipe's weights were trained on."""
+    sources = [source for source in (settings.weights, settings.text_weights) if source is not None]
+    found = TrainedPatients()
+    for source in sources:
+        found = found.joined(TrainedPatients.of_weights(find_beside(settings.backbone, source, FILE)))
+    return found
 
 
 def _center(model: MaskClip, transform: PadToSquare, pool: Pool, recipe: recipes.Recipe, ranks: Ranks) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sono.manifests.errors import UserError, import_extra
+from sono.manifests.errors import UserError, first_line, import_extra
 from sono.training import recipes
 
 TENSORBOARD = "tensorboard"
@@ -84,7 +84,7 @@ def _tracker(name: str, run: Path, recipe: recipes.Recipe) -> tuple[Callable[[in
         )
     except Exception as error:
         raise UserError(
-            f"{name} cannot start: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+            f"{name} cannot start: {first_line(error)}",
             where="log.tracker",
             fix=f"set it up as described in its documentation, or leave out --set log.tracker={name}",
         ) from error

@@ -54,7 +54,8 @@ def contrastive_loss(
     *softmax*: ``-1/2B sum_i mean_p(i) [log softmax_j(l_ij)[p] + log softmax_j(l_ji)[p]]`` over the pairs p(i) of equal
     captions (Yang et al. 2022, "Unified Contrastive Learning in Image-Text-Label Space"). Equal captions have equal
     features, so this has the same value as CLIP's own loss with the diagonal alone: ``positives`` changes nothing. It
-    has no bias.
+    has no bias. With ``label_smoothing`` e, the target of a choice is 1 - e for its right answers and e for all B pairs
+    alike (Szegedy et al. 2016, "Rethinking the Inception Architecture").
 
     Args:
         image_ND: L2-normalised features of this rank's images.
@@ -95,7 +96,7 @@ class _ContrastiveLoss(torch.autograd.Function):
         if settings.kind == "sigmoid":
             kind = _Sigmoid(b, counts_U, settings.positives == "caption")
         else:
-            kind = _Softmax.over_ranks(image_ND, text_UD, captions.own_N, counts_U, t, settings.chunk, ranks)
+            kind = _Softmax.over_ranks(image_ND, text_UD, captions.own_N, counts_U, t, settings, ranks)
         total = _sum_over_chunks(kind, image_ND, text_UD, captions.own_N, t, settings.chunk, ctx.needs_input_grad[1])
         scale = captions.counts_U.sum().to(image_ND.dtype).reciprocal()
         loss, grad_log_t, grad_b = (ranks.sum(torch.stack([total.loss, total.log_t, total.b])) * scale).unbind()
@@ -186,6 +187,7 @@ class _Softmax(NamedTuple):
     counts_U: torch.Tensor
     by_image_N: torch.Tensor
     by_text_U: torch.Tensor
+    smoothing: float
     has_bias: bool = False
 
     @classmethod
@@ -196,19 +198,19 @@ class _Softmax(NamedTuple):
         own_N: torch.Tensor,
         counts_U: torch.Tensor,
         t: torch.Tensor,
-        chunk: int,
+        settings: recipes.Loss,
         ranks: Ranks,
     ) -> _Softmax:
-        """Compute the denominators, ``chunk`` images at a time; all ranks call it together."""
+        """Compute the denominators, a chunk of images at a time; all ranks call it together."""
         by_image = []
         by_text_U = image_ND.new_full((len(text_UD),), -torch.inf)
-        for part_CD in torch.split(image_ND, chunk):
+        for part_CD in torch.split(image_ND, settings.chunk):
             logit_CU = t * (part_CD @ text_UD.T)
             by_image.append((logit_CU + counts_U.log()).logsumexp(dim=1))
             by_text_U = torch.logaddexp(by_text_U, logit_CU.logsumexp(dim=0))
         largest_U = ranks.max(by_text_U)
         by_text_U = largest_U + ranks.sum((by_text_U - largest_U).exp()).log()
-        return cls(own_N, counts_U, torch.cat(by_image), by_text_U)
+        return cls(own_N, counts_U, torch.cat(by_image), by_text_U, settings.label_smoothing)
 
     def constant(self) -> torch.Tensor:
         """The part of the loss that belongs to no chunk."""
@@ -218,7 +220,12 @@ class _Softmax(NamedTuple):
         self, logit_CU: torch.Tensor, own_C1: torch.Tensor, rows: slice
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of some images' rows, and its gradient for their logits."""
-        loss = logit_CU.gather(1, own_C1).sum()
+        target = 1 - self.smoothing
+        loss = target * logit_CU.gather(1, own_C1).sum()
         shares_CU = (logit_CU - self.by_image_N[rows, None]).exp() + (logit_CU - self.by_text_U).exp()
         grad_logit_CU = shares_CU.mul_(self.counts_U / 2)
-        return -loss, grad_logit_CU.scatter_(1, own_C1, grad_logit_CU.gather(1, own_C1) - 1)
+        if self.smoothing:
+            target_U = self.smoothing * self.counts_U / self.counts_U.sum()
+            loss += (logit_CU * target_U).sum()
+            grad_logit_CU -= target_U
+        return -loss, grad_logit_CU.scatter_(1, own_C1, grad_logit_CU.gather(1, own_C1) - target)

@@ -17,16 +17,16 @@ _PREFIX = "optimizer."
 def build_optimizer(model: nn.Module, settings: recipes.Optimizer) -> torch.optim.AdamW:
     """AdamW over ``model``'s parameters; a group whose rate is 0 is frozen and left out.
 
-    Every group carries ``name`` and ``base_lr``. Biases, norms, the temperature and the loss's bias (everything with
-    fewer than two dimensions) do not decay.
+    Every group carries ``name`` and ``base_lr``. Unless ``decay`` is ``all``, biases, norms, the temperature and the
+    loss's bias (everything with fewer than two dimensions) do not decay.
     """
     freeze(model, settings)
     groups: list[dict[str, Any]] = []
     for group in GROUPS:
-        rate = getattr(settings, f"lr_{group}")
+        rate = settings.rate(group)
         members = [parameter for name, parameter in model.named_parameters() if group_of(name) == group]
         for decays in (True, False):
-            chosen = [parameter for parameter in members if (parameter.ndim >= 2) == decays]
+            chosen = [parameter for parameter in members if (settings.decay == "all" or parameter.ndim >= 2) == decays]
             if chosen and rate > 0:
                 decay = settings.weight_decay if decays else 0.0
                 groups.append({"name": group, "params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay})
@@ -36,7 +36,7 @@ def build_optimizer(model: nn.Module, settings: recipes.Optimizer) -> torch.opti
 def freeze(model: nn.Module, settings: recipes.Optimizer) -> None:
     """Let only those parameters learn whose group has a rate. DDP and FSDP must know before they wrap a model."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(getattr(settings, f"lr_{group_of(name)}") > 0)
+        parameter.requires_grad_(settings.rate(group_of(name)) > 0)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:

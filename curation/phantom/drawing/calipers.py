@@ -62,7 +62,9 @@ def principal_extremes(points: Floats, *, across: bool) -> Floats:
     axis = np.array([math.cos(angle), math.sin(angle)])
     along = (points - middle) @ axis
     if across:  # so that a bowed shape does not measure wider
-        points = points[np.abs(along) < 0.1 * np.abs(along).max()]
+        off = np.abs(along)
+        near = off < 0.1 * off.max()
+        points = points[near if near.any() else np.argsort(off, kind="stable")[:2]]  # of a coarse outline, the nearest
         middle, axis = points.mean(axis=0), np.array([-axis[1], axis[0]])
         along = (points - middle) @ axis
     return np.stack([middle + along.min() * axis, middle + along.max() * axis])

@@ -1,6 +1,6 @@
 """The fonts that screens are written in: Pillow's own, and DejaVu where letters are not Latin.
 
-DejaVu's files beside this one are subsets, so that text is the same on every machine. Each was made by ::
+DejaVu's files in typefaces/ are subsets, so that text is the same on every machine. Each was made by ::
 
     python -m fontTools.subset DejaVuSans.ttf --no-hinting --layout-features='' --no-recalc-timestamp
         --unicodes=U+20-7E,U+A0-17F,U+386-3CE,U+400-45F,U+2013,U+2014,U+2116
@@ -34,7 +34,7 @@ def load_font(name: str, size: int) -> Font:
     if name == PILLOW:
         return ImageFont.load_default(size)
     # without shaping by raqm, which is not on every machine
-    file = Path(__file__).parent / "fonts" / _FILES[name]
+    file = Path(__file__).parent / "typefaces" / _FILES[name]
     return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 

@@ -26,6 +26,8 @@ from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, RECORDS, REGION
 from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
+pytestmark = pytest.mark.slow  # each test writes a page of a whole workspace
+
 Image = npt.NDArray[np.uint8]
 Row = dict[str, Any]
 
@@ -53,10 +55,10 @@ def frame(number: int, plane: str | None, pixels: Image) -> Row:
         **dict.fromkeys(("patient_key", "patient_center_key", "patient_number_key"), PATIENT),
         "study_key": STUDY,
         "source_key": f"sourcekey-{number}",
-        "source_sha256": "0" * 64,
+        "source_digest": "0" * 64,
         "frame_index": 0,
         "plane": plane,
-        "pixel_sha256": f"pixels-{number}",
+        "pixel_digest": f"pixels-{number}",
         "grey_histogram": [0] * 256,
         "laplacian_energy": 0.0,
         "burned_in_text": "unchecked",
@@ -70,7 +72,7 @@ def region(number: int, of_frame: int, structure: str, box: tuple[int, int, int,
     return {
         "region_id": f"region-{number}",
         "frame_id": f"{of_frame:032x}",
-        "pixel_sha256": f"pixels-{of_frame}",
+        "pixel_digest": f"pixels-{of_frame}",
         "structure": structure,
         "mask": masks.encode(mask),
         "area_px": width * height,
@@ -321,7 +323,7 @@ def test_a_regions_number_stands_in_it_and_beside_the_regions_that_lie_on_it(fil
 
 
 def test_a_region_of_other_pixels_than_the_frames_is_not_drawn(filled: Workspace) -> None:
-    stale = {**region(9, 2, "head", (10, 10, 50, 50)), "pixel_sha256": "of an earlier image"}
+    stale = {**region(9, 2, "head", (10, 10, 50, 50)), "pixel_digest": "of an earlier image"}
     write(filled, REGIONS, [stale], "stale")
     assert len(re.findall(r"<path d=", page_of(filled))) == 3
 

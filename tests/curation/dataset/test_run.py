@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.captioning.captions.run import caption_workspace
+from sono.curation.commands.dataset import build as build_command
 from sono.curation.dataset.precision import Precision
 from sono.curation.dataset.run import BuildReport, build
 from sono.curation.dataset.select import select
@@ -209,6 +210,32 @@ def test_scaling_also_scales_masks_boxes_and_pixel_size(curation: Curation, tmp_
     assert decode_png(rows_of(tmp_path / "large")[0]["image"]["bytes"]).shape == (200, 260)
 
 
+def test_regions_that_scaling_wipes_out_are_left_out_and_counted(
+    curation: Curation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = np.zeros((200, 260), np.uint8)
+    line[100, 20:240] = 255  # the falx, one pixel wide, in half of the frames with a head
+    for file in sorted(curation.drawn.rglob("*.png"))[::2]:
+        drawn = tmp_path / "lines" / file.relative_to(curation.drawn)
+        drawn.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(drawn), line)
+    import_masks(curation.workspace, tmp_path / "lines", structure="falx", mask_format="png", engine=in_process)
+    caption_workspace(curation.workspace, [curation.records], templates="paper", engine=in_process)
+    whole = curation.build(tmp_path / "whole")
+    assert (whole.regions, whole.regions_vanished) == (9, {})
+    for _ in range(2):  # computed, then up to date
+        scaled = curation.build(tmp_path / "out", max_side_px=65)
+        assert (scaled.regions, scaled.regions_vanished) == (6, {"falx": 3})
+    regions = [region for row in rows_of(tmp_path / "out") for region in row["regions"]]  # type: ignore[attr-defined]
+    assert {region["structure"] for region in regions} == {"head"}
+    assert all(region["area_px"] > 0 for region in regions)
+    assert json.loads((tmp_path / "out" / MARKER).read_text())["regions_vanished"] == {"falx": 3}
+    assert "| falx | 3 |" in (tmp_path / "out" / "README.md").read_text()
+    assert "no pixel" not in (tmp_path / "whole" / "README.md").read_text()
+    build_command(curation.workspace.path, tmp_path / "printed", max_side=65, allow_unchecked_text=True, workers=1)
+    assert "left out 3 regions of which no pixel is left at this size: falx 3\n" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
     curation: Curation, tmp_path: Path
@@ -220,6 +247,41 @@ def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert curation.build(tmp_path / "one").shards_written == 0
+
+
+@pytest.mark.slow
+def test_a_shard_that_is_no_longer_what_the_marker_lists_is_written_again(curation: Curation, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o755)
+    curation.build(tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    whole = {path: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
+    marker = (tmp_path / "out" / MARKER).read_bytes()
+    changed, truncated = sorted(whole)[:2]
+    content = bytearray(whole[changed])
+    content[200] ^= 1  # in the pixels of the first frame; the file's description of itself stays whole
+    changed.write_bytes(content)
+    truncated.write_bytes(whole[truncated][:100])
+    (tmp_path / "out").chmod(0o750)
+    assert curation.build(tmp_path / "out").shards_written == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()} == whole
+    assert (tmp_path / "out" / MARKER).read_bytes() == marker
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750  # its owner has opened it
+
+
+@pytest.mark.slow
+def test_the_fingerprint_tells_splits_and_names_apart(workspace: Workspace, archive: Path, tmp_path: Path) -> None:
+    curation = Curation(workspace, archive, tmp_path)
+    curation.describe(lambda _: "A")
+    curation.run()
+
+    def fingerprint(plan: SplitPlan) -> str:
+        curation.build(tmp_path / "out", plan)
+        return str(json.loads((tmp_path / "out" / MARKER).read_bytes())["fingerprint"])
+
+    everything_trains = fingerprint(SplitPlan(0, 0, 0))
+    assert fingerprint(SplitPlan(0, 0, 0)) == everything_trains
+    everything_tests = fingerprint(SplitPlan(0, 0, 0, holdout_center="A"))
+    assert everything_tests != everything_trains
 
 
 @pytest.mark.slow
@@ -287,6 +349,14 @@ def test_a_folder_that_holds_something_else_is_not_touched(curation: Curation, t
     with pytest.raises(UserError, match="something that build did not write"):
         curation.build(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+    checkpoint = tmp_path / "step-00000500"
+    checkpoint.mkdir()
+    (checkpoint / "sono.json").write_text('{"files": {}}')
+    with pytest.raises(UserError, match="something that build did not write"):
+        curation.build(checkpoint)
+    with pytest.raises(UserError, match=r"this lies in .*, a finished dataset or checkpoint"):
+        curation.build(checkpoint / "out")
+    assert [path.name for path in checkpoint.iterdir() if path.name != ".lock"] == ["sono.json"]
 
 
 def test_a_workspace_that_is_not_ready_names_the_missing_command(

@@ -11,14 +11,14 @@ from sono.curation.demo.facts import DemoFacts
 from sono.curation.demo.funnel import Funnel, FunnelStep
 from sono.curation.demo.page import write_page
 from sono.curation.demo.plan import DemoLayout
-from sono.curation.demo.results import MASKS, Estimate, RunResult
+from sono.curation.demo.results import LEAK, MASKS, SCORED, Estimate, RunResult
 from sono.curation.demo.summary import summary_lines
 
 PLANES = ("femur", "humerus")
 
 
 def run_result(difference: Estimate, top1: float = 0.5) -> RunResult:
-    scores = {mask: Estimate(top1, top1 - 0.125, top1 + 0.125) for mask in MASKS}
+    scores = {name: Estimate(top1, top1 - 0.125, top1 + 0.125) for name in SCORED} | {LEAK: Estimate(0.9, 0.85, 0.95)}
     return RunResult(
         losses=[(0, 4.0), (10, 1.0)],
         frames=40,
@@ -27,6 +27,7 @@ def run_result(difference: Estimate, top1: float = 0.5) -> RunResult:
         planes=PLANES,
         top1=scores,
         top5=scores,
+        leak_fitted_on=(1234, 56),
         region_minus_none=difference,
         confusion={mask: [[3, 1], [0, 0]] for mask in MASKS},
     )
@@ -53,6 +54,21 @@ def test_the_page_says_what_region_minus_none_does_not_mean(tmp_path: Path, runs
     assert "not a gain over training without masks" in text
     assert text.count("+15.0 points (+6.5 to +19.5)") == runs
     assert not re.search(r"\byes\b|helps|clearly", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_the_leak_stands_beside_the_difference_and_in_the_table(tmp_path: Path, runs: int) -> None:
+    text = page_text(tmp_path, *[run_result(BETTER)] * runs)
+    assert "What do masks change, and what do they give away?" in text
+    assert "The true masks alone, with no image and no model: 90.0% (85.0% – 95.0%)" in text
+    assert "not a gain at a scanner" in text
+    assert "1,234 frames of 56 patients of the train split" in text
+    row = text.index("leak no image and no model")
+    assert text[row:].count("85.0% – 95.0%") == runs
+    summary = "\n".join(summary_lines(facts(*[run_result(BETTER)] * runs)))
+    spread = r"85\.0% - 95\.0%" if runs == 1 else "same in all runs"
+    assert re.search(rf"^leak +90\.0% +{spread} ", summary, re.MULTILINE)
+    assert "not a gain over training without masks, nor one at a scanner" in summary
 
 
 def test_the_page_says_whether_intervals_include_zero(tmp_path: Path) -> None:

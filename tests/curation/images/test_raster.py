@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.images.pixels import ExcludedError, pixel_sha256, without_equal_channels
+from sono.curation.images.pixels import ExcludedError, without_equal_channels
 from sono.curation.images.raster import count_frames, read_frames
 from sono.curation.images.signatures import image_kind
 from sono.curation.images.stored_png import bare_png, decode_png, encode_png
@@ -112,13 +112,6 @@ def test_encoding_is_lossless_and_grey_in_three_channels_becomes_grey(draw: Call
         assert np.array_equal(decode_png(encode_png(pixels)), pixels)
     assert np.array_equal(without_equal_channels(np.dstack([draw(1)] * 3)), draw(1))
     assert without_equal_channels(color) is color
-
-
-def test_the_pixel_hash_depends_on_values_and_shape_but_not_on_compression() -> None:
-    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    assert pixel_sha256(pixels) == pixel_sha256(np.asfortranarray(pixels))
-    assert pixel_sha256(pixels) != pixel_sha256(pixels.reshape(4, 3))
-    assert pixel_sha256(pixels) != pixel_sha256(pixels + np.uint8(1))
 
 
 def png_of(rows: bytes, height: int = 20, width: int = 30, tail: bytes = b"") -> bytes:

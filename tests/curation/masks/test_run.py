@@ -60,7 +60,7 @@ def test_a_drawn_area_is_stored_bit_exact(ingested: Workspace, tmp_path: Path) -
     assert row["area_px"] == np.count_nonzero(ring())
     assert (row["structure"], row["source"], row["status"]) == ("head", "import", "accepted")
     frames = {frame["frame_id"]: frame for frame in ingested.store.read_all(FRAMES).to_pylist()}
-    assert row["pixel_sha256"] == frames[row["frame_id"]]["pixel_sha256"]
+    assert row["pixel_digest"] == frames[row["frame_id"]]["pixel_digest"]
 
 
 def test_predicted_masks_are_told_apart_from_drawn_ones(ingested: Workspace, tmp_path: Path) -> None:

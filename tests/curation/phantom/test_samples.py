@@ -17,6 +17,8 @@ from sono.curation.phantom.writer import ultrasound_regions
 from tests.curation.phantom.archive import VOCABULARY, Image, Mask
 from tests.curation.phantom.screens import as_rgb, sector_mask
 
+pytestmark = pytest.mark.slow  # draws dozens of screens
+
 COUNT, SEED = 30, 11
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training import recipes
 from sono.training.ablation.design import CELLS, Cell
 from sono.training.ablation.page import figure, page
@@ -46,11 +47,18 @@ def test_every_cell_is_trained_with_its_own_settings_and_scored(finished: Path) 
     assert trained["train.steps"] == 2
     content = json.loads((finished / "ablation.json").read_text())
     (found,) = content["runs"]
-    scored = json.loads((run / "evaluation" / "test-both.json").read_text())
+    scored = json.loads(evaluation_file(run, content["dataset"], "test-both").read_text())
     assert found["figures"]["region"]["top1"] == scored["masks"]["region"]["top1"]
     assert found["checkpoint"]["step"] == 2
     assert not varied.keys() & content["recipe"].keys()
-    assert "<svg" in (finished / "ablation.html").read_text()
+    page = (finished / "ablation.html").read_text()
+    assert "<svg" in page
+    assert content["leak"] == {name: scored["leak"][name] for name in ("top1", "top5", "fitted_on")}
+    assert f"tell the plane in <b>{100 * scored['leak']['top1']['value']:.1f} %</b> of frames" in page
+
+
+def test_a_leak_that_was_not_measured_is_said_on_the_page() -> None:
+    assert "(the leak) was not measured: " in page(content())
 
 
 def test_finished_runs_are_not_repeated(finished: Path, shapes: Path) -> None:
@@ -70,6 +78,20 @@ def test_runs_with_other_settings_are_refused_with_the_error_of_pretrain(finishe
         ablation(str(shapes), finished, "tiny", other, seeds=1, cells=ONE, notice=lambda _: None)
 
 
+@pytest.mark.parametrize("place", ["dataset", "in the dataset", "runs", "notes", "file"])
+def test_a_folder_that_holds_something_else_is_refused(place: str, shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "runs").symlink_to(tmp_path / "runs")
+    places = {"dataset": shapes, "in the dataset": shapes / "ablation", "runs": tmp_path / "more",
+              "notes": tmp_path, "file": tmp_path / "notes.txt"}  # fmt: skip
+    before = sorted(shapes.rglob("*"))
+    with pytest.raises(UserError, match=r"does not belong to an ablation; name|finished dataset|not a folder"):
+        ablation(str(shapes), places[place], "tiny", SHORT, seeds=1, cells=ONE, notice=pytest.fail)
+    assert sorted(shapes.rglob("*")) == before
+
+
 @pytest.mark.parametrize("setting", ["data.masks=off", "loss.kind=softmax", "loss.positives=diagonal"])
 def test_a_varied_setting_cannot_be_set(setting: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="an ablation varies this setting itself"):
@@ -79,7 +101,7 @@ def test_a_varied_setting_cannot_be_set(setting: str, tmp_path: Path) -> None:
 def test_tables_hold_every_cell_and_every_run(finished: Path) -> None:
     with (finished / "ablation.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 2  # ways of scoring, figures
+    assert len(rows) == 2  # ways of scoring; of four planes there is no top-5
     with (finished / "runs.csv").open() as file:
         runs = list(csv.DictReader(file))
     assert [row["value"] for row in runs] == [row["mean"] for row in rows]  # one seed
@@ -110,9 +132,12 @@ def result(top1: float) -> dict[str, Any]:
 
     return {
         "masks": {"none": mask(top1), "region": mask(top1 + 0.2)},
-        "dataset": {"fingerprint": "abc"},
+        "dataset": {"name": "phantoms", "fingerprint": "abc"},
+        "split": "test",
+        "trained_on": {"patients": 0, "of": 20, "not_known": []},
         "checkpoint": {"file": "step-00000002", "sha256": "0" * 64, "step": 2},
         "bootstrap": {"over": "patients", "resamples": 1000, "seed": 0},
+        "notes": {},
         "n_frames": 80,
         "n_patients": 20,
     }
@@ -128,7 +153,7 @@ def all_runs() -> list[Run]:
 
 
 def content() -> dict[str, Any]:
-    return summary(all_runs(), dataset="dataset", recipe=recipes.tiny(), split="test")
+    return summary(all_runs(), recipe=recipes.tiny())
 
 
 def test_the_spread_is_over_seeds() -> None:

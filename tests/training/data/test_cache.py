@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,8 @@ from sono.training.data.pool import make_pool, with_cache
 from sono.training.data.samples import batches_from
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
+
+pytestmark = pytest.mark.slow  # each test reads a dataset and fills a cache
 
 TRANSFORM = PadToSquare(size=32)
 BUILD = """
@@ -170,6 +174,32 @@ def test_dataset_split_and_size_decide_the_folder_and_the_mean_does_not(
     assert len(found) == 8
     one, other = (layout_of(splits[0], PadToSquare(size=32, mean=(mean, 0.5, 0.5)), tmp_path) for mean in (0.4, 0.5))
     assert one == other
+
+
+def test_of_a_dataset_replaced_in_place_with_equal_times_nothing_is_served_from_a_cache(
+    make_rows: Callable, write_dataset: Callable, replace_in_place: Callable, tmp_path: Path
+) -> None:
+    folder, opened = write_dataset(tmp_path / "dataset", {"train": make_rows(8, seed=5)}), []
+    for seed in (5, 6):
+        if seed == 6:
+            replace_in_place(folder, {"train": make_rows(8, seed=6)})
+        frames = open_split(read_description(str(folder)), "train")
+        opened.append(open_cache(frames, TRANSFORM, tmp_path / "cache", notice=lambda _: None))
+        assert [frames.row(row)["frame_id"][:4] for row in range(8)] == [f"{seed:04x}"] * 8
+    expected = write_dataset(tmp_path / "elsewhere", {"train": make_rows(8, seed=6)})
+    pixels = DecodedPixels(open_split(read_description(str(expected)), "train"), TRANSFORM)
+    for row in range(8):
+        for region in (None, 0, 1):
+            for found, wanted in zip(opened[1].pair(row, region), pixels.pair(row, region), strict=True):
+                np.testing.assert_array_equal(found, wanted)
+    assert (opened[0].pair(0, None)[0] != opened[1].pair(0, None)[0]).any()
+
+
+def test_only_its_owner_may_enter_a_cache(frames: Frames, tmp_path: Path) -> None:
+    open_cache(frames, TRANSFORM, tmp_path / "new", notice=lambda _: None)
+    folder = layout_of(frames, TRANSFORM, tmp_path / "new").folder
+    copies = datasets.config.HF_DATASETS_CACHE / "sono-curate"
+    assert [stat.S_IMODE(made.stat().st_mode) for made in (tmp_path / "new", folder, copies)] == [0o700] * 3
 
 
 def test_a_complete_cache_is_only_read(frames: Frames, tmp_path: Path) -> None:
@@ -328,7 +358,7 @@ def test_a_disk_that_will_be_full_is_an_error_after_the_first_part(
 
 def test_a_folder_that_cannot_be_created_is_a_one_line_error(frames: Frames, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"the cache cannot be written \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"the cache cannot be written \(File exists\)"):
         open_cache(frames, TRANSFORM, tmp_path / "file", notice=lambda _: None)
 
 

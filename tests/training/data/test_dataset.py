@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sono.manifests import masks
+from sono.manifests.dataset_marker import fingerprint_of
 from sono.manifests.errors import UserError
 from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
 from sono.training.data.pool import make_pool
@@ -33,7 +37,7 @@ def test_a_split_is_read_with_its_planes_images_and_masks(shapes: Path) -> None:
     [
         (lambda folder: (folder / "sono.json").unlink(), "not a finished dataset: sono.json is missing"),
         (lambda folder: (folder / "sono.json").write_text("{"), "sono.json cannot be read"),
-        (lambda folder: (folder / "sono.json").write_text('{"format": 9}'), "has format 9, but this version reads 1"),
+        (lambda folder: (folder / "sono.json").write_text('{"format": 9}'), "has format 9, but this version reads 2"),
         (lambda folder: (folder / "data/train-00001-of-00002.parquet").unlink(), "00001-of-00002.parquet is missing"),
         (
             lambda folder: shutil.copy(
@@ -45,9 +49,15 @@ def test_a_split_is_read_with_its_planes_images_and_masks(shapes: Path) -> None:
             lambda folder: shutil.copy(
                 folder / "data/test-00000-of-00002.parquet", folder / "data/train-00000-of-00002.parquet"
             ),
-            "has 40 rows, but sono.json lists 120",
+            "it was changed, or damaged",
         ),
-        (lambda folder: (folder / "data/train-00000-of-00002.parquet").write_bytes(b"PAR1"), "parquet is damaged"),
+        (lambda folder: (folder / "data/train-00000-of-00002.parquet").write_bytes(b"PAR1"), "has 4 bytes, but"),
+        (
+            lambda folder: (folder / "sono.json").write_text(
+                (folder / "sono.json").read_text().replace('"four-chamber"', '"lvot"')
+            ),
+            "sono.json does not have the fingerprint of its own content: it was changed",
+        ),
     ],
 )
 def test_an_unfinished_or_damaged_folder_is_refused(
@@ -84,12 +94,10 @@ def test_an_empty_split_is_an_error_only_when_it_is_opened(shapes: Path) -> None
 
 
 def test_planes_missing_from_sono_json_are_refused(
-    make_rows: Callable, write_dataset: Callable, tmp_path: Path
+    make_rows: Callable, write_dataset: Callable, describe_again: Callable, tmp_path: Path
 ) -> None:
     folder = write_dataset(tmp_path / "dataset", {"train": make_rows(8, seed=4)})
-    marker = json.loads((folder / "sono.json").read_text())
-    del marker["planes"]["femur"]
-    (folder / "sono.json").write_text(json.dumps(marker))
+    describe_again(folder, lambda content: content["planes"].pop("femur"))
     with pytest.raises(UserError, match=r"the planes differ from those of sono\.json"):
         open_split(read_description(str(folder)), "train")
 
@@ -105,11 +113,42 @@ def test_a_rebuilt_dataset_is_not_read_from_the_cache(
         assert frames.row(0)["frame_id"].startswith(f"{seed:04x}")
 
 
+@pytest.mark.parametrize("change", ["a byte", "another dataset's shard"])
+def test_a_shard_that_sono_json_does_not_list_is_refused_whatever_its_size_and_times(
+    change: str, make_rows: Callable, write_dataset: Callable, tmp_path: Path
+) -> None:
+    folder = write_dataset(tmp_path / "dataset", {"train": make_rows(8, seed=9)}, shards=1)
+    shard = folder / "data/train-00000-of-00001.parquet"
+    content, before = bytearray(shard.read_bytes()), shard.stat()
+    if change == "a byte":
+        content[200] ^= 1  # in the first frame's pixels
+    else:
+        other = write_dataset(tmp_path / "other", {"train": make_rows(8, seed=10)}, shards=1)
+        content = bytearray((other / shard.relative_to(folder)).read_bytes())
+        marker = json.loads((folder / "sono.json").read_text())
+        marker["splits"]["train"]["shards"]["data/train-00000-of-00001.parquet"]["bytes"] = len(content)
+        marker["fingerprint"] = fingerprint_of(marker)
+        (folder / "sono.json").write_text(json.dumps(marker))
+    shard.write_bytes(content)
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match=r"train-00000-of-00001\.parquet is not the file that sono\.json lists"):
+        open_split(read_description(str(folder)), "train")
+
+
 def test_a_damaged_image_names_its_frame(make_rows: Callable) -> None:
     row = make_rows(1, seed=1)[0]
     for content in (row["image"]["bytes"][:200], b"", None):
         with pytest.raises(UserError, match=f"frame {row['frame_id']}: the image cannot be decoded"):
             decode_image({**row, "image": {"bytes": content, "path": None}})
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_an_image_that_is_not_8_bit_is_refused(kind: type, make_rows: Callable) -> None:
+    """A conversion would cut off whatever is above 255."""
+    row, buffer = make_rows(1, seed=1)[0], io.BytesIO()
+    Image.fromarray(np.full((80, 120), 300, dtype=kind)).save(buffer, "TIFF")
+    with pytest.raises(UserError, match=rf"frame {row['frame_id']}: the image is not 8-bit \(Pillow's mode [IF]"):
+        decode_image({**row, "image": {"bytes": buffer.getvalue(), "path": None}})
 
 
 def test_a_mask_of_another_size_names_its_frame_and_both_sizes(make_rows: Callable) -> None:

@@ -16,7 +16,7 @@ from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
-from sono.training.data.pool import Pool, make_pool
+from sono.training.data.pool import Pool, make_pool, with_cache
 from sono.training.data.samples import Batches, Sample, Samples, batches_from, order
 from sono.training.features.views import FrameViews, Views
 from sono.training.model.tokenizer import CaptionTokenizer
@@ -45,6 +45,28 @@ def test_an_epoch_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:
         assert sorted(one) == list(range(1000))
     assert len({tuple(one) for one in orders.values()}) == 4
     assert order(1000, 1, 1).tolist() == orders[1, 1]
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_the_mask_of_a_whole_image_may_leave_its_padding_out(cache: bool, pool: Pool, tmp_path: Path) -> None:
+    """Only those of whole images differ, and no draw does."""
+    if cache:
+        pool = with_cache(pool, TRANSFORM, recipes.Data(cache=str(tmp_path)), lambda _: None)
+    square, image = (
+        samples(pool, "data.global_fraction=0.5", f"data.whole_mask={kind}") for kind in ("square", "image")
+    )
+    wholes = 0
+    for index in range(30):
+        one, other = square[0, index], image[0, index]
+        assert isinstance(one, Sample)
+        assert isinstance(other, Sample)
+        assert (one.caption, one.structure) == (other.caption, other.structure)
+        assert np.array_equal(one.image, other.image)
+        width, height = decode_image(pool.frames.row(int(pool.usable[index]))).size
+        expected = TRANSFORM.image_area(width, height) if one.structure == "" else one.mask
+        assert np.array_equal(other.mask, expected)
+        wholes += one.structure == "" and width != height and not np.array_equal(one.mask, other.mask)
+    assert wholes > 5
 
 
 def test_no_frame_is_lost_or_repeated_if_batches_do_not_divide_an_epoch() -> None:

@@ -39,11 +39,58 @@ def test_the_interval_depends_on_the_seed_alone() -> None:
     assert intervals[0] != intervals[2]
 
 
-def test_methods_with_the_same_hits_have_no_difference() -> None:
+def test_methods_with_the_same_hits_differ_by_zero_and_as_surely_as_the_patients_are_many() -> None:
     random = np.random.default_rng(3)
-    truth, hits = random.integers(0, 3, 60), random.random(60) < 0.5
-    estimate = paired_difference(hits, hits, truth, Bootstrap(np.arange(60) // 3, resamples=100, seed=0))
-    assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
+    truth, hits = random.integers(0, 3, 600), random.random(600) < 0.5
+    few, many = (
+        paired_difference(hits[:frames], hits[:frames], truth[:frames], Bootstrap(np.arange(frames) // 3, 100, 0))
+        for frames in (30, 600)
+    )
+    assert few.value == many.value == 0
+    assert few.low < -0.2 < many.low < 0  # ten patients who do not differ, and two hundred
+    assert (few.high, many.high) == (-few.low, -many.low)
+
+
+def test_intervals_of_rare_classes_contain_the_true_figure() -> None:
+    """Ten patients, four classes, the rarest in one frame of thirteen and the hardest.
+
+    Percentiles of patients drawn with replacement contain it 88 times in 100: a draw that misses the rarest class
+    is a mean over the others, which are easier.
+    """
+    random, chances, shares = np.random.default_rng(6), np.array([0.9, 0.8, 0.7, 0.3]), 0.55 ** np.arange(4)
+    contained = above = 0
+    for replicate in range(200):
+        patients = np.repeat(np.arange(10), 4)
+        truth = random.choice(4, 40, p=shares / shares.sum())
+        hits = random.random(40) < chances[truth]
+        estimate = mean_per_class(hits, truth, Bootstrap(patients, resamples=200, seed=replicate))
+        expected = chances[np.unique(truth)].mean()
+        contained += estimate.low <= expected <= estimate.high
+        above += expected < estimate.low
+    assert contained / 200 > 0.93
+    assert above / 200 < 0.05
+
+
+def test_no_interval_comes_from_fewer_than_two_patients() -> None:
+    hits, one_class = np.array([True, False, True, True]), np.zeros(4, dtype=np.int64)
+    one_patient, two_patients = (Bootstrap(np.array(of), 100, 0) for of in ([0] * 4, [0, 0, 1, 1]))
+    for estimate in (
+        mean_per_class(hits, one_class, one_patient),
+        macro_f1(one_class, one_class, 2, one_patient),
+        paired_difference(hits, ~hits, one_class, one_patient),
+        mean_per_class(hits, np.array([0, 0, 1, 1]), two_patients),  # each class is seen in one patient only
+        mean(hits[:2], two_patients.take(np.array([0, 1]))),
+    ):
+        assert (estimate.low, estimate.high) == (None, None)
+    assert mean(hits, two_patients).low is not None
+
+
+@pytest.mark.parametrize(("patients", "least"), [(5, 0.3), (20, 0.8), (60, 0.92)])
+def test_answers_that_are_all_right_may_be_wrong_in_the_next_patient(patients: int, least: float) -> None:
+    hits, truth = np.ones(4 * patients, dtype=np.bool_), np.zeros(4 * patients, dtype=np.int64)
+    estimate = mean_per_class(hits, truth, Bootstrap(np.arange(4 * patients) // 4, resamples=100, seed=0))
+    assert (estimate.value, estimate.high) == (1, pytest.approx(1))
+    assert estimate.low == pytest.approx(least, abs=0.1)
 
 
 def test_a_paired_difference_is_the_difference_of_the_two_means() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training.arrays import Integers
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.probe import Embedded, LinearProbe, choose_probe, probe
@@ -31,7 +32,7 @@ def embedded(features_ND: np.ndarray[Any, np.dtype[np.float64]], truth_N: Intege
 def test_the_probe_learns_planes_and_writes_its_result(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run()
     result = probe(Scoring(run, str(three_splits), resamples=50, notice=pytest.fail))
-    assert result == json.loads((run / "evaluation/test-probe-none.json").read_text())
+    assert result == json.loads(evaluation_file(run, result["dataset"], "test-probe-none").read_text())
     assert (result["n_frames"], result["n_patients"], result["fitted_on"]["n_frames"]) == (32, 8, 48)
     assert result["mean_per_class"]["value"] > 0.5  # of four planes, on random features
     assert sum(map(sum, result["confusion"]["counts"])) == 32

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training.evaluation.retrieval import rank_of, retrieve
 from sono.training.evaluation.scoring import Scoring
 
@@ -22,9 +23,11 @@ def test_texts_with_an_equal_score_rank_before_the_own_text() -> None:
 
 def test_a_trained_model_finds_captions_and_knows_regions_by_their_masks(learned: Path, shapes: Path) -> None:
     result = retrieve(Scoring(learned, str(shapes), resamples=50))
-    assert result == json.loads((learned / "evaluation/test-retrieve.json").read_text())
+    assert result == json.loads(evaluation_file(learned, result["dataset"], "test-retrieve").read_text())
     images, regions = result["image_to_text"], result["region_to_text"]
     assert (images["n_queries"], regions["n_queries"], result["n_patients"]) == (80, 160, 20)
+    of = [(found["recall1"]["n"], found["recall1"]["n_patients"]) for found in (images["none"], regions["region"])]
+    assert of == [(80, 20), (160, 20)]
     assert images["n_captions"] == 16  # four planes at four ages: equal captions are one
     assert regions["n_captions"] == 32
     assert images["chance"]["recall1"] == pytest.approx(1 / 16)
@@ -52,8 +55,12 @@ def test_equal_captions_are_one_answer_and_a_constant_model_finds_nothing(
     def deaf(model: Any) -> None:
         model.clip.text_projection.zero_()
 
-    same = retrieve(Scoring(random_run(), str(dataset), resamples=10))["image_to_text"]
-    assert (same["n_captions"], same["none"]["recall1"]["value"]) == (1, 1.0)
+    result = retrieve(Scoring(random_run(), str(dataset), resamples=10))
+    same = result["image_to_text"]
+    assert (same["n_captions"], same["none"]["recall1"], same["none"]["recall10"]) == (1, None, None)  # always right
+    assert result["notes"] == {
+        "wording_unread": "16 of 48 captions are worded unlike any that the model was trained on."
+    }
     nothing = retrieve(Scoring(random_run(0, deaf), str(dataset), resamples=10))["region_to_text"]
     assert nothing["n_captions"] > 10
     assert nothing["region"]["recall10"]["value"] == 0

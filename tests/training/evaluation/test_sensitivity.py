@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.sensitivity import sensitivity
 
@@ -24,7 +25,7 @@ def test_features_of_a_model_that_ignores_its_masks_do_not_move(
     for name in ("none_region", "none_shuffled", "region_shuffled", "among_regions"):
         assert result["distances"][name]["mean"]["value"] == pytest.approx(0, abs=1e-5)
     assert result["distances"]["between_frames"]["mean"]["value"] > 1e-3
-    assert result == json.loads((run / "evaluation/test-sensitivity.json").read_text())
+    assert result == json.loads(evaluation_file(run, result["dataset"], "test-sensitivity").read_text())
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ from sono.manifests.errors import UserError
 from sono.training.export.export import FORMATS, export
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.portable.mask_input import prepare
+from sono.training.model.portable.processing_sono_clip import SonoClipProcessor
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining import checkpoints
 
@@ -131,16 +133,36 @@ USE_SONOCLIP = """
             first = self.class_embedding.expand(len(image), 1, -1)
             x = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
             return self.ln_post(self.transformer.resblocks(x)[:, 0]) @ self.proj
-    tower = Tower(128, 16, 10, 2, 32)
-    tower.load_state_dict(torch.load(Path(folder) / "sonoclip_vision.pth", weights_only=True), strict=True)
-    base = torch.load(Path(folder) / "clip_base.pt", weights_only=True)
-    text = {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
-    vision = {"image_size": 48, "patch_size": 16, "width": 128, "layers": 2}
-    clip = open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text, quick_gelu=True).eval()
+    file = Path(folder) / "clip_base.pt"
+    with file.open("rb") as opened:  # first as an archive, then what follows in the open file as a state dict
+        try:
+            base = torch.jit.load(opened, map_location="cpu").eval().state_dict()
+        except RuntimeError:
+            base = torch.load(opened, map_location="cpu")
+    numbers = [base.pop(name).item() for name in ("input_resolution", "context_length", "vocab_size")]
+    width, _, _, patch = base["visual.conv1.weight"].shape  # all sizes come from the tensors
+    grid = round((len(base["visual.positional_embedding"]) - 1) ** 0.5)
+    layers = sum(name.startswith("visual.") and name.endswith(".attn.in_proj_weight") for name in base)
+    text_layers = len({name.split(".")[2] for name in base if name.startswith("transformer.resblocks")})
+    context, text_width = base["positional_embedding"].shape
+    words, dim = len(base["token_embedding.weight"]), base["text_projection"].shape[1]
+    assert numbers == [patch * grid, context, words] == [48, 24, 49408]
+    tower = Tower(width, patch, grid**2 + 1, layers, dim)
+    plain = {name.removeprefix("visual.").replace(".in_proj_", ".in_proj."): tensor
+             for name, tensor in base.items() if name.startswith("visual.")}
+    assert [*tower.load_state_dict(plain, strict=False)] == [["conv1_alpha.weight", "dwconv.weight"], []]
+    tower.load_state_dict(torch.load(Path(folder) / "sonoclip_vision.pth"), strict=True)
+    text = {"context_length": context, "vocab_size": words, "width": text_width, "heads": text_width // 64,
+            "layers": text_layers}
+    vision = {"image_size": 48, "patch_size": patch, "width": width, "layers": layers}
+    clip = open_clip.CLIP(embed_dim=dim, vision_cfg=vision, text_cfg=text, quick_gelu=True).eval()
     clip.load_state_dict(base, strict=True)
     x, whole = (torch.from_numpy(np.load(given / f"{name}.tensor")) for name in ("masked", "whole"))
     normal = nn.functional.normalize
     tokens = open_clip.SimpleTokenizer(context_length=24)(texts)
+    # OpenAI's loader, and the paper's like it, rounds what it reads of this file to half precision.
+    rounded = open_clip.load_openai_model(str(file), precision="fp32", device="cpu").encode_text(tokens)
+    assert torch.allclose(normal(rounded, dim=1), clip.encode_text(tokens, normalize=True), atol=2e-3)
     give(number, normal(tower(x[:, :3], x[:, 3:])), normal(tower(whole[:, :3], whole[:, 3:])),
          clip.encode_text(tokens, normalize=True))
 """
@@ -257,6 +279,52 @@ def test_exported_preprocessing_equals_that_of_training(given: Path) -> None:
         assert torch.equal(prepare(image, None, **rules), whole)
 
 
+GREY = np.full((8, 6), 200, dtype=np.uint8)
+INSIDE = np.arange(48).reshape(8, 6) > 20
+IMAGES: dict[str, Any] = {
+    "16-bit": Image.fromarray(GREY.astype(np.uint16) * 257),
+    "32-bit": Image.fromarray(GREY.astype(np.int32)),
+    "float": Image.fromarray(GREY.astype(np.float32) / 255),
+    "an array": GREY.astype(np.uint16) * 257,
+    "a tensor": torch.from_numpy(GREY),
+}
+MASKS: dict[str, Any] = {
+    "probabilities": INSIDE * 0.3,
+    "float, but binary": INSIDE.astype(np.float32),
+    "a tensor of probabilities": torch.from_numpy(INSIDE * 0.3),
+    "16-bit": INSIDE.astype(np.uint16) * 65535,
+    "labels": (INSIDE * np.arange(6)).astype(np.uint8),
+    "one label": INSIDE.astype(np.uint8) * 3,
+    "soft edges": np.where(INSIDE, 255, 1).astype(np.uint8),
+    "an image of floats": Image.fromarray(INSIDE.astype(np.float32)),
+    "a 16-bit image": Image.fromarray(INSIDE.astype(np.uint16)),
+}
+
+
+@pytest.mark.parametrize("given", IMAGES)
+def test_an_image_that_would_be_cut_off_at_255_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match=r"give Image\.fromarray\(.*\)") as raised:
+        SonoClipProcessor(size=16)(images=[IMAGES[given]])
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("given", MASKS)
+def test_a_mask_that_is_not_binary_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match=r"say what is inside.* mask == number") as raised:
+        SonoClipProcessor(size=16)(images=Image.fromarray(GREY), masks=MASKS[given])
+    assert str(raised.value).isprintable()
+
+
+def test_all_forms_of_a_binary_mask_mean_the_same() -> None:
+    processor = SonoClipProcessor(size=16)
+    ones = INSIDE.astype(np.uint8)
+    forms = [INSIDE, ones, ones * 255, torch.from_numpy(INSIDE), torch.from_numpy(ones),
+             Image.fromarray(ones * 255), Image.fromarray(INSIDE)]  # fmt: skip
+    made = processor(images=[Image.fromarray(GREY)] * len(forms), masks=forms)["masks"]
+    assert 0 < (made[0] > 0).sum() < made[0].numel()
+    assert all(torch.equal(mask, made[0]) for mask in made)
+
+
 @pytest.mark.slow
 def test_the_paper_format_is_refused_if_its_code_would_differ(make_run: Callable[[str], Path], tmp_path: Path) -> None:
     for backbone, why in (
@@ -275,13 +343,37 @@ def test_the_model_card_describes_the_run_without_local_paths(
 ) -> None:
     run = make_run("test-vit-quickgelu")
     meta = checkpoints.load_model(run, pytest.fail)[2]
-    figure = {"value": 0.4321, "low": 0.4, "high": 0.5}
+    figure = {"value": 0.4321, "low": 0.4, "high": 0.5, "n": 79, "n_patients": 19}
     by = {"center": {"St. Brigid": {"top1": figure}}, "scanner": {"Borealis": {"top1": figure}}}
-    masks = {"none": {"top1": figure, "by": by}}
-    result = {"checkpoint": {"sha256": meta["sha256"]}, "n_frames": 80, "masks": masks}
-    (run / "evaluation").mkdir(exist_ok=True)
-    (run / "evaluation" / "test-none.json").write_text(json.dumps(result))
-    (run / "evaluation" / "old.json").write_text(json.dumps({**result, "checkpoint": {"sha256": "0" * 64}}))
+    masks = {"none": {"top1": figure, "f1": {**figure, "low": None, "high": None, "n_patients": 1}, "by": by}}
+    result = {
+        "checkpoint": {"file": meta["file"], "sha256": meta["sha256"]},
+        "dataset": {"name": "north", "fingerprint": "a" * 64},
+        "split": "test",
+        "trained_on": {"patients": 0, "of": 20, "not_known": []},
+        "notes": {},
+        "n_frames": 80,
+        "masks": masks,
+        "leak": {"fitted_on": {"split": "train", "n_frames": 40, "n_patients": 9}, "top1": figure, "by": by},
+    }
+    rebuilt = {
+        **result,
+        "dataset": {"name": "north", "fingerprint": "b" * 64},
+        "trained_on": {"patients": None, "of": 20, "not_known": ["unknown"]},
+    }
+    other = {**result, "checkpoint": {"file": "step-00000001", "sha256": "0" * 64}}
+    older = {name: result[name] for name in ("checkpoint", "n_frames", "masks")}
+    for name, content in {
+        "one/test-none": result,
+        "two/test-none": rebuilt,
+        "one/stale": other,
+        "older": older,
+    }.items():
+        file = run / "evaluation" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    top1 = "0.432 | 0.400 | 0.500 | 79 | 19"
+    checkpoint = f"{meta['file']} `{meta['sha256'][:12]}`"
     export(run, tmp_path / "out", kind)
     card = (tmp_path / "out/README.md").read_text()
     for said in (
@@ -290,15 +382,23 @@ def test_the_model_card_describes_the_run_without_local_paths(
         meta["sha256"],
         "| optimizer.lr_stem | 0.001 |",
         "| model.weights | a file |",
-        "| test-none | masks.none.top1 | 0.432 | 0.400 | 0.500 | 80 |",
-        "1 results of other checkpoints",
+        f"| north `{12 * 'a'}` | test | {checkpoint} | test-none | masks.none.top1 | {top1} | 0 |",
+        f"| north `{12 * 'a'}` | test | {checkpoint} | test-none | leak.top1 | {top1} | 0 |",
+        f"| north `{12 * 'b'}` | test | {checkpoint} | test-none | masks.none.top1 | {top1} | ?+ |",
+        "| masks.none.f1 | 0.432 | – | – | 79 | 1 | 0 |",
+        "it is not a gain over training without masks",
+        "2 results of other checkpoints",
         "not a medical device",
         "four-chamber",
         "resized to 48 px",
     ):
         assert said in card
     assert not any(name in card for name in ("/secret", "ViT.pt", "St. Brigid", "Borealis"))
-    assert "old" not in card.partition("## Evaluation")[2].partition("## Intended")[0]
+    (run / "evaluation" / "broken.json").write_text("[")
+    with pytest.raises(UserError, match=r"broken\.json: not a result of sono-train; move it away"):
+        export(run, tmp_path / "again", kind)
+    shutil.rmtree(run / "evaluation")
+    assert "stale" not in card.partition("## Evaluation")[2].partition("## Intended")[0]
 
 
 def test_an_export_never_overwrites_and_leaves_nothing_half_written(
@@ -318,6 +418,9 @@ def test_an_export_never_overwrites_and_leaves_nothing_half_written(
         export(run, out / "mine.txt" / "new", "open_clip")
     with pytest.raises(UserError, match="no checkpoint found"):
         export(tmp_path, tmp_path / "new", "open_clip")
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    with pytest.raises(UserError, match="a finished dataset or checkpoint; name another place"):
+        export(run, checkpoint / "new", "open_clip")
 
 
 def test_training_can_start_from_exported_files(make_run: Callable[[str], Path], tmp_path: Path) -> None:
@@ -336,6 +439,6 @@ def test_training_can_start_from_exported_files(make_run: Callable[[str], Path],
         paths = {key: str(tmp_path / kind / name) for key, name in files.items()}
         settings = recipes.Model(backbone="test-vit-quickgelu", **paths)
         made = build_model(settings, recipes.Loss())
-        load_pretrained(made, settings)
+        load_pretrained(made, settings, recipes.Loss())
         for name, tensor in made.clip.state_dict().items():
             assert name in ("logit_scale", "logit_bias") or torch.equal(tensor, expected[name]), name

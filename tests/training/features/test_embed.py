@@ -154,6 +154,37 @@ def test_features_of_another_checkpoint_are_not_compared(
             search(tmp_path / name, "femur", run)
 
 
+def test_features_never_overwrite_anything_but_themselves(
+    run: Path, small_run: Callable[[str], Path], dataset: Path, shapes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "features.parquet"
+    embed(run, str(dataset), out)
+    before = out.read_bytes()
+    embed(run, str(dataset), out)
+    calls: dict[str, tuple[Path, Path, str]] = {
+        "checkpoint": (small_run("test-vit-quickgelu"), dataset, "none"),
+        "dataset": (run, shapes, "none"),
+        "mask": (run, dataset, "region"),
+    }
+    for differing, (other_run, other_dataset, mask) in calls.items():
+        with pytest.raises(UserError, match=f"features of another {differing}; name another file, or delete this"):
+            embed(other_run, str(other_dataset), out, mask=mask)
+    assert out.read_bytes() == before
+    (tmp_path / "notes.parquet").write_text("mine")
+    for other in (tmp_path / "notes.parquet", next(dataset.glob("data/*.parquet")), dataset / "features.parquet"):
+        with pytest.raises(UserError, match=r"sono-train embed did not write it|finished dataset or checkpoint"):
+            embed(run, str(dataset), other)
+    assert (tmp_path / "notes.parquet").read_text() == "mine"
+    assert read_description(str(dataset)).rows("test") == 12  # complete, with no file that it does not list
+
+
+@pytest.mark.parametrize("query", ["", " ", "\n\t"])
+def test_an_empty_text_is_not_searched(query: str, run: Path, dataset: Path, tmp_path: Path) -> None:
+    embed(run, str(dataset), tmp_path / "features.parquet")
+    with pytest.raises(UserError, match="the text to search for is empty; describe what to look for"):
+        search(tmp_path / "features.parquet", query, run)
+
+
 def test_impossible_requests_are_one_line_errors(
     run: Path, dataset: Path, tmp_path: Path, make_rows: Callable[..., Any], write_dataset: Callable[..., Path]
 ) -> None:

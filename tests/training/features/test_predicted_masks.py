@@ -15,6 +15,7 @@ from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot.run import evaluate
 from sono.training.features.predicted_masks import PredictedMasks
+from sono.training.model.transforms import PadToSquare
 
 Rows = list[dict[str, Any]]
 FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
@@ -84,7 +85,8 @@ def test_a_second_dataset_provides_masks_and_frames_without_one_are_counted(
     result = score(rows, ("none", "region", "predicted"), moved)
     counts = ("n_frames", "frames_without_regions", "frames_without_predicted", "frames_without_plane")
     assert [result[name] for name in counts] == [11, 1, 4, 0]
-    assert result["predicted_dataset"].endswith("second")
+    assert result["predicted_dataset"]["name"].endswith("second")
+    assert result["predicted_dataset"]["fingerprint"] != result["dataset"]["fingerprint"]
     assert result["masks"]["predicted"]["sources"] == {"sam": 11}
     assert result["masks"]["region"]["sources"] == {"import": 22}
     exchanged = [with_regions(row, made["regions"]) for row, made in zip(rows, moved, strict=False)]
@@ -116,7 +118,10 @@ def test_a_predicted_mask_of_another_size_is_an_error_that_names_the_frame(
 
 
 def test_a_dataset_without_sources_is_refused(
-    make_rows: Callable[..., Rows], write_dataset: Callable[..., Path], tmp_path: Path
+    make_rows: Callable[..., Rows],
+    write_dataset: Callable[..., Path],
+    describe_again: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     folder = write_dataset(tmp_path / "dataset", {"test": make_rows(8, seed=36)}, shards=1)
     file = next((folder / "data").glob("*.parquet"))
@@ -128,6 +133,7 @@ def test_a_dataset_without_sources_is_refused(
     without = table.drop_columns(["regions"]).append_column("regions", [[row["regions"] for row in rows]])
     metadata = table.schema.metadata[b"huggingface"].replace(b', "source": {"dtype": "string", "_type": "Value"}', b"")
     pq.write_table(without.replace_schema_metadata({b"huggingface": metadata}), file)
+    describe_again(folder)
     frames = open_split(read_description(str(folder)), "test")
     with pytest.raises(UserError, match="do not say where their masks come from; run sono-curate build again"):
-        PredictedMasks.find(frames, None)
+        PredictedMasks.find(frames, None, PadToSquare(size=64))

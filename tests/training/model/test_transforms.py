@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sono.training.model.transforms import PadToSquare
+from sono.training.model.transforms import CropToSquare, PadToSquare
 
 SIZE = 32
 
@@ -81,3 +81,26 @@ def test_grey_and_colour_versions_of_an_image_agree() -> None:
 def test_a_transform_survives_a_round_trip_through_json() -> None:
     transform = PadToSquare(size=96, mean=(0.1, 0.2, 0.3))
     assert PadToSquare.from_dict(json.loads(json.dumps(transform.to_dict()))) == transform
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 129), (129, 64), (97, 97), (65, 66)])
+def test_the_crop_is_that_of_the_released_test(height: int, width: int) -> None:
+    """Its reader cuts ``side`` rows and columns out, from half of the image less half of the side."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (height, width), dtype=np.uint8)
+    side = min(height, width)
+    top, left = height // 2 - side // 2, width // 2 - side // 2
+    mask = box(height, width, left, top, side // 2, side)
+    crop = CropToSquare.like(PadToSquare(size=side, mask_std=0.3))
+    assert np.array_equal(crop.image(Image.fromarray(pixels))[0], pixels[top : top + side, left : left + side])
+    assert np.array_equal(crop.mask(mask) > 0, mask[top : top + side, left : left + side])
+    assert (crop.mask_std, crop.size) == (0.3, side)
+    assert crop.geometry() != PadToSquare(size=side).geometry()
+
+
+def test_the_area_of_a_whole_image_leaves_its_padding_out() -> None:
+    transform = PadToSquare(size=SIZE)
+    landscape = transform.image_area(128, 64)
+    assert (landscape[8:24] == 255).all()
+    assert landscape.sum() == 255 * 16 * SIZE
+    assert np.array_equal(transform.image_area(50, 50), transform.all_one())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -70,10 +72,13 @@ def sonoclip(clip: Any) -> State:
     return {**alpha_clip(clip), "dwconv.weight": torch.randn(128, 1, 3, 3)}
 
 
-def load(weights: Path, text: Path | None = None, backbone: str = BACKBONE) -> MaskClip:
+def load(
+    weights: Path, text: Path | None = None, backbone: str = BACKBONE, loss: recipes.Loss | None = None
+) -> MaskClip:
     settings = recipes.Model(backbone=backbone, weights=str(weights), text_weights=str(text) if text else None)
-    model = build_model(settings, recipes.Loss())
-    load_pretrained(model, settings)
+    loss = loss or recipes.Loss()
+    model = build_model(settings, loss)
+    load_pretrained(model, settings, loss)
     return model.eval()
 
 
@@ -179,11 +184,35 @@ NESTED: dict[str, Callable[[State], Any]] = {
     "visual.module.": lambda state: {f"visual.module.{name}": tensor for name, tensor in state.items()},
     "half": lambda state: {name: tensor.half() for name, tensor in state.items()},
     "state_dict": lambda state: {"state_dict": {f"module.visual.{name}": tensor for name, tensor in state.items()}},
-    "trainer": lambda state: {  # as SonoCLIP's trainer writes it
-        "visual": {f"module.{name}": tensor for name, tensor in state.items()},
-        "logit_scale": torch.tensor(2.3), "logit_bias": torch.tensor(-9.0), "optimizer": {"state": {}}, "step": 5000,
-    },
-}  # fmt: skip
+    "trainer": lambda state: trainer_checkpoint(state),
+}
+
+
+def trainer_checkpoint(vision: State) -> dict[str, Any]:
+    """As SonoCLIP's trainer saves it: its three groups, AdamW after a step, numpy's learning rates, a loss scaler."""
+    scale, bias = torch.nn.Parameter(torch.tensor(2.31)), torch.nn.Parameter(torch.tensor(-9.7))
+    tower = {f"module.{name}": torch.nn.Parameter(tensor.clone()) for name, tensor in vision.items()}
+    mask = [parameter for name, parameter in tower.items() if "conv1_alpha" in name]
+    rest = [parameter for name, parameter in tower.items() if "conv1_alpha" not in name]
+    groups = [{"params": params, "lr": 1e-4, "weight_decay": 0.02} for params in (mask, rest, [scale, bias])]
+    optimizer = torch.optim.AdamW(groups)
+    for parameter in (*tower.values(), scale, bias):
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    rate = 0.5 * (1 + np.cos(np.pi * (5000 - 800) / (5000 - 800))) * 1e-4  # its scheduler's, beyond the warm-up
+    for group, factor in zip(optimizer.param_groups, (1, 0.01, 0.01), strict=True):
+        group["lr"] = rate * factor
+    assert isinstance(optimizer.state_dict()["param_groups"][0]["lr"], np.float64)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(torch.ones(()))
+    return {
+        "visual": {f"module.{name}": tensor for name, tensor in vision.items()},
+        "logit_scale": scale.detach().float().cpu(),
+        "optimizer": optimizer.state_dict(),
+        "step": 5000,
+        "logit_bias": bias.detach().float().cpu(),
+        "scaler": scaler.state_dict(),
+    }
 
 
 @pytest.mark.parametrize("nested", NESTED)
@@ -201,13 +230,41 @@ def test_a_mask_guided_image_tower_is_read_however_nested(nested: str, kind: str
 
 def test_a_sonoclip_checkpoint_sets_every_tensor_of_the_image_tower(clip: Any, tmp_path: Path) -> None:
     """The released loader changes 0 of its tensors with this file, and says nothing."""
-    file = saved(NESTED["trainer"](sonoclip(clip)), tmp_path / "iter_5000.pth")
+    content = trainer_checkpoint(sonoclip(clip))
+    file = saved(content, tmp_path / "iter_5000.pth")
     text = saved(openai(plain(12)), tmp_path / "text.pt")
     loaded = load(file, text).clip.state_dict()
     before = MaskClip(plain(12)).clip.state_dict()
     vision = [name for name in loaded if name.startswith("visual.")]
-    assert len(vision) == 34
+    assert len(vision) == len(content["visual"]) == 34
     assert [name for name in vision if torch.equal(loaded[name], before[name])] == []
+
+
+def test_temperature_and_bias_of_a_sonoclip_checkpoint_are_kept_if_the_loss_has_none(clip: Any, tmp_path: Path) -> None:
+    """And not those of the CLIP that gives the text tower."""
+    content = trainer_checkpoint(sonoclip(clip))
+    file, text = saved(content, tmp_path / "iter.pth"), saved(openai(plain(12)), tmp_path / "text.pt")
+    kept, own = load(file, text, loss=recipes.Loss(temperature=None, bias=None)).clip, load(file, text).clip
+    assert [kept.logit_scale, kept.logit_bias] == [content["logit_scale"], content["logit_bias"]]
+    assert [own.logit_scale.exp().item(), own.logit_bias.item()] == pytest.approx([10, -10])
+    vision = saved(sonoclip(clip), tmp_path / "vision.pth")
+    with pytest.raises(UserError, match=r"vision\.pth: the weights have no logit_bias; give loss\.bias as a number"):
+        load(vision, text, loss=recipes.Loss(temperature=None, bias=None))
+
+
+@pytest.mark.parametrize("numpy", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_learning_rates_are_read_whichever_numpy_wrote_them(numpy: str, clip: Any, tmp_path: Path) -> None:
+    """SonoCLIP names torch 1.13, which goes with numpy 1: there the function has another name in the file."""
+    file = saved(trainer_checkpoint(sonoclip(clip)), tmp_path / "new.pth")
+    with zipfile.ZipFile(file) as read, zipfile.ZipFile(tmp_path / "iter.pth", "w") as written:
+        for name in read.namelist():
+            content = read.read(name)
+            if name.endswith("data.pkl"):
+                assert b"cnumpy._core.multiarray\nscalar\n" in content
+                content = content.replace(b"cnumpy._core.multiarray\n", f"c{numpy}\n".encode())
+            written.writestr(name, content)
+    model = load(tmp_path / "iter.pth", saved(openai(plain(12)), tmp_path / "text.pt"))
+    assert torch.equal(model.clip.visual.proj, clip.visual.proj)
 
 
 def test_a_vision_only_file_needs_a_source_for_the_text(clip: Any, tmp_path: Path) -> None:
@@ -291,8 +348,6 @@ def test_a_damaged_file_is_a_one_line_error(how: str, clip: Any, tmp_path: Path)
     elif how == "a pickled class":
         torch.save({"state_dict": Path("/")}, file)
     elif how == "zip of something else":
-        import zipfile
-
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("x/code/readme", "no")
     else:
@@ -300,7 +355,29 @@ def test_a_damaged_file_is_a_one_line_error(how: str, clip: Any, tmp_path: Path)
         file.write_bytes(file.read_bytes()[:-5000])
     with pytest.raises(UserError, match="cannot read weights") as raised:
         load(file)
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+class Trap:
+    """Would create a file if it were unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+def test_nothing_but_tensors_and_numbers_is_unpickled(clip: Any, tmp_path: Path) -> None:
+    for hidden in (Trap(tmp_path / "ran"), np.array([Trap(tmp_path / "ran")], dtype=object)):
+        content = trainer_checkpoint(sonoclip(clip))
+        content["optimizer"]["param_groups"][0]["lr"] = hidden
+        with pytest.raises(UserError) as raised:
+            load(saved(content, tmp_path / "iter.pth"))
+        assert not (tmp_path / "ran").exists()
+        assert str(raised.value).isprintable()
+        assert "it contains a Python object (" in str(raised.value)
+        assert "weights_only" not in str(raised.value)
 
 
 def test_truncated_safetensors_are_a_one_line_error(clip: Any, tmp_path: Path) -> None:

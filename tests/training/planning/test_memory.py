@@ -102,8 +102,8 @@ def test_parameters_are_counted_by_group() -> None:
     model = build_model(TINY.model, TINY.loss)
     counted = count_parameters(recipes.override(TINY, ["optimizer.lr_text=0"]))
     text = sum(p.numel() for name, p in model.clip.named_parameters() if not name.startswith(("visual.", "logit")))
-    assert counted.frozen == {"stem": 0, "vision": 0, "text": text, "logit": 0}
-    assert counted.trained["stem"] == 128 * 8 * 8 + 128 * 9
+    assert counted.frozen == {"stem": 0, "depthwise": 0, "vision": 0, "text": text, "logit": 0}
+    assert (counted.trained["stem"], counted.trained["depthwise"]) == (128 * 8 * 8, 128 * 9)
     assert counted.trained["logit"] == 2
     assert counted.total == sum(p.numel() for p in model.parameters())
     block = model.clip.visual.transformer.resblocks[0]

@@ -63,6 +63,28 @@ def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_the_settings_of_the_released_code_reach_the_run(shapes: Path, tmp_path: Path) -> None:
+    """Its recipe on a small model: rates by group, a cosine that climbs again, a frozen text tower."""
+    released = recipes.flatten(recipes.find("vit-l-14-336-released"))
+    small = {"model.backbone", "model.from_scratch", "train.precision", "train.compile", "train.deterministic"}
+    settings = [f"{key}={recipes.text_of(value)}" for key, value in released.items() if key not in small]
+    settings += [*SHORT[:-2], "train.cosine_steps=4", "train.steps=7", "checkpoint.keep=9"]
+    settings += ["data.workers=0", "data.cache=none"]
+    run = tmp_path / "run"
+    train(shapes, run, *settings)
+    expected = [factor(step, warmup_steps=2, total_steps=7, cosine_steps=4) for step in range(7)]
+    assert expected[4] == pytest.approx(0)
+    assert expected[6] == pytest.approx(1)
+    for group, rate in {"stem": 1e-4, "depthwise": 1e-6, "vision": 1e-6, "logit": 1e-6, "text": 0}.items():
+        found = [float(line[f"lr_{group}"]) for line in lines(run)]
+        assert found == pytest.approx([rate * share for share in expected], abs=1e-12), group
+    before, after = (load(run, step).read("model.") for step in (4, 7))
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert "visual.conv1.conv_mask.weight" in moved
+    assert not any(name.startswith(("token_embedding", "transformer")) for name in moved)
+
+
+@pytest.mark.slow
 def test_a_run_writes_a_log_its_recipe_and_checkpoints(finished: Path) -> None:
     log = lines(finished)
     assert tuple(log[0]) == COLUMNS
@@ -96,6 +118,9 @@ def test_a_checkpoint_describes_itself(finished: Path, shapes: Path) -> None:
     assert recipes.from_flat(content["recipe"]) == recipe("checkpoint.keep=9")
     assert content["transform"]["size"] == 64
     assert content["planes"]["four_chamber"] == "four-chamber"
+    (patients,) = content["trained_patients"]["sets"]
+    assert (len(patients["digests"]), content["trained_patients"]["not_known"]) == (60, [])
+    assert content["dataset"]["name"] == "shapes"
     assert content["dataset"]["fingerprint"] == json.loads((shapes / "sono.json").read_text())["fingerprint"]
 
 
@@ -119,6 +144,7 @@ def test_resuming_gives_the_same_weights_with_any_number_of_workers(
         file.write("99")  # a truncated line
     train(shapes, run, "checkpoint.keep=9", f"data.workers={workers}", resume=True)
     assert_same_end(run, finished)
+    assert load(run, 6).meta["trained_patients"] == load(finished, 6).meta["trained_patients"]
 
 
 def assert_same_end(run: Path, other: Path, step: int = 6) -> None:
@@ -180,6 +206,9 @@ def test_a_folder_that_is_not_empty_is_refused(finished: Path, shapes: Path, tmp
     (tmp_path / "notes.txt").write_text("notes")
     with pytest.raises(UserError, match=r"'notes\.txt' does not belong to a training run"):
         train(shapes, tmp_path, resume=True)
+    with pytest.raises(UserError, match="a finished dataset or checkpoint; name another place"):
+        train(shapes, shapes / "run")
+    assert not (shapes / "run").exists()
     with pytest.raises(UserError, match="not a folder"):
         train(shapes, tmp_path / "notes.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

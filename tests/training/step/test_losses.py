@@ -28,11 +28,17 @@ def inputs(images: int, texts: int, dtype: torch.dtype = torch.float64, width: i
 
 
 def loss_of(
-    tensors: Tensors, ids: list[int], kind: Kind, positives: Positives = "caption", chunk: int = 5
+    tensors: Tensors,
+    ids: list[int],
+    kind: Kind,
+    positives: Positives = "caption",
+    chunk: int = 5,
+    label_smoothing: float = 0.0,
 ) -> torch.Tensor:
     image, text, log_t, b = tensors
     captions = Captions.of(torch.tensor(ids), len(text))
-    return contrastive_loss(image, text, captions, log_t, b, recipes.Loss(kind=kind, positives=positives, chunk=chunk))
+    settings = recipes.Loss(kind=kind, positives=positives, chunk=chunk, label_smoothing=label_smoothing)
+    return contrastive_loss(image, text, captions, log_t, b, settings)
 
 
 def sigmoid_formula(tensors: Tensors, ids: list[int], positives: Positives) -> torch.Tensor:
@@ -103,6 +109,23 @@ def test_without_equal_captions_the_softmax_loss_is_clips_own() -> None:
     tensors = inputs(8, 8)
     clips = ClipLoss()(tensors[0], tensors[1], tensors[2].exp())
     assert loss_of(tensors, list(range(8)), "softmax").item() == pytest.approx(clips.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+@pytest.mark.parametrize("ids", [list(range(12)), REPEATED], ids=["distinct", "repeated"])
+def test_smoothed_labels_are_torchs_with_every_pair_its_own_class(ids: list[int], chunk: int) -> None:
+    """The softmax loss of SonoCLIP's released code, value and every gradient."""
+    ours, theirs = inputs(12, max(ids) + 1), inputs(12, max(ids) + 1)
+    loss = 3 * loss_of(ours, ids, "softmax", chunk=chunk, label_smoothing=0.1)
+    image, text, log_t, _ = theirs
+    logits, own = log_t.exp() * image @ text[ids].T, torch.arange(12)
+    sides = [F.cross_entropy(rows, own, label_smoothing=0.1) for rows in (logits, logits.T)]
+    expected = 3 * (sides[0] + sides[1]) / 2
+    loss.backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for one, other in zip(ours[:3], theirs[:3], strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-14)
 
 
 def test_a_frozen_text_gets_no_gradient() -> None:

@@ -15,11 +15,15 @@ import numpy as np
 import torch
 
 from sono.training.arrays import Floats, Integers
+from sono.training.data.dataset import Frames
+from sono.training.data.wordings import DAY_WORDINGS
 from sono.training.evaluation import metrics
 from sono.training.evaluation.bootstrap import Bootstrap
-from sono.training.evaluation.prompts import SHORTER_PLANE, wordings_of
+from sono.training.evaluation.intervals import POSITIVE
+from sono.training.evaluation.notes import UNREAD_DAYS, Notes
+from sono.training.evaluation.prompts import SHORTER_PLANE, choose_wordings, plane_names
 from sono.training.evaluation.scoring import Measurement, Scoring
-from sono.training.evaluation.selection import Classes, captions_of, each_plane
+from sono.training.evaluation.selection import Classes, each_plane
 from sono.training.features.encoder import Encoder
 from sono.training.features.views import FrameViews
 
@@ -27,14 +31,6 @@ from .head_circumference import fits_age
 from .subjects import Subjects
 
 Step = Literal["weeks", "days"]
-
-DAY_WORDINGS = (
-    "Fetal ultrasound image of the {plane} at {weeks} weeks and {days} days of gestation, {mm} mm/pixel.",
-    "Ultrasound at {weeks} weeks and {days} days showing the fetal {plane}, pixel spacing of {mm} mm/pixel.",
-    "At {weeks} weeks and {days} days, ultrasound of the fetal {plane} with a pixel spacing of {mm} mm/pixel.",
-)
-"""For models trained on captions with days and the pixel spacing after scaling, as FetalCLIP was. These are not
-FetalCLIP's own sentences."""
 
 BEST: Mapping[Step, int] = {"weeks": 3, "days": 15}
 """The answer is the middle one of so many best ages."""
@@ -58,7 +54,7 @@ def estimate_age(scoring: Scoring, *, step: Step = "weeks", planes: Classes | No
 
     Returns:
         ``mean_absolute_error_days`` and ``within_95``, each with a 95 % interval over patients, or None if no frame can
-        be compared that way. Also written to ``RUN/evaluation/<split>-ga-<step>.json``.
+        be compared that way. Also written to ``RUN/evaluation/<dataset>/<split>-ga-<step>.json``.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, no frame has a plane and an age or an outlined
@@ -66,16 +62,17 @@ def estimate_age(scoring: Scoring, *, step: Step = "weeks", planes: Classes | No
     """
     measurement = scoring.open()
     encoder, frames = measurement.encoder, measurement.frames
-    subjects = Subjects.find(frames, planes or each_plane(frames), encoder.transform.size)
+    subjects = Subjects.find(frames, planes or each_plane(frames), plane_names(encoder, frames), encoder.transform.size)
     if step == "days":
         subjects.require_spacing(frames.description.source)
-    wordings = DAY_WORDINGS if step == "days" else wordings_of("whole", captions_of(frames, "whole"))
+    wordings, source, notes = _wordings(encoder, frames, step)
     features_ND = _features(measurement, subjects)
     estimated_N = _estimate(encoder, features_ND, subjects, step, wordings)
     bootstrap = measurement.bootstrap(subjects.patients)
     figures = {
         "step": step,
         "ages": {"from_days": int(_ages(step)[0]), "to_days": int(_ages(step)[-1]), "best": BEST[step]},
+        "wording": source,
         "prompts": list(wordings),
         "n_frames": len(subjects.indices),
         "n_patients": bootstrap.patients,
@@ -83,7 +80,7 @@ def estimate_age(scoring: Scoring, *, step: Step = "weeks", planes: Classes | No
         "mean_absolute_error_days": _errors(estimated_N, subjects, bootstrap),
         "within_95": _within(estimated_N, subjects, bootstrap),
     }
-    return measurement.write(f"ga-{step}", figures)
+    return measurement.write(f"ga-{step}", figures, notes)
 
 
 def middle_of_best(scores_NA: Floats, best: int) -> Integers:
@@ -91,6 +88,19 @@ def middle_of_best(scores_NA: Floats, best: int) -> Integers:
     positions_NB = np.sort(np.argsort(-scores_NA, axis=1, kind="stable")[:, :best], axis=1)
     middle_N: Integers = positions_NB[:, best // 2]
     return middle_N
+
+
+def _wordings(encoder: Encoder, frames: Frames, step: Step) -> tuple[Sequence[str], str, Notes]:
+    """The sentences with their gaps, where they come from, and what to know about them."""
+    chosen = choose_wordings(encoder, frames, ("whole",))
+    if step == "weeks":
+        return chosen.of["whole"], chosen.source, chosen.notes
+    sentences = tuple(wording.sentence for wording in DAY_WORDINGS)
+    read = chosen.read.wordings["whole"] if chosen.read else {}
+    seen = tuple(sentence for sentence in sentences if read.get(sentence))
+    if seen:
+        return seen, chosen.source, {}
+    return sentences, "all wordings with days", {"wording_unread": UNREAD_DAYS}
 
 
 def _features(measurement: Measurement, subjects: Subjects) -> torch.Tensor:
@@ -130,8 +140,7 @@ def _errors(estimated_N: Floats, subjects: Subjects, bootstrap: Bootstrap) -> di
         return None
     true = subjects.days_N[has_age]
     return {
-        "n_frames": int(has_age.sum()),
-        **asdict(metrics.mean(np.abs(estimated_N[has_age] - true), bootstrap.take(has_age))),
+        **asdict(metrics.mean(np.abs(estimated_N[has_age] - true), bootstrap.take(has_age), POSITIVE)),
         "always_the_median": float(np.abs(true - np.median(true)).mean()),
     }
 
@@ -143,7 +152,6 @@ def _within(estimated_N: Floats, subjects: Subjects, bootstrap: Bootstrap) -> di
     heads = subjects.head_mm_N[scored]
     middle = np.full(len(heads), float(_ages("days").mean()))
     return {
-        "n_frames": int(scored.sum()),
         **asdict(metrics.mean(fits_age(heads, estimated_N[scored]), bootstrap.take(scored))),
         "always_the_middle": float(fits_age(heads, middle).mean()),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,8 @@ class Subjects:
     head_mm_N: Floats
 
     @classmethod
-    def find(cls, frames: Frames, planes: Classes, size: int) -> Subjects:
-        """The subjects of a split, seen by a model with inputs of ``size`` px.
+    def find(cls, frames: Frames, planes: Classes, display: Mapping[str, str], size: int) -> Subjects:
+        """The subjects of a split, seen by a model with inputs of ``size`` px, whose sentences call planes ``display``.
 
         Raises:
             UserError: there is none, or all are of one patient.
@@ -49,7 +50,7 @@ class Subjects:
         return cls(
             indices=np.flatnonzero(selected),
             patients=patients,
-            names=_names(frames, planes),
+            names=_names(display, planes),
             name_N=number[selected],
             spacing_N=spacing[selected],
             days_N=days[selected],
@@ -71,9 +72,8 @@ class Subjects:
             )
 
 
-def _names(frames: Frames, planes: Classes) -> tuple[str, ...]:
+def _names(display: Mapping[str, str], planes: Classes) -> tuple[str, ...]:
     """What sentences call each class: its plane's display name, or for several planes the class's own name."""
-    display = frames.description.planes
     return tuple(display[ids[0]] if len(ids) == 1 else name.replace("_", " ") for name, ids in planes.items())
 
 
@@ -88,7 +88,6 @@ def _measure(frames: Frames, wanted: Booleans, size: int) -> tuple[Floats, Float
         x_mm, y_mm = row["pixel_mm"]
         spacing[index] = x_mm * max(image.size) / size
         for region in drawn(row["regions"]):
-            if region["structure"] == _HEAD:
-                mask = decode_mask(row, region, image)
-                head_mm[index] = head_circumference(mask, (x_mm, y_mm)) if mask.any() else np.nan
+            if region["structure"] == _HEAD and (mask := decode_mask(row, region, image)).any():
+                head_mm[index] = head_circumference(mask, (x_mm, y_mm))
     return head_mm, spacing

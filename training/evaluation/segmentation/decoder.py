@@ -63,7 +63,7 @@ class Segmenter:
     """A decoder on top of the frozen model."""
 
     encoder: Encoder
-    decoder: Decoder
+    decoder: nn.Module
 
     @classmethod
     def untrained(cls, encoder: Encoder, structures: int) -> Segmenter:

@@ -45,8 +45,8 @@ def score(segmenter: Segmenter, outlined: OutlinedFrames, progress: Report) -> S
         for (number, mask, place), logits_SS in zip(true, logits_RSS, strict=True):
             found = without_padding(logits_SS, mask.shape) > 0
             shared, total = int((found & mask).sum()), int(found.sum()) + int(mask.sum())
-            dice.append(2 * shared / total if total else 1.0)
-            iou.append(shared / (total - shared) if total else 1.0)
+            dice.append(2 * shared / total)  # a true mask has a pixel
+            iou.append(shared / (total - shared))
             structure.append(number)
             position.append(place)
     return Scores(np.array(dice), np.array(iou), np.array(structure), np.array(position))
@@ -84,15 +84,16 @@ def overlap_figures(scores: Scores, outlined: OutlinedFrames, bootstrap: Bootstr
         "iou": asdict(metrics.mean_per_class(scores.iou_R, scores.structure_R, of_regions)),
         "dice_over_planes": over_planes(scores.dice_R),
         "iou_over_planes": over_planes(scores.iou_R),
-        "per_structure": _by_group(scores, scores.structure_R, outlined.structures),
-        "per_plane": _by_group(scores, plane_R, planes),
+        "per_structure": _by_group(scores, scores.structure_R, outlined.structures, of_regions),
+        "per_plane": _by_group(scores, plane_R, planes, of_regions),
     }
 
 
-def _by_group(scores: Scores, groups_R: Integers, names: Sequence[str]) -> dict[str, Any]:
+def _by_group(scores: Scores, groups_R: Integers, names: Sequence[str], bootstrap: Bootstrap) -> dict[str, Any]:
     return {
         names[group]: {
             "n_masks": int((groups_R == group).sum()),
+            "n_patients": bootstrap.take(groups_R == group).patients,
             "dice": float(scores.dice_R[groups_R == group].mean()),
             "iou": float(scores.iou_R[groups_R == group].mean()),
         }

@@ -15,6 +15,8 @@ from sono.training.evaluation.bootstrap import Bootstrap
 from sono.training.evaluation.breakdown import Groups
 from sono.training.evaluation.calibration import reliability
 
+from .leak import Leak
+
 REFERENCES = ("none", "region")
 """The masks that others are compared with."""
 
@@ -22,13 +24,16 @@ REFERENCES = ("none", "region")
 def recognition_figures(
     answers: Answers, truth_N: Integers, classes: Sequence[str], bootstrap: Bootstrap, groups: Groups
 ) -> dict[str, Any]:
-    """Accuracy, F1 and calibration of the answers through one mask, overall, by group and by plane."""
+    """Accuracy, F1 and calibration of the answers through one mask, overall, by group and by plane.
+
+    ``top5`` is None with five classes or fewer.
+    """
     predicted_N = answers.best[:, 0]
     counts_CC = metrics.confusion(truth_N, predicted_N, len(classes))
     error, bins = reliability(answers.probability, answers.top1)
     return {
         "top1": asdict(metrics.mean_per_class(answers.top1, truth_N, bootstrap)),
-        "top5": asdict(metrics.mean_per_class(answers.top5, truth_N, bootstrap)),
+        "top5": None if answers.top5 is None else asdict(metrics.mean_per_class(answers.top5, truth_N, bootstrap)),
         "f1": asdict(metrics.macro_f1(truth_N, predicted_N, len(classes), bootstrap)),
         "calibration": {
             "temperature": answers.temperature,
@@ -36,17 +41,32 @@ def recognition_figures(
             "bins": [asdict(each) for each in bins],
         },
         "by": groups.figures(answers.top1, answers.top5, truth_N, bootstrap),
-        "per_plane": _per_plane(answers, truth_N, counts_CC, classes),
+        "per_plane": _per_plane(answers, truth_N, counts_CC, classes, bootstrap),
         "confusion": {"true_by_predicted": list(classes), "counts": counts_CC.tolist()},
     }
 
 
-def differences(answers: Mapping[str, Answers], truth_N: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
-    """``minus_none`` and ``minus_region``: by mask, the paired differences of top-1 and top-5 to that reference.
+def leak_figures(
+    leak: Leak, truth_N: Integers, classes: Sequence[str], bootstrap: Bootstrap, groups: Groups
+) -> dict[str, Any]:
+    """The same figures of what the masks alone answer, after what they come from; or only why they are missing."""
+    if leak.answers is None:
+        return dict(leak.about)
+    return {**leak.about, **recognition_figures(leak.answers, truth_N, classes, bootstrap, groups)}
 
-    Only ``predicted`` is compared with ``region``: masks that a program made with the dataset's own.
+
+def differences(
+    answers: Mapping[str, Answers], leak: Answers | None, truth_N: Integers, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """By what is subtracted (``minus_none``, ``minus_region``, ``minus_leak``) and by mask: top-1 and top-5, paired.
+
+    Only ``predicted`` is compared with ``region``: masks that a program made with the dataset's own. And only
+    ``region`` with the leak: the same masks with an image and the model, and without either.
     """
-    return {
+    minus_leak = (
+        {"region": _difference(answers["region"], leak, truth_N, bootstrap)} if leak and "region" in answers else {}
+    )
+    minus_masks = {
         f"minus_{reference}": {
             mask: _difference(answers[mask], answers[reference], truth_N, bootstrap)
             for mask in answers
@@ -54,15 +74,19 @@ def differences(answers: Mapping[str, Answers], truth_N: Integers, bootstrap: Bo
         }
         for reference in REFERENCES
     }
+    return {**minus_masks, "minus_leak": minus_leak}
 
 
-def _per_plane(answers: Answers, truth_N: Integers, counts_CC: Integers, classes: Sequence[str]) -> dict[str, Any]:
+def _per_plane(
+    answers: Answers, truth_N: Integers, counts_CC: Integers, classes: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Any]:
     f1_C = metrics.f1_per_class(counts_CC)
     return {
         classes[plane]: {
             "n_frames": int((truth_N == plane).sum()),
+            "n_patients": bootstrap.take(truth_N == plane).patients,
             "top1": float(answers.top1[truth_N == plane].mean()),
-            "top5": float(answers.top5[truth_N == plane].mean()),
+            "top5": None if answers.top5 is None else float(answers.top5[truth_N == plane].mean()),
             "f1": float(f1_C[plane]),
         }
         for plane in np.unique(truth_N)
@@ -70,7 +94,12 @@ def _per_plane(answers: Answers, truth_N: Integers, counts_CC: Integers, classes
 
 
 def _difference(answers: Answers, reference: Answers, truth_N: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
+    top5 = (
+        asdict(metrics.paired_difference(answers.top5, reference.top5, truth_N, bootstrap))
+        if answers.top5 is not None and reference.top5 is not None
+        else None
+    )
     return {
         "top1": asdict(metrics.paired_difference(answers.top1, reference.top1, truth_N, bootstrap)),
-        "top5": asdict(metrics.paired_difference(answers.top5, reference.top5, truth_N, bootstrap)),
+        "top5": top5,
     }

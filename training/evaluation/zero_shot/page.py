@@ -55,20 +55,21 @@ def write_page(
     selection: Selection,
     answers: Mapping[str, Answers],
 ) -> Path:
-    """Write ``RUN/evaluation/<name>.html``, a page that needs no other file, and return its path."""
+    """Write ``RUN/evaluation/<dataset>/<name>.html``, a page that needs no other file, and return its path."""
     page = pages.render(
         __package__,
         "page.html",
         name=name,
         result=result,
         masks=result["masks"],
+        leak=result["leak"] or {},
         meaning=_MEANING,
         groups=_groups(result["masks"]),
         confusions={mask: _confusion(figures["confusion"]) for mask, figures in result["masks"].items()},
         turned=_turned_frames(frames, selection, answers),
         thumbnail_px=THUMBNAIL_PX,
     )
-    path = evaluation_file(run, name).with_suffix(".html")
+    path = evaluation_file(run, result["dataset"], name).with_suffix(".html")
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
 

@@ -8,16 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from sono.training.data.dataset import Frames
+from sono.manifests.filenames import dataset_label
+from sono.training.data.wordings import Kind
 from sono.training.evaluation.answers import Answers
 from sono.training.evaluation.breakdown import Groups
-from sono.training.evaluation.prompts import plane_features, prompts, wordings_of
+from sono.training.evaluation.notes import about_classes, about_planes
+from sono.training.evaluation.prompts import choose_wordings, plane_features, prompts
 from sono.training.evaluation.scoring import Measurement, Scoring
-from sono.training.evaluation.selection import Classes, Selection, captions_of, count_sources, each_plane, select_frames
-from sono.training.features.views import MODES, FrameViews, Kind
+from sono.training.evaluation.selection import Classes, Selection, count_sources, each_plane, select_frames
+from sono.training.features.views import MODES, FrameViews
+from sono.training.model.transforms import CropToSquare
 
-from .figures import differences, recognition_figures
+from .figures import differences, leak_figures, recognition_figures
+from .leak import Leak, measure_leak
 from .page import write_page
+from .protocol import OURS, Protocol
 
 MASK_SETS: Mapping[str, tuple[str, ...]] = {
     "both": ("none", "region"),
@@ -33,6 +38,7 @@ def evaluate(
     masks: Sequence[str] = ("none",),
     predicted: str | None = None,
     classes: Classes | None = None,
+    protocol: Protocol = OURS,
 ) -> dict[str, Any]:
     """Recognise the plane of every frame of the split, seen through each of ``masks``.
 
@@ -40,19 +46,23 @@ def evaluate(
     by center, scanner and trimester; calibration. All masks are scored on the same frames, those that have what every
     one of the masks needs; the others are counted.
 
-    What this does not measure: anything but which plane a frame shows. And ``region`` looks through true masks, which
-    nobody has at a scanner; docs/evaluation.md says how far the controls ``shuffled`` and ``blank`` tell what they add.
+    What this does not measure: anything but which plane a frame shows. ``region`` looks through true masks, which
+    nobody has at a scanner, and ``region`` minus ``none`` compares one model with itself: it is not a gain over
+    training without masks. What the masks alone give away is measured beside it, as the leak; docs/evaluation.md says
+    how far the controls ``shuffled`` and ``blank`` tell more.
 
     Args:
         scoring: the run, the dataset, and how to score.
         masks: keys of ``MODES``, in any order.
         predicted: a dataset that holds predicted masks of the same frames; if omitted, the scored dataset must.
         classes: planes that count as one class; if omitted, each plane is its own.
+        protocol: a publication's way of showing frames and naming planes.
 
     Returns:
-        What all masks have in common; under ``masks`` the figures of each; under ``minus_none``, if ``none`` is among
-        them, the paired differences of the others. Also written to ``RUN/evaluation/<split>-<mask>.json`` (for several
-        masks the name of their set), and as a page beside it.
+        What all masks have in common; under ``masks`` the figures of each; under ``leak`` those of the masks alone, if
+        a mask is one of the dataset's regions; under ``minus_none``, if ``none`` is among them, the paired differences
+        of the others. Also written to ``RUN/evaluation/<dataset>/<split>-<mask>.json`` (for several masks the name of
+        their set, and with ``predicted`` also the second dataset's), and as a page beside it.
 
     Raises:
         UserError: the run has no checkpoint, the split cannot be read, there is no frame to score or only one patient,
@@ -64,14 +74,34 @@ def evaluate(
     measurement = scoring.open()
     frames = measurement.frames
     classes = classes or each_plane(frames)
-    selection = select_frames(frames, modes, classes, predicted_dataset=predicted, seed=scoring.seed)
-    sentences = _sentences(frames, modes)
+    transform = measurement.encoder.transform
+    selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
+    if protocol.only_present:
+        classes = {name: classes[name] for name in (selection.names[number] for number in np.unique(selection.truth))}
+        selection = select_frames(frames, modes, classes, transform, predicted_dataset=predicted, seed=scoring.seed)
+    kinds = dict.fromkeys(MODES[mode].kind for mode in modes)
+    wordings = choose_wordings(measurement.encoder, frames, kinds, protocol.sentence)
+    sentences = {kind: prompts(chosen) for kind, chosen in wordings.of.items()}
+    leak = measure_leak(measurement, selection, classes) if selection.only_with_regions else None
     planes = {kind: plane_features(measurement.encoder, frames, classes, texts) for kind, texts in sentences.items()}
-    answers = _answer(measurement, selection, planes, modes)
-    stem = mask_set(modes)
-    result = measurement.write(stem, _figures(measurement, selection, sentences, answers))
-    write_page(scoring.run, scoring.file_name(stem), result, frames, selection, answers)
+    answers = _answer(measurement, selection, planes, modes, protocol)
+    notes = {
+        **about_classes(selection.truth, selection.names, top5=True),
+        **about_planes(selection.truth, classes, wordings.read),
+        **wordings.notes,
+    }
+    figures = {"wording": wordings.source, **_figures(measurement, selection, sentences, answers, leak)}
+    name = result_name({"dataset": frames.description.identity, **figures})
+    result = measurement.write(name, figures, notes)
+    write_page(scoring.run, scoring.file_name(name), result, frames, selection, answers)
     return result
+
+
+def result_name(result: Mapping[str, Any]) -> str:
+    """What the files of a result are called after the split: its masks, and a second dataset that they come from."""
+    name = mask_set(tuple(result["masks"]))
+    predicted = result.get("predicted_dataset", result["dataset"])
+    return name if predicted == result["dataset"] else f"{name}-from-{dataset_label(predicted)}"
 
 
 def mask_set(modes: Sequence[str]) -> str:
@@ -80,14 +110,12 @@ def mask_set(modes: Sequence[str]) -> str:
     return named[0] if named else "-".join(modes)
 
 
-def _sentences(frames: Frames, modes: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
-    """By kind of view the sentences that name a plane, worded as the split's own captions are."""
-    kinds = {MODES[mode].kind for mode in modes}
-    return {kind: prompts(wordings_of(kind, captions_of(frames, kind))) for kind in kinds}
-
-
 def _answer(
-    measurement: Measurement, selection: Selection, planes: Mapping[Kind, torch.Tensor], modes: Sequence[str]
+    measurement: Measurement,
+    selection: Selection,
+    planes: Mapping[Kind, torch.Tensor],
+    modes: Sequence[str],
+    protocol: Protocol,
 ) -> dict[str, Answers]:
     """The answers by mask; an image is decoded once for all of them."""
     encoder = measurement.encoder
@@ -95,9 +123,10 @@ def _answer(
         measurement.frames,
         selection.indices,
         modes,
-        encoder.transform,
+        CropToSquare.like(encoder.transform) if protocol.crop else encoder.transform,
         donors_N=selection.donors,
         predicted=selection.predicted,
+        region_seed=protocol.region_seed,
     )
     cosines: dict[str, list[torch.Tensor]] = {mode: [] for mode in modes}
     for batch in measurement.batches("evaluate", views, selection.left_out):
@@ -111,6 +140,7 @@ def _figures(
     selection: Selection,
     sentences: Mapping[Kind, Sequence[str]],
     answers: Mapping[str, Answers],
+    leak: Leak | None,
 ) -> dict[str, Any]:
     bootstrap = measurement.bootstrap(selection.patients)
     groups = Groups.find(measurement.frames, selection.indices)
@@ -119,21 +149,23 @@ def _figures(
         **selection.counts(),
         "planes_present": len(np.unique(truth_N)),
         "planes": len(classes),
+        "chance": {"top1": 1 / len(classes), "top5": 5 / len(classes) if len(classes) > 5 else None},
         "masks": {
             mode: {
                 **recognition_figures(answers[mode], truth_N, classes, bootstrap, groups),
-                **_provenance(mode, measurement.frames, selection, sentences[MODES[mode].kind]),
+                **_provenance(mode, measurement, selection, sentences[MODES[mode].kind]),
             }
             for mode in answers
         },
-        **differences(answers, truth_N, bootstrap),
+        "leak": leak_figures(leak, truth_N, classes, bootstrap, groups) if leak else None,
+        **differences(answers, leak.answers if leak else None, truth_N, bootstrap),
     }
 
 
-def _provenance(mode: str, frames: Frames, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
+def _provenance(mode: str, measurement: Measurement, selection: Selection, sentences: Sequence[str]) -> dict[str, Any]:
     """Which sentences and masks the figures of a mask come from."""
     provenance: dict[str, Any] = {"prompts": list(sentences)}
-    if sources := count_sources(frames, selection, mode):
+    if sources := count_sources(measurement.frames, selection, mode, measurement.encoder.transform):
         provenance["sources"] = sources
     if MODES[mode].of_donor:
         assert selection.donors is not None

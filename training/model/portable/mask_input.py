@@ -30,9 +30,9 @@ def prepare(
     masks by area.
 
     Args:
-        image: of any size and mode.
-        mask: [height, width] of the image; not zero is inside. None is the whole image: inside everywhere, in the
-            padding too.
+        image: one of Pillow, of any size, with 8 bits per channel.
+        mask: [height, width] of the image, boolean, or 8-bit with 0 outside and either 1 or 255 inside. None is the
+            whole image: inside everywhere, in the padding too.
         size: side of the square in px.
         mean: of each channel, on a scale of 0 to 1.
         std: likewise.
@@ -40,8 +40,10 @@ def prepare(
         mask_std: see there.
 
     Raises:
-        ValueError: the mask has another size than the image.
+        ValueError: image or mask are none of these, which is never guessed at: brighter pixels would be cut off at
+            255, and a probability or a label's number would count as inside. Or they differ in size.
     """
+    _check_image(image)
     plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
     pixels_HWC = np.atleast_3d(_square(plain, size, Image.Resampling.BICUBIC))
     image_CHW = torch.from_numpy(np.moveaxis(pixels_HWC, 2, 0).copy()).expand(3, size, size)
@@ -52,12 +54,41 @@ def prepare(
     return torch.cat([x_3HW, m_1HW])
 
 
+def _check_image(image: Any) -> None:
+    if not isinstance(image, Image.Image):
+        raise ValueError(f"an image is of type {type(image).__name__}; give Image.fromarray(pixels) of 8-bit pixels")
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(
+            f"the image's pixels are not 8-bit (Pillow's mode {image.mode}); scale them to 0 to 255 first, in the same "
+            "way for all images, and give Image.fromarray(scaled.astype('uint8'))"
+        )
+
+
+def _check_binary(mask: np.ndarray[Any, Any]) -> None:
+    if mask.dtype == np.bool_:
+        return
+    if mask.dtype != np.uint8:
+        raise ValueError(
+            f"the mask's numbers are {mask.dtype}, neither boolean nor 8-bit; say what is inside: mask > 0.5 for "
+            "probabilities, mask == number for labels"
+        )
+    values = set(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+    if not (values <= {0, 1} or values <= {0, 255}):
+        shown = ", ".join(map(str, sorted(values)[:4]))
+        raise ValueError(
+            f"the mask is not binary: it contains {shown}{', ...' if len(values) > 4 else ''}; say what is inside, "
+            "such as mask == number for a label, or mask > 127 for a drawing with soft edges"
+        )
+
+
 def _mask_pixels(image: Image.Image, mask: Any, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     if mask is None:
         return np.full((size, size), 255, dtype=np.uint8)
-    inside = np.asarray(mask) != 0
-    if inside.shape != (image.height, image.width):
-        raise ValueError(f"the mask has the shape {inside.shape} and the image {(image.height, image.width)}")
+    given = np.asarray(mask)
+    if given.shape != (image.height, image.width):
+        raise ValueError(f"the mask has the shape {given.shape} and the image {(image.height, image.width)}")
+    _check_binary(given)
+    inside = given != 0
     return _square(Image.fromarray(inside.astype(np.uint8) * 255), size, Image.Resampling.BOX)
 
 

@@ -54,15 +54,15 @@ class SonoClipProcessor(ProcessorMixin):  # type: ignore[misc]
         """The model's input: ``pixel_values`` and ``masks`` for images, ``input_ids`` for texts.
 
         Args:
-            images: one image of Pillow, or several.
-            masks: for every image an array [height, width], not zero inside, or None for the whole image; None alone is
-                the whole image for all.
+            images: one image of Pillow, or several, with 8 bits per channel.
+            masks: for every image an array [height, width], boolean, or 8-bit with 0 outside and 1 or 255 inside; or
+                None for the whole image. None alone is the whole image for all.
             text: one text, or several.
             kwargs: only ``return_tensors="pt"`` is known.
 
         Raises:
-            ValueError: a mask has another size than its image, there are not as many masks as images, or a text has
-                more tokens than the text tower reads.
+            ValueError: an image is not 8-bit, a mask is not binary or has another size than its image, there are not as
+                many masks as images, or a text has more tokens than the text tower reads.
         """
         if kwargs.pop("return_tensors", "pt") != "pt" or kwargs:
             raise ValueError("this processor makes torch tensors only and knows no other option")

@@ -11,6 +11,7 @@ import pytest
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training.evaluation.gestational_age.run import estimate_age, middle_of_best
 from sono.training.evaluation.scoring import Scoring
 
@@ -37,14 +38,14 @@ def test_ages_are_compared_with_the_datasets_and_with_a_constant_answer(
         row["ga_days"] = None if number == 0 else 140 + 7 * number
     run = random_run()
     result = estimate_age(Scoring(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=20))
-    assert result == json.loads((run / "evaluation/test-ga-weeks.json").read_text())
+    assert result == json.loads(evaluation_file(run, result["dataset"], "test-ga-weeks").read_text())
     assert (result["n_frames"], result["frames_left_out"]) == (15, 1)
     error = result["mean_absolute_error_days"]
     true = np.arange(1, 16) * 7.0
     assert error["always_the_median"] == pytest.approx(np.abs(true - np.median(true)).mean())
     assert error["low"] <= error["value"] <= error["high"]
     assert result["within_95"] is None
-    assert len(result["prompts"]) == 1  # the captions have one wording
+    assert (len(result["prompts"]), result["wording"], result["notes"]) == (1, "the checkpoint", {})
 
 
 @pytest.mark.slow
@@ -66,8 +67,9 @@ def test_heads_with_a_pixel_size_are_scored_by_their_circumference(
         Scoring(run, dataset, resamples=20), step="days", planes={"brain": ("transthalamic", "femur")}
     )
     assert result["n_frames"] == 6  # of two of four planes
+    assert list(result["notes"]) == ["wording_unread"]  # captions have no days
     within = result["within_95"]
-    assert within["n_frames"] == 5
+    assert within["n"] == 5
     assert result["mean_absolute_error_days"] is None
     assert within["always_the_middle"] == 0  # 26 weeks
     assert "{mm} mm/pixel" in result["prompts"][0]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.segmentation.decoder import dense_features
@@ -49,12 +50,17 @@ def test_the_decoder_learns_to_outline(
 ) -> None:
     run, dataset = random_run(), write_dataset(tmp_path / "dataset", splits)
     result = segment(Scoring(run, str(dataset), resamples=50), epochs=16)
-    assert result == json.loads((run / "evaluation/test-segment.json").read_text())
+    assert result == json.loads(evaluation_file(run, result["dataset"], "test-segment").read_text())
     assert (result["n_frames"], result["n_patients"], result["structures"]) == (12, 3, ["spine"])
     dices = result["chosen"]["dice_by_epoch"]
     assert result["chosen"]["epoch"] == np.argmax(dices) + 1
     assert result["dice"]["value"] > 0.8
     assert result["dice"]["value"] > result["iou"]["value"] > 0.6
+    # The square is always in the same place: without a look at any image, the average mask is as good.
+    always, difference = result["always_the_average"], result["minus_always_the_average"]
+    assert always["dice"]["value"] > 0.85
+    assert difference["dice"]["value"] == pytest.approx(result["dice"]["value"] - always["dice"]["value"])
+    assert difference["dice"]["low"] <= difference["dice"]["value"] <= difference["dice"]["high"]
     assert set(result["per_plane"]) == {"transthalamic", "four_chamber", "abdominal_circumference", "femur"}
 
 
@@ -143,6 +149,33 @@ def test_masks_made_by_a_program_are_not_the_truth(
     target = outlined[0]
     assert not isinstance(target, UserError)
     assert target.position == 0
+
+
+def test_truth_that_scaling_wiped_out_is_counted_and_not_scored(
+    random_run: Callable[..., Path], splits: dict[str, Rows], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As datasets built before hold them: a region whose mask has no pixel. Any decoder would "outline" it."""
+    run, clean = random_run(), str(write_dataset(tmp_path / "clean", splits))
+    expected = segment(Scoring(run, clean, resamples=10), epochs=1)
+    assert (expected["n_masks"], expected["masks_not_scored"], expected["masks_not_trained_on"]) == (12, 0, 0)
+    for rows in splits.values():
+        for row in rows[:7]:
+            size = row["regions"][0]["mask"]["size"]
+            nothing = {"mask": masks.encode(np.zeros(size, dtype=np.bool_)), "area_px": 0, "bbox": [0] * 4}
+            row["regions"] = [*row["regions"], {**row["regions"][0], "structure": "vanished", **nothing}]
+    wiped = str(write_dataset(tmp_path / "wiped", splits))
+    found = segment(Scoring(run, wiped, resamples=10), epochs=1)
+    assert found["dice"] == expected["dice"]
+    assert found["per_structure"] == expected["per_structure"]
+    splits["train"][0]["regions"][1] |= {
+        key: splits["train"][0]["regions"][0][key] for key in ("mask", "area_px", "bbox")
+    }
+    splits["test"][11]["regions"] = splits["test"][0]["regions"][1:]
+    trained_on_one = segment(Scoring(run, str(write_dataset(tmp_path / "one", splits)), resamples=10), epochs=1)
+    assert trained_on_one["structures"] == ["spine", "vanished"]
+    assert (trained_on_one["n_frames"], trained_on_one["n_masks"]) == (11, 11)
+    assert (trained_on_one["masks_not_scored"], trained_on_one["masks_not_trained_on"]) == (8, 6)
+    assert list(trained_on_one["per_structure"]) == ["spine"]
 
 
 def test_wrong_input_is_an_error(

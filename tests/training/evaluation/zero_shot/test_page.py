@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sono.manifests.filenames import evaluation_file
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot.page import THUMBNAIL_PX
 from sono.training.evaluation.zero_shot.run import evaluate
@@ -18,15 +19,15 @@ from sono.training.evaluation.zero_shot.run import evaluate
 MASKS = ("none", "region", "shuffled", "blank")
 
 
-def page_of(run: Path, name: str) -> str:
-    return (run / "evaluation" / f"{name}.html").read_text()
+def page_of(run: Path, result: dict[str, Any], name: str) -> str:
+    return evaluation_file(run, result["dataset"], name).with_suffix(".html").read_text()
 
 
 @pytest.mark.slow
 def test_the_page_needs_no_other_file_and_has_the_figures(random_run: Callable[..., Path], three_splits: Path) -> None:
     run = random_run(4)
     result = evaluate(Scoring(run, str(three_splits), resamples=20), masks=MASKS)
-    page = page_of(run, "test-all")
+    page = page_of(run, result, "test-all")
     assert not re.search(r"https?://|<script|<link|url\(", page)
     for mask in MASKS:
         assert f"{100 * result['masks'][mask]['top1']['value']:.1f} %" in page
@@ -38,8 +39,8 @@ def test_the_page_needs_no_other_file_and_has_the_figures(random_run: Callable[.
 
 
 def test_frames_whose_answer_the_mask_changed_are_shown_with_outlines(learned: Path, shapes: Path) -> None:
-    evaluate(Scoring(learned, str(shapes), resamples=20), masks=("none", "region"))
-    page = page_of(learned, "test-both")
+    result = evaluate(Scoring(learned, str(shapes), resamples=20), masks=("none", "region"))
+    page = page_of(learned, result, "test-both")
     cards = re.findall(r'<div class="frame">.*?</div>', page, re.S)
     assert cards
     for card in cards:
@@ -62,11 +63,11 @@ def test_names_of_centers_and_planes_cannot_break_the_page(
     for row in rows:
         row["center"] = "<b>St. & Mary's</b>"
     run = random_run()
-    evaluate(Scoring(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=10))
-    page = page_of(run, "test-none")
+    result = evaluate(Scoring(run, str(write_dataset(tmp_path / "dataset", {"test": rows})), resamples=10))
+    page = page_of(run, result, "test-none")
     assert "<b>St." not in page
     assert "&lt;b&gt;St. &amp; Mary&#39;s&lt;/b&gt;" in page
-    assert "Where the mask changed" not in page  # one mask alone changes nothing
+    assert "Where the answer changed" not in page  # one mask alone changes nothing
 
 
 @pytest.mark.parametrize("masks", [("region",), ("blank", "shuffled")])
@@ -75,6 +76,8 @@ def test_masks_without_a_reference_also_make_a_page(
 ) -> None:
     run = random_run()
     result = evaluate(Scoring(run, str(three_splits), resamples=10), masks=masks)
-    (name,) = {path.stem for path in (run / "evaluation").glob("*.html")}
-    assert "Differences" not in page_of(run, name)
+    (name,) = {path.stem for path in (run / "evaluation").glob("*/*.html")}
+    page = page_of(run, result, name)
+    assert ("region – leak" in page) == (masks == ("region",))
+    assert "– none" not in page
     assert list(result["masks"]) == [mask for mask in MASKS if mask in masks]

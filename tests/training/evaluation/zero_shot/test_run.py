@@ -15,14 +15,17 @@ from PIL import Image
 from sono import captioning
 from sono.manifests import masks, vocabulary
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import evaluation_file
 from sono.manifests.stages import Progress
 from sono.training.data.dataset import decode_image, open_split, read_description
-from sono.training.evaluation.prompts import WEEKS, WORDINGS, prompts, wordings_of
+from sono.training.data.wordings import WORDINGS, count_wordings
+from sono.training.evaluation.prompts import WEEKS, prompts
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot.run import MASK_SETS, evaluate
 from sono.training.features.views import FrameViews, Views, choose_donors
 from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining import checkpoints
+from tests.training.conftest import captions_read
 
 ALL = MASK_SETS["all"]
 FIGURES = ("top1", "top5", "f1", "per_plane", "confusion", "calibration")
@@ -33,7 +36,8 @@ def score(learned: Path, write_dataset: Callable[..., Path], tmp_path: Path) -> 
     """The result for frames as the only split of a dataset."""
 
     def write_and_score(name: str, rows: list[dict[str, Any]], *modes: str, seed: int = 0) -> dict[str, Any]:
-        dataset = write_dataset(tmp_path / name, {"test": rows})
+        strangers = [{**row, "patient_key": f"other {row['patient_key']}"} for row in rows]
+        dataset = write_dataset(tmp_path / name, {"test": strangers})
         return evaluate(Scoring(learned, str(dataset), resamples=50, seed=seed), masks=modes)
 
     return write_and_score
@@ -59,11 +63,11 @@ def with_image(row: dict[str, Any], pixels: Callable[[tuple[int, int]], np.ndarr
 
 def test_the_result_names_the_checkpoint_that_was_scored(learned: Path, shapes: Path) -> None:
     meta = checkpoints.load_model(learned, pytest.fail)[2]
-    result = evaluate(Scoring(learned, str(shapes), split="train", resamples=10))
+    result = evaluate(Scoring(learned, str(shapes), split="train", allow_trained=True, resamples=10))
     assert result["checkpoint"] == {"file": "step-00000110", "sha256": meta["sha256"], "step": 110}
     assert result["n_frames"] == 240
     assert result["minus_none"] == result["minus_region"] == {}
-    assert result == json.loads((learned / "evaluation/train-none.json").read_text())
+    assert result == json.loads(evaluation_file(learned, result["dataset"], "train-none").read_text())
 
 
 @pytest.mark.slow
@@ -105,24 +109,41 @@ def test_all_masks_are_scored_on_the_same_frames_and_the_rest_are_counted(
     assert figures(together, "none") == figures(cleaned, "none") != figures(alone, "none")
 
 
+def test_a_region_that_scaling_wiped_out_is_no_view_and_a_frame_of_such_regions_has_none(
+    score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    rows = make_rows(24, seed=18)
+    fewer = [{**row, "regions": row["regions"][:1]} for row in rows]
+    fewer[3]["regions"] = []
+    emptied = [{**row, "regions": [dict(region) for region in row["regions"]]} for row in rows]
+    for number, row in enumerate(emptied):
+        for region in row["regions"][0 if number == 3 else 1 :]:
+            nothing = np.zeros(region["mask"]["size"], dtype=np.bool_)
+            region |= {"mask": masks.encode(nothing), "area_px": 0, "bbox": [0] * 4}
+    expected, found = score("fewer", fewer, "none", "region"), score("emptied", emptied, "none", "region")
+    assert figures(found, "region") == figures(expected, "region")
+    assert found["masks"]["region"]["sources"] == expected["masks"]["region"]["sources"]
+    assert (found["n_frames"], found["frames_without_regions"], found["regions_vanished"]) == (23, 1, 25)
+    assert expected["regions_vanished"] == 0
+
+
 def test_masks_scored_together_have_the_same_figures_as_alone(learned: Path, shapes: Path) -> None:
     together = evaluate(Scoring(learned, str(shapes), resamples=50), masks=ALL)
-    assert together == json.loads((learned / "evaluation/test-all.json").read_text())
+    assert together == json.loads(evaluation_file(learned, together["dataset"], "test-all").read_text())
     for mask in ALL:
         alone = evaluate(Scoring(learned, str(shapes), resamples=50), masks=(mask,))
         assert alone["masks"] == {mask: together["masks"][mask]}
-        assert (learned / f"evaluation/test-{mask}.json").is_file()
+        assert evaluation_file(learned, together["dataset"], f"test-{mask}").is_file()
 
 
 def test_every_mask_is_compared_with_none_on_the_same_frames(learned: Path, shapes: Path) -> None:
     result = evaluate(Scoring(learned, str(shapes), resamples=200), masks=ALL)
     assert list(result["minus_none"]) == ["region", "shuffled", "blank"]
     for mask, difference in result["minus_none"].items():
-        for name in ("top1", "top5"):
-            ours, none = (result["masks"][which][name]["value"] for which in (mask, "none"))
-            assert difference[name]["value"] == pytest.approx(ours - none)
-            assert difference[name]["low"] <= difference[name]["value"] <= difference[name]["high"]
-        assert difference["top5"] == {"value": 0, "low": 0, "high": 0}  # of four planes the true one is always there
+        assert difference["top5"] is None  # of four planes the true one is always among five
+        ours, none = (result["masks"][which]["top1"]["value"] for which in (mask, "none"))
+        assert difference["top1"]["value"] == pytest.approx(ours - none)
+        assert difference["top1"]["low"] <= difference["top1"]["value"] <= difference["top1"]["high"]
     assert evaluate(Scoring(learned, str(shapes), resamples=10), masks=("region", "blank"))["minus_none"] == {}
 
 
@@ -219,39 +240,114 @@ def test_sentences_are_worded_like_the_datasets_captions(
         assert captions[kind].startswith(begun), mode
 
 
-def test_packaged_templates_are_recognised_by_their_captions_and_others_get_all_wordings() -> None:
-    said: dict[str, set[str]] = {"whole": set(), "region": set()}
+def test_packaged_templates_are_recognised_by_their_captions() -> None:
+    said: dict[str, set[str | None]] = {"whole": set(), "region": set()}
     for folder, kind in (("global", "whole"), ("region", "region")):
         for file in sorted((Path(captioning.__file__).parent / "sentences/templates/en" / folder).glob("*.jinja")):
             template = jinja2.Template(file.read_text().strip())
             words = {"ga": 22, "article": "A", "plane": "femur", "structures": ["femur"], "structure": "femur"}
-            said[kind] |= set(wordings_of(kind, [template.render(words)]))  # type: ignore[arg-type]
+            said[kind] |= set(count_wordings(kind, [(template.render(words), 1)]))  # type: ignore[arg-type]
     for kind, wordings in WORDINGS.items():
-        assert said[kind] == {wording.sentence for wording in wordings}, kind
-        alone = [wording.sentence.format(weeks=22, plane="femur") for wording in wordings]
-        assert wordings_of(kind, ["Femur, seen at 22 weeks."]) == tuple(wording.sentence for wording in wordings)
-        if kind == "whole":
-            assert [wordings_of(kind, [caption]) for caption in alone] == [(wording.sentence,) for wording in wordings]
+        assert said[kind] == {None, *(wording.sentence for wording in wordings)}, kind
+        assert count_wordings(kind, [("Femur, seen at 22 weeks.", 3)]) == {None: 3}
+    for wording in WORDINGS["whole"]:
+        assert count_wordings("whole", [(wording.sentence.format(weeks=22, plane="femur"), 1)]) == {wording.sentence: 1}
 
 
 @pytest.mark.slow
-def test_wordings_are_averaged(
-    three_splits: Path, random_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+def test_wordings_are_averaged(three_splits: Path, random_run: Callable[..., Path]) -> None:
+    results = [
+        evaluate(Scoring(random_run(3, captions=captions_read(wordings)), str(three_splits), resamples=10))
+        for wordings in (1, 2)
+    ]
+    one, two = (result["masks"]["none"] for result in results)
+    assert (len(one["prompts"]), len(two["prompts"])) == (8, 16)
+    assert two["prompts"][:8] == one["prompts"]
+    assert one["calibration"] != two["calibration"]
+
+
+def test_the_wording_is_that_of_the_training_captions_and_not_of_the_scored_split(
+    learned: Path, shapes: Path, score: Callable[..., dict[str, Any]], make_rows: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    run = random_run(3)
-    both = WORDINGS["whole"][:2]
-    answers = []
-    for chosen in (both[:1], both[1:], both):
-        monkeypatch.setitem(WORDINGS, "whole", chosen)  # type: ignore[arg-type]
-        answers.append(evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"])
-    assert [len(answer["prompts"]) for answer in answers] == [8, 8, 8]  # captions have the first of both
-    monkeypatch.setattr(
-        "sono.training.evaluation.zero_shot.run.wordings_of", lambda *_: [wording.sentence for wording in both]
+    read = checkpoints.load_model(learned, pytest.fail)[2]["captions"]
+    first = {kind: wordings[0].sentence for kind, wordings in WORDINGS.items()}
+    assert read["wordings"] == {"whole": {first["whole"]: 240}, "region": {first["region"]: 480}}
+    assert read["others"] == {"whole": 0, "region": 0}
+    assert set(read["planes"].values()) == {60}
+    rows = make_rows(16, seed=81)
+    reworded = [
+        {
+            **row,
+            "caption": f"Fetal ultrasound at 22 weeks of gestation in the {row['plane']} plane.",
+            "regions": [{**region, "caption": "Femur, outlined."} for region in row["regions"]],
+        }
+        for row in rows
+    ]
+    expected, found = score("dataset", rows, "none", "region"), score("reworded", reworded, "none", "region")
+    assert found["masks"] == expected["masks"]
+    assert found["wording"] == "the checkpoint"
+    assert set(found["notes"]) == {"top5_trivial"}
+
+
+def test_planes_are_called_what_the_training_captions_call_them(
+    learned: Path, write_dataset: Callable[..., Path], make_rows: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    rows = make_rows(16, seed=82, patients="unseen")
+    names = checkpoints.load_model(learned, pytest.fail)[2]["planes"]
+    expected, found = (
+        evaluate(Scoring(learned, str(write_dataset(tmp_path / name, {"test": rows}, planes=planes)), resamples=10))
+        for name, planes in (("same", names), ("renamed", {plane: f"view {plane}" for plane in names}))
     )
-    mixed = evaluate(Scoring(run, str(three_splits), resamples=10))["masks"]["none"]
-    assert len(mixed["prompts"]) == 16
-    assert answers[0]["calibration"] == answers[2]["calibration"] != answers[1]["calibration"]
-    assert mixed["calibration"] not in (answers[0]["calibration"], answers[1]["calibration"])
+    assert found["masks"] == expected["masks"]
+
+
+def test_a_checkpoint_that_does_not_say_how_its_captions_were_worded_is_never_asked_in_silence(
+    random_run: Callable[..., Path], three_splits: Path
+) -> None:
+    """As earlier versions wrote them. The train split tells, if it is that of the dataset that was trained on."""
+    older = random_run()
+    fingerprint = read_description(str(three_splits)).fingerprint
+    folder = next((older / "checkpoints").iterdir())
+    for trained_on, source, note, sentences in (
+        (fingerprint, "the train split of the scored dataset", "wording_from_train_split", 8),
+        ("another", "all packaged wordings", "wording_unknown", 32),
+    ):
+        rewrite_meta(folder, dataset={"fingerprint": trained_on})
+        result = evaluate(Scoring(older, str(three_splits), resamples=10))
+        assert result["wording"] == source
+        assert note in result["notes"]
+        assert len(result["masks"]["none"]["prompts"]) == sentences
+
+
+def rewrite_meta(folder: Path, **changes: Any) -> None:
+    """Let a checkpoint say this, and nothing of its captions."""
+    meta = json.loads((folder / "meta.json").read_text()) | changes
+    meta.pop("captions", None)
+    (folder / "meta.json").write_text(json.dumps(meta))
+    marker = json.loads((folder / "sono.json").read_text())
+    marker["files"]["meta.json"] = checkpoints.sha256_of(folder / "meta.json")
+    (folder / "sono.json").write_text(json.dumps(marker))
+
+
+@pytest.mark.parametrize(
+    ("wordings", "kind", "note"),
+    [
+        ({"whole": {}, "region": {}}, "none", "wording_unread"),
+        ({"whole": {WORDINGS["whole"][2].sentence: 5}, "region": {}}, "region", "wording_of_whole"),
+    ],
+)
+def test_a_wording_that_the_model_never_read_is_said(
+    wordings: dict[str, Any], kind: str, note: str, random_run: Callable[..., Path], three_splits: Path
+) -> None:
+    run = random_run(captions={**captions_read(), "wordings": wordings, "planes": {"femur": 5, "four_chamber": 7}})
+    result = evaluate(Scoring(run, str(three_splits), resamples=10), masks=(kind,))
+    assert note in result["notes"]
+    expected = [WORDINGS["whole"][2].sentence] if kind == "region" else [each.sentence for each in WORDINGS["whole"]]
+    assert result["masks"][kind]["prompts"] == list(prompts(expected))
+    assert result["wording"] == ("the checkpoint" if kind == "region" else "all packaged wordings")
+    assert result["notes"]["planes_not_trained"] == (
+        "The model was trained on no frame of transthalamic (8 frames), abdominal circumference (8 frames)."
+    )
 
 
 def test_no_prompt_names_a_structure_and_every_age_occurs_once() -> None:
@@ -309,7 +405,8 @@ def test_figures_are_broken_down_by_center_scanner_and_trimester(
     assert (found["center"]["A"]["n_patients"], found["center"]["B"]["n_patients"]) == (4, 2)
     weighted = sum(group["top1"]["value"] * group["n_frames"] for group in found["center"].values()) / 24
     assert weighted == pytest.approx(result["masks"]["none"]["top1"]["value"])  # as many of each plane in both
-    assert set(found["trimester"]["first"]["top1"]) == {"value", "low", "high"}
+    assert set(found["trimester"]["first"]["top1"]) == {"value", "low", "high", "n", "n_patients"}
+    assert (found["center"]["B"]["top1"]["n"], found["center"]["B"]["top1"]["n_patients"]) == (8, 2)
 
 
 def test_scanners_are_separate_groups_if_the_dataset_names_them(
@@ -360,4 +457,8 @@ def test_planes_can_count_as_one_class(three_splits: Path, random_run: Callable[
 def test_progress_counts_batches_and_frames_to_the_end(learned: Path, shapes: Path) -> None:
     told: list[Progress] = []
     evaluate(Scoring(learned, str(shapes), resamples=10, progress=told.append), masks=ALL)
-    assert [(step.parts_done, step.parts_total, step.rows) for step in told] == [(1, 3, 32), (2, 3, 64), (3, 3, 80)]
+    for stage in ("masks alone", "evaluate"):
+        counts = [(step.parts_done, step.parts_total, step.rows) for step in told if step.stage == stage]
+        assert counts == [(1, 3, 32), (2, 3, 64), (3, 3, 80)]
+    last = [step for step in told if step.stage == "masks of train"][-1]
+    assert (last.parts_done, last.parts_total, last.rows) == (8, 8, 240)
