@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .crosses import has_cross
 from .inpainting import inpaint
-from .text_detector import STROKE_PX, Overlays, boxes_of, brightness_and_colorfulness, find_overlays
+from .text_detector import STROKE_PX, Overlays, boxes_of, find_overlays, largest_and_smallest
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -78,22 +78,27 @@ def _marks(pixels: Pixels, overlays: Overlays) -> Mask:
     unsure = overlays.possible_marks & ~marks
     if not np.any(unsure):
         return marks
-    grey = pixels if pixels.ndim == 2 else brightness_and_colorfulness(pixels)[0]
     for x, y, width, height in boxes_of(overlays.possible_marks):
         piece = np.s_[y : y + height, x : x + width]
         around = np.s_[max(y - AROUND_PX, 0) : y + height + AROUND_PX, max(x - AROUND_PX, 0) : x + width + AROUND_PX]
-        if np.any(unsure[piece]) and has_cross(grey[around], unsure[around]):
+        if np.any(unsure[piece]) and any(has_cross(view, unsure[around]) for view in _views(pixels[around])):
             marks[piece] |= unsure[piece]
     return marks
 
 
 def _ink(pixels: Pixels, marks: Mask) -> Mask:
     """The strokes within ``marks``."""
-    views = [pixels]
-    if pixels.ndim == 3:
-        views = list(brightness_and_colorfulness(pixels))
     ink = np.zeros(marks.shape, np.bool_)
-    for view in views:
+    for view in _views(pixels):
         ink |= cv2.morphologyEx(view, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8)) > INK
     ink &= marks
     return np.asarray(cv2.dilate(ink.view(np.uint8), np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)), dtype=np.bool_)
+
+
+def _views(pixels: Pixels) -> list[Pixels]:
+    """Images in one of which ink stands out: white ink over flow in the smallest channel, colour by being colourful."""
+    if pixels.ndim == 2:
+        return [pixels]
+    largest, smallest = largest_and_smallest(pixels)
+    colorfulness = np.asarray(cv2.subtract(largest, smallest), np.uint8)
+    return [largest, smallest, colorfulness] if np.any(colorfulness) else [largest]

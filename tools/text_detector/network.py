@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-CHANNELS, KINDS = 4, 2
+CHANNELS, KINDS = 6, 2
 
 
 class TextNetwork(nn.Module):
