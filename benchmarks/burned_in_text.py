@@ -75,7 +75,7 @@ def phantoms(frames: int, seed: int, *, proof: bool) -> None:
         )
         change = changed_by_drawing(sample, seed, index)
         count_strings(found, sample, change * inside, overlays.text, text.edited | calipers.edited)
-        count_marks(found, sample, calipers.found)
+        count_marks(found, sample, change * inside, text.edited | calipers.edited, calipers.found)
         found["frames", text.status] += 1
         for reason in (*text.reasons, *calipers.reasons):
             found["review", reason] += 1
@@ -124,24 +124,36 @@ def count_strings(found: Counter[tuple[str, str]], sample: Sample, change: Pixel
             parts = ["number beside a caliper or a tick"]
         else:
             parts = ["string", f"{line.script}", line.kind, "upright" if line.angle else "across"]
+            parts += [f"string, {', '.join(ALLOWED)}"] if sample.mode in ALLOWED else []
             parts += ["hardly visible string"] if 0 < change[window][ink].mean() < HARDLY_VISIBLE else []
         for part in parts:
             found[part, "all"] += 1
             found[part, "found"] += share(text, line.box, within=inside) >= FOUND
             found[part, "gone"] += edited[window][ink].mean() >= GONE
     if not [line for line in sample.drawn.texts if line.inside]:
-        for kind in ("frame without text", f"frame without text, {sample.mode}"):
+        kinds = ["frame without text", f"frame without text, {sample.mode}"]
+        kinds += [f"frame without text, {', '.join(ALLOWED)}"] if sample.mode in ALLOWED else []
+        for kind in kinds:
             found[kind, "all"] += 1
             found[kind, "flagged"] += bool(np.any(text))
 
 
-def count_marks(found: Counter[tuple[str, str]], sample: Sample, flagged: bool) -> None:
-    measured = any(mark.inside and mark.kind in MEASUREMENT_MARKS for mark in sample.drawn.marks)
-    kinds = ["calipers" if measured else "frame without calipers"]
-    kinds.append(f"{kinds[0]}, {sample.mode}")
+def count_marks(found: Counter[tuple[str, str]], sample: Sample, change: Pixels, edited: Mask, flagged: bool) -> None:
+    """Frames with marks: found as such, or gone because all of their ink was removed, be it as text."""
+    marks = [mark for mark in sample.drawn.marks if mark.inside and mark.kind in MEASUREMENT_MARKS]
+    ink = np.zeros(change.shape, np.bool_)
+    for mark in marks:
+        ink[window_of(mark.box)] = True
+    ink &= change > 0
+    for line in sample.drawn.texts:
+        ink[window_of(line.box)] = False
+    kinds = ["calipers" if marks else "frame without calipers"]
+    kinds += [f"{kinds[0]}, {sample.mode}", f"{kinds[0]}, {', '.join(ALLOWED)}"][: 1 + (sample.mode in ALLOWED)]
     for kind in kinds:
         found[kind, "all"] += 1
-        found[kind, "found" if measured else "flagged"] += flagged
+        found[kind, "found" if marks else "flagged"] += flagged
+        if marks:
+            found[kind, "gone"] += bool(np.mean(edited[ink]) >= GONE) if np.any(ink) else True
 
 
 def strings_not_trained_on(frames: int, seed: int, hc18: Path | None) -> None:

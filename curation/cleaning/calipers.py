@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .crosses import has_cross
+from .crosses import ARMS_PX, find_crosses
 from .inpainting import inpaint
 from .text_detector import STROKE_PX, Overlays, boxes_of, find_overlays, largest_and_smallest
 
@@ -22,6 +22,12 @@ Mask = npt.NDArray[np.bool_]
 
 AROUND_PX = 24
 """Looked at around a piece for a cross: its arms may leave the piece."""
+
+CROSS_PX = ARMS_PX[1]
+"""Removed around the middle of a cross of which the detector was not sure."""
+
+EDGE_PX, MOSTLY = 16, 0.5
+"""How near to the sector's edge a mark looks like the edge, if that share of it is."""
 
 INK = 24
 """Levels, of brightness or colourfulness, by which ink stands out from what is around it, within cells with a mark."""
@@ -59,46 +65,63 @@ def remove_calipers(pixels: Pixels, sector_mask: Mask, overlays: Overlays | None
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
         overlays: what the detector found in exactly these pixels; looked for if omitted.
     """
-    marks = _marks(pixels, overlays or find_overlays(pixels, sector_mask))
+    marks = _marks(pixels, sector_mask, overlays or find_overlays(pixels, sector_mask))
     if not np.any(marks):
         return CaliperFinding(pixels, marks, ())
     edited = _ink(pixels, marks) & sector_mask
     cleaned = inpaint(pixels, edited)
-    remaining = _marks(cleaned, find_overlays(cleaned, sector_mask))
+    remaining = _marks(cleaned, sector_mask, find_overlays(cleaned, sector_mask))
     if np.any(remaining):  # ink that does not stand out as strokes do
         edited |= remaining
         cleaned = inpaint(pixels, edited)
-        remaining = _marks(cleaned, find_overlays(cleaned, sector_mask))
+        remaining = _marks(cleaned, sector_mask, find_overlays(cleaned, sector_mask))
     return CaliperFinding(cleaned, edited, ("calipers_remain",) if np.any(remaining) else ())
 
 
-def _marks(pixels: Pixels, overlays: Overlays) -> Mask:
-    """Where the detector is sure, and pieces of which it is not but which have a cross."""
-    marks = overlays.marks.copy()
+def _marks(pixels: Pixels, sector_mask: Mask, overlays: Overlays) -> Mask:
+    """Where the detector is sure, within the sector, and pieces of which it is not or at an edge, but with a cross."""
+    if not np.any(overlays.possible_marks):
+        return overlays.marks
+    marks = overlays.marks & ~_at_edge(overlays.marks, sector_mask)
     unsure = overlays.possible_marks & ~marks
-    if not np.any(unsure):
-        return marks
-    for x, y, width, height in boxes_of(overlays.possible_marks):
-        piece = np.s_[y : y + height, x : x + width]
-        around = np.s_[max(y - AROUND_PX, 0) : y + height + AROUND_PX, max(x - AROUND_PX, 0) : x + width + AROUND_PX]
-        if np.any(unsure[piece]) and any(has_cross(view, unsure[around]) for view in _views(pixels[around])):
-            marks[piece] |= unsure[piece]
+    for x, y, width, height in boxes_of(unsure):
+        left, top = max(x - AROUND_PX, 0), max(y - AROUND_PX, 0)
+        around = np.s_[top : y + height + AROUND_PX, left : x + width + AROUND_PX]
+        for view in _grey_views(pixels[around]):
+            for across, down in find_crosses(view, unsure[around]):
+                reach = np.s_[max(top + down - CROSS_PX, 0) : top + down + CROSS_PX + 1,
+                              max(left + across - CROSS_PX, 0) : left + across + CROSS_PX + 1]  # fmt: skip
+                marks[reach] |= sector_mask[reach]
     return marks
+
+
+def _at_edge(marks: Mask, sector_mask: Mask) -> Mask:
+    """Pieces mostly beside the sector's edge: corners, and the vendor's ring if it is cut, look like marks there."""
+    side = 2 * EDGE_PX + 1
+    edge = cv2.dilate((~sector_mask).view(np.uint8), np.ones((side, side), np.uint8))
+    count, labels = cv2.connectedComponents(marks.view(np.uint8), connectivity=8)
+    sizes = np.bincount(labels.ravel(), minlength=count)
+    beside = np.bincount(labels.ravel(), weights=edge.ravel(), minlength=count)
+    at_edge = beside > MOSTLY * sizes
+    at_edge[0] = False
+    return np.asarray(at_edge[labels], np.bool_)
 
 
 def _ink(pixels: Pixels, marks: Mask) -> Mask:
     """The strokes within ``marks``."""
+    views = _grey_views(pixels)
+    if len(views) > 1:
+        views.append(np.asarray(cv2.subtract(views[0], views[1]), np.uint8))  # coloured ink over grey that is as bright
     ink = np.zeros(marks.shape, np.bool_)
-    for view in _views(pixels):
+    for view in views:
         ink |= cv2.morphologyEx(view, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8)) > INK
     ink &= marks
     return np.asarray(cv2.dilate(ink.view(np.uint8), np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)), dtype=np.bool_)
 
 
-def _views(pixels: Pixels) -> list[Pixels]:
-    """Images in one of which ink stands out: white ink over flow in the smallest channel, colour by being colourful."""
+def _grey_views(pixels: Pixels) -> list[Pixels]:
+    """The largest channel and, where there is colour, the smallest: only there white ink stands out from flow."""
     if pixels.ndim == 2:
         return [pixels]
     largest, smallest = largest_and_smallest(pixels)
-    colorfulness = np.asarray(cv2.subtract(largest, smallest), np.uint8)
-    return [largest, smallest, colorfulness] if np.any(colorfulness) else [largest]
+    return [largest] if np.array_equal(largest, smallest) else [largest, smallest]

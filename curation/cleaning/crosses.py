@@ -12,7 +12,7 @@ Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Steps = tuple[tuple[int, int], ...]
 
-INK = 16
+INK = 20
 """Grey levels by which a cross stands out from what is around it, at least; twice its own unevenness, too."""
 
 FAINTEST = 90
@@ -21,7 +21,7 @@ FAINTEST = 90
 ARMS_PX = (3, 14)
 """Length of arms, shortest and longest."""
 
-UNEVEN = 26
+UNEVEN = 16
 """Grey levels by which a cross's ink may vary: JPEG's noise."""
 
 DARKER_SHARE = 0.85
@@ -31,18 +31,18 @@ STRAIGHT: Steps = ((1, 0), (-1, 0), (0, 1), (0, -1))
 DIAGONAL: Steps = ((1, 1), (-1, -1), (1, -1), (-1, 1))
 
 
-def has_cross(grey: Pixels, within: Mask) -> bool:
-    """Whether a cross, + or x, has its middle in ``within``; both [height, width]."""
+def find_crosses(grey: Pixels, within: Mask) -> list[tuple[int, int]]:
+    """Middles, x and y, of crosses, + or x, that lie in ``within``; both images are [height, width]."""
     hat = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8))
     ink = ((hat > INK) & (grey > FAINTEST)).view(np.uint8)
     shortest = 2 * ARMS_PX[0] + 1
     slanted = np.eye(shortest, dtype=np.uint8)
+    crosses: list[tuple[int, int]] = []
     upright, level = np.ones((shortest, 1), np.uint8), np.ones((1, shortest), np.uint8)
     for one, other, steps in (level, upright, STRAIGHT), (slanted, np.ascontiguousarray(slanted[::-1]), DIAGONAL):
         middles = (cv2.erode(ink, one) > 0) & (cv2.erode(ink, other) > 0) & within
-        if any(_is_cross(grey, x, y, steps) for y, x in np.argwhere(middles).tolist()):
-            return True
-    return False
+        crosses += [(x, y) for y, x in np.argwhere(middles).tolist() if _is_cross(grey, x, y, steps)]
+    return crosses
 
 
 def _is_cross(grey: Pixels, x: int, y: int, steps: Steps) -> bool:

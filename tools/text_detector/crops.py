@@ -191,6 +191,6 @@ def _target(drawn: Sequence[Drawn], outside: npt.NDArray[np.bool_], covered: flo
             hidden = cv2.resize(item.hidden.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
             present = (share > covered) & (hidden < 0.5 * share)
             target[present] = PRESENT
-            weight[present] = FEWEST_CELLS / max(np.count_nonzero(present), FEWEST_CELLS)
+            weight[present] = FEWEST_CELLS / max(int(np.count_nonzero(present)), FEWEST_CELLS)
             sure |= present
     return target, weight
