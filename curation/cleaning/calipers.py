@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .crosses import ARMS_PX, find_crosses
 from .inpainting import inpaint
-from .text_detector import STROKE_PX, Overlays, boxes_of, find_overlays, largest_and_smallest
+from .text_detector import STROKE_PX, Box, Overlays, boxes_of, find_overlays, largest_and_smallest
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -79,32 +79,32 @@ def remove_calipers(pixels: Pixels, sector_mask: Mask, overlays: Overlays | None
 
 
 def _marks(pixels: Pixels, sector_mask: Mask, overlays: Overlays) -> Mask:
-    """Where the detector is sure, within the sector, and pieces of which it is not or at an edge, but with a cross."""
-    if not np.any(overlays.possible_marks):
-        return overlays.marks
-    marks = overlays.marks & ~_at_edge(overlays.marks, sector_mask)
+    """Where the detector is sure, within the sector, and around crosses where it is not or at the sector's edge."""
+    marks = overlays.marks.copy()
+    for x, y, width, height in boxes_of(marks):
+        piece = np.s_[y : y + height, x : x + width]
+        if np.mean(_edge(sector_mask, (x, y, width, height))[marks[piece]]) > MOSTLY:
+            marks[piece] = False
     unsure = overlays.possible_marks & ~marks
-    for x, y, width, height in boxes_of(unsure):
+    x, y, width, height = cv2.boundingRect(unsure.view(np.uint8))
+    if width:
         left, top = max(x - AROUND_PX, 0), max(y - AROUND_PX, 0)
-        around = np.s_[top : y + height + AROUND_PX, left : x + width + AROUND_PX]
-        for view in _grey_views(pixels[around]):
-            for across, down in find_crosses(view, unsure[around]):
-                reach = np.s_[max(top + down - CROSS_PX, 0) : top + down + CROSS_PX + 1,
-                              max(left + across - CROSS_PX, 0) : left + across + CROSS_PX + 1]  # fmt: skip
-                marks[reach] |= sector_mask[reach]
+        window = np.s_[top : y + height + AROUND_PX, left : x + width + AROUND_PX]
+        for view in _grey_views(pixels[window]):
+            for across, down in find_crosses(view, unsure[window]):
+                rows = slice(max(top + down - CROSS_PX, 0), top + down + CROSS_PX + 1)
+                columns = slice(max(left + across - CROSS_PX, 0), left + across + CROSS_PX + 1)
+                marks[rows, columns] |= sector_mask[rows, columns]
     return marks
 
 
-def _at_edge(marks: Mask, sector_mask: Mask) -> Mask:
-    """Pieces mostly beside the sector's edge: corners, and the vendor's ring if it is cut, look like marks there."""
-    side = 2 * EDGE_PX + 1
-    edge = cv2.dilate((~sector_mask).view(np.uint8), np.ones((side, side), np.uint8))
-    count, labels = cv2.connectedComponents(marks.view(np.uint8), connectivity=8)
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    beside = np.bincount(labels.ravel(), weights=edge.ravel(), minlength=count)
-    at_edge = beside > MOSTLY * sizes
-    at_edge[0] = False
-    return np.asarray(at_edge[labels], np.bool_)
+def _edge(sector_mask: Mask, box: Box) -> Mask:
+    """Which pixels of a box are near the sector's edge, where its corners and a vendor's ring that it cuts look alike."""
+    x, y, width, height = box
+    left, top = max(x - EDGE_PX, 0), max(y - EDGE_PX, 0)
+    outside = (~sector_mask[top : y + height + EDGE_PX, left : x + width + EDGE_PX]).view(np.uint8)
+    near = cv2.dilate(outside, np.ones((2 * EDGE_PX + 1,) * 2, np.uint8)) > 0
+    return near[y - top : y - top + height, x - left : x - left + width]
 
 
 def _ink(pixels: Pixels, marks: Mask) -> Mask:

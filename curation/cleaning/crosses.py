@@ -40,8 +40,12 @@ def find_crosses(grey: Pixels, within: Mask) -> list[tuple[int, int]]:
     crosses: list[tuple[int, int]] = []
     upright, level = np.ones((shortest, 1), np.uint8), np.ones((1, shortest), np.uint8)
     for one, other, steps in (level, upright, STRAIGHT), (slanted, np.ascontiguousarray(slanted[::-1]), DIAGONAL):
-        middles = (cv2.erode(ink, one) > 0) & (cv2.erode(ink, other) > 0) & within
-        crosses += [(x, y) for y, x in np.argwhere(middles).tolist() if _is_cross(grey, x, y, steps)]
+        middles = cv2.bitwise_and(
+            cv2.erode(ink, one), cv2.erode(ink, other), mask=np.ascontiguousarray(within).view(np.uint8)
+        )
+        places = cv2.findNonZero(middles)  # numpy's takes ten times as long
+        if places is not None:
+            crosses += [(x, y) for x, y in places.reshape(-1, 2).tolist() if _is_cross(grey, x, y, steps)]
     return crosses
 
 

@@ -102,10 +102,12 @@ def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
 
 def boxes_of(mask: Mask) -> tuple[Box, ...]:
     """The box of each connected piece, from the top."""
-    if not np.any(mask):
+    left, top, across, down = cv2.boundingRect(mask.view(np.uint8))
+    if not across:
         return ()
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    boxes = [(int(x), int(y), int(width), int(height)) for x, y, width, height, _ in stats[1:count]]
+    part = mask[top : top + down, left : left + across].view(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+    boxes = [(left + int(x), top + int(y), int(width), int(height)) for x, y, width, height, _ in stats[1:count]]
     return tuple(sorted(boxes, key=lambda box: (box[1], box[0])))
 
 
