@@ -99,7 +99,7 @@ def _marks(pixels: Pixels, sector_mask: Mask, overlays: Overlays) -> Mask:
 
 
 def _edge(sector_mask: Mask, box: Box) -> Mask:
-    """Which pixels of a box are near the sector's edge: its corners, and a vendor's ring that it cuts, look like marks."""
+    """Which pixels of a box are near the sector's edge: corners, and a vendor's ring that it cuts, look like marks."""
     x, y, width, height = box
     left, top = max(x - EDGE_PX, 0), max(y - EDGE_PX, 0)
     outside = (~sector_mask[top : y + height + EDGE_PX, left : x + width + EDGE_PX]).view(np.uint8)
