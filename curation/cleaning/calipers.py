@@ -90,11 +90,10 @@ def _marks(pixels: Pixels, sector_mask: Mask, overlays: Overlays) -> Mask:
     if width:
         left, top = max(x - AROUND_PX, 0), max(y - AROUND_PX, 0)
         window = np.s_[top : y + height + AROUND_PX, left : x + width + AROUND_PX]
-        for view in _grey_views(pixels[window]):
-            for across, down in find_crosses(view, unsure[window]):
-                rows = slice(max(top + down - CROSS_PX, 0), top + down + CROSS_PX + 1)
-                columns = slice(max(left + across - CROSS_PX, 0), left + across + CROSS_PX + 1)
-                marks[rows, columns] |= sector_mask[rows, columns]
+        for across, down in find_crosses(pixels[window], unsure[window]):
+            rows = slice(max(top + down - CROSS_PX, 0), top + down + CROSS_PX + 1)
+            columns = slice(max(left + across - CROSS_PX, 0), left + across + CROSS_PX + 1)
+            marks[rows, columns] |= sector_mask[rows, columns]
     return marks
 
 
@@ -108,20 +107,13 @@ def _edge(sector_mask: Mask, box: Box) -> Mask:
 
 
 def _ink(pixels: Pixels, marks: Mask) -> Mask:
-    """The strokes within ``marks``."""
-    views = _grey_views(pixels)
-    if len(views) > 1:
-        views.append(np.asarray(cv2.subtract(views[0], views[1]), np.uint8))  # coloured ink over grey that is as bright
+    """The strokes within ``marks``: bright in the largest or the smallest channel, or colourful."""
+    views = [pixels]
+    if pixels.ndim == 3:
+        largest, smallest = largest_and_smallest(pixels)
+        views = [largest, smallest, np.asarray(cv2.subtract(largest, smallest), np.uint8)]
     ink = np.zeros(marks.shape, np.bool_)
     for view in views:
         ink |= cv2.morphologyEx(view, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8)) > INK
     ink &= marks
     return np.asarray(cv2.dilate(ink.view(np.uint8), np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)), dtype=np.bool_)
-
-
-def _grey_views(pixels: Pixels) -> list[Pixels]:
-    """The largest channel and, where there is colour, the smallest: only there white ink stands out from flow."""
-    if pixels.ndim == 2:
-        return [pixels]
-    largest, smallest = largest_and_smallest(pixels)
-    return [largest] if np.array_equal(largest, smallest) else [largest, smallest]

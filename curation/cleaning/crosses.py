@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .text_detector import STROKE_PX
+from .text_detector import STROKE_PX, largest_and_smallest
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -24,6 +24,9 @@ ARMS_PX = (3, 14)
 UNEVEN = 16
 """Grey levels by which a cross's ink may vary: JPEG's noise."""
 
+COLORS_UNEVEN = 80
+"""Levels by which its other channels may vary: JPEG's colours are coarse; cells of flow beside tissue do more."""
+
 DARKER_SHARE = 0.85
 """Of the pixels beside the arms, which must be darker than all of the ink."""
 
@@ -31,8 +34,24 @@ STRAIGHT: Steps = ((1, 0), (-1, 0), (0, 1), (0, -1))
 DIAGONAL: Steps = ((1, 1), (-1, -1), (1, -1), (-1, 1))
 
 
-def find_crosses(grey: Pixels, within: Mask) -> list[tuple[int, int]]:
-    """Middles, x and y, of crosses, + or x, that lie in ``within``; both images are [height, width]."""
+def find_crosses(pixels: Pixels, within: Mask) -> list[tuple[int, int]]:
+    """Middles, x and y, of crosses, + or x, of one colour that lie in ``within``.
+
+    Args:
+        pixels: [height, width] grey, or [height, width, 3] RGB.
+        within: [height, width].
+    """
+    if pixels.ndim == 2:
+        return _find(pixels, pixels, within)
+    largest, smallest = largest_and_smallest(pixels)
+    crosses = _find(largest, smallest, within)
+    if not np.array_equal(largest, smallest):  # white ink over flow stands out in the smallest channel alone
+        crosses += _find(smallest, largest, within)
+    return crosses
+
+
+def _find(grey: Pixels, second: Pixels, within: Mask) -> list[tuple[int, int]]:
+    """Crosses that stand out in ``grey`` and are of one level in ``second``, too."""
     hat = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8))
     ink = ((hat > INK) & (grey > FAINTEST)).view(np.uint8)
     shortest = 2 * ARMS_PX[0] + 1
@@ -45,7 +64,8 @@ def find_crosses(grey: Pixels, within: Mask) -> list[tuple[int, int]]:
         )
         places = cv2.findNonZero(middles)  # numpy's takes ten times as long
         if places is not None:
-            crosses += [(x, y) for x, y in places.reshape(-1, 2).tolist() if _is_cross(grey, x, y, steps)]
+            found = [(x, y) for x, y in places.reshape(-1, 2).tolist() if _is_cross(grey, x, y, steps)]
+            crosses += [(x, y) for x, y in found if _spread(second, x, y, steps) <= COLORS_UNEVEN]
     return crosses
 
 
@@ -69,6 +89,11 @@ def _is_cross(grey: Pixels, x: int, y: int, steps: Steps) -> bool:
     sides = _beside(grey, x, y, steps, arms[0])
     contrast = level - float(np.median(sides))
     return contrast >= max(INK, 2 * uneven) and float(np.mean(sides < level - uneven - 4)) >= DARKER_SHARE
+
+
+def _spread(grey: Pixels, x: int, y: int, steps: Steps) -> int:
+    """Of the levels near the middle of a cross."""
+    return int(np.ptp(np.concatenate([_along(grey, x, y, step, ARMS_PX[0] + 1) for step in steps])))
 
 
 def _along(grey: Pixels, x: int, y: int, step: tuple[int, int], length: int) -> npt.NDArray[np.int64]:

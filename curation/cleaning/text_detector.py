@@ -40,9 +40,9 @@ class Threshold:
     fewest_cells: int
 
 
-TEXT = Threshold(sure=0.65, possible=0.15, fewest_cells=3)
-POSSIBLE_TEXT = Threshold(sure=0.3, possible=0.15, fewest_cells=2)
-MARKS = Threshold(sure=0.85, possible=0.5, fewest_cells=4)
+TEXT = Threshold(sure=0.65, possible=0.12, fewest_cells=3)
+POSSIBLE_TEXT = Threshold(sure=0.3, possible=0.12, fewest_cells=2)
+MARKS = Threshold(sure=0.8, possible=0.5, fewest_cells=4)
 POSSIBLE_MARKS = Threshold(sure=0.3, possible=0.25, fewest_cells=4)
 
 SMALL_PX = 480

@@ -50,7 +50,7 @@ class Crop:
 def draw_crop(backgrounds: Sequence[Pixels], random: Random) -> Crop:
     """A crop of a background; two thirds have strings, half marks of measurements, a third the machine's own."""
     pixels, outside = _background(backgrounds, random)
-    if random.random() < 0.15:
+    if random.random() < 0.3:
         draw_flow(pixels, random)
     if random.random() < 0.35:
         draw_machine_marks(pixels, random, int(random.integers(1, 4)))
