@@ -30,8 +30,8 @@ MARGIN_PX = 2
 NEAR_PX = 24
 """How far from text what may be text is believed to be: the distance between words and lines."""
 
-MOST_TEXT = 0.3
-"""Share of the sector that text may cover; a page of a report has more."""
+MOST_TEXT = 0.45
+"""Share of the sector that may be removed: a page of a report has more, three lines over a small sector a third."""
 
 
 @dataclass(frozen=True)

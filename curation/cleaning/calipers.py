@@ -12,15 +12,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .crosses import STROKE_PX, has_cross
+from .crosses import ARMS_PX, find_crosses
 from .inpainting import inpaint
-from .text_detector import Overlays, boxes_of, brightness_and_colorfulness, find_overlays
+from .text_detector import STROKE_PX, Box, Overlays, boxes_of, find_overlays, largest_and_smallest
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 AROUND_PX = 24
 """Looked at around a piece for a cross: its arms may leave the piece."""
+
+CROSS_PX = ARMS_PX[1]
+"""Removed around the middle of a cross of which the detector was not sure."""
+
+EDGE_PX, MOSTLY = 16, 0.5
+"""How near to the sector's edge a mark looks like the edge, if that share of it is."""
 
 INK = 24
 """Levels, of brightness or colourfulness, by which ink stands out from what is around it, within cells with a mark."""
@@ -56,39 +62,53 @@ def remove_calipers(pixels: Pixels, sector_mask: Mask, overlays: Overlays | None
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
         overlays: what the detector found in exactly these pixels; looked for if omitted.
     """
-    marks = _marks(pixels, overlays or find_overlays(pixels, sector_mask))
+    marks = _marks(pixels, sector_mask, overlays or find_overlays(pixels, sector_mask))
     if not np.any(marks):
         return CaliperFinding(pixels, marks, ())
     edited = _ink(pixels, marks) & sector_mask
     cleaned = inpaint(pixels, edited)
-    remaining = _marks(cleaned, find_overlays(cleaned, sector_mask))
+    remaining = _marks(cleaned, sector_mask, find_overlays(cleaned, sector_mask))
     if np.any(remaining):  # ink that does not stand out as strokes do
         edited |= remaining
         cleaned = inpaint(pixels, edited)
-        remaining = _marks(cleaned, find_overlays(cleaned, sector_mask))
+        remaining = _marks(cleaned, sector_mask, find_overlays(cleaned, sector_mask))
     return CaliperFinding(cleaned, edited, ("calipers_remain",) if np.any(remaining) else ())
 
 
-def _marks(pixels: Pixels, overlays: Overlays) -> Mask:
-    """Where the detector is sure, and pieces of which it is not but which have a cross."""
+def _marks(pixels: Pixels, sector_mask: Mask, overlays: Overlays) -> Mask:
+    """Where the detector is sure, within the sector, and around crosses where it is not or at the sector's edge."""
     marks = overlays.marks.copy()
-    unsure = overlays.possible_marks & ~marks
-    if not np.any(unsure):
-        return marks
-    grey = pixels if pixels.ndim == 2 else brightness_and_colorfulness(pixels)[0]
-    for x, y, width, height in boxes_of(overlays.possible_marks):
+    for x, y, width, height in boxes_of(marks):
         piece = np.s_[y : y + height, x : x + width]
-        around = np.s_[max(y - AROUND_PX, 0) : y + height + AROUND_PX, max(x - AROUND_PX, 0) : x + width + AROUND_PX]
-        if np.any(unsure[piece]) and has_cross(grey[around], unsure[around]):
-            marks[piece] |= unsure[piece]
+        if np.mean(_edge(sector_mask, (x, y, width, height))[marks[piece]]) > MOSTLY:
+            marks[piece] = False
+    unsure = overlays.possible_marks & ~marks
+    x, y, width, height = cv2.boundingRect(unsure.view(np.uint8))
+    if width:
+        left, top = max(x - AROUND_PX, 0), max(y - AROUND_PX, 0)
+        window = np.s_[top : y + height + AROUND_PX, left : x + width + AROUND_PX]
+        for across, down in find_crosses(pixels[window], unsure[window]):
+            rows = slice(max(top + down - CROSS_PX, 0), top + down + CROSS_PX + 1)
+            columns = slice(max(left + across - CROSS_PX, 0), left + across + CROSS_PX + 1)
+            marks[rows, columns] |= sector_mask[rows, columns]
     return marks
 
 
+def _edge(sector_mask: Mask, box: Box) -> Mask:
+    """Which pixels of a box are near the sector's edge: corners, and a vendor's ring that it cuts, look like marks."""
+    x, y, width, height = box
+    left, top = max(x - EDGE_PX, 0), max(y - EDGE_PX, 0)
+    outside = (~sector_mask[top : y + height + EDGE_PX, left : x + width + EDGE_PX]).view(np.uint8)
+    near = cv2.dilate(outside, np.ones((2 * EDGE_PX + 1,) * 2, np.uint8)) > 0
+    return near[y - top : y - top + height, x - left : x - left + width]
+
+
 def _ink(pixels: Pixels, marks: Mask) -> Mask:
-    """The strokes within ``marks``."""
+    """The strokes within ``marks``: bright in the largest or the smallest channel, or colourful."""
     views = [pixels]
     if pixels.ndim == 3:
-        views = list(brightness_and_colorfulness(pixels))
+        largest, smallest = largest_and_smallest(pixels)
+        views = [largest, smallest, np.asarray(cv2.subtract(largest, smallest), np.uint8)]
     ink = np.zeros(marks.shape, np.bool_)
     for view in views:
         ink |= cv2.morphologyEx(view, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8)) > INK

@@ -1,7 +1,8 @@
 """Where text and marks of measurements are drawn over a frame, as a small convolutional network sees it.
 
 The network (``text_detector.onnx``) was trained by ``python -m tools.text_detector``; the file's metadata says on
-what. It reads brightness and colourfulness at full resolution and gives two probabilities for each cell of 4 x 4 px.
+what. It reads the brightest and the darkest channel and their strokes at full resolution and gives two probabilities
+for each cell of 4 x 4 px.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 STRIDE = 4
 """px of a cell's side."""
 
+STROKE_PX = 4
+"""What is drawn is at most as wide."""
+
 GRANULARITY = 16
 """px: the network takes sizes that are multiples of it."""
 
@@ -36,10 +40,10 @@ class Threshold:
     fewest_cells: int
 
 
-TEXT = Threshold(sure=0.7, possible=0.15, fewest_cells=3)
-POSSIBLE_TEXT = Threshold(sure=0.3, possible=0.15, fewest_cells=2)
-MARKS = Threshold(sure=0.8, possible=0.25, fewest_cells=4)
-POSSIBLE_MARKS = Threshold(sure=0.4, possible=0.25, fewest_cells=4)
+TEXT = Threshold(sure=0.65, possible=0.12, fewest_cells=3)
+POSSIBLE_TEXT = Threshold(sure=0.3, possible=0.12, fewest_cells=2)
+MARKS = Threshold(sure=0.8, possible=0.5, fewest_cells=4)
+POSSIBLE_MARKS = Threshold(sure=0.3, possible=0.25, fewest_cells=4)
 
 SMALL_PX = 480
 """Frames whose long side is shorter are looked at in twice their size: their text is smaller than any trained on."""
@@ -98,35 +102,56 @@ def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
 
 def boxes_of(mask: Mask) -> tuple[Box, ...]:
     """The box of each connected piece, from the top."""
-    if not np.any(mask):
+    left, top, across, down = cv2.boundingRect(mask.view(np.uint8))
+    if not across:
         return ()
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    boxes = [(int(x), int(y), int(width), int(height)) for x, y, width, height, _ in stats[1:count]]
+    part = mask[top : top + down, left : left + across].view(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+    boxes = [(left + int(x), top + int(y), int(width), int(height)) for x, y, width, height, _ in stats[1:count]]
     return tuple(sorted(boxes, key=lambda box: (box[1], box[0])))
 
 
 def probabilities(pixels: Pixels) -> npt.NDArray[np.float32]:
     """That each cell of 4 x 4 px shows text, and marks: [2, ceil(height / 4), ceil(width / 4)]."""
     height, width = pixels.shape[:2]
-    image = np.pad(network_input(pixels), ((0, 0), (0, -height % GRANULARITY), (0, -width % GRANULARITY)))
+    image = network_input(pixels, GRANULARITY)
     (found,) = _session().run(None, {"image": image[None]})
     return np.asarray(found[0, :, : -(-height // STRIDE), : -(-width // STRIDE)], np.float32)
 
 
-def network_input(pixels: Pixels) -> Pixels:
-    """Brightness and colourfulness of [height, width] or [height, width, 3]: [2, height, width]."""
-    if pixels.ndim == 2:
-        return np.stack([pixels, np.zeros_like(pixels)])
-    brightness, colorfulness = brightness_and_colorfulness(pixels)
-    return np.stack([brightness, colorfulness])
+def network_input(pixels: Pixels, granularity: int = 1) -> Pixels:
+    """The largest and the smallest channel of [height, width] or [height, width, 3], each with its strokes: 6 x those.
+
+    White ink over flow in colour stands out in the smallest channel alone, coloured ink over grey in the largest or as
+    dark in the smallest. Strokes are what is thinner than ``STROKE_PX``, bright and dark (white and black top-hat):
+    small networks learn that badly. Zeros are added below and on the right, up to multiples of ``granularity`` px.
+    """
+    height, width = pixels.shape[:2]
+    largest, smallest = (pixels, pixels) if pixels.ndim == 2 else largest_and_smallest(pixels)
+    views = [largest, *_strokes(largest)]
+    views += views if smallest is largest else [smallest, *_strokes(smallest)]
+    image = np.zeros((len(views), height + -height % granularity, width + -width % granularity), np.uint8)
+    for channel, view in zip(image, views, strict=True):
+        channel[:height, :width] = view
+    return image
 
 
 def brightness_and_colorfulness(rgb: Pixels) -> tuple[Pixels, Pixels]:
     """The largest channel of [height, width, 3], and the largest less the smallest."""
+    largest, smallest = largest_and_smallest(rgb)
+    return largest, np.asarray(cv2.subtract(largest, smallest), np.uint8)
+
+
+def largest_and_smallest(rgb: Pixels) -> tuple[Pixels, Pixels]:
+    """The largest and the smallest channel of [height, width, 3]."""
     red, green, blue = cv2.split(rgb)  # by OpenCV: numpy takes a hundred times as long over an axis of three
     largest = cv2.max(cv2.max(red, green), blue)
-    smallest = cv2.min(cv2.min(red, green), blue)
-    return np.asarray(largest, np.uint8), np.asarray(cv2.subtract(largest, smallest), np.uint8)
+    return np.asarray(largest, np.uint8), np.asarray(cv2.min(cv2.min(red, green), blue), np.uint8)
+
+
+def _strokes(grey: Pixels) -> list[npt.NDArray[np.uint8]]:
+    square = np.ones((STROKE_PX + 1,) * 2, np.uint8)
+    return [np.asarray(cv2.morphologyEx(grey, kind, square)) for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)]
 
 
 def _pieces(probability: npt.NDArray[np.float32], threshold: Threshold) -> Pixels:

@@ -49,7 +49,7 @@ def test_a_seed_gives_the_same_weights(backgrounds: list[np.ndarray]) -> None:
 def test_targets_cover_what_was_drawn(backgrounds: list[np.ndarray]) -> None:
     random = np.random.default_rng(6)
     crops = [draw_crop(backgrounds, random) for _ in range(60)]
-    assert {crop.image.shape for crop in crops} == {(2, SIDE, SIDE)}
+    assert {crop.image.shape for crop in crops} == {(CHANNELS, SIDE, SIDE)}
     texts = [np.any(crop.target[0] == PRESENT) for crop in crops]
     marks = [np.any(crop.target[1] == PRESENT) for crop in crops]
     assert 15 < sum(texts) < 40

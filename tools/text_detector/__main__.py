@@ -15,7 +15,7 @@ from sono.manifests.store import write_atomically
 def main(
     out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     seed: Annotated[int, typer.Option(help="Decides everything that is drawn.")] = 1,
-    steps: Annotated[int, typer.Option(help="Batches of 16 crops.", min=1)] = 4000,
+    steps: Annotated[int, typer.Option(help="Batches of 16 crops.", min=1)] = 7000,
     hc18: Annotated[Path | None, typer.Option(help="Folder with HC18's images, for real backgrounds.")] = None,
 ) -> None:
     """Train the detector of burned-in text and of measurement marks on drawn ones.

@@ -28,7 +28,7 @@ None shows text. Origin: van den Heuvel et al., PLoS ONE 13(8) e0200412 (2018), 
 
 def phantom_sectors(count: int, seed: int) -> Iterator[Pixels]:
     """Ultrasound of phantoms of all modes, black around; the machine's marks are on it, no text and no measurement."""
-    modes = ("b_mode", "color_doppler", "b_mode", "dual", "b_mode", "m_mode", "volume", "b_mode", "spectral")
+    modes = ("b_mode", "color_doppler", "spectral", "dual", "b_mode", "color_doppler", "m_mode", "spectral", "volume")
     for sample in draw_samples(count, seed=seed, modes=modes, identity_share=0.0, measured_share=0.0):
         inside = sample.drawn.sector_mask()
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))

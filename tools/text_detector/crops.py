@@ -15,43 +15,54 @@ from sono.curation.cleaning.text_detector import STRIDE, network_input
 
 from .fonts import TRAINED
 from .lettering import Drawn, random_text, write_string
-from .marks import draw_machine_marks, draw_measurement
+from .marks import draw_flow, draw_machine_marks, draw_measurement
 
 Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[Any]
 """What OpenCV's functions return: they don't say that bytes stay bytes."""
 Random = np.random.Generator
 
 SIDE = 192
-DARK, LEAST_LIT = 10, 0.3
-"""Crops in which less is brighter are drawn again: nothing is learned from what lies outside a sector."""
+DARK, LEAST_LIT, CORNER_LIT, CORNERS = 10, 0.3, 0.03, 0.25
+"""Crops in which less is brighter are drawn again: little is learned from what lies outside a sector. In a quarter of
+the crops, a corner of a sector is enough."""
 
 PRESENT, ABSENT, IGNORED = 1, 0, 255
+
+FEWEST_CELLS = 8
+"""Of a cross: items with fewer, cut by the crop, don't weigh more."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """``image`` as the network takes it, [2, side, side]; ``target`` [2, cells, cells]: PRESENT, ABSENT or IGNORED.
+    """``image`` as the network takes it, [6, side, side]; ``target`` [2, cells, cells]: PRESENT, ABSENT or IGNORED.
 
-    The target's channels are text and marks of measurements.
+    The target's channels are text and marks of measurements. ``weight`` of its cells, same shape: every mark counts as
+    much as any other, a cross as much as a long outline.
     """
 
     image: Pixels
     target: Pixels
+    weight: Floats
 
 
 def draw_crop(backgrounds: Sequence[Pixels], random: Random) -> Crop:
-    """A crop of a background; two thirds have strings, half marks of measurements, a third the machine's own marks."""
+    """A crop of a background; two thirds have strings, half marks of measurements, a third the machine's own."""
     pixels, outside = _background(backgrounds, random)
     if random.random() < 0.3:
+        draw_flow(pixels, random)
+    if random.random() < 0.35:
         draw_machine_marks(pixels, random, int(random.integers(1, 4)))
-    marks = _draw_marks(pixels, random) if random.random() < 0.5 else []
+    marks = _draw_marks(pixels, random) if random.random() < 0.55 else []
     strings = _write_strings(pixels, random) if random.random() < 0.65 else []
     if random.random() < 0.2:
         pixels, strings, marks = _some_removed(pixels, strings, marks, random)
     pixels[outside] = 0
     pixels = _as_stored(pixels, random)
-    return Crop(network_input(pixels), np.stack([_target(strings, outside, 0.5), _target(marks, outside, 0.2)]))
+    text, _ = _target(strings, outside, 0.5)
+    measured, weight = _target(marks, outside, 0.2)
+    return Crop(network_input(pixels), np.stack([text, measured]), np.stack([np.ones_like(weight), weight]))
 
 
 def _some_removed(
@@ -80,8 +91,9 @@ def _draw_marks(pixels: Pixels, random: Random) -> list[Drawn]:
 def _background(backgrounds: Sequence[Pixels], random: Random) -> tuple[Pixels, npt.NDArray[np.bool_]]:
     """A crop in colour, and where it is blanked because it lies outside the sector."""
     image = _cut(backgrounds, random)
+    least = CORNER_LIT if random.random() < CORNERS else LEAST_LIT
     for _ in range(3):
-        if np.mean(image > DARK) >= LEAST_LIT:
+        if np.mean(image > DARK) >= least:
             break
         image = _cut(backgrounds, random)
     if random.random() < 0.5:
@@ -93,7 +105,7 @@ def _background(backgrounds: Sequence[Pixels], random: Random) -> tuple[Pixels, 
     if random.random() < 0.5:
         levels = 255 * (np.arange(256) / 255) ** float(random.uniform(0.6, 1.5)) * random.uniform(0.6, 1.6)
         pixels = cv2.LUT(pixels, np.clip(levels, 0, 255).astype(np.uint8))
-    if random.random() < 0.12:  # grey maps in brown or blue
+    if random.random() < 0.2:  # grey maps in brown or blue
         pixels = np.rint(pixels * random.uniform(0.55, 1.0, 3)).astype(np.uint8)
     if random.random() < 0.2:  # as scanners sharpen edges
         soft = cv2.GaussianBlur(pixels, (0, 0), 1.5)
@@ -115,14 +127,15 @@ def _cut(backgrounds: Sequence[Pixels], random: Random) -> Image:
 
 
 def _outside(random: Random) -> npt.NDArray[np.bool_]:
-    """A half-plane, or what a masking box covers, in some crops; else nothing."""
+    """What is beyond a side or a corner of a sector, or what a masking box covers, in some crops; else nothing."""
     outside = np.zeros((SIDE, SIDE), np.bool_)
     chance = random.random()
-    if chance < 0.12:
-        angle, distance = random.uniform(0, 2 * np.pi), random.uniform(-0.3, 0.5) * SIDE
+    if chance < 0.22:
         y, x = np.mgrid[0:SIDE, 0:SIDE] - SIDE / 2
-        outside = x * np.cos(angle) + y * np.sin(angle) > distance
-    elif chance < 0.2:
+        for _ in range(int(random.integers(1, 3))):
+            angle, distance = random.uniform(0, 2 * np.pi), random.uniform(-0.2, 0.5) * SIDE
+            outside |= x * np.cos(angle) + y * np.sin(angle) > distance
+    elif chance < 0.3:
         top, left = random.integers(0, SIDE, 2)
         height, width = random.integers(20, 120, 2)
         outside[top : top + height, left : left + width] = True
@@ -149,7 +162,7 @@ def _write_strings(pixels: Pixels, random: Random) -> list[Drawn]:
 
 def _as_stored(pixels: Image, random: Random) -> Pixels:
     """In grey or in colour, perhaps with the noise of JPEG, perhaps resampled."""
-    if random.random() < 0.5:
+    if random.random() < 0.4:
         pixels = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if random.random() < 0.15:
         factor = float(random.uniform(0.7, 0.95))
@@ -161,10 +174,13 @@ def _as_stored(pixels: Image, random: Random) -> Pixels:
     return np.asarray(pixels, np.uint8)
 
 
-def _target(drawn: Sequence[Drawn], outside: npt.NDArray[np.bool_], covered: float) -> Pixels:
-    """Cells covered by that share are present; others that are touched don't count, nor what is hardly seen."""
+def _target(drawn: Sequence[Drawn], outside: npt.NDArray[np.bool_], covered: float) -> tuple[Pixels, Floats]:
+    """Cells covered by that share are present; others that are touched don't count, nor what is hardly seen.
+
+    The weights of present cells are the smaller, the more of them one item has.
+    """
     cells = SIDE // STRIDE
-    target = np.full((cells, cells), ABSENT, np.uint8)
+    target, weight = np.full((cells, cells), ABSENT, np.uint8), np.ones((cells, cells), np.float32)
     sure = np.zeros((cells, cells), np.bool_)
     for item in drawn:
         region = (item.region & ~outside).astype(np.float32)
@@ -175,5 +191,6 @@ def _target(drawn: Sequence[Drawn], outside: npt.NDArray[np.bool_], covered: flo
             hidden = cv2.resize(item.hidden.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
             present = (share > covered) & (hidden < 0.5 * share)
             target[present] = PRESENT
+            weight[present] = FEWEST_CELLS / max(int(np.count_nonzero(present)), FEWEST_CELLS)
             sure |= present
-    return target
+    return target, weight

@@ -25,8 +25,8 @@ COLORS = (
     *((255, 255, 0), (250, 220, 60), (255, 170, 0), (0, 255, 0), (90, 230, 120), (0, 255, 255), (80, 170, 255)),
     *((255, 60, 60), (255, 0, 255), (255, 150, 200), (60, 90, 255)),
 )
-LEAST_CONTRAST = 18
-"""Grey levels between ink and what is around it: a string with less cannot be relied upon to be seen."""
+LEAST_CONTRAST, LEAST_SPREADS = 12.0, 0.4
+"""Levels between ink and what is around it, and how much of their spread: less cannot be relied upon to be seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +108,10 @@ def contrast(pixels: Pixels, ink: Mask) -> float:
     return best
 
 
-def hidden_parts(before: Pixels, after: Pixels, ink: Mask) -> Mask:
-    """Where drawing changed the pixels of the ink by less than they vary around it anyway, or hardly at all."""
+def hidden_parts(
+    before: Pixels, after: Pixels, ink: Mask, *, least: float = LEAST_CONTRAST, spreads: float = LEAST_SPREADS
+) -> Mask:
+    """Where drawing changed the pixels of the ink by less than part of how they vary around it, or hardly at all."""
     side = 13
     change = brightness_and_colorfulness(np.asarray(cv2.absdiff(before, after), np.uint8))[0].astype(np.float32) * ink
     share = cv2.boxFilter(ink.astype(np.float32), -1, (side, side))
@@ -117,7 +119,7 @@ def hidden_parts(before: Pixels, after: Pixels, ink: Mask) -> Mask:
     grey = brightness_and_colorfulness(before)[0].astype(np.float32)
     mean = cv2.boxFilter(grey, -1, (side, side))
     spread = np.sqrt(np.maximum(cv2.boxFilter(grey * grey, -1, (side, side)) - mean * mean, 0))
-    return np.asarray((share > 0) & (changed < np.maximum(LEAST_CONTRAST, 0.6 * spread)), dtype=np.bool_)
+    return np.asarray((share > 0) & (changed < np.maximum(least, spreads * spread)), dtype=np.bool_)
 
 
 def _strokes(

@@ -11,12 +11,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .lettering import COLORS, LEAST_CONTRAST, Drawn, contrast, hidden_parts
+from .lettering import COLORS, Drawn, contrast, hidden_parts
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Color = tuple[int, int, int]
 Random = np.random.Generator
+
+
+LEAST_CONTRAST, LEAST_SPREADS = 18.0, 0.6
+"""As of strings; marks are small: fainter ones look like anatomy."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def draw_measurement(pixels: Pixels, random: Random) -> Drawn | None:
     _blend(pixels[window], ink[window], pen.color, random)
     visible = bool(np.any(strokes)) and contrast(pixels[window], strokes[window]) >= LEAST_CONTRAST
     hidden = np.zeros_like(region)
-    hidden[window] = hidden_parts(before, pixels[window], strokes[window])
+    hidden[window] = hidden_parts(before, pixels[window], strokes[window], least=LEAST_CONTRAST, spreads=LEAST_SPREADS)
     return Drawn(region, strokes, visible, hidden & region)
 
 
@@ -58,6 +62,24 @@ def draw_machine_marks(pixels: Pixels, random: Random, count: int) -> None:
         ink = np.zeros(pixels.shape[:2], np.uint8)
         MACHINE_MARKS[int(random.integers(len(MACHINE_MARKS)))](ink, random)
         _blend(pixels, ink, COLORS[int(random.integers(len(COLORS)))], random)
+
+
+def draw_flow(pixels: Pixels, random: Random) -> None:
+    """Paint flow in coarse cells of red or blue over a vessel of ``pixels`` [height, width, 3], in place."""
+    height, width = pixels.shape[:2]
+    for _ in range(int(random.integers(1, 4))):
+        vessel = np.zeros((height, width), np.uint8)
+        course = np.cumsum([_place(vessel, random), *random.integers(-60, 61, (3, 2))], axis=0)
+        cv2.polylines(vessel, [course.astype(np.int32)], False, 255, int(random.integers(4, 60)))
+        cell = int(random.integers(1, 6))
+        noise = random.random((height // cell + 1, width // cell + 1), np.float32)
+        noise = noise.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
+        level = np.clip(random.uniform(70, 200) + 80 * noise, 0, 255)
+        flow = np.zeros((height, width, 3), np.uint8)
+        flow[..., int(random.choice([0, 2]))] = level
+        flow[..., 1] = np.clip(level - random.uniform(60, 160), 0, 255)
+        mask = (vessel > 0) & (noise > random.uniform(0, 0.3))
+        pixels[mask] = flow[mask]
 
 
 def _draw_pen(random: Random) -> Pen:
@@ -165,13 +187,24 @@ def _ring(ink: Pixels, random: Random) -> None:
 
 
 def _gate(ink: Pixels, random: Random) -> None:
-    """A sample volume: two short parallel lines."""
-    middle, apart = _place(ink, random).astype(np.float64), float(random.uniform(4, 14))
-    angle, reach = float(random.uniform(0, math.pi)), float(random.uniform(4, 12))
-    along = np.array([math.cos(angle), math.sin(angle)])
+    """A sample volume: two short parallel lines, mostly across the beam and with the angle of flow between them."""
+    middle, apart = _place(ink, random).astype(np.float64), float(random.uniform(4, 16))
+    angle, reach, width = float(random.uniform(0, math.pi)), float(random.uniform(4, 12)), int(random.integers(1, 3))
+    across = np.array([math.cos(angle), math.sin(angle)])
+    beam = np.array([-across[1], across[0]])
     for side in (-0.5, 0.5):
-        at = middle + side * apart * np.array([-along[1], along[0]])
-        cv2.line(ink, _point(at - reach * along), _point(at + reach * along), 255, int(random.integers(1, 3)))
+        at = middle + side * apart * beam
+        cv2.line(ink, _point(at - reach * across), _point(at + reach * across), 255, width)
+    chance = random.random()
+    ends = middle - 400 * beam, middle + 400 * beam
+    if chance < 0.4:
+        cv2.line(ink, _point(ends[0]), _point(ends[1]), 255, 1)
+    elif chance < 0.75:
+        _dots(ink, np.linspace(*ends, int(800 / random.uniform(4, 12))), 1)
+    if random.random() < 0.55:
+        turn = random.uniform(-1.1, 1.1)
+        tilted = float(random.uniform(10, 24)) * (math.cos(turn) * beam + math.sin(turn) * across)
+        cv2.line(ink, _point(middle - tilted), _point(middle + tilted), 255, 1)
 
 
 def _triangle(ink: Pixels, random: Random) -> None:
@@ -194,5 +227,5 @@ def _point(values: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> tuple[int
 
 
 MACHINE_MARKS: tuple[Callable[[Pixels, Random], None], ...] = (
-    *(_box, _long_line, _arrow, _ruler, _ring, _gate, _triangle, _grey_bar),
+    *(_box, _long_line, _arrow, _ruler, _ring, _gate, _gate, _gate, _triangle, _grey_bar),
 )

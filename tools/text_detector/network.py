@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-CHANNELS, KINDS = 2, 2
+CHANNELS, KINDS = 6, 2
 
 
 class TextNetwork(nn.Module):
-    """From brightness and colourfulness, bytes, to two logits for each cell: of text, and of marks of measurements.
+    """From what ``network_input`` gives, bytes, to two logits for each cell: of text, and of marks of measurements.
 
     Strokes are seen at half of the resolution, letters at a quarter, words at an eighth and a sixteenth; what is seen
-    there is added to the finer levels again. Convolutions are separable where there are many channels: about 700
+    there is added to the finer levels again. Convolutions are separable where there are many channels: about 800
     multiplications a pixel.
     """
 
-    def __init__(self, half: int = 12, quarter: int = 32, eighth: int = 48, sixteenth: int = 64) -> None:
+    def __init__(self, half: int = 16, quarter: int = 32, eighth: int = 48, sixteenth: int = 64) -> None:
         super().__init__()
         self.letters = nn.Sequential(
             *_convolution(CHANNELS, half, 3, 2),

@@ -15,7 +15,7 @@ from .crops import ABSENT, PRESENT, Crop, draw_crop
 from .network import CHANNELS, KINDS, TextNetwork, without_normalization
 from .onnx_file import onnx_bytes
 
-PHANTOMS, PHANTOM_SEED = 450, 7
+PHANTOMS, PHANTOM_SEED = 600, 7
 """Frames that backgrounds are cut from, and their seed: whoever measures the detector on phantoms takes another."""
 
 TEXTURES = 80
@@ -72,7 +72,9 @@ def fit(
         kept = [*kept, *new][-KEPT:]
         logits_BKHW = network(_images(crops))
         target_BKHW = torch.from_numpy(np.stack([crop.target for crop in crops]))
-        loss = torch.stack([_loss(logits_BKHW[:, kind], target_BKHW[:, kind]) for kind in range(KINDS)]).sum()
+        weight_BKHW = torch.from_numpy(np.stack([crop.weight for crop in crops]))
+        losses = [_loss(logits_BKHW[:, k], target_BKHW[:, k], weight_BKHW[:, k]) for k in range(KINDS)]
+        loss = torch.stack(losses).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -91,9 +93,11 @@ def _images(crops: Sequence[Crop]) -> torch.Tensor:
     return images.to(memory_format=torch.channels_last)
 
 
-def _loss(logits_BHW: torch.Tensor, target_BHW: torch.Tensor) -> torch.Tensor:
+def _loss(logits_BHW: torch.Tensor, target_BHW: torch.Tensor, weight_BHW: torch.Tensor) -> torch.Tensor:
     """Cross-entropy: what is there and what is not weigh the same, and the hardest empty cells weigh more."""
     loss = F.binary_cross_entropy_with_logits(logits_BHW, (target_BHW == PRESENT).float(), reduction="none")
-    present, absent = loss[target_BHW == PRESENT], loss[target_BHW == ABSENT]
+    present, absent = target_BHW == PRESENT, loss[target_BHW == ABSENT]
+    weight = weight_BHW[present]
     hardest = absent.topk(max(1, round(HARDEST_SHARE * len(absent)))).values
-    return present.sum() / max(len(present), 1) + absent.mean() + HARDEST_WEIGHT * hardest.mean()
+    missed = (weight * loss[present]).sum() / weight.sum().clamp(min=1.0)
+    return missed + absent.mean() + HARDEST_WEIGHT * hardest.mean()
