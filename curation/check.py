@@ -33,10 +33,14 @@ WRITTEN_BY: Mapping[str, str] = {
 }
 """The command that writes each table, as one types it after ``sono-curate``."""
 
+WRITTEN_OTHERWISE: Mapping[str, str] = {"carry-": "masks carry {workspace}"}
+"""The same for parts of tables that several commands write to, by how the parts' names begin."""
+
 TABLE_OF_STAGE: Mapping[str, TableSpec] = {
     "ingest": FRAMES,
     "qc": QC,
     "masks-import": REGIONS,
+    "masks-carry": REGIONS,
     "statements": STATEMENTS,
     "records": RECORDS,
     "caption": CAPTIONS,
@@ -138,7 +142,7 @@ class _Check:
             if table is not None and not self._store.path(table, info.name).exists():
                 path = self._store.path(EXCLUSIONS, name)
                 self._add(path, "belongs to no part: a run was interrupted", self._rerun(table))
-        for table in TABLE_OF_STAGE.values():
+        for table in {table.name: table for table in TABLE_OF_STAGE.values()}.values():
             for name, info in self._sound[table.name].items():
                 if info.exclusions and not self._store.path(EXCLUSIONS, f"{info.stage}-{name}").exists():
                     path = self._store.path(table, name)
@@ -162,16 +166,18 @@ class _Check:
     def _removal(self, path: Path, table: TableSpec) -> str:
         """How to have a part written again. A list of exclusions is written with its part, so both have to go."""
         if table is not EXCLUSIONS:
-            return f"remove {shlex.quote(str(path))}, {self._rerun(table, first=False)}"
+            return f"remove {shlex.quote(str(path))}, {self._rerun(table, path, first=False)}"
         stage = next((stage for stage in TABLE_OF_STAGE if part_name(path).startswith(f"{stage}-")), None)
         if stage is None:
             return f"remove {shlex.quote(str(path))}"
         owner = self._store.path(TABLE_OF_STAGE[stage], part_name(path).removeprefix(f"{stage}-"))
         both = shlex.join([str(path), str(owner)]) if owner.exists() else shlex.quote(str(path))
-        return f"remove {both}, {self._rerun(TABLE_OF_STAGE[stage], first=False)}"
+        return f"remove {both}, {self._rerun(TABLE_OF_STAGE[stage], owner, first=False)}"
 
-    def _rerun(self, table: TableSpec, first: bool = True) -> str:
-        command = WRITTEN_BY[table.name].format(workspace=shlex.quote(str(self._workspace.path)))
+    def _rerun(self, table: TableSpec, path: Path | None = None, first: bool = True) -> str:
+        name = part_name(path) if path else ""
+        otherwise = next((line for begin, line in WRITTEN_OTHERWISE.items() if name.startswith(begin)), None)
+        command = (otherwise or WRITTEN_BY[table.name]).format(workspace=shlex.quote(str(self._workspace.path)))
         return f"{'' if first else 'then '}run: sono-curate {command}"
 
 

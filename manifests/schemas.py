@@ -156,7 +156,7 @@ QC = TableSpec(
     ),
 )
 
-PREDICTED_SOURCES = ("sam", "onnx", "grabcut", "model")
+PREDICTED_SOURCES = ("sam", "onnx", "grabcut", "model", "flow")
 """Sources of masks that a program made, of the ``source`` of a region; the others are import and manual."""
 
 REGIONS = TableSpec(
@@ -171,13 +171,13 @@ REGIONS = TableSpec(
             "mask": RLE,
             "area_px": pa.int64(),
             "bbox": pa.list_(pa.int32(), 4),  # x, y, width, height in px of the stored image
-            "source": pa.string(),  # sam, onnx, grabcut, model, import, manual
+            "source": pa.string(),  # sam, onnx, grabcut, model, flow, import, manual
             "prompt": pa.string(),  # JSON
             "scores": pa.string(),  # JSON
             "status": pa.string(),  # proposed, accepted, edited, rejected
             "reviewer": pa.string(),
             "updated_at": pa.timestamp("us", tz="UTC"),  # of a person's decision; null where none was made
-            "parent_id": pa.string(),
+            "parent_id": pa.string(),  # of a carried mask: the region that it was carried from
             "model_sha256": pa.string(),
         },
         required=("region_id", "frame_id", "pixel_digest", "structure", "mask", "area_px", "bbox", "source", "status"),

@@ -1,4 +1,4 @@
-"""Commands about masks of anatomical structures: ``masks import``."""
+"""Commands about masks of anatomical structures: ``masks import`` and ``masks carry``."""
 
 from __future__ import annotations
 
@@ -84,3 +84,37 @@ def import_(
     print_exclusions(report.exclusions)
     print(f"Look at {page}")
     print_next(next_step)
+
+
+@app.command()
+def carry(
+    workspace: WorkspaceArgument,
+    structures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--structure",
+            metavar="NAME",
+            help="Structure to carry, as named in planes.toml; may be repeated. If omitted, all of them.",
+        ),
+    ] = None,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry accepted masks to the other frames of their cines, as proposals, by optical flow.
+
+    A mask goes on for as long as it would return to itself; what a person decided upon stays as it is.
+
+    Example: sono-curate masks carry archive
+    """
+    from sono.curation.masks.carry.run import carry_masks
+    from sono.curation.masks.page import write_masks_report
+
+    with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
+        report = carry_masks(opened, structures=structures or None, engine=engine, progress=progress)
+        page = write_masks_report(opened)
+    if as_json:
+        console.print_json({"run": asdict(report), "report": str(page)})
+        return
+    print(f"{report.rows:,} regions. {work_text(report)}")
+    print_exclusions(report.exclusions)
+    print(f"Look at {page}")
