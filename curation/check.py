@@ -18,7 +18,18 @@ from sono.curation.qc.stage import QcSection
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
-from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, QC, RECORDS, REGIONS, STATEMENTS, TABLES, TableSpec
+from sono.manifests.schemas import (
+    CAPTIONS,
+    EXCLUSIONS,
+    FRAMES,
+    MASK_CHECKS,
+    QC,
+    RECORDS,
+    REGIONS,
+    STATEMENTS,
+    TABLES,
+    TableSpec,
+)
 from sono.manifests.stages import Progress
 from sono.manifests.store import TEMPORARY, PartInfo, exclusive, part_name, read_info
 from sono.manifests.workspace import Workspace
@@ -27,6 +38,7 @@ WRITTEN_BY: Mapping[str, str] = {
     FRAMES.name: "ingest {workspace} SOURCE",
     QC.name: "qc {workspace}",
     REGIONS.name: "masks import {workspace} DIR",
+    MASK_CHECKS.name: "masks check {workspace}",
     STATEMENTS.name: "caption {workspace} --records FILE",
     RECORDS.name: "caption {workspace} --records FILE",
     CAPTIONS.name: "caption {workspace} --records FILE",
@@ -41,6 +53,7 @@ TABLE_OF_STAGE: Mapping[str, TableSpec] = {
     "qc": QC,
     "masks-import": REGIONS,
     "masks-carry": REGIONS,
+    "masks-check": MASK_CHECKS,
     "statements": STATEMENTS,
     "records": RECORDS,
     "caption": CAPTIONS,
@@ -150,7 +163,7 @@ class _Check:
 
     def keys(self) -> None:
         """No frame, region or caption is in two parts. Only asked of tables that can be read."""
-        for table in (FRAMES, QC, REGIONS, CAPTIONS):
+        for table in (FRAMES, QC, REGIONS, MASK_CHECKS, CAPTIONS):
             paths = [str(path) for path in self._store.paths(table)]
             if not paths or len(paths) != len(self._sound[table.name]):
                 continue

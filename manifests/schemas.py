@@ -184,6 +184,36 @@ REGIONS = TableSpec(
     ),
 )
 
+MASK_CHECKS = TableSpec(
+    "mask_checks",
+    "region_id",
+    _schema(
+        {
+            "region_id": pa.string(),
+            "problem": pa.string(),  # undecodable; null where there is none
+            "specks": pa.int32(),  # parts of less than 2% of the largest
+            "speck_px": pa.int64(),
+            "holes": pa.int32(),
+            "hole_px": pa.int64(),
+            "outside_px": pa.int64(),  # of the frame's sectors; null where it has none
+            "overlaps": pa.list_(  # with structures that it should not share pixels with
+                pa.struct(
+                    [
+                        pa.field("region_id", pa.string()),
+                        pa.field("structure", pa.string()),
+                        pa.field("share", pa.float32()),  # of the smaller mask
+                    ]
+                )
+            ),
+            "agreement": pa.list_(  # with other masks of the structure and frame, each pair once
+                pa.struct([pa.field("region_id", pa.string()), pa.field("iou", pa.float32())])
+            ),
+        },
+        required=("region_id", "overlaps", "agreement"),
+    ),
+)
+"""What was measured of regions that nobody rejected, for the checks."""
+
 BIOMETRY = ("bpd_mm", "hc_mm", "ac_mm", "fl_mm", "crl_mm", "nt_mm", "tcd_mm", "hl_mm")
 
 STATEMENTS = TableSpec(
@@ -259,7 +289,7 @@ CAPTIONS = TableSpec(
 )
 
 TABLES: Mapping[str, TableSpec] = {
-    spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, STATEMENTS, RECORDS, CAPTIONS)
+    spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, MASK_CHECKS, STATEMENTS, RECORDS, CAPTIONS)
 }
 
 DATASET_REGION = pa.struct(
