@@ -1,4 +1,4 @@
-"""Commands about masks of anatomical structures: ``masks import`` and ``masks carry``."""
+"""Commands about masks of anatomical structures: ``masks import``, ``masks carry`` and ``masks check``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .options import (
     JsonOption,
     WorkersOption,
     WorkspaceArgument,
+    counts_text,
     print_exclusions,
     print_next,
     work_text,
@@ -60,6 +61,7 @@ def import_(
 
     Example: sono-curate masks import archive /data/masks --structure head --suffix _mask
     """
+    from sono.curation.masks.checks.run import check_masks
     from sono.curation.masks.page import write_masks_report
     from sono.curation.masks.run import import_masks
     from sono.curation.status import read_status
@@ -75,6 +77,7 @@ def import_(
             engine=engine,
             progress=progress,
         )
+        check_masks(opened, engine=engine, progress=progress)
         page = write_masks_report(opened)
         next_step = read_status(opened).next_step
     if as_json:
@@ -107,14 +110,38 @@ def carry(
     Example: sono-curate masks carry archive
     """
     from sono.curation.masks.carry.run import carry_masks
+    from sono.curation.masks.checks.run import check_masks
     from sono.curation.masks.page import write_masks_report
 
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
         report = carry_masks(opened, structures=structures or None, engine=engine, progress=progress)
+        check_masks(opened, engine=engine, progress=progress)
         page = write_masks_report(opened)
     if as_json:
         console.print_json({"run": asdict(report), "report": str(page)})
         return
     print(f"{report.rows:,} regions. {work_text(report)}")
     print_exclusions(report.exclusions)
+    print(f"Look at {page}")
+
+
+@app.command()
+def check(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: JsonOption = False) -> None:
+    """Look for masks that cannot be right, and write a page that shows them, the worst first.
+
+    Example: sono-curate masks check archive
+    """
+    from sono.curation.masks.checks.judged import count_faults
+    from sono.curation.masks.checks.run import check_masks
+    from sono.curation.masks.page import write_masks_report
+
+    with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
+        report = check_masks(opened, engine=engine, progress=progress)
+        faults = count_faults(opened.store, opened.vocabulary)
+        page = write_masks_report(opened)
+    if as_json:
+        console.print_json({"run": asdict(report), "checks": faults, "report": str(page)})
+        return
+    print(f"{report.rows:,} masks: {counts_text({name: count for name, count in faults.items() if count})}. "
+          f"{work_text(report)}")  # fmt: skip
     print(f"Look at {page}")
