@@ -37,6 +37,7 @@ TABLE_OF_STAGE: Mapping[str, TableSpec] = {
     "ingest": FRAMES,
     "qc": QC,
     "masks-import": REGIONS,
+    "masks-propose": REGIONS,
     "statements": STATEMENTS,
     "records": RECORDS,
     "caption": CAPTIONS,

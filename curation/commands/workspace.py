@@ -47,6 +47,8 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     print(f"frames      {found.frames:,} of {found.patients:,} patients: {counts_text(found.frames_by_plane)}")
     print(f"qc          {counts_text(found.verdicts)}")
     print(f"regions     {sum(found.regions.values()):,}: {counts_text(found.regions)}")
+    if found.proposed:
+        print(f"proposed    {sum(found.proposed.values()):,}: {counts_text(found.proposed)}")
     print(f"records     {found.records:,}")
     print(f"captions    {found.captions:,}")
     if found.dataset is not None:

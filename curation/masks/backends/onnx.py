@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,6 @@ _PATCH = 16  # px of the model's square per cell of the embedding, in those mode
 _LOADING = (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, errors.NotImplemented,
             errors.NoSuchFile, errors.NoModel, errors.RuntimeException)  # fmt: skip
 
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
-"""Before the length of the name of a file with weights, in a message of onnx.proto's ``external_data``."""
-
 
 @dataclass(frozen=True)
 class OnnxFiles:
@@ -54,8 +50,8 @@ class OnnxBackend:
     name = "onnx"
 
     def __init__(self, files: OnnxFiles, preprocessing: str = "sam") -> None:
-        encoder_sha256 = model_sha256(*_with_weights(files.encoder))
-        self.model_sha256 = model_sha256(*_with_weights(files.encoder), *_with_weights(files.decoder))
+        encoder_sha256 = model_sha256(files.encoder)
+        self.model_sha256 = model_sha256(files.encoder, files.decoder)
         self._encoder, self._decoder = _session(files.encoder), _session(files.decoder)
         self._image = read_encoder(self._encoder, files.encoder, preprocessing)
         self._prompts = read_decoder(self._decoder, files.decoder)
@@ -160,19 +156,6 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
             where=str(path),
             fix="export or download it again",
         ) from error
-
-
-def _with_weights(path: Path) -> list[Path]:
-    """A model's file, and the files beside it that hold its weights, if it has any."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return [path]  # hashing says what is wrong with it
-    names = {
-        content[found.end() : found.end() + found[1][0]].decode("utf-8", "replace")
-        for found in _LOCATION.finditer(content)
-    }
-    return [path, *(file for file in (path.parent / name for name in sorted(names)) if file.is_file())]
 
 
 def _side(image: EncoderLayout, prompts: DecoderLayout, files: OnnxFiles, encoder: onnxruntime.InferenceSession) -> int:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from sono.manifests.errors import UserError
 
+from .files import model_sha256
+
 if TYPE_CHECKING:
     from .protocol import Backend
 
@@ -53,19 +55,38 @@ class BackendChoice:
         if self.preprocessing != "sam" and self.name not in ("sam", "onnx"):
             raise UserError(f"--backend {self.name} takes no --preprocessing", fix="leave it out")
 
+    def model_sha256(self) -> str | None:
+        """Of the model's files; None without weights.
+
+        Raises:
+            UserError: a file is missing or cannot be read.
+        """
+        files = [path for path in (self.checkpoint, self.decoder) if path is not None]
+        return model_sha256(*files) if files else None
+
+    @property
+    def knows_structures(self) -> bool:
+        """Whether the name of a structure is enough, because the model has learned what it looks like."""
+        return self.name not in ("grabcut", "sam", "onnx")
+
     @property
     def uses_all_processors(self) -> bool:
         """Whether one process keeps every processor, or the GPU, busy."""
         return self.name != "grabcut"
 
 
-@lru_cache(maxsize=1)
 def open_backend(choice: BackendChoice) -> Backend:
-    """The backend, loaded once per process.
+    """The backend, loaded once per process as long as its files stay the same.
 
     Raises:
         UserError: a package is missing, or a file is not a model that the backend can run.
     """
+    return _open(choice, choice.model_sha256())
+
+
+@lru_cache(maxsize=1)
+def _open(choice: BackendChoice, sha256: str | None) -> Backend:
+    del sha256  # a model in the place of another one is not that one
     # Imported here: each needs another library, and listing the backends must not load any.
     if choice.name == "sam":
         from .sam import SamBackend

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sono.curation.masks.backends.onnx import OnnxBackend, OnnxFiles, _with_weights
+from sono.curation.masks.backends.files import _weights_beside
+from sono.curation.masks.backends.onnx import OnnxBackend, OnnxFiles
 from sono.curation.masks.backends.protocol import Backend, Prompts
 from sono.curation.masks.backends.sam import SamBackend
 from sono.manifests.errors import UserError
@@ -162,9 +163,9 @@ def test_medsam_sees_the_frame_stretched_and_in_its_own_range(sam_files: SamFile
 def test_weights_beside_a_file_count_for_its_digest(sam_files: SamFiles, tmp_path: Path) -> None:
     entry = b"\x0a\x08location\x12\x0bweights.bin"
     (tmp_path / "model.onnx").write_bytes(b"..." + entry + b"...")
-    assert _with_weights(tmp_path / "model.onnx") == [tmp_path / "model.onnx"]
+    assert _weights_beside(tmp_path / "model.onnx") == []
     (tmp_path / "weights.bin").write_bytes(b"1")
-    assert _with_weights(tmp_path / "model.onnx") == [tmp_path / "model.onnx", tmp_path / "weights.bin"]
+    assert _weights_beside(tmp_path / "model.onnx") == [tmp_path / "weights.bin"]
 
 
 def test_a_decoder_with_few_points_says_so(sam_files: SamFiles, frame: Frame, tmp_path: Path) -> None:
