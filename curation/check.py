@@ -54,6 +54,7 @@ TABLE_OF_STAGE: Mapping[str, TableSpec] = {
     "masks-import": REGIONS,
     "masks-carry": REGIONS,
     "masks-check": MASK_CHECKS,
+    "masks-propose": REGIONS,
     "statements": STATEMENTS,
     "records": RECORDS,
     "caption": CAPTIONS,

@@ -75,7 +75,7 @@ def check_runs(rle: Rle) -> None:
         raise ValueError("not the runs of a mask")
     numbers = np.add.reduceat((codes & 31) << (5 * places), starts)
     numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * (places[ends] + 1)), 0)
-    # From the fourth on, a number is the difference from the run two before: runs of one kind are sums of their numbers.
+    # From the fourth on, a number is the difference from the run two before it.
     runs = numbers.copy()
     runs[1::2] = np.cumsum(numbers[1::2])
     runs[2::2] = np.cumsum(numbers[2::2])

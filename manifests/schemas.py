@@ -159,6 +159,9 @@ QC = TableSpec(
 PREDICTED_SOURCES = ("sam", "onnx", "grabcut", "model", "flow")
 """Sources of masks that a program made, of the ``source`` of a region; the others are import and manual."""
 
+ACCEPTED_STATUSES = ("accepted", "edited")
+"""Statuses of regions that a person, or a rule that a person stated, agreed to: only these are captioned and built."""
+
 REGIONS = TableSpec(
     "regions",
     "region_id",

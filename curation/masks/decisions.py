@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sono.manifests.schemas import PREDICTED_SOURCES
+from sono.manifests.schemas import ACCEPTED_STATUSES, PREDICTED_SOURCES
 
-ACCEPTED = "status IN ('accepted', 'edited')"
+ACCEPTED = f"status IN ({', '.join(map(repr, ACCEPTED_STATUSES))})"
 """Masks that datasets are built with."""
 
 _A_PROGRAMS = ", ".join(f"'{source}'" for source in PREDICTED_SOURCES)

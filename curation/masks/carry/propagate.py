@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-import numpy as np
-
 from sono.curation.cleaning.sector_geometry import iou
 from sono.curation.images.pixels import Pixels
 from sono.manifests.masks import Mask, area_px

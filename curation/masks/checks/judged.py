@@ -68,7 +68,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 
 @contextmanager
 def judged_masks(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB whose view ``judged`` has one row per mask that nobody rejected.
+    """A DuckDB whose table ``judged`` has one row per mask that nobody rejected.
 
     Columns: those of ``regions`` that say what it is, ``frame_path`` and ``region_path`` (the parts), ``plane``,
     ``ga_days``, ``area_mm2``, ``z`` (of the area; NULL if it cannot be judged), ``score`` (of its proposal; NULL of a
@@ -136,7 +136,7 @@ _FAULTS = ", ".join(f"CASE WHEN {condition} THEN '{name}' END" for name, (condit
 _UNJUDGED = ", ".join(f"CASE WHEN ({condition}) IS NULL THEN '{name}' END" for name, (condition, _) in CHECKS.items())
 
 _JUDGED = f"""
-CREATE TEMP VIEW judged AS
+CREATE TEMP TABLE judged AS
 SELECT r.region_id, r.frame_id, r.structure, r.source, r.status, r.updated_at, r.area_px, r.bbox,
     r.filename AS region_path, f.filename AS frame_path, f.plane, f.height, f.width, a.ga_days, a.area_mm2, a.z,
     coalesce(
