@@ -40,11 +40,11 @@ class Flow:
 
     def carried(self, mask: Mask) -> Mask:
         """A mask of the first frame where it is now; what has left the image is lost."""
-        return _moved(mask, self.back)
+        return _moved(mask, self.back, self.forth)
 
     def returned(self, mask: Mask) -> Mask:
         """A mask of this frame where it was in the first one."""
-        return _moved(mask, self.forth)
+        return _moved(mask, self.forth, self.back)
 
     def left(self, mask: Mask, shown: Mask) -> float:
         """The share of a mask of the first frame that is now where ``shown`` is false, or outside the image."""
@@ -97,11 +97,22 @@ def _grey(image: Pixels) -> Pixels:
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _moved(mask: Mask, displacement: Floats) -> Mask:
-    everything = slice(None)
-    at = _sampled_at(displacement, everything, everything)
-    shares = cv2.remap(mask.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(shares > 0.5)
+def _moved(mask: Mask, back: Floats, forth: Floats) -> Mask:
+    """``back`` is sampled only where ``forth`` can take the mask, which saves most of the time."""
+    moved = np.zeros_like(mask)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
+        return moved
+    by = forth[y : y + height, x : x + width].reshape(-1, 2)
+    (left, up), (right, down) = np.floor(by.min(axis=0)).astype(int) - 1, np.ceil(by.max(axis=0)).astype(int) + 1
+    rows, columns = slice(max(y + up, 0), max(y + height + down, 0)), slice(max(x + left, 0), max(x + width + right, 0))
+    at = _sampled_at(back, rows, columns)
+    if at[0].size:
+        shares = cv2.remap(
+            mask.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        )
+        moved[rows, columns] = shares > 0.5
+    return moved
 
 
 def _sampled_at(displacement: Floats, rows: slice, columns: slice) -> tuple[Floats, Floats]:
