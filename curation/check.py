@@ -18,7 +18,18 @@ from sono.curation.qc.stage import QcSection
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
-from sono.manifests.schemas import CAPTIONS, EXCLUSIONS, FRAMES, QC, RECORDS, REGIONS, STATEMENTS, TABLES, TableSpec
+from sono.manifests.schemas import (
+    CAPTIONS,
+    EXCLUSIONS,
+    FRAMES,
+    MASK_CHECKS,
+    QC,
+    RECORDS,
+    REGIONS,
+    STATEMENTS,
+    TABLES,
+    TableSpec,
+)
 from sono.manifests.stages import Progress
 from sono.manifests.store import TEMPORARY, PartInfo, exclusive, part_name, read_info
 from sono.manifests.workspace import Workspace
@@ -27,16 +38,23 @@ WRITTEN_BY: Mapping[str, str] = {
     FRAMES.name: "ingest {workspace} SOURCE",
     QC.name: "qc {workspace}",
     REGIONS.name: "masks import {workspace} DIR",
+    MASK_CHECKS.name: "masks check {workspace}",
     STATEMENTS.name: "caption {workspace} --records FILE",
     RECORDS.name: "caption {workspace} --records FILE",
     CAPTIONS.name: "caption {workspace} --records FILE",
 }
 """The command that writes each table, as one types it after ``sono-curate``."""
 
+WRITTEN_OTHERWISE: Mapping[str, str] = {"carry-": "masks carry {workspace}"}
+"""The same for parts of tables that several commands write to, by how the parts' names begin."""
+
 TABLE_OF_STAGE: Mapping[str, TableSpec] = {
     "ingest": FRAMES,
     "qc": QC,
     "masks-import": REGIONS,
+    "masks-carry": REGIONS,
+    "masks-check": MASK_CHECKS,
+    "masks-propose": REGIONS,
     "statements": STATEMENTS,
     "records": RECORDS,
     "caption": CAPTIONS,
@@ -138,7 +156,7 @@ class _Check:
             if table is not None and not self._store.path(table, info.name).exists():
                 path = self._store.path(EXCLUSIONS, name)
                 self._add(path, "belongs to no part: a run was interrupted", self._rerun(table))
-        for table in TABLE_OF_STAGE.values():
+        for table in {table.name: table for table in TABLE_OF_STAGE.values()}.values():
             for name, info in self._sound[table.name].items():
                 if info.exclusions and not self._store.path(EXCLUSIONS, f"{info.stage}-{name}").exists():
                     path = self._store.path(table, name)
@@ -146,7 +164,7 @@ class _Check:
 
     def keys(self) -> None:
         """No frame, region or caption is in two parts. Only asked of tables that can be read."""
-        for table in (FRAMES, QC, REGIONS, CAPTIONS):
+        for table in (FRAMES, QC, REGIONS, MASK_CHECKS, CAPTIONS):
             paths = [str(path) for path in self._store.paths(table)]
             if not paths or len(paths) != len(self._sound[table.name]):
                 continue
@@ -162,16 +180,18 @@ class _Check:
     def _removal(self, path: Path, table: TableSpec) -> str:
         """How to have a part written again. A list of exclusions is written with its part, so both have to go."""
         if table is not EXCLUSIONS:
-            return f"remove {shlex.quote(str(path))}, {self._rerun(table, first=False)}"
+            return f"remove {shlex.quote(str(path))}, {self._rerun(table, path, first=False)}"
         stage = next((stage for stage in TABLE_OF_STAGE if part_name(path).startswith(f"{stage}-")), None)
         if stage is None:
             return f"remove {shlex.quote(str(path))}"
         owner = self._store.path(TABLE_OF_STAGE[stage], part_name(path).removeprefix(f"{stage}-"))
         both = shlex.join([str(path), str(owner)]) if owner.exists() else shlex.quote(str(path))
-        return f"remove {both}, {self._rerun(TABLE_OF_STAGE[stage], first=False)}"
+        return f"remove {both}, {self._rerun(TABLE_OF_STAGE[stage], owner, first=False)}"
 
-    def _rerun(self, table: TableSpec, first: bool = True) -> str:
-        command = WRITTEN_BY[table.name].format(workspace=shlex.quote(str(self._workspace.path)))
+    def _rerun(self, table: TableSpec, path: Path | None = None, first: bool = True) -> str:
+        name = part_name(path) if path else ""
+        otherwise = next((line for begin, line in WRITTEN_OTHERWISE.items() if name.startswith(begin)), None)
+        command = (otherwise or WRITTEN_BY[table.name]).format(workspace=shlex.quote(str(self._workspace.path)))
         return f"{'' if first else 'then '}run: sono-curate {command}"
 
 

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sono.curation.dataset.latest import LatestDataset, latest_dataset
+from sono.curation.masks.checks.judged import count_faults
+from sono.curation.masks.checks.parts import check_parts
+from sono.curation.masks.checks.stage import MaskCheckStage
 from sono.curation.qc.parts import qc_parts
 from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.exclusions import count_exclusions
-from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
+from sono.manifests.schemas import ACCEPTED_STATUSES, CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
@@ -29,7 +32,10 @@ class Status:
     frames_by_plane: Mapping[str, int]
     exclusions: Mapping[str, Mapping[str, int]]  # stage -> reason -> count
     verdicts: Mapping[str, int]
-    regions: Mapping[str, int]  # structure -> count
+    regions: Mapping[str, int]  # structure -> count of accepted masks
+    proposed: Mapping[str, int]  # structure -> count of masks that await a decision
+    mask_checks: Mapping[str, int]  # check -> accepted and proposed masks that fail it
+    masks_not_measured: int  # by masks check, so that some checks say nothing of them
     records: int
     captions: int
     stale: Mapping[str, int]  # stage -> parts that a run would compute
@@ -42,8 +48,13 @@ def read_status(workspace: Workspace) -> Status:
     store = workspace.store
     frames = store.read_all(FRAMES, ["patient_key", "center", "plane"])
     verdicts = Counter(store.read_all(QC, ["verdict"])["verdict"].to_pylist())
-    regions = _by_count(store.read_all(REGIONS, ["structure"])["structure"].to_pylist())
-    stale = {"qc": stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store)}
+    masks = store.read_all(REGIONS, ["structure", "status"]).to_pylist()
+    regions = _by_count(mask["structure"] for mask in masks if mask["status"] in ACCEPTED_STATUSES)
+    faults = count_faults(store, workspace.vocabulary)
+    stale = {
+        "qc": stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store),
+        "masks-check": stale_parts(MaskCheckStage(), check_parts(store), store),
+    }
     captions = store.count_rows(CAPTIONS)
     dataset = latest_dataset(workspace)
     return Status(
@@ -55,6 +66,9 @@ def read_status(workspace: Workspace) -> Status:
         exclusions=_exclusions(store),
         verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
         regions=regions,
+        mask_checks={name: count for name, count in faults.items() if name != "not_measured"},
+        masks_not_measured=faults["not_measured"],
+        proposed=_by_count(mask["structure"] for mask in masks if mask["status"] == "proposed"),
         records=store.count_rows(RECORDS),
         captions=captions,
         stale={stage: parts for stage, parts in stale.items() if parts},

@@ -42,6 +42,7 @@ def decode(rle: Rle, expected_size: Sequence[int] | None = None) -> Mask:
 
     Raises:
         UserError: mask and image differ in size. A mask is never rotated, cropped or stretched to fit.
+        ValueError: the runs do not cover the image.
     """
     height, width = rle["size"]
     if expected_size is not None and [height, width] != [int(side) for side in expected_size]:
@@ -49,8 +50,37 @@ def decode(rle: Rle, expected_size: Sequence[int] | None = None) -> Mask:
             f"the mask is {width}x{height} px but its image is {expected_size[1]}x{expected_size[0]} px",
             fix="draw the mask on the image itself; masks are never rotated or stretched to fit",
         )
+    check_runs(rle)
     mask: Mask = coco.decode({"size": [height, width], "counts": rle["counts"].encode("ascii")}).astype(np.bool_)
     return mask
+
+
+def check_runs(rle: Rle) -> None:
+    """Check that the runs cover the image.
+
+    pycocotools does not: it fills the rest of a mask with whatever is in memory, and combines such masks for ever.
+
+    Raises:
+        ValueError: they do not, or are no runs.
+    """
+    height, width = rle["size"]
+    codes = np.frombuffer(rle["counts"].encode("ascii"), np.uint8).astype(np.int64) - 48
+    if height < 0 or width < 0 or not codes.size or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+        raise ValueError("not the runs of a mask")
+    # Five bits in a character, the lowest first; 32 says that more follow, 16 in the last one that it is negative.
+    ends = np.flatnonzero(codes & 32 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    places = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
+    if places.max() > 11:
+        raise ValueError("not the runs of a mask")
+    numbers = np.add.reduceat((codes & 31) << (5 * places), starts)
+    numbers -= np.where(codes[ends] & 16, np.int64(1) << (5 * (places[ends] + 1)), 0)
+    # From the fourth on, a number is the difference from the run two before it.
+    runs = numbers.copy()
+    runs[1::2] = np.cumsum(numbers[1::2])
+    runs[2::2] = np.cumsum(numbers[2::2])
+    if runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError("the runs of a mask do not cover its image")
 
 
 def area_px(mask: Mask) -> int:

@@ -156,8 +156,11 @@ QC = TableSpec(
     ),
 )
 
-PREDICTED_SOURCES = ("sam", "onnx", "grabcut", "model")
+PREDICTED_SOURCES = ("sam", "onnx", "grabcut", "model", "flow")
 """Sources of masks that a program made, of the ``source`` of a region; the others are import and manual."""
+
+ACCEPTED_STATUSES = ("accepted", "edited")
+"""Statuses of regions that a person, or a rule that a person stated, agreed to: only these are captioned and built."""
 
 REGIONS = TableSpec(
     "regions",
@@ -171,18 +174,48 @@ REGIONS = TableSpec(
             "mask": RLE,
             "area_px": pa.int64(),
             "bbox": pa.list_(pa.int32(), 4),  # x, y, width, height in px of the stored image
-            "source": pa.string(),  # sam, onnx, grabcut, model, import, manual
+            "source": pa.string(),  # sam, onnx, grabcut, model, flow, import, manual
             "prompt": pa.string(),  # JSON
             "scores": pa.string(),  # JSON
             "status": pa.string(),  # proposed, accepted, edited, rejected
             "reviewer": pa.string(),
             "updated_at": pa.timestamp("us", tz="UTC"),  # of a person's decision; null where none was made
-            "parent_id": pa.string(),
+            "parent_id": pa.string(),  # of a carried mask: the region that it was carried from
             "model_sha256": pa.string(),
         },
         required=("region_id", "frame_id", "pixel_digest", "structure", "mask", "area_px", "bbox", "source", "status"),
     ),
 )
+
+MASK_CHECKS = TableSpec(
+    "mask_checks",
+    "region_id",
+    _schema(
+        {
+            "region_id": pa.string(),
+            "problem": pa.string(),  # undecodable; null where there is none
+            "specks": pa.int32(),  # parts of less than 2% of the largest
+            "speck_px": pa.int64(),
+            "holes": pa.int32(),
+            "hole_px": pa.int64(),
+            "outside_px": pa.int64(),  # of the frame's sectors; null where it has none
+            "overlaps": pa.list_(  # with structures that it should not share pixels with
+                pa.struct(
+                    [
+                        pa.field("region_id", pa.string()),
+                        pa.field("structure", pa.string()),
+                        pa.field("share", pa.float32()),  # of the smaller mask
+                    ]
+                )
+            ),
+            "agreement": pa.list_(  # with other masks of the structure and frame, each pair once
+                pa.struct([pa.field("region_id", pa.string()), pa.field("iou", pa.float32())])
+            ),
+        },
+        required=("region_id", "overlaps", "agreement"),
+    ),
+)
+"""What was measured of regions that nobody rejected, for the checks."""
 
 BIOMETRY = ("bpd_mm", "hc_mm", "ac_mm", "fl_mm", "crl_mm", "nt_mm", "tcd_mm", "hl_mm")
 
@@ -259,7 +292,7 @@ CAPTIONS = TableSpec(
 )
 
 TABLES: Mapping[str, TableSpec] = {
-    spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, STATEMENTS, RECORDS, CAPTIONS)
+    spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, MASK_CHECKS, STATEMENTS, RECORDS, CAPTIONS)
 }
 
 DATASET_REGION = pa.struct(

@@ -164,6 +164,7 @@ def run_stage(
     *,
     engine: Engine,
     scope: str = "",
+    remove_others: bool = True,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> RunReport:
     """Bring the stage's table up to date with ``parts``.
@@ -171,6 +172,7 @@ def run_stage(
     Args:
         scope: which parts of the table belong to this call. Parts of the same scope that are not in ``parts`` are
             removed, once everything else is done; parts of other scopes are never touched.
+        remove_others: False if ``parts`` are only some of the scope's parts, and the others have to stay.
     """
     report = RunReport(stage.name)
     present = store.parts(stage.output)
@@ -194,6 +196,8 @@ def run_stage(
             report.computed += 1
             _add(report, _run_by_rows(result.argument, engine) if isinstance(result, Crashed) else result)
             tell()
+    if not remove_others:
+        return report
     current = {part.name for part in parts}
     for name, info in present.items():
         if info.scope == scope and info.stage == stage.name and name not in current:

@@ -22,6 +22,7 @@ SLOW_FIXTURES = {
     "phantom_archive", "other_archive", "curated", "cleaned_archive",  # draw and ingest an archive
     "clinic", "curation",  # run whole stages on a workspace
     "learned", "finished",  # train
+    "sam_files",  # exports a model
     "fragile",  # kills a worker per row
     "wheel", "sdist", "wheel_from_sdist", "installed",
 }  # fmt: skip

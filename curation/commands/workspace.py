@@ -47,6 +47,14 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     print(f"frames      {found.frames:,} of {found.patients:,} patients: {counts_text(found.frames_by_plane)}")
     print(f"qc          {counts_text(found.verdicts)}")
     print(f"regions     {sum(found.regions.values()):,}: {counts_text(found.regions)}")
+    if found.proposed:
+        print(f"proposed    {sum(found.proposed.values()):,}: {counts_text(found.proposed)}")
+    if found.regions or found.proposed:
+        print(f"checks      {counts_text({name: count for name, count in found.mask_checks.items() if count})}")
+    if found.masks_not_measured:
+        print(
+            f"            {found.masks_not_measured:,} masks are not measured yet: sono-curate masks check {workspace}"
+        )
     print(f"records     {found.records:,}")
     print(f"captions    {found.captions:,}")
     if found.dataset is not None:

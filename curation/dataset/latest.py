@@ -15,6 +15,7 @@ from sono.manifests.store import write_atomically
 from sono.manifests.vocabulary import vocabulary_sha256
 from sono.manifests.workspace import Workspace
 
+from .accepted_regions import accepted_parts
 from .precision import Precision
 
 _FILE = ".dataset"
@@ -77,10 +78,12 @@ def build_options(
 
 def _tables_sha256(workspace: Workspace) -> str:
     """Changes when anything that ``build`` reads from the workspace does."""
+    accepted = set(accepted_parts(workspace.store))
     fingerprints = [
         [table.name, info.name, info.fingerprint]
         for table in (FRAMES, QC, REGIONS, RECORDS, CAPTIONS)
         for info in workspace.store.parts(table).values()
+        if table is not REGIONS or info.name in accepted
     ]
     content = [vocabulary_sha256(workspace.vocabulary), fingerprints]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sono.manifests.query import query
-from sono.manifests.schemas import CAPTIONS, DATASET, FRAMES, REGIONS, SPLITS, TableSpec
+from sono.manifests.schemas import ACCEPTED_STATUSES, CAPTIONS, DATASET, FRAMES, REGIONS, SPLITS, TableSpec
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import Vocabulary
+
+from .accepted_regions import accepted_parts
 
 _SHARD_ROWS = 1024
 
@@ -27,7 +29,8 @@ def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str]
     rows = selection.append_column("split", pa.array([splits[key] for key in selection["patient_key"].to_pylist()]))
     plane = pa.array([labels.get(name) for name in rows["plane"].to_pylist()], pa.int64())
     rows = rows.set_column(rows.schema.get_field_index("plane"), "plane", plane)
-    region_parts, caption_parts = _parts_of(store, REGIONS), _parts_of(store, CAPTIONS)
+    region_parts = _parts_of(store, REGIONS, accepted_parts(store))
+    caption_parts = _parts_of(store, CAPTIONS, list(store.parts(CAPTIONS)))
     fingerprints = {
         (table.name, name): info.fingerprint
         for table in (FRAMES, CAPTIONS, REGIONS)
@@ -51,9 +54,9 @@ def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str]
     return parts
 
 
-def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
-    """For each part of ``frames``, the parts of ``table`` (regions or captions) that are about its frames."""
-    if not store.paths(table):
+def _parts_of(store: TableStore, table: TableSpec, names: Sequence[str]) -> dict[str, list[str]]:
+    """For each part of ``frames``, those of ``names``, parts of regions or captions, that are about its frames."""
+    if not names:
         return {}
     rows = query(
         """
@@ -62,7 +65,7 @@ def _parts_of(store: TableStore, table: TableSpec) -> dict[str, list[str]]:
         ORDER BY ALL
         """,
         {
-            "others": [str(path) for path in store.paths(table)],
+            "others": [str(store.path(table, name)) for name in names],
             "frames": [str(path) for path in store.paths(FRAMES)],
         },
     )
@@ -120,7 +123,7 @@ def _regions_of(
     for name in region_parts:
         for region in store.read(REGIONS, name, columns).to_pylist():
             status = region.pop("status")
-            if region["frame_id"] in frames and status in ("accepted", "edited"):
+            if region["frame_id"] in frames and status in ACCEPTED_STATUSES:
                 if status == "edited":
                     region["source"] = "manual"  # a person drew what is there now, whatever proposed it
                 key = region.pop("frame_id"), region.pop("pixel_digest")

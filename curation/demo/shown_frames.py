@@ -76,7 +76,8 @@ def read_shown_frames(workspace: Workspace) -> Iterator[ShownFrame]:
 
 def _choose_frame(store: TableStore, plane: str, preferred_center: str) -> dict[str, Any] | None:
     found: list[dict[str, Any]] = query(
-        "WITH counted AS (SELECT frame_id, count(*) AS n FROM read_parquet($regions) GROUP BY frame_id) "
+        "WITH counted AS (SELECT frame_id, count(*) AS n FROM read_parquet($regions) "
+        "WHERE status IN ('accepted', 'edited') GROUP BY frame_id) "
         "SELECT frame_id, frames.image.bytes AS png, frames.center, frames.height, frames.width, "
         "captions.text AS caption FROM read_parquet($frames) frames JOIN counted USING (frame_id) "
         "JOIN (SELECT frame_id, text FROM read_parquet($captions) WHERE region_id IS NULL) captions "

@@ -146,3 +146,10 @@ def test_the_box_is_tight_and_the_area_excludes_holes() -> None:
 def test_an_empty_mask_has_no_area_and_an_empty_box() -> None:
     assert masks.area_px(blank()) == 0
     assert masks.bbox(blank()) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("counts", ["", "0", "00", "zzzz", "`P`P9", "Vd0", "ù"])
+def test_runs_that_do_not_cover_the_image_are_refused(counts: str) -> None:
+    """pycocotools fills what is missing with whatever is in memory."""
+    with pytest.raises(ValueError, match=r"runs|ascii"):
+        masks.decode({"size": [80, 100], "counts": counts})

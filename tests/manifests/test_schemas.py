@@ -15,7 +15,9 @@ judged: dict[str, object] = {"frame_id": "f", "verdict": "accept", "reasons": []
 
 
 def test_the_tables_are_those_of_a_workspace() -> None:
-    assert list(TABLES) == ["frames", "exclusions", "qc", "regions", "statements", "records", "captions"]
+    assert list(TABLES) == [
+        *("frames", "exclusions", "qc", "regions", "mask_checks", "statements", "records", "captions")
+    ]
     assert all(name == table.name for name, table in TABLES.items())
 
 

@@ -17,6 +17,7 @@ import pytest
 from sono.captioning.captions.run import caption_workspace
 from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.commands.dataset import build as build_command
+from sono.curation.dataset.latest import latest_dataset
 from sono.curation.dataset.precision import Precision
 from sono.curation.dataset.run import BuildReport, build
 from sono.curation.dataset.select import select
@@ -31,6 +32,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.schemas import REGIONS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import in_process
+from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
 Image = npt.NDArray[np.uint8]
@@ -356,6 +358,29 @@ def test_a_region_names_the_source_of_its_mask_and_an_edited_mask_is_manual(cura
     assert {frame: sources for frame, sources in found.items() if sources} == {
         frame: [source] for frame, source in wanted.items()
     }
+
+
+def test_proposals_are_in_no_dataset_and_make_none_stale(curation: Curation, tmp_path: Path) -> None:
+    store, out = curation.workspace.store, tmp_path / "out"
+    before = curation.build(out)
+    regions = [row["regions"] for row in rows_of(out)]
+    proposed = [
+        {**row, "structure": structure, "source": "sam", "status": status}
+        for name in store.parts(REGIONS)
+        for row in store.read(REGIONS, name).to_pylist()
+        for status, structure in (("proposed", row["structure"]), ("proposed", "falx"), ("rejected", "thalami"))
+    ]
+    for number, row in enumerate(proposed):
+        row["region_id"] = f"{row['region_id']}-{number}"
+    info = PartInfo("proposed-sam-1", "masks-propose", "0" * 64, "propose/sam", len(proposed))
+    store.write(REGIONS, info, REGIONS.from_rows(proposed))
+    latest = latest_dataset(curation.workspace)
+    assert latest is not None
+    assert latest.up_to_date
+    again = curation.build(out)
+    assert (again.shards_written, again.regions) == (0, before.regions)
+    assert curation.build(tmp_path / "anew").regions == before.regions
+    assert [row["regions"] for row in rows_of(tmp_path / "anew")] == regions
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(curation: Curation, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Carries accepted masks through their cines: what ``sono-curate masks carry`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sono.manifests.errors import UserError
+from sono.manifests.stages import Engine, Progress, RunReport, run_stage
+from sono.manifests.workspace import Workspace
+
+from .parts import SCOPE, carry_parts
+from .refine import Refiner
+from .stage import CarryStage
+
+
+def carry_masks(
+    workspace: Workspace,
+    *,
+    structures: Sequence[str] | None = None,
+    refiner: Refiner | None = None,
+    engine: Engine,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> RunReport:
+    """Propose masks for the frames of cines of which other frames have an accepted one.
+
+    The caller holds ``workspace.writing()``. Proposals whose mask is no longer accepted are removed; what a person has
+    decided upon stays as it is.
+
+    Args:
+        structures: to carry; None for all. Proposals of other structures stay as they are.
+        refiner: corrects carried masks.
+
+    Raises:
+        UserError: a structure is unknown, or no cine has a mask that a person accepted.
+    """
+    chosen = sorted(map(workspace.vocabulary.require_structure, structures)) if structures else None
+    stage = CarryStage(workspace.keys, workspace.store, chosen, refiner)
+    parts = carry_parts(workspace.store, chosen)
+    if not parts and not any(info.stage == stage.name for info in workspace.store.parts(stage.output).values()):
+        raise UserError(
+            "no frame of a cine has a mask that a person accepted",
+            where=str(workspace.path),
+            fix="import drawn masks of cine frames first: sono-curate masks import",
+        )
+    return run_stage(stage, parts, workspace.store, engine=engine, scope=SCOPE, progress=progress)

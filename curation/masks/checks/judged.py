@@ -1,0 +1,159 @@
+"""What is wrong with masks: every check with its name and meaning, as one query over tables of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sono.curation.masks.decisions import ACCEPTED, ACCEPTED_BY_PERSON
+from sono.manifests.query import connect, view_table
+from sono.manifests.schemas import FRAMES, MASK_CHECKS, RECORDS, REGIONS
+from sono.manifests.store import TableStore
+from sono.manifests.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import duckdb
+
+OUTSIDE_SHARE = 0.02
+"""Of a mask's area: that much outside of the ultrasound is more than the edge of a sector is uncertain by."""
+
+OVERLAP_SHARE = 0.1
+"""Of the smaller of two masks: that much in common is more than neighbours that touch have."""
+
+AREA_Z = 3.5
+"""Robust z-scores beyond it are outliers: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993)."""
+
+AREA_PATIENTS = 8
+"""With fewer, nothing is said of areas."""
+
+SMALLEST_SPREAD = 0.05
+"""Of the logarithm of areas: if those of the others happen to be closer together than 5%, that is no reason."""
+
+CHECKS: Mapping[str, tuple[str, str]] = {
+    "undecodable": (
+        "CASE WHEN m.region_id IS NOT NULL THEN m.problem IS NOT NULL END",
+        "the stored mask cannot be decoded",
+    ),
+    "no_frame": ("f.frame_id IS NULL", "its frame is no longer in the workspace"),
+    "other_pixels": ("r.pixel_digest <> f.pixel_digest", "it was drawn on other pixels than its frame has now"),
+    "size_mismatch": (
+        "r.mask.size[1] <> f.height OR r.mask.size[2] <> f.width",
+        "the mask has another size than its frame",
+    ),
+    "empty": ("r.area_px = 0", "nothing is drawn"),
+    "specks": ("m.specks > 0", "it has parts of less than 2% of the largest one"),
+    "holes": ("m.holes > 0", "it has holes"),
+    "outside_sector": (
+        f"m.outside_px > {OUTSIDE_SHARE} * r.area_px",
+        "more than 2% of it lies outside of the ultrasound",
+    ),
+    "not_in_plane": (
+        "CASE WHEN p.plane IS NOT NULL THEN s.structure IS NULL END",
+        "the vocabulary does not list the structure for the frame's plane",
+    ),
+    "unusual_area": (
+        f"abs(a.z) > {AREA_Z}",
+        "its area in mm² is far from that of accepted masks of the structure, in the same plane and week of gestation",
+    ),
+    "overlap": (
+        f"len([o for o in m.overlaps if o.share > {OVERLAP_SHARE}]) > 0",
+        "it overlaps with another structure that it is neither part of nor passes into",
+    ),
+}
+"""Name -> condition, and what it means. A condition that cannot be judged is NULL, and counts as unjudged."""
+
+
+@contextmanager
+def judged_masks(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB whose table ``judged`` has one row per mask that nobody rejected.
+
+    Columns: those of ``regions`` that say what it is, ``frame_path`` and ``region_path`` (the parts), ``plane``,
+    ``ga_days``, ``area_mm2``, ``z`` (of the area; NULL if it cannot be judged), ``score`` (of its proposal; NULL of a
+    drawn mask), ``measured``, ``accepted``, and ``faults`` and ``unjudged``: the names of ``CHECKS`` that it fails, and
+    of those that cannot be judged.
+    """
+    with connect() as database:
+        for table in (FRAMES, REGIONS, RECORDS, MASK_CHECKS):
+            view_table(database, store, table)
+        listed = [(plane.id, structure) for plane in vocabulary.planes.values() for structure in plane.structures]
+        database.register(
+            "plane_structures",
+            pa.table({"plane": [plane for plane, _ in listed], "structure": [name for _, name in listed]}),
+        )
+        database.execute(_AREAS)
+        database.execute(_USUAL_AREAS)
+        database.execute(_JUDGED)
+        yield database
+
+
+def count_faults(store: TableStore, vocabulary: Vocabulary) -> dict[str, int]:
+    """How many masks fail each check, of those that nobody rejected; also ``not_measured`` if some were not yet."""
+    with judged_masks(store, vocabulary) as database:
+        return fault_counts(database)
+
+
+def fault_counts(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The same of an open database; every check is named, whether or not a mask fails it."""
+    found = dict(
+        database.sql("SELECT name, count(*) FROM (SELECT unnest(faults) AS name FROM judged) GROUP BY name").fetchall()
+    )
+    counts = {name: int(found.get(name, 0)) for name in CHECKS}
+    (unmeasured,) = database.sql("SELECT count(*) FROM judged WHERE NOT measured").fetchall()
+    return {**counts, "not_measured": int(unmeasured[0])}
+
+
+_AREAS = f"""
+CREATE TEMP VIEW areas AS
+SELECT r.region_id, r.structure, coalesce(f.plane, '') AS plane, g.ga_days // 7 AS week, f.patient_key, g.ga_days,
+    r.area_px * f.pixel_mm_x * f.pixel_mm_y AS area_mm2, ln(nullif(area_mm2, 0)) AS log_area,
+    {ACCEPTED_BY_PERSON} AS reference
+FROM regions r JOIN frames f USING (frame_id)
+LEFT JOIN (
+    SELECT study_key, max(ga_days) AS ga_days FROM records WHERE plane IS NULL GROUP BY study_key
+) g ON g.study_key = f.study_key
+WHERE status <> 'rejected'
+"""
+
+# Each patient counts once in a week, however many frames there are; the weeks before and after count, too.
+_USUAL_AREAS = f"""
+CREATE TEMP VIEW usual_areas AS
+WITH by_patient AS (
+    SELECT structure, plane, week, patient_key, median(log_area) AS log_area FROM areas
+    WHERE reference AND log_area IS NOT NULL AND week IS NOT NULL GROUP BY structure, plane, week, patient_key
+), around AS (
+    SELECT structure, plane, week + unnest([-1, 0, 1]) AS week, patient_key, log_area FROM by_patient
+)
+SELECT structure, plane, week, median(log_area) AS middle,
+    greatest(1.4826 * mad(log_area), {SMALLEST_SPREAD}) AS spread
+FROM around GROUP BY structure, plane, week HAVING count(DISTINCT patient_key) >= {AREA_PATIENTS}
+"""
+
+_FAULTS = ", ".join(f"CASE WHEN {condition} THEN '{name}' END" for name, (condition, _) in CHECKS.items())
+
+_UNJUDGED = ", ".join(f"CASE WHEN ({condition}) IS NULL THEN '{name}' END" for name, (condition, _) in CHECKS.items())
+
+_JUDGED = f"""
+CREATE TEMP TABLE judged AS
+SELECT r.region_id, r.frame_id, r.structure, r.source, r.status, r.updated_at, r.area_px, r.bbox,
+    r.filename AS region_path, f.filename AS frame_path, f.plane, f.height, f.width, a.ga_days, a.area_mm2, a.z,
+    coalesce(
+        try_cast(json_extract_string(r.scores, '$.confidence') AS DOUBLE),
+        try_cast(json_extract_string(r.scores, '$.score') AS DOUBLE)
+    ) AS score,
+    m.region_id IS NOT NULL AS measured, {ACCEPTED} AS accepted, m.overlaps, m.agreement,
+    [name for name in [{_FAULTS}] if name IS NOT NULL] AS faults,
+    [name for name in [{_UNJUDGED}] if name IS NOT NULL] AS unjudged
+FROM regions r
+LEFT JOIN frames f USING (frame_id)
+LEFT JOIN mask_checks m ON m.region_id = r.region_id
+LEFT JOIN (SELECT DISTINCT plane FROM plane_structures) p ON p.plane = f.plane
+LEFT JOIN plane_structures s ON s.plane = f.plane AND s.structure = r.structure
+LEFT JOIN (
+    SELECT region_id, ga_days, area_mm2, (log_area - middle) / spread AS z
+    FROM areas LEFT JOIN usual_areas USING (structure, plane, week)
+) a ON a.region_id = r.region_id
+WHERE r.status <> 'rejected'
+"""

@@ -1,0 +1,15 @@
+"""Which masks were decided upon, as conditions of SQL on the table of regions."""
+
+from __future__ import annotations
+
+from sono.manifests.schemas import ACCEPTED_STATUSES, PREDICTED_SOURCES
+
+ACCEPTED = f"status IN ({', '.join(map(repr, ACCEPTED_STATUSES))})"
+"""Masks that datasets are built with."""
+
+_A_PROGRAMS = ", ".join(f"'{source}'" for source in PREDICTED_SOURCES)
+
+ACCEPTED_BY_PERSON = (
+    f"(status = 'edited' OR (status = 'accepted' AND (updated_at IS NOT NULL OR source NOT IN ({_A_PROGRAMS}))))"
+)
+"""Masks that a person drew, edited or accepted: ``masks import --predicted`` accepts what nobody has looked at."""

@@ -1,0 +1,122 @@
+"""Proposals of one part: frames with what is wanted of each in, regions that await a person's decision out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sono.curation.masks.backends.registry import BackendChoice, open_backend
+from sono.manifests import masks
+from sono.manifests.errors import UserError
+from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.schemas import REGIONS, TableSpec
+from sono.manifests.stages import Exclusion, StageOutput
+
+if TYPE_CHECKING:
+    from sono.curation.masks.embedding_cache import EmbeddingCache, Encoder, Tally
+
+NO_CANDIDATE = Exclusion("", "no_candidate", "the backend found nothing where a structure was expected")
+_DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class ProposeStage:
+    """From frames to proposed regions. Input columns: ``plan.INPUT``.
+
+    Attributes:
+        model_sha256: of the files of ``backend``.
+    """
+
+    keys: Pseudonymizer
+    backend: BackendChoice
+    model_sha256: str | None
+    cache: EmbeddingCache | None
+    tally: Tally
+
+    name = "masks-propose"
+    version = 1
+
+    @property
+    def output(self) -> TableSpec:
+        return REGIONS
+
+    def config(self) -> Mapping[str, object]:
+        return self.made_with()
+
+    def made_with(self) -> Mapping[str, object]:
+        return {
+            "backend": self.backend.name,
+            "model_sha256": self.model_sha256,
+            "preprocessing": self.backend.preprocessing,
+        }
+
+    def __call__(self, part: pa.Table) -> StageOutput:
+        from sono.curation.masks.embedding_cache import Encoder
+
+        backend = open_backend(self.backend)
+        if backend.model_sha256 != self.model_sha256:
+            raise UserError("the model has changed since this command started", fix="run it again")
+        encoder = Encoder(backend, self.cache)
+        rows: list[dict[str, object]] = []
+        exclusions: list[Exclusion] = []
+        for frame in part.to_pylist():
+            rows += frame["kept"]
+            found = list(self._propose(frame, encoder)) if frame["requests"] else []
+            rows += [row for row in found if row is not None]
+            if None in found:
+                exclusions.append(Exclusion(frame["source_key"], NO_CANDIDATE.reason, NO_CANDIDATE.message,
+                                            frame["frame_index"]))  # fmt: skip
+        self.tally.add(encoder)
+        return StageOutput(REGIONS.from_rows(rows), exclusions)
+
+    def _propose(self, frame: Mapping[str, Any], encoder: Encoder) -> Iterator[dict[str, object] | None]:
+        """The row of each structure; None where the backend was told where to look and found nothing."""
+        from sono.curation.cleaning.sector_geometry import Sector, sector_mask
+        from sono.curation.images.stored_png import decode_png
+        from sono.curation.masks.prompts import ask_for
+
+        from .choose import choose
+
+        pixels = decode_png(frame["image"])
+        size = (pixels.shape[0], pixels.shape[1])
+        sectors = [Sector.from_row(row) for row in frame["sectors"] or []]
+        shown = sector_mask(sectors, *size) if sectors else None
+        neighbours = {each["region_id"]: each["mask"] for each in frame["neighbours"]}
+        embedding = None
+        for request in frame["requests"]:
+            rle = neighbours.get(request["region_id"])
+            neighbour = masks.decode(rle) if rle is not None and tuple(rle["size"]) == size else None
+            asked = ask_for(request, tuple(frame["field"]), size, neighbour)
+            if asked.origin == "none" and not self.backend.knows_structures:
+                continue
+            embedding = embedding or encoder.embed(pixels, frame["pixel_digest"])
+            chosen = choose(encoder.backend, embedding, asked.prompts, shown)
+            if chosen is not None:
+                yield self._row(frame, request["structure"], *chosen, {"from": asked.origin, **asked.record})
+            elif asked.origin != "none":
+                yield None
+
+    def _row(
+        self, frame: Mapping[str, Any], structure: str, candidate: Any, prompts: Any, record: Mapping[str, object]
+    ) -> dict[str, object]:
+        scores = {"score": candidate.score, **candidate.scores}
+        box = {"box": [round(side) for side in prompts.box]} if prompts.box is not None else {}
+        return {
+            # Not that of an imported mask of the same source: both may be there until the proposal is decided on.
+            "region_id": self.keys.region(frame["frame_id"], structure, f"proposed/{self.backend.name}"),
+            "frame_id": frame["frame_id"],
+            "pixel_digest": frame["pixel_digest"],
+            "structure": structure,
+            "mask": masks.encode(candidate.mask),
+            "area_px": masks.area_px(candidate.mask),
+            "bbox": list(masks.bbox(candidate.mask)),
+            "source": self.backend.name,
+            "prompt": json.dumps({**record, **box}, sort_keys=True),
+            "scores": json.dumps({name: round(value, _DECIMALS) for name, value in scores.items()}, sort_keys=True),
+            "status": "proposed",
+            "model_sha256": self.model_sha256,
+        }
