@@ -152,6 +152,8 @@ def _ingest_phantoms(path: Path, phantom: Path) -> Workspace:
         subprocess.run([sys.executable, "-c", program, *map(str, words)], check=True, env=environment,
                        stdout=subprocess.DEVNULL)  # fmt: skip
 
+    if (path / "captions").exists():  # the last of the steps below
+        return open_workspace(path)
     if not path.exists():
         sono_curate("init", path)
     for center in CENTERS:

@@ -154,7 +154,7 @@ def fit(
     if as_json:
         console.print_json(asdict(report))
         return
-    _print_fit(report, workspace, out)
+    _print_fit(report, workspace)
 
 
 def _print_epoch(epoch: Epoch) -> None:
@@ -165,7 +165,7 @@ def _print_epoch(epoch: Epoch) -> None:
     )
 
 
-def _print_fit(report: FitReport, workspace: Path, out: Path) -> None:
+def _print_fit(report: FitReport, workspace: Path) -> None:
     figures = report.figures
     frames, patients = figures["frames"], figures["patients"]
     print("Up to date." if report.up_to_date else f"{figures['epochs']} epochs, the best was {figures['best_epoch']}.")
@@ -179,4 +179,4 @@ def _print_fit(report: FitReport, workspace: Path, out: Path) -> None:
         )
     print_exclusions(figures["left_out"])
     print(f"Look at {report.page}")
-    print_next(f"sono-curate masks propose {workspace} --backend model --checkpoint {out}")
+    print_next(f"sono-curate masks propose {workspace} --backend model --checkpoint {report.model}")

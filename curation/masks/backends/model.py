@@ -12,7 +12,6 @@ from sono.curation.images.pixels import Pixels
 from sono.curation.masks.fit.letterbox import Letterbox
 from sono.curation.masks.fit.model_file import Segmenter, load_segmenter
 from sono.curation.masks.fit.validation import confidence
-from sono.manifests.errors import UserError
 
 from .protocol import Candidate, Embedding, Prompts
 
@@ -55,20 +54,16 @@ class FittedModel:
         return Embedding((height, width), {_LOGITS: self.segmenter.logits(pixels).astype(np.float16)})
 
     def propose(self, embedding: Embedding, prompts: Prompts) -> Sequence[Candidate]:
-        """One candidate: the pixels that are more likely than not in the structure; none where there are no such.
+        """One candidate: the pixels that are more likely than not in the structure.
+
+        There is none where no pixel is, nor for a structure that is not among ``structures``.
 
         Its score is the mean calibrated confidence of its pixels. ``expected_dice`` is what Dice would be on average
         if the confidences were right (Borges et al. 2024, soft Dice confidence).
-
-        Raises:
-            UserError: the model was not fitted on the structure.
         """
         channel = self.segmenter.channel(prompts.structure)
         if channel is None:
-            raise UserError(
-                f"the model does not know the structure {prompts.structure!r}",
-                fix=f"ask for one that it was fitted on: {', '.join(self.structures)}",
-            )
+            return []
         box = Letterbox(*embedding.size, self.segmenter.description.size_px)
         logits = box.unfit(embedding.arrays[_LOGITS][channel].astype(np.float32)).astype(np.float64)
         mask = logits > 0

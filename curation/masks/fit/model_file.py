@@ -89,7 +89,8 @@ class Segmenter:
     def logits(self, pixels: Pixels) -> Floats:
         """Of every structure, in the network's square; 32-bit floats, [structures, size, size]."""
         box = Letterbox(pixels.shape[0], pixels.shape[1], self.description.size_px)
-        return square_logits(self.network, box.fit(grey(pixels))[None])[0]
+        only: Floats = square_logits(self.network, box.fit(grey(pixels))[None])[0]
+        return only
 
 
 def square_logits(network: torch.nn.Module, images: Pixels) -> Floats:

@@ -81,7 +81,7 @@ def test_structures_and_centers_can_be_chosen(with_masks: Workspace) -> None:
     selection = select_examples(with_masks, {"thalami"})
     assert [set(example.regions) for example in selection.examples] == [{"thalami"}] * 3
     assert selection.left_out == {"other_structure": 18}
-    with pytest.raises(UserError, match="no region to learn from .*other_center 21"):
+    with pytest.raises(UserError, match=r"no region to learn from .*other_center 21"):
         select_examples(with_masks, (), {"Hospital B"})
 
 
@@ -97,5 +97,5 @@ def test_an_interrupted_ingest_is_refused(with_masks: Workspace) -> None:
     name, info = next(iter(store.parts(FRAMES).items()))
     Path(store.path(FRAMES, "copy")).write_bytes(store.path(FRAMES, name).read_bytes())
     del info
-    with pytest.raises(UserError, match="out of date|interrupted"):
+    with pytest.raises(UserError, match=r"out of date|interrupted"):
         select_examples(with_masks)

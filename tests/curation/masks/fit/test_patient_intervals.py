@@ -1,4 +1,4 @@
-"""Intervals over patients: right about as often as they say, and wider where frames of a patient resemble each other."""
+"""Intervals over patients are right about as often as they say, although frames of a patient resemble each other."""
 
 from __future__ import annotations
 

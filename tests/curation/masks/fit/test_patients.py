@@ -10,7 +10,7 @@ from sono.manifests.errors import UserError
 
 
 def example(patient: str, *structures: str, number: str | None = None, duplicate: str | None = None) -> Example:
-    regions = {structure: ("region", "part") for structure in structures or ("head",)}
+    regions = dict.fromkeys(structures or ("head",), ("region", "part"))
     return Example("frame", "part", None, patient, number, duplicate, regions, frozenset())
 
 
