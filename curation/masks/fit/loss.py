@@ -17,18 +17,18 @@ def segmentation_loss(logits: torch.Tensor, coverage: torch.Tensor, known: torch
         known: ``annotation.PRESENT``, ``ABSENT`` or ``UNKNOWN``, of shape [frames, structures]; channels whose
             structure is unknown in a frame contribute nothing, and no gradient.
     """
-    import torch
     from torch.nn import functional
 
     from .annotation import PRESENT, UNKNOWN
 
     logits = logits.float()
-    chosen = known != UNKNOWN
-    entropy = functional.binary_cross_entropy_with_logits(logits, coverage, reduction="none").mean(dim=(2, 3))
-    number = chosen.sum().clamp(min=1)
-    loss = torch.where(chosen, entropy, 0.0).sum() / number
-    present = known == PRESENT
-    shares = logits.sigmoid()
-    overlap = 2 * (shares * coverage).sum(dim=(2, 3)) + 1
-    dice = overlap / (shares.sum(dim=(2, 3)) + coverage.sum(dim=(2, 3)) + 1)
-    return loss + torch.where(present, 1 - dice, 0.0).sum() / present.sum().clamp(min=1)
+    chosen, present = known != UNKNOWN, known == PRESENT
+    if not chosen.any():
+        return logits.sum() * 0
+    loss = functional.binary_cross_entropy_with_logits(logits[chosen], coverage[chosen])
+    if not present.any():
+        return loss
+    # Of the channels that are there alone: most structures are absent from most frames.
+    shares, truth = logits[present].sigmoid(), coverage[present]
+    overlap = 2 * (shares * truth).sum(dim=(1, 2)) + 1
+    return loss + (1 - overlap / (shares.sum(dim=(1, 2)) + truth.sum(dim=(1, 2)) + 1)).mean()
