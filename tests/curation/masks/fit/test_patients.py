@@ -60,3 +60,11 @@ def test_one_patient_is_refused() -> None:
 def test_a_digest_does_not_hold_the_pseudonym() -> None:
     assert "abc" * 8 not in patient_digest("abc" * 8)
     assert patient_digest("abc") != patient_digest("abd")
+
+
+def test_no_share_is_so_large_that_a_structure_goes_untrained() -> None:
+    for seed in range(20):
+        examples = [example("p0", "falx"), example("p1", "falx"), example("p2", "thalami"), example("p3", "thalami")]
+        split = split_patients(examples, 0.9, seed)
+        assert sum(split.validates(place) for place in range(4)) == 2
+        assert split.structures == ["falx", "thalami"]
