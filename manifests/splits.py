@@ -7,7 +7,7 @@ last year's test patient is never trained on this year. Patients who share a dup
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .errors import UserError
@@ -53,7 +53,7 @@ def assign(
     centers: dict[str, set[str | None]] = {}
     for patient, center in patients:
         centers.setdefault(patient, set()).add(center)
-    leader = _join(centers, duplicates)
+    leader = join(centers, duplicates)
     held_out = {leader[patient] for patient, seen in centers.items() if plan.holdout_center in seen}
     if plan.holdout_center is not None and not held_out:
         known = ", ".join(sorted({str(center) for seen in centers.values() for center in seen}))
@@ -65,8 +65,8 @@ def assign(
     return {patient: _split(leader[patient], leader[patient] in held_out, plan) for patient in centers}
 
 
-def _join(patients: Mapping[str, object], duplicates: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """For every patient the smallest key among those joined to it by duplicates."""
+def join(patients: Iterable[str], duplicates: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """For every patient the smallest key among those joined to it by duplicates, which are (group, patient) pairs."""
     parent = {patient: patient for patient in patients}
 
     def root(patient: str) -> str:
@@ -79,7 +79,7 @@ def _join(patients: Mapping[str, object], duplicates: Iterable[tuple[str, str]])
     for group, patient in duplicates:
         one, other = sorted((root(first.setdefault(group, patient)), root(patient)))
         parent[other] = one
-    return {patient: root(patient) for patient in patients}
+    return {patient: root(patient) for patient in list(parent)}
 
 
 def _split(leader: str, held_out: bool, plan: SplitPlan) -> str:

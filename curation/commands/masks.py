@@ -1,4 +1,4 @@
-"""Commands about masks of anatomical structures: ``masks import``, ``export``, ``propose``, ``carry``, ``check``."""
+"""Commands about masks of anatomical structures; ``masks fit`` is in ``segmenter``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from .options import (
     work_text,
     writing_to,
 )
+from .segmenter import fit
 
 if TYPE_CHECKING:
     from sono.curation.masks.propose.run import ProposeReport
@@ -170,6 +171,9 @@ def export(
             f"{report.changed:,} masks look different in this format: {report.changed_pixels:,} pixels differ, "
             f"Dice {report.dice_mean:.4f} on average, {report.dice_least:.4f} at worst"
         )
+
+
+app.command("fit")(fit)
 
 
 @app.command()

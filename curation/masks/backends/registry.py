@@ -19,6 +19,7 @@ BACKENDS: Mapping[str, str] = {
     "grabcut": "OpenCV, without weights",
     "sam": "a checkpoint of the package segment-anything",
     "onnx": "an encoder and a decoder of SAM's family, exported to ONNX",
+    "model": "what masks fit learned from accepted masks",
 }
 """Names as ``--backend`` takes them, and what they run."""
 
@@ -99,6 +100,11 @@ def _open(choice: BackendChoice, sha256: str | None) -> Backend:
         assert choice.checkpoint is not None
         assert choice.decoder is not None
         return OnnxBackend(OnnxFiles(choice.checkpoint, choice.decoder), choice.preprocessing)
+    if choice.name == "model":
+        from .model import FittedModel
+
+        assert choice.checkpoint is not None
+        return FittedModel.load(choice.checkpoint)
     from .grabcut import GrabCutBackend
 
     return GrabCutBackend()
