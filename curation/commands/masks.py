@@ -12,7 +12,6 @@ import typer
 
 from sono.curation.masks.backends.registry import BACKENDS
 from sono.curation.masks.formats.registry import FORMATS
-from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
 from sono.manifests import console
 
 from .options import (
@@ -323,4 +322,6 @@ def _print_left_alone(report: ProposeReport) -> None:
         more = sum(count for _, count in unknown[_SHOWN_UNKNOWN:])
         print(f"  not proposed in {more:,} frames: {len(unknown) - _SHOWN_UNKNOWN} other structures")
     if unknown:
+        from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
+
         print(f"Places are learned once {FEWEST_MASKS} masks of {FEWEST_PATIENTS} patients are accepted for a plane.")
