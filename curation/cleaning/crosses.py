@@ -64,8 +64,7 @@ def _find(grey: Pixels, second: Pixels, within: Mask) -> list[tuple[int, int]]:
         )
         places = cv2.findNonZero(middles)  # numpy's takes ten times as long
         if places is not None:
-            points = [(int(x), int(y)) for x, y in places.reshape(-1, 2).tolist()]
-            found = [(x, y) for x, y in points if _is_cross(grey, x, y, steps)]
+            found = [(int(x), int(y)) for x, y in places.reshape(-1, 2) if _is_cross(grey, int(x), int(y), steps)]
             crosses += [(x, y) for x, y in found if _spread(second, x, y, steps) <= COLORS_UNEVEN]
     return crosses
 
