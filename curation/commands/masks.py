@@ -11,7 +11,6 @@ import typer
 
 from sono.curation.masks.backends.registry import BACKENDS
 from sono.curation.masks.formats.registry import FORMATS
-from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
 from sono.manifests import console
 
 from .options import (
@@ -156,6 +155,8 @@ def propose(
 
 def _print_left_alone(report: ProposeReport) -> None:
     """One line for everything for which nothing was proposed on purpose."""
+    from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
+
     if report.accepted:
         print(f"  left alone {report.accepted:,} structures with accepted masks")
     if report.without_plane:
