@@ -311,6 +311,8 @@ def propose(
 
 def _print_left_alone(report: ProposeReport) -> None:
     """One line for everything for which nothing was proposed on purpose."""
+    from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
+
     if report.accepted:
         print(f"  left alone {report.accepted:,} structures with accepted masks")
     if report.without_plane:

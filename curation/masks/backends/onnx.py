@@ -25,6 +25,7 @@ from .scores import from_logits, rank
 Floats = npt.NDArray[np.float32]
 
 _PATCH = 16  # px of the model's square per cell of the embedding, in those models whose encoders take any size
+_UNUSED_SIZE = (8, 8)
 _LOADING = (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, errors.NotImplemented,
             errors.NoSuchFile, errors.NoModel, errors.RuntimeException)  # fmt: skip
 
@@ -42,6 +43,7 @@ class OnnxBackend:
 
     Args:
         preprocessing: of ``encoder_input.CHOICES``; exports of MedSAM look like those of SAM.
+        threads: of one call; 0 for as many as there are processors.
 
     Raises:
         UserError: a file cannot be loaded, its layout is not known, or the two do not belong together.
@@ -49,10 +51,10 @@ class OnnxBackend:
 
     name = "onnx"
 
-    def __init__(self, files: OnnxFiles, preprocessing: str = "sam") -> None:
+    def __init__(self, files: OnnxFiles, preprocessing: str = "sam", *, threads: int = 0) -> None:
         encoder_sha256 = model_sha256(files.encoder)
         self.model_sha256 = model_sha256(files.encoder, files.decoder)
-        self._encoder, self._decoder = _session(files.encoder), _session(files.decoder)
+        self._encoder, self._decoder = _session(files.encoder, threads), _session(files.decoder, threads)
         self._image = read_encoder(self._encoder, files.encoder, preprocessing)
         self._prompts = read_decoder(self._decoder, files.decoder)
         self._where = str(files.decoder)
@@ -77,7 +79,7 @@ class OnnxBackend:
         Raises:
             UserError: the decoder takes fewer points, or answers otherwise than its outputs promise.
         """
-        if not prompts.say_where:
+        if not prompts.has_place:
             return []
         logits, scores = self._decode(embedding, prompts)
         placement = self._placement(embedding.size)
@@ -102,7 +104,10 @@ class OnnxBackend:
         if layout.takes_size:
             kind = {node.name: node.type for node in self._decoder.get_inputs()}["orig_im_size"]
             types = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-            inputs["orig_im_size"] = np.array(embedding.size, types.get(kind, np.float32))
+            # SAM's exports also scale masks to this size, wrongly for frames of another shape than that of the export.
+            # Nobody looks at these masks, so they are small.
+            size = _UNUSED_SIZE if layout.kind == "sam" else embedding.size
+            inputs["orig_im_size"] = np.array(size, types.get(kind, np.float32))
         try:
             logits, scores = self._decoder.run([layout.masks, layout.scores], inputs)
         except _LOADING as error:
@@ -140,9 +145,10 @@ class OnnxBackend:
         return Placement(self._side, size, stretched)
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     available = onnxruntime.get_available_providers()
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its complaints about a file come as an exception, too
     try:
         return onnxruntime.InferenceSession(

@@ -67,7 +67,7 @@ class Prompts:
             raise ValueError(f"a mask is a 2-D boolean array, not {self.mask.dtype} of shape {self.mask.shape}")
 
     @property
-    def say_where(self) -> bool:
+    def has_place(self) -> bool:
         """Whether anything but the structure's name is given."""
         return self.box is not None or bool(self.labels.any()) or (self.mask is not None and bool(self.mask.any()))
 
@@ -78,7 +78,7 @@ class Candidate:
 
     Attributes:
         score: from 0 to 1; what candidates are ranked by.
-        scores: what it was made from, by name: ``predicted_iou``, ``stability``, ``fit``.
+        scores: what it was made from, by name: ``predicted_iou``, ``stability``, ``fit``, ``contrast``.
     """
 
     mask: Mask

@@ -58,7 +58,7 @@ class SamBackend:
 
     def propose(self, embedding: Embedding, prompts: Prompts) -> Sequence[Candidate]:
         """The masks that the prompts may mean, the best first."""
-        if not prompts.say_where:
+        if not prompts.has_place:
             return []
         import torch
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.masks.backends.grabcut import GrabCutBackend
+from sono.curation.masks.backends.grabcut import GrabCutBackend, contrast
 from sono.curation.masks.backends.protocol import Prompts
 from sono.curation.masks.backends.registry import BACKENDS, BackendChoice, open_backend
 from sono.curation.masks.backends.sam import SamBackend
@@ -33,10 +33,11 @@ def dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
 def test_a_dark_structure_is_found_in_its_box(frame: Frame, color: bool) -> None:
     pixels = np.repeat(frame[:, :, None], 3, axis=2) if color else frame
     backend = GrabCutBackend()
-    (found,) = backend.propose(backend.embed(pixels), Prompts("head", BOX))
+    found = backend.propose(backend.embed(pixels), Prompts("head", BOX))[0]
     assert found.mask.shape == frame.shape
     assert dice(found.mask, inside(frame)) > 0.93
-    assert found.score == found.scores["fit"] > 0.85
+    assert found.score == pytest.approx(found.scores["fit"] * found.scores["contrast"])
+    assert found.scores["contrast"] > 0.9
 
 
 def test_a_loose_box_a_mask_and_points_lead_there_too(frame: Frame) -> None:
@@ -48,7 +49,7 @@ def test_a_loose_box_a_mask_and_points_lead_there_too(frame: Frame) -> None:
         Prompts("head", mask=moved),
         Prompts("head", BOX, np.array([[120, 70], [62, 32]], np.float32), np.array([1, 0])),
     ):
-        (found,) = backend.propose(embedding, prompts)
+        found = backend.propose(embedding, prompts)[0]
         assert dice(found.mask, inside(frame)) > 0.9
 
 
@@ -71,6 +72,17 @@ def test_the_same_prompts_give_the_same_mask(frame: Frame) -> None:
 def test_prompts_without_a_place_in_the_frame_give_nothing(frame: Frame, prompts: Prompts) -> None:
     backend = GrabCutBackend()
     assert list(backend.propose(backend.embed(frame), prompts)) == []
+
+
+def test_contrast_is_the_area_under_the_roc_curve_along_the_edge() -> None:
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 20:40] = True
+    bright = np.where(mask, 200, 10).astype(np.uint8)
+    assert contrast(bright, mask) == contrast(255 - bright, mask) == 1
+    assert contrast(np.full((60, 60), 9, np.uint8), mask) == pytest.approx(0.5)
+    assert contrast(np.repeat(bright[..., None], 3, axis=2), np.ones((60, 60), bool)) == 0.5
+    noisy = np.random.default_rng(0).integers(0, 100, (60, 60)) + np.where(mask, 50, 0)
+    assert contrast(noisy.astype(np.uint8), mask) == pytest.approx(0.875, abs=0.03)  # of uniform levels, half shifted
 
 
 def test_a_black_frame_gives_nothing_wrong() -> None:

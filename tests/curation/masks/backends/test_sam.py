@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -105,15 +106,18 @@ def test_weights_of_a_training_run_are_found(sam_files: SamFiles, frame: Frame, 
     assert plain.model_sha256 != nested.model_sha256
 
 
+@dataclass(frozen=True)
 class Code:
-    """What a pickle can do: call anything."""
+    """What a pickle can do: call anything, here to make a file."""
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return Path.touch, (Path("/tmp/sono-must-not-exist"),)  # type: ignore[return-value]
+    path: Path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 def bad_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
-    state = torch.load(good, weights_only=True)
+    state, code = torch.load(good, weights_only=True), Code(folder / "called")
 
     def saved(name: str, content: object) -> Path:
         torch.save(content, folder / name)
@@ -122,7 +126,7 @@ def bad_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
     (folder / "cut.pth").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     (folder / "empty.pth").write_bytes(b"")
     (folder / "text.pth").write_bytes(b"<html>404</html>")
-    (folder / "pickle.pth").write_bytes(pickle.dumps({"image_encoder.pos_embed": Code()}))
+    (folder / "pickle.pth").write_bytes(pickle.dumps({"image_encoder.pos_embed": code}))
     trunk = {name.replace("image_encoder.", "image_encoder.trunk."): value for name, value in state.items()}
     tiny = {"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1), **state}
     missing = {name: value for name, value in state.items() if "iou_token" not in name}
@@ -133,7 +137,7 @@ def bad_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
         "empty": (folder / "empty.pth", "truncated, damaged or of another kind"),
         "not a checkpoint": (folder / "text.pth", "truncated, damaged or of another kind"),
         "a pickle with code": (folder / "pickle.pth", "could run code"),
-        "a saved object with code": (saved("object.pth", {"a": Code()}), "could run code"),
+        "a saved object with code": (saved("object.pth", {"a": code}), "could run code"),
         "SAM 2": (saved("sam2.pth", {"model": trunk}), "a checkpoint of SAM 2"),
         "MobileSAM": (saved("mobile.pt", tiny), "a checkpoint of MobileSAM"),
         "a classifier": (saved("vit.pth", {"head.weight": torch.zeros(3, 3)}), "other names or shapes"),
@@ -153,4 +157,4 @@ def test_files_that_are_no_such_checkpoint_are_refused_by_name(sam_files: SamFil
             SamBackend(path)
         assert text in str(refused.value), name
         assert str(path) in str(refused.value), name
-    assert not Path("/tmp/sono-must-not-exist").exists()
+    assert not (tmp_path / "called").exists()

@@ -43,8 +43,8 @@ def test_without_weights_and_without_masks_heads_are_proposed(heads: Heads) -> N
     assert json.loads(row["prompt"]).keys() == {"from", "box"}
     assert json.loads(row["prompt"])["from"] == "default"
     scores = json.loads(row["scores"])
-    assert scores.keys() == {"score", "fit", "agreement"}
-    assert scores["score"] == pytest.approx(scores["fit"] * scores["agreement"], abs=1e-3)
+    assert scores.keys() == {"score", "fit", "contrast", "agreement"}
+    assert scores["score"] == pytest.approx(scores["fit"] * scores["contrast"] * scores["agreement"], abs=1e-3)
     assert row["area_px"] == np.count_nonzero(masks.decode(row["mask"]))
     assert check_workspace(heads.workspace).problems == []
 
