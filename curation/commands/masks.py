@@ -32,6 +32,7 @@ app = typer.Typer(help="Import masks of anatomical structures, and fit a model t
 
 MaskFormat = enum.StrEnum("MaskFormat", list(FORMATS))  # type: ignore[misc]
 _FILLED_AREAS = MaskFormat("png")
+_PREPARED_AT_ONCE = 1000
 
 
 @app.command("import")
@@ -147,7 +148,7 @@ def fit(
         validation=validation,
         seed=seed,
     )
-    watch = Watch() if as_json else Watch(epoch=_print_epoch)
+    watch = Watch() if as_json else Watch(_print_prepared, _print_epoch)
     report = fit_segmenter(
         open_workspace(workspace), out, settings, structures=structures or (), centers=centers or (), watch=watch
     )
@@ -155,6 +156,11 @@ def fit(
         console.print_json(asdict(report))
         return
     _print_fit(report, workspace)
+
+
+def _print_prepared(done: int, total: int) -> None:
+    if done % _PREPARED_AT_ONCE == 0 or done == total:
+        print(f"{done:,} of {total:,} frames prepared", file=sys.stderr, flush=True)
 
 
 def _print_epoch(epoch: Epoch) -> None:
