@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sono.curation.masks.fit.run import FitReport
     from sono.curation.masks.fit.trainer import Epoch
 
+_PREPARED_AT_ONCE = 1000
+
 
 def fit(
     workspace: WorkspaceArgument,
@@ -73,7 +75,7 @@ def fit(
         validation=validation,
         seed=seed,
     )
-    watch = Watch() if as_json else Watch(epoch=_print_epoch)
+    watch = Watch() if as_json else Watch(_print_prepared, _print_epoch)
     report = fit_segmenter(
         open_workspace(workspace), out, settings, structures=structures or (), centers=centers or (), watch=watch
     )
@@ -81,6 +83,11 @@ def fit(
         console.print_json(asdict(report))
         return
     _print_fit(report, workspace)
+
+
+def _print_prepared(done: int, total: int) -> None:
+    if done % _PREPARED_AT_ONCE == 0 or done == total:
+        print(f"{done:,} of {total:,} frames prepared", file=sys.stderr, flush=True)
 
 
 def _print_epoch(epoch: Epoch) -> None:

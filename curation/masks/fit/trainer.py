@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sono.manifests.errors import UserError
 from sono.manifests.store import write_atomically
 
 from .annotation import PRESENT
@@ -70,6 +71,9 @@ def train(
     Args:
         training, validating: numbers of examples.
         progress_file: where an interrupted fit of the same ``identity`` is resumed from.
+
+    Raises:
+        UserError: the loss is not a number any more.
     """
     import torch
 
@@ -135,7 +139,13 @@ def _train_epoch(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         losses.append(loss.detach())
-    return float(torch.stack(losses).mean())
+    loss_mean = float(torch.stack(losses).mean())
+    if not math.isfinite(loss_mean):
+        raise UserError(
+            f"training diverged in epoch {len(state.epochs) + 1}: the loss is not a number",
+            fix="try another --seed or --encoder, in a new folder",
+        )
+    return loss_mean
 
 
 def _rate(spent: float) -> float:

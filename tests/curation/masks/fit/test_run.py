@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sono.curation.commands.masks import _print_fit
 from sono.curation.masks.backends.model import FittedModel
 from sono.curation.masks.backends.protocol import Prompts
 from sono.curation.masks.fit.model_file import load_segmenter
 from sono.curation.masks.fit.patients import patient_digest
-from sono.curation.masks.fit.run import Watch, fit_segmenter
+from sono.curation.masks.fit.run import FitReport, Watch, fit_segmenter
 from sono.curation.masks.fit.settings import Architecture, FitSettings
 from sono.curation.masks.fit.trainer import Epoch
 from sono.manifests.errors import UserError
@@ -72,6 +73,16 @@ def test_the_model_names_no_patient(fitted: Path, discs: Path) -> None:
     keys = set(open_workspace(discs / "workspace").store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist())
     assert not any(key.encode() in content for key in keys)
     assert set(load_segmenter(fitted).description.patients) == {patient_digest(key) for key in keys}
+
+
+def test_the_command_names_the_figures_and_the_next_step(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = json.loads((fitted / "report.json").read_text())
+    report = FitReport(str(fitted / "model.safetensors"), "", str(fitted / "report.html"), figures, up_to_date=False)
+    _print_fit(report, Path("archive"))
+    told = capsys.readouterr().out
+    assert f"head                       Dice {figures['mean_dice']:.3f} (one patient), 0 of 3 missed" in told
+    assert "  left out 3: other_structure" in told
+    assert told.endswith(f"masks propose archive --backend model --checkpoint {report.model}\n")
 
 
 class Stopped(BaseException):
