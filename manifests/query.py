@@ -71,4 +71,5 @@ def view_table(database: duckdb.DuckDBPyConnection, store: TableStore, table: Ta
     if paths:
         database.read_parquet(paths, filename=True, hive_partitioning=False).create_view(table.name)
     else:
-        database.register(table.name, table.empty().append_column("filename", pa.array([], pa.string())))
+        columns = table.schema.append(pa.field("filename", pa.string()))
+        database.register(table.name, pa.Table.from_batches([], columns))  # `empty_table` would load pandas

@@ -83,6 +83,7 @@ def import_(
 
     Example: sono-curate masks import archive /data/masks --structure head --suffix _mask
     """
+    from sono.curation.masks.checks.run import check_masks
     from sono.curation.masks.page import write_masks_report
     from sono.curation.masks.run import import_masks
     from sono.curation.status import read_status
@@ -99,6 +100,7 @@ def import_(
             engine=engine,
             progress=progress,
         )
+        check_masks(opened, engine=engine, progress=progress)
         page = write_masks_report(opened)
         next_step = read_status(opened).next_step
     if as_json:

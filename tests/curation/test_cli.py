@@ -90,7 +90,10 @@ def bad_calls(folder: Path, workspace: Path) -> dict[str, tuple[list[object], st
         ),
         "misspelt folder of masks": (["masks", "import", workspace, folder / "by-folder"], "did you mean 'head'?"),
         "unknown structure": (["masks", "import", workspace, masks, "--structure", "haed"], "did you mean 'head'"),
-        "masks of nothing": (["masks", "import", workspace, masks, "--structure", "head"], "named after a frame"),
+        "masks of nothing": (
+            ["masks", "import", workspace, masks, "--structure", "head"],
+            "has the name of a frame's image",
+        ),
         "unknown column": (["caption", workspace, "--records", folder / "wide.csv"], "ga_dayz"),
         "missing records": (["caption", workspace, "--records", folder / "none.csv"], "none.csv"),
         "build too early": (["build", workspace, folder / "out"], "no qc yet; run sono-curate qc"),

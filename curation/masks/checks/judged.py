@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from sono.curation.masks.decisions import ACCEPTED, ACCEPTED_BY_PERSON
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import FRAMES, MASK_CHECKS, RECORDS, REGIONS
@@ -79,9 +77,9 @@ def judged_masks(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.D
         for table in (FRAMES, REGIONS, RECORDS, MASK_CHECKS):
             view_table(database, store, table)
         listed = [(plane.id, structure) for plane in vocabulary.planes.values() for structure in plane.structures]
-        database.register(
-            "plane_structures",
-            pa.table({"plane": [plane for plane, _ in listed], "structure": [name for _, name in listed]}),
+        database.execute(  # an Arrow table of these would load pandas
+            "CREATE TEMP TABLE plane_structures AS SELECT unnest($planes) AS plane, unnest($structures) AS structure",
+            {"planes": [plane for plane, _ in listed], "structures": [name for _, name in listed]},
         )
         database.execute(_AREAS)
         database.execute(_USUAL_AREAS)
