@@ -43,7 +43,7 @@ class Threshold:
 TEXT = Threshold(sure=0.65, possible=0.12, fewest_cells=3)
 POSSIBLE_TEXT = Threshold(sure=0.3, possible=0.12, fewest_cells=2)
 MARKS = Threshold(sure=0.8, possible=0.5, fewest_cells=4)
-POSSIBLE_MARKS = Threshold(sure=0.3, possible=0.25, fewest_cells=4)
+POSSIBLE_MARKS = Threshold(sure=0.4, possible=0.35, fewest_cells=4)
 
 SMALL_PX = 480
 """Frames whose long side is shorter are looked at in twice their size: their text is smaller than any trained on."""
