@@ -14,9 +14,8 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 def pages() -> list[Path]:
     skipped = {"templates", "site-packages"}
-    folders = ("docs", "benchmarks", "tools")
-    found = [*ROOT.glob("*.md"), *(page for folder in folders for page in (ROOT / folder).rglob("*.md"))]
-    found += (ROOT / "notebooks").glob("*.ipynb")
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
+    found += [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "tools").rglob("*.md")]
     return sorted(path for path in found if not skipped & set(path.parts))
 
 
