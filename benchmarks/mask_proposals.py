@@ -1,6 +1,6 @@
 """How fast and how good proposals are: a decoder of MobileSAM's size, its encoder, the cache, and masks against truth.
 
-    python benchmarks/mask_proposals.py [--frames 120] [--seed 2026] [--threads 2]
+    python benchmarks/mask_proposals.py [--frames 60] [--seed 2026] [--threads 2]
 
 Speed: MobileSAM's architecture (TinyViT-5M and SAM's decoder at 1024 px) with random weights, exported to ONNX; time
 does not depend on weights. An answer is everything between prompts and ranked masks of the frame's size. With one
@@ -38,7 +38,7 @@ TAUGHT_SEED = 7  # of the phantoms that teach where structures lie
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--seed", type=int, default=2026, help="below 100: seeds that settings were chosen on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=("speed", "quality"))
