@@ -56,7 +56,7 @@ def test_a_text_has_a_fault_exactly_where_the_corpus_says_so(prose, report):
     assert taken(prose, report["text"], report.get("names", []))[1] == report.get("faults", [])
 
 
-def test_statements_has_place_they_come_from_and_by_which_rule(prose):
+def test_statements_say_where_they_come_from_and_by_which_rule(prose):
     statements, _ = prose("GA 21w3d. The thalami were seen.", "column report", [])
     assert {(s.fact, s.field, s.plane, s.rank) for s in statements} == {
         ("ga_days", "column report, text rule gestational_age", None, BY_RULE),

@@ -112,7 +112,7 @@ def test_a_bulk_export_says_the_same_as_the_bundles_in_any_order_of_files(index,
         assert not reasons(entries)
 
 
-def test_fields_and_places_has_place_a_fact_was_found(index):
+def test_fields_and_places_say_where_a_fact_was_found(index):
     entries = read(index, patient(), study(), observation(), report(conclusionCode=[coded(SNOMED, "17190001")]))
     assert [entry.place for entry in entries] == [
         f"{kind} 1 of records file 1" for kind in ("ImagingStudy", "Observation", "DiagnosticReport")
