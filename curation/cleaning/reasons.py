@@ -27,7 +27,7 @@ SECTOR: Mapping[str, str] = {
 TEXT: Mapping[str, str] = {
     "text_remains": "text was found again after it had been removed",
     "text_readable": "a second reader still reads text where it was removed",
-    "text_covers_sector": "text covers more than 30% of the ultrasound",
+    "text_covers_sector": "so much of the ultrasound looked like text that little is left of it",
 }
 
 CALIPERS: Mapping[str, str] = {
