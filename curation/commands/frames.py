@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sono.curation.ingest.run import IngestReport
 
 _WARNINGS_SHOWN = 10
+_OF_CROPPED_IMAGES = ("sector_edge_unseen", "sector_uncertain", "sector_fills_frame")
+_MANY = 0.2  # of all frames, with reasons that images without a screen around the ultrasound get
 
 
 def ingest(
@@ -118,17 +120,22 @@ def qc(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: JsonOp
 
     Example: sono-curate qc archive
     """
-    from sono.curation.qc.page import write_qc_report
+    from sono.curation.qc.page import count_reasons, write_qc_report
     from sono.curation.qc.run import qc as run
     from sono.curation.status import read_status
 
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
         report = run(opened, engine=engine, progress=progress)
         page = write_qc_report(opened)
-        found = read_status(opened)
+        found, reasons = read_status(opened), count_reasons(opened.store)
     if as_json:
-        console.print_json({"run": asdict(report), "verdicts": found.verdicts, "report": str(page)})
+        shown = {"verdicts": found.verdicts, "reasons": reasons, "report": str(page)}
+        console.print_json({"run": asdict(report), **shown})
         return
     print(f"{report.rows:,} frames: {counts_text(found.verdicts)}. {work_text(report)}")
+    for reason, count in reasons.items():
+        print(f"  {count:,}: {reason}")
+    if sum(reasons.get(reason, 0) for reason in _OF_CROPPED_IMAGES) > _MANY * report.rows:
+        print("If these images were cropped to the ultrasound before, ingest them with --cropped.")
     print(f"Look at {page}")
     print_next(found.next_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,16 +54,15 @@ def write_qc_report(workspace: Workspace) -> Path:
         The page's path.
     """
     store, section = workspace.store, workspace.section("qc", QcSection)
-    metrics = store.read_all(QC, ["verdict", "reasons", *_METRICS])
+    metrics = store.read_all(QC, ["verdict", *_METRICS])
     verdicts = metrics["verdict"].to_pylist()
-    flat = [reason for reasons in metrics["reasons"].to_pylist() for reason in reasons]
     page = pages.render(
         __package__,
         "page.html",
         center=workspace.center,
         total=len(verdicts),
         verdicts=[(verdict, verdicts.count(verdict)) for verdict in VERDICTS],
-        reasons=[(reason, REASONS[reason], flat.count(reason)) for reason in REASONS if reason in flat],
+        reasons=[(reason, REASONS[reason], count) for reason, count in count_reasons(store).items()],
         exclusions=count_exclusions(store),
         histograms=_histograms(metrics, section),
         examples=_examples(store),
@@ -71,6 +71,12 @@ def write_qc_report(workspace: Workspace) -> Path:
     path = workspace.reports / "qc.html"
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
+
+
+def count_reasons(store: TableStore) -> dict[str, int]:
+    """How many frames have each reason, in the order of ``REASONS``; a frame may have several."""
+    found = Counter(reason for reasons in store.read_all(QC, ["reasons"])["reasons"].to_pylist() for reason in reasons)
+    return {reason: found[reason] for reason in REASONS if reason in found}
 
 
 _METRICS: Mapping[str, tuple[str, str]] = {

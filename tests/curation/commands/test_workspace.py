@@ -27,12 +27,28 @@ def test_each_step_up_to_captions_names_the_next_one(
     assert next_step(ingested) == next_step(sono_curate("status", path)) == f"sono-curate qc {path}"
     checked = sono_curate("qc", path)
     assert f"Look at {path / 'reports' / 'qc.html'}" in checked
+    assert "--cropped" not in checked
     assert next_step(checked) == f"sono-curate masks import {path} DIR --structure NAME"
     status = sono_curate("status", path)
     assert next_step(status) == next_step(checked)
     assert "12 of 4 patients: 12 unknown" in status
     assert "12 accept" in status
     assert json.loads(sono_curate("status", path, "--json"))["verdicts"]["accept"] == 12
+
+
+def test_reasons_are_counted_and_images_that_may_have_been_cropped_are_noticed(
+    workspace: Workspace, hc18: Path, tmp_path: Path, sono_curate: SonoCurate
+) -> None:
+    """Fans that the image cuts on all sides have no edge that could be seen."""
+    (tmp_path / "scans").mkdir()
+    for name in ("005_HC.png", "006_HC.png", "024_HC.png"):
+        shutil.copy(hc18 / "images" / name, tmp_path / "scans")
+    sono_curate("ingest", workspace.path, tmp_path / "scans", "--patient-regex", r"^(\d{3})_")
+    printed = sono_curate("qc", workspace.path)
+    reasons = json.loads(sono_curate("qc", workspace.path, "--json"))["reasons"]
+    assert reasons
+    assert all(f"  {count}: {reason}" in printed for reason, count in reasons.items())
+    assert "ingest them with --cropped" in printed
 
 
 def test_after_init_comes_ingest(tmp_path: Path, sono_curate: SonoCurate) -> None:
