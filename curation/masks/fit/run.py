@@ -19,17 +19,17 @@ from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import exclusive, make_private, write_atomically
 from sono.manifests.workspace import Workspace
 
-from .annotation import PRESENT, annotate
-from .examples import Example, Selection, select_examples
+from .data.annotation import PRESENT, annotate
+from .data.examples import Example, Selection, select_examples
+from .data.patients import PatientSplit, patient_digest, split_patients
+from .data.prepared import Prepared, prepare
 from .model_file import FILE, architecture_fields, load_segmenter, save_segmenter
 from .network import EXTRA
-from .page import write_page
-from .patients import PatientSplit, patient_digest, split_patients
-from .prepared import Prepared, prepare
-from .scores import StructureScores, score, score_json
+from .report.page import write_page
+from .report.scores import StructureScores, score, score_json
+from .report.validation import find_structures
 from .settings import FitSettings
 from .trainer import Epoch, train
-from .validation import find_structures
 
 _PREPARED, _PROGRESS, _PAGE, _FIGURES, _LOCK = "prepared", "progress.pt", "report.html", "report.json", ".lock"
 

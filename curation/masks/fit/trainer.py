@@ -16,11 +16,11 @@ import numpy as np
 from sono.manifests.errors import UserError
 from sono.manifests.store import write_atomically
 
-from .annotation import PRESENT
-from .batches import Batch, plain_batches, training_batches
+from .data.annotation import PRESENT
+from .data.batches import Batch, plain_batches, training_batches
+from .data.prepared import Prepared
 from .loss import segmentation_loss
 from .network import build_network, network_input
-from .prepared import Prepared
 from .settings import FitSettings
 
 if TYPE_CHECKING:

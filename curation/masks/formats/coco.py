@@ -17,10 +17,10 @@ from sono.manifests import masks
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
-from . import polygons
-from .json_stream import item_at, read_items
+from .encodings import polygons
+from .encodings.json_stream import item_at, read_items
+from .encodings.rle import mask_of_coco
 from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
-from .rle import mask_of_coco
 
 _FILE = "annotations.json"
 

@@ -20,7 +20,7 @@ from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
-from . import polygons, shapes
+from .encodings import polygons, shapes
 from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
 
 _VERSION = "5.5.0"  # of the layout that is written

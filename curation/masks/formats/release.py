@@ -18,9 +18,9 @@ from sono.manifests import masks
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary, normalise
 
-from . import shapes
+from .encodings import shapes
+from .encodings.rle import mask_of_coco
 from .protocol import ExportedFrame, ExportedRegion, Found, ReadMask, Size, Writer
-from .rle import mask_of_coco
 
 IDS = "ids.txt"
 _NAME_WORDS_MOST = 6

@@ -13,8 +13,8 @@ import pytest
 from sono.curation.commands.masks import _print_fit
 from sono.curation.masks.backends.model import FittedModel
 from sono.curation.masks.backends.protocol import Prompts
+from sono.curation.masks.fit.data.patients import patient_digest
 from sono.curation.masks.fit.model_file import load_segmenter
-from sono.curation.masks.fit.patients import patient_digest
 from sono.curation.masks.fit.run import FitReport, Watch, fit_segmenter
 from sono.curation.masks.fit.settings import Architecture, FitSettings
 from sono.curation.masks.fit.trainer import Epoch

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sono.curation.images.pixels import ExcludedError
-from sono.curation.masks.formats import json_stream
-from sono.curation.masks.formats.polygons import VERTICES_MOST, fill, trace
+from sono.curation.masks.formats.encodings import json_stream
+from sono.curation.masks.formats.encodings.polygons import VERTICES_MOST, fill, trace
+from sono.curation.masks.formats.encodings.rle import mask_of_coco
 from sono.curation.masks.formats.registry import FORMATS
-from sono.curation.masks.formats.rle import mask_of_coco
 from sono.curation.masks.run import import_masks
 from sono.manifests import masks
 from sono.manifests.errors import UserError

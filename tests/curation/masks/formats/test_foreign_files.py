@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from sono.curation.masks.formats.segment_codes import ANATOMICAL_STRUCTURE, SNOMED_CT
+from sono.curation.masks.formats.encodings.segment_codes import ANATOMICAL_STRUCTURE, SNOMED_CT
 from sono.curation.masks.run import import_masks
 from sono.manifests import masks
 from sono.manifests.errors import UserError

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sono.curation.images.stored_png import decode_png
+from sono.curation.masks.fit.letterbox import Letterbox, grey
 from sono.manifests import masks
 from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.store import TableStore, write_atomically
 
 from .annotation import PRESENT, Known
 from .examples import Example
-from .letterbox import Letterbox, grey
 
 _IMAGES, _MASKS, _DONE = "images.npy", "masks.npy", "prepared.json"
 

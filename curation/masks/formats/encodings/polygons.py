@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sono.curation.images.bounds import check_size
+from sono.curation.masks.formats.protocol import Size
 from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask, bbox
-
-from .protocol import Size
 
 Ring = npt.NDArray[np.float64]
 """Vertices x, y in px, shape [n, 2]; pixel [row, column] covers row to row + 1 and column to column + 1."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sono.curation.masks.formats.protocol import ReadMask, Size
 from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask
 
 from . import polygons
-from .protocol import ReadMask, Size
 
 FILE_MOST = 256 * 2**20
 """Bytes of a file that is parsed as a whole."""
