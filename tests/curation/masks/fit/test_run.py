@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sono.curation.commands.masks import _print_fit
+from sono.curation.commands.segmenter import _print_fit
 from sono.curation.masks.backends.model import FittedModel
 from sono.curation.masks.backends.protocol import Prompts
 from sono.curation.masks.fit.data.patients import patient_digest
