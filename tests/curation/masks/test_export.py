@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 from sono.curation.cli import app
 from sono.curation.commands import options
 from sono.curation.masks.export import ExportReport, export_masks
+from sono.curation.masks.exported_folder import new_folder
 from sono.curation.masks.formats.registry import FORMATS
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
@@ -23,7 +26,7 @@ from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
 
-from .conftest import add_captions
+from .conftest import STRUCTURES, add_captions
 
 EXACT = [name for name in FORMATS if name != "outline"]
 
@@ -116,6 +119,63 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_an_unchanged_export_is
         export(drawn, tmp_path / "foreign", "png")
     with pytest.raises(UserError, match="lies in the workspace"):
         export(drawn, drawn.path / "out", "png")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sono.curation.masks.exported_folder import new_folder
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+out, moment = Path(sys.argv[1]), sys.argv[2]
+if moment == "between the renames":
+    real = Path.rename
+    Path.rename = lambda self, to: die() if to == out else real(self, to)
+with new_folder(out, out.parent / "workspace") as folder:
+    (folder / "half.png").write_text("a frame")
+    if moment == "writing":
+        die()
+"""
+
+
+@pytest.mark.parametrize("moment", ["writing", "between the renames"])
+def test_what_a_killed_export_leaves_is_cleared_by_the_next(drawn: Workspace, tmp_path: Path, moment: str) -> None:
+    out = tmp_path / "exports" / "out"
+    export(drawn, out, "png")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out), moment], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert out.exists() == (moment == "writing")
+    with pytest.raises(UserError, match="nothing to export"):
+        export(drawn, out, "png", structures=["femur"])
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert sorted(path.name for path in out.iterdir()) == [".sono-masks.json", *sorted(STRUCTURES)]
+    export(drawn, out, "coco")
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert sorted(path.name for path in out.iterdir()) == [".sono-masks.json", "annotations.json"]
+
+
+def test_two_exports_to_one_folder_are_not_mixed(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "out", tmp_path / "workspace") as folder:
+        (folder / "a").write_text("first")
+        with (
+            pytest.raises(UserError, match="another command is writing here"),
+            new_folder(tmp_path / "out", tmp_path / "workspace"),
+        ):
+            raise AssertionError("it is locked")
+    assert (tmp_path / "out" / "a").read_text() == "first"
+
+
+def test_an_export_may_go_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for content in ("first", "second"):
+        with new_folder(tmp_path / "link", tmp_path / "workspace") as folder:
+            (folder / "a").write_text(content)
+    assert (tmp_path / "real" / "a").read_text() == "second"
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
 
 
 @pytest.mark.parametrize("mask_format", FORMATS)

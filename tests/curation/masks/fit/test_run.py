@@ -114,7 +114,7 @@ def test_an_interrupted_fit_gives_the_same_model(discs: Path, tmp_path: Path, mo
         fit_segmenter(workspace, tmp_path / "out", TINY, structures=["head"])
     figures = tmp_path / "out" / "report.json"
     figures.write_text(figures.read_text().replace(resumed.model_sha256, "0" * 64))
-    with pytest.raises(UserError, match="not the model that report.json is about"):
+    with pytest.raises(UserError, match=r"not the model that report\.json is about"):
         fit_segmenter(workspace, tmp_path / "out", SHORT, structures=["head"])
 
 
