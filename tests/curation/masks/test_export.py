@@ -17,16 +17,18 @@ from sono.curation.cli import app
 from sono.curation.commands import options
 from sono.curation.masks.export import ExportReport, export_masks
 from sono.curation.masks.exported_folder import new_folder
+from sono.curation.masks.formats.png import read_mask
 from sono.curation.masks.formats.registry import FORMATS
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.manifests.schemas import FRAMES, REGIONS
+from sono.manifests.schemas import CAPTIONS, FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import in_process
+from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
-from .conftest import STRUCTURES, add_captions
+from .conftest import SIZE, STRUCTURES, add_captions
 
 EXACT = [name for name in FORMATS if name != "outline"]
 
@@ -101,6 +103,51 @@ def test_only_what_was_accepted_is_exported(drawn: Workspace, tmp_path: Path) ->
     assert export(drawn, tmp_path / "proposed", "png", statuses=["proposed"]).masks == 6
     with pytest.raises(UserError, match="nothing to export: no such masks"):
         export(drawn, tmp_path / "none", "png", structures=["femur"])
+
+
+def edit_heads(workspace: Workspace, **changes: object) -> None:
+    for name, info in workspace.store.parts(REGIONS).items():
+        rows = workspace.store.read(REGIONS, name).to_pylist()
+        edited = [{**row, **changes} if row["structure"] == "head" else row for row in rows]
+        workspace.store.write(REGIONS, info, REGIONS.from_rows(edited))
+
+
+def test_an_empty_mask_is_left_out_because_no_format_brings_it_back(drawn: Workspace, tmp_path: Path) -> None:
+    edit_heads(drawn, mask=masks.encode(np.zeros(SIZE, bool)), area_px=0, bbox=[0, 0, 0, 0])
+    report = export(drawn, tmp_path / "out", "via")
+    assert (report.masks, report.left_out) == (12, {"empty_mask": 6})
+
+
+def test_a_mask_that_a_person_edited_comes_before_an_imported_one(drawn: Workspace, tmp_path: Path) -> None:
+    rows = [row for row in drawn.store.read_all(REGIONS).to_pylist() if row["structure"] == "head"]
+    whole = {"mask": masks.encode(np.ones(SIZE, bool)), "area_px": SIZE[0] * SIZE[1], "source": "sam"}
+    edited = [{**row, **whole, "region_id": f"e{row['region_id']}", "status": "edited"} for row in rows]
+    drawn.store.write(REGIONS, PartInfo("e", "masks-propose", "0", "", len(edited)), REGIONS.from_rows(edited))
+    report = export(drawn, tmp_path / "out", "png", structures=["head"])
+    assert (report.masks, report.left_out) == (6, {"second_mask": 6})
+    assert all(read_mask(path).all() for path in (tmp_path / "out" / "head").iterdir())
+
+
+@pytest.mark.parametrize(("table", "command"), [(FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")])
+def test_what_an_interrupted_command_left_twice_is_not_exported_twice(
+    drawn: Workspace, tmp_path: Path, table: TableSpec, command: str
+) -> None:
+    add_captions(drawn)
+    name = next(iter(drawn.store.parts(table)))
+    drawn.store.path(table, "copy").write_bytes(drawn.store.path(table, name).read_bytes())
+    mask_format = "release" if table is CAPTIONS else "coco"
+    with pytest.raises(UserError, match=f"sono-curate {command} was interrupted"):
+        export_masks(drawn, tmp_path / "out", mask_format=mask_format)
+    if table is CAPTIONS:  # of which the other formats need none
+        assert export_masks(drawn, tmp_path / "out", mask_format="coco").masks == 18
+
+
+def test_images_are_not_published_on_verdicts_that_are_out_of_date(drawn: Workspace, tmp_path: Path) -> None:
+    qc(drawn, engine=in_process)
+    add_captions(drawn)
+    (drawn.path / "sono.toml").write_text("[qc]\nmin_short_side_px = 4000\n")
+    with pytest.raises(UserError, match="quality control is out of date"):
+        export_masks(Workspace(drawn.path), tmp_path / "out", mask_format="release")
 
 
 def test_a_folder_with_anything_else_in_it_is_refused_and_an_unchanged_export_is_replaced(
