@@ -79,6 +79,8 @@ def _images(path: Path) -> Iterator[ElementTree.Element]:
                     root = element if root is None else root
                     depth += 1 if event == "start" else -1
                     if event == "end" and depth == 1:
+                        if element.tag == "track":  # of "CVAT for video", which has no images
+                            raise excluded("not_this_format")
                         if element.tag == "image":
                             yield element
                         if root is not None:

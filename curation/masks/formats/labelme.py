@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class LabelMe:
     with_images = False
 
     def is_beside(self, relative: str) -> bool:
-        return not relative.endswith(".json")  # the images, which lie beside their files
+        return not relative.casefold().endswith(".json")  # the images, which lie beside their files
 
     def find(self, path: Path) -> Iterator[Found]:
         content = shapes.read_json(path)
@@ -46,9 +47,11 @@ class LabelMe:
             yield _found(shape, number, size)
 
     def reader(self, path: Path) -> ReadMask:
+        content = cache(partial(shapes.read_json, path))  # polygons do not need it
+
         def read(place: str, size: Size) -> Mask:
             if place.startswith(_PIXELS):
-                return _pixels(shapes.read_json(path), int(place.removeprefix(_PIXELS)))
+                return _pixels(content(), int(place.removeprefix(_PIXELS)))
             return shapes.draw(place, size)
 
         return read

@@ -18,7 +18,9 @@ from sono.curation.commands import options
 from sono.curation.masks.export import ExportReport, export_masks
 from sono.curation.masks.exported_folder import new_folder
 from sono.curation.masks.formats.png import read_mask
+from sono.curation.masks.formats.protocol import ExportedFrame, ExportedRegion
 from sono.curation.masks.formats.registry import FORMATS
+from sono.curation.masks.formats.release import _expression
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests import masks
@@ -26,6 +28,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.schemas import CAPTIONS, FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo
+from sono.manifests.vocabulary import load
 from sono.manifests.workspace import Workspace
 
 from .conftest import SIZE, STRUCTURES, add_captions
@@ -251,6 +254,14 @@ def test_the_papers_layout_holds_images_captions_and_masks(drawn: Workspace, tmp
     assert confidence == 1
     assert 0 <= box[0] < box[2] <= 1
     assert 0 <= box[1] < box[3] <= 1
+
+
+def test_a_structure_is_named_by_words_not_by_parts_of_them() -> None:
+    region = ExportedRegion("head", np.ones(SIZE, bool), "head")
+    caption = "the forehead, then the Head and a headline"
+    frame = ExportedFrame("0" * 32, *SIZE, "0" * 32, None, None, [region], caption=caption)
+    assert _expression(load(), frame, caption, region)[:2] == [23, 27]
+    assert _expression(load(), frame, "a femur", region)[:2] == [0, len("a femur")]
 
 
 def test_frames_that_may_show_text_are_not_published_as_images(drawn: Workspace, tmp_path: Path) -> None:

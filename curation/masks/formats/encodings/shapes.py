@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sono.curation.masks.formats.protocol import ReadMask, Size
+from sono.curation.masks.formats.protocol import Size
 from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask
 
@@ -46,11 +46,6 @@ def ellipse_place(center: object, radii: object, degrees: Any, size: Size | None
     if len(ellipse) != 5 or not np.isfinite(ellipse).all():
         raise excluded("malformed_mask")
     return json.dumps({"ellipse": ellipse, "size": size})
-
-
-def shape_reader(path: Path) -> ReadMask:
-    """Draws the shapes of these places; the file itself is not needed any more."""
-    return draw
 
 
 def draw(place: str, size: Size) -> Mask:
