@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
-from sono.curation.masks.formats.labels import OTHER_VALUES
+from sono.curation.masks.formats.encodings.labels import OTHER_VALUES
+from sono.curation.masks.formats.encodings.rle import mask_of_coco
 from sono.curation.masks.formats.protocol import ExportedFrame, ExportedRegion
 from sono.curation.masks.formats.registry import FORMATS, mask_format
-from sono.curation.masks.formats.rle import mask_of_coco
 from sono.manifests import masks
 from sono.manifests.vocabulary import load
 

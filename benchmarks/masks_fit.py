@@ -33,8 +33,8 @@ if str(ROOT / "typings") not in sys.path:
 
 if TYPE_CHECKING:
     from sono.curation.masks.backends.model import FittedModel
+    from sono.curation.masks.fit.report.validation import Found
     from sono.curation.masks.fit.settings import FitSettings
-    from sono.curation.masks.fit.validation import Found
     from sono.manifests.workspace import Workspace
 
 FOLDS = 5
@@ -243,9 +243,9 @@ def _compare(model: FittedModel, workspace: Workspace, frames: set[str]) -> dict
     import numpy as np
 
     from sono.curation.images.stored_png import decode_png
-    from sono.curation.masks.fit.examples import select_examples
+    from sono.curation.masks.fit.data.examples import select_examples
     from sono.curation.masks.fit.letterbox import Letterbox
-    from sono.curation.masks.fit.validation import Found, add_frame
+    from sono.curation.masks.fit.report.validation import Found, add_frame
     from sono.manifests import masks
     from sono.manifests.schemas import FRAMES, REGIONS
 
@@ -276,8 +276,8 @@ def _row(
 ) -> str:
     import numpy as np
 
-    from sono.curation.masks.fit.calibration import reliability, sigmoid
-    from sono.curation.masks.fit.validation import confidence
+    from sono.curation.masks.fit.report.calibration import reliability, sigmoid
+    from sono.curation.masks.fit.report.validation import confidence
 
     channel = model.segmenter.channel(structure)
     assert channel is not None

@@ -67,22 +67,16 @@ def fit(
     from sono.curation.masks.fit.settings import Architecture, FitSettings
     from sono.manifests.workspace import open_workspace
 
-    settings = FitSettings(
-        Architecture(encoder, size_px=size),
-        encoder_weights=encoder_weights,
-        epochs=epochs,
-        minutes=minutes,
-        validation=validation,
-        seed=seed,
-    )
+    network = Architecture(encoder, size_px=size)
+    settings = FitSettings(network, encoder_weights, epochs, minutes, validation=validation, seed=seed)
     watch = Watch() if as_json else Watch(_print_prepared, _print_epoch)
     report = fit_segmenter(
         open_workspace(workspace), out, settings, structures=structures or (), centers=centers or (), watch=watch
     )
     if as_json:
         console.print_json(asdict(report))
-        return
-    _print_fit(report, workspace)
+    else:
+        _print_fit(report, workspace)
 
 
 def _print_prepared(done: int, total: int) -> None:

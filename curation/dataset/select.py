@@ -7,13 +7,10 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sono.curation.qc.parts import qc_parts
-from sono.curation.qc.stage import QcSection, QcStage
-from sono.manifests.errors import UserError
+from sono.curation.qc.current_tables import refuse_interrupted, refuse_missing, refuse_outdated_verdicts
 from sono.manifests.query import query
-from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, TableSpec
+from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS
 from sono.manifests.splits import SplitPlan, assign
-from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
@@ -61,25 +58,9 @@ def check_tables(workspace: Workspace) -> None:
     Raises:
         UserError: they are not; the text names the command to run.
     """
-    store, path = workspace.store, str(workspace.path)
-    for table, command in ((FRAMES, "ingest"), (QC, "qc"), (CAPTIONS, "caption")):
-        if not store.paths(table):
-            raise UserError(
-                f"the workspace has no {table.name} yet", where=path, fix=f"run sono-curate {command} first"
-            )
-    for table, command in ((FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")):
-        if _has_duplicate_keys(store, table):
-            # Old parts are removed after the new ones are written; in between, a frame may even have two patients.
-            raise UserError(f"sono-curate {command} was interrupted", where=path, fix="run it again and let it finish")
-    if stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store):
-        # A verdict on other pixels, or with other thresholds, must not decide what is trained on.
-        raise UserError("quality control is out of date", where=path, fix=f"run sono-curate qc {path} first")
-
-
-def _has_duplicate_keys(store: TableStore, table: TableSpec) -> bool:
-    paths = [str(path) for path in store.paths(table)]
-    sql = f"SELECT count(*) > count(DISTINCT {table.key}) AS duplicates FROM read_parquet($paths)"
-    return bool(paths) and bool(query(sql, {"paths": paths})["duplicates"][0].as_py())
+    refuse_missing(workspace, ((FRAMES, "ingest"), (QC, "qc"), (CAPTIONS, "caption")))
+    refuse_interrupted(workspace, ((FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")))
+    refuse_outdated_verdicts(workspace)
 
 
 def _global_captions(store: TableStore) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sono.curation.images.pixels import ExcludedError
+from sono.curation.qc.current_tables import refuse_interrupted, refuse_outdated_verdicts
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.query import connect, view_table
@@ -69,11 +70,12 @@ def export_masks(
         statuses: of the regions to write.
 
     Raises:
-        UserError: ``out`` holds something else, a structure is unknown, there is nothing to export, or the format
-            cannot hold the masks.
+        UserError: ``out`` holds something else, a structure is unknown, there is nothing to export, the format cannot
+            hold the masks, or a command was interrupted that has to finish first.
     """
     formatted, vocabulary = format_named(mask_format), workspace.vocabulary
     wanted = [vocabulary.require_structure(structure) for structure in structures]
+    _check_tables(workspace, with_images=formatted.with_images)
     report, differences = ExportReport(), _Differences()
     with new_folder(out, workspace.path) as folder, connect() as database:
         _select(database, workspace.store, wanted, statuses, with_images=formatted.with_images)
@@ -91,26 +93,34 @@ def export_masks(
     return report
 
 
+def _check_tables(workspace: Workspace, *, with_images: bool) -> None:
+    refuse_interrupted(workspace, ((FRAMES, "ingest"), (REGIONS, "masks import")))
+    if with_images:
+        refuse_interrupted(workspace, ((CAPTIONS, "caption"),))
+        refuse_outdated_verdicts(workspace)
+
+
 _RANKED = """
 CREATE TABLE chosen AS
 WITH ranked AS (
-    SELECT r.region_id, r.structure, r.source, r.filename AS region_file, f.filename AS frame_file, f.frame_id,
-        f.height, f.width, f.study_key, f.plane, f.pixel_mm_x, f.pixel_mm_y, f.burned_in_text, q.verdict,
+    SELECT r.region_id, r.structure, r.source, r.area_px, r.filename AS region_file, f.filename AS frame_file,
+        f.frame_id, f.height, f.width, f.study_key, f.plane, f.pixel_mm_x, f.pixel_mm_y, f.burned_in_text, q.verdict,
         r.pixel_digest IS DISTINCT FROM f.pixel_digest AS outdated,
         row_number() OVER (
-            PARTITION BY r.frame_id, r.structure, r.pixel_digest IS DISTINCT FROM f.pixel_digest
-            ORDER BY CASE r.source WHEN 'manual' THEN 0 WHEN 'import' THEN 1 ELSE 2 END, r.updated_at DESC NULLS LAST,
-                r.region_id
+            PARTITION BY r.frame_id, r.structure, r.area_px = 0, r.pixel_digest IS DISTINCT FROM f.pixel_digest
+            ORDER BY CASE WHEN r.source = 'manual' OR r.status = 'edited' THEN 0 WHEN r.source = 'import' THEN 1
+                ELSE 2 END, r.updated_at DESC NULLS LAST, r.region_id
         ) AS place
     FROM regions r
     LEFT JOIN frames f ON f.frame_id = r.frame_id
-    LEFT JOIN qc q ON q.frame_id = r.frame_id
+    LEFT JOIN qc q ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
     WHERE list_contains($statuses, r.status)
         AND (len($structures) = 0 OR list_contains($structures, r.structure))
 )
 SELECT *, CASE
         WHEN frame_id IS NULL THEN 'no_frame'
         WHEN outdated THEN 'pixels_changed'
+        WHEN area_px = 0 THEN 'empty_mask'
         WHEN place > 1 THEN 'second_mask'
         WHEN NOT $images THEN NULL
         WHEN verdict IS DISTINCT FROM 'accept' THEN coalesce('qc_' || verdict, 'not_checked')
@@ -153,8 +163,8 @@ _WITH_MASKS = """
 SELECT c.*, r.mask, a.text AS caption, g.text AS frame_caption
 FROM chosen c
 JOIN read_parquet($regions) r ON r.region_id = c.region_id AND r.frame_id = c.frame_id
-LEFT JOIN captions a ON a.frame_id = c.frame_id AND a.region_id = c.region_id
-LEFT JOIN captions g ON g.frame_id = c.frame_id AND g.region_id IS NULL
+LEFT JOIN captions a ON $images AND a.frame_id = c.frame_id AND a.region_id = c.region_id
+LEFT JOIN captions g ON $images AND g.frame_id = c.frame_id AND g.region_id IS NULL
 WHERE c.frame_file = $part
 ORDER BY c.frame_id, c.structure
 """
@@ -173,7 +183,8 @@ def _frames(
     ).fetchall()
     for done, (part, region_files) in enumerate(parts):
         progress(Progress("export", len(parts), done, report.masks, sum(report.left_out.values())))
-        rows = database.sql(_WITH_MASKS, params={"part": part, "regions": region_files}).to_arrow_table().to_pylist()
+        parameters = {"part": part, "regions": region_files, "images": with_images}
+        rows = database.sql(_WITH_MASKS, params=parameters).to_arrow_table().to_pylist()
         by_frame = {frame_id: list(group) for frame_id, group in itertools.groupby(rows, lambda row: row["frame_id"])}
         if not with_images:
             yield from (_frame(group) for group in by_frame.values())

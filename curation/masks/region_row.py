@@ -28,11 +28,14 @@ def region_row(
         ExcludedError: the mask cannot be used.
     """
     frame = planned["frame"]
-    if planned["may_be_absent"] and not _union(planned, read).any():
+    if planned["problem"] and not planned["may_be_absent"]:
+        raise excluded(planned["problem"])
+    drawn = _union(planned, read)
+    if planned["may_be_absent"] and not drawn.any():
         return None
     if planned["problem"]:
         raise excluded(planned["problem"])
-    mask = _on_frame(_union(planned, read), frame)
+    mask = _on_frame(drawn, frame)
     return {
         "region_id": keys.region(frame["frame_id"], planned["structure"], source),
         "frame_id": frame["frame_id"],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from sono.curation.ingest.files import SourceFile
 from sono.manifests.errors import UserError
-from sono.manifests.vocabulary import Vocabulary, normalise
+from sono.manifests.vocabulary import Vocabulary
 
 from .formats.protocol import Found
 
@@ -58,12 +60,20 @@ class FolderNames:
 
 
 class LabelNames:
-    """A mask shows what its label says, in the vocabulary's words or the user's."""
+    """A mask shows what its label says, in the vocabulary's words or the user's.
+
+    Raises:
+        UserError: a structure of ``labels`` is unknown, or one label has two, written in different ways.
+    """
 
     def __init__(self, vocabulary: Vocabulary, structure: str | None, labels: Mapping[str, str]) -> None:
         self._vocabulary = vocabulary
         self._structure = structure
-        self._mapped = {normalise(label): vocabulary.require_structure(name) for label, name in labels.items()}
+        self._mapped: dict[str, str] = {}
+        for label, name in labels.items():
+            meant = vocabulary.require_structure(name)
+            if self._mapped.setdefault(_folded(label), meant) != meant:
+                raise UserError(f"--label {label!r} is given for two structures", fix="give it for one")
         self._unknown: set[str] = set()
         self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
 
@@ -86,7 +96,7 @@ class LabelNames:
         return (structure, None) if self._structure in (None, structure) else (structure, "other_structure")
 
     def _find(self, labels: Sequence[str]) -> set[str]:
-        found = (self._mapped.get(normalise(label)) or self._vocabulary.find_structure(label) for label in labels)
+        found = (self._mapped.get(_folded(label)) or self._vocabulary.find_structure(label) for label in labels)
         return {structure for structure in found if structure}
 
     def unknown(self, masks: Path) -> UserError:
@@ -98,6 +108,12 @@ class LabelNames:
             where=str(masks),
             fix=f"{hint}map them with --label, such as --label Capsule=kidney; planes.toml lists the structures",
         )
+
+
+def _folded(label: str) -> str:
+    """A label whose case and punctuation do not count; unlike ``normalise``, it keeps the letters of all languages."""
+    text = unicodedata.normalize("NFKC", label).casefold()
+    return re.sub(r"[\W_]+", " ", text).strip() or text
 
 
 def _first_folder(file: SourceFile) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from sono.curation.images.pixels import Pixels
 from sono.curation.masks.fit.letterbox import Letterbox
 from sono.curation.masks.fit.model_file import Segmenter, load_segmenter
-from sono.curation.masks.fit.validation import confidence
+from sono.curation.masks.fit.report.validation import confidence
 
 from .protocol import Candidate, Embedding, Prompts
 

@@ -19,7 +19,7 @@ def segmentation_loss(logits: torch.Tensor, coverage: torch.Tensor, known: torch
     """
     from torch.nn import functional
 
-    from .annotation import PRESENT, UNKNOWN
+    from .data.annotation import PRESENT, UNKNOWN
 
     logits = logits.float()
     chosen, present = known != UNKNOWN, known == PRESENT

@@ -19,17 +19,17 @@ from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import exclusive, make_private, write_atomically
 from sono.manifests.workspace import Workspace
 
-from .annotation import PRESENT, annotate
-from .examples import Example, Selection, select_examples
+from .data.annotation import PRESENT, annotate
+from .data.examples import Example, Selection, select_examples
+from .data.patients import PatientSplit, patient_digest, split_patients
+from .data.prepared import Prepared, prepare, prepared_identity
 from .model_file import FILE, architecture_fields, load_segmenter, save_segmenter
 from .network import EXTRA
-from .page import write_page
-from .patients import PatientSplit, patient_digest, split_patients
-from .prepared import Prepared, prepare
-from .scores import StructureScores, score, score_json
+from .report.page import write_page
+from .report.scores import StructureScores, score, score_json
+from .report.validation import find_structures
 from .settings import FitSettings
 from .trainer import Epoch, train
-from .validation import find_structures
 
 _PREPARED, _PROGRESS, _PAGE, _FIGURES, _LOCK = "prepared", "progress.pt", "report.html", "report.json", ".lock"
 
@@ -64,14 +64,15 @@ def fit_segmenter(
 ) -> FitReport:
     """Fit a segmenter and write ``model.safetensors``, ``report.html`` and ``report.json`` into the folder ``out``.
 
-    An interrupted fit resumes after its last epoch; a finished one of the same masks and settings is up to date.
+    An interrupted fit resumes after its last epoch; a finished one of the same masks and settings is up to date. A fit
+    of other masks or settings is left as it is, finished or not.
 
     Args:
         structures: names of the structures to learn; all that have masks, if empty.
         centers: those whose frames to learn from; all, if empty.
 
     Raises:
-        UserError: there is too little to learn from, or ``out`` holds something else.
+        UserError: there is too little to learn from, or ``out`` holds something else, such as another fit.
     """
     import_extra("segmentation_models_pytorch", EXTRA)
     wanted = {workspace.vocabulary.require_structure(name) for name in structures}
@@ -81,8 +82,13 @@ def fit_segmenter(
     refuse_foreign(out, {FILE, _PREPARED, _PROGRESS, _PAGE, _FIGURES, _LOCK}, "a fit")
     make_private(out)
     with exclusive(out, str(out)):
-        finished = _finished(out, identity)
-        return finished or _fit(workspace, out, selection, split, settings, identity, watch)
+        report = _finished(out, identity)
+        if report is None:
+            _refuse_other_progress(out, identity)
+            report = _fit(workspace, out, selection, split, settings, identity, watch)
+        shutil.rmtree(out / _PREPARED, ignore_errors=True)
+        (out / _PROGRESS).unlink(missing_ok=True)
+    return report
 
 
 def _validated(selection: Selection, settings: FitSettings) -> tuple[Selection, PatientSplit]:
@@ -108,14 +114,18 @@ def _only(example: Example, structures: Collection[str]) -> Example:
 
 
 def _identity(workspace: Workspace, selection: Selection, split: PatientSplit, settings: FitSettings) -> str:
-    """Changes with anything that decides the model: frames, masks, patients, settings and the structures' planes."""
+    """Changes with anything that decides the model: frames, masks, patients, settings and the structures' planes.
+
+    It does not change with the place of the workspace, nor with how that was written.
+    """
     vocabulary = workspace.vocabulary
-    parts = {example.frame_path for example in selection.examples}
-    parts |= {path for example in selection.examples for _, path in example.regions.values()}
+    parts = {Path(example.frame_path) for example in selection.examples}
+    parts |= {Path(path) for example in selection.examples for _, path in example.regions.values()}
     content = [
-        [[example.frame_id, example.plane, group, sorted(example.regions.items()), sorted(example.doubtful)]
+        [[example.frame_id, example.plane, group, sorted(example.doubtful),
+          sorted((name, region, Path(path).name) for name, (region, path) in example.regions.items())]
          for example, group in zip(selection.examples, split.group_of, strict=True)],
-        sorted((path, part_footer(Path(path))) for path in parts),
+        sorted((path.parent.name, path.name, part_footer(path)) for path in parts),
         settings.as_json(),
         {name: plane.structures for name, plane in vocabulary.planes.items()},
     ]  # fmt: skip
@@ -126,7 +136,7 @@ def _finished(out: Path, identity: str) -> FitReport | None:
     """The report of a fit that is complete; None if there is none yet.
 
     Raises:
-        UserError: it is a fit of other masks or with other settings.
+        UserError: it is a fit of other masks or with other settings, or its model is damaged or missing.
     """
     try:
         figures = json.loads((out / _FIGURES).read_text(encoding="utf-8"))
@@ -141,7 +151,25 @@ def _finished(out: Path, identity: str) -> FitReport | None:
             fix="name a new folder",
         )
     sha256 = load_segmenter(out).sha256
+    if figures.get("model_sha256") != sha256:
+        raise UserError(
+            f"{FILE} is not the model that {_FIGURES} is about", where=str(out), fix="name a new folder, and fit again"
+        )
     return FitReport(str(out / FILE), sha256, str(out / _PAGE), figures, up_to_date=True)
+
+
+def _refuse_other_progress(out: Path, identity: str) -> None:
+    """Refuse to replace the epochs of an interrupted fit of other masks, or with other settings.
+
+    Raises:
+        UserError: ``out`` holds such a fit.
+    """
+    if (out / _PROGRESS).exists() and prepared_identity(out / _PREPARED) not in (None, identity):
+        raise UserError(
+            "this folder holds an interrupted fit of other masks, or with other settings",
+            where=str(out),
+            fix="name a new folder, or delete this one",
+        )
 
 
 def _fit(
@@ -170,10 +198,9 @@ def _fit(
     figures = _figures(selection, split, training, validating, scores, epochs, identity, settings)
     segmenter = save_segmenter(out / FILE, network, _description(workspace, examples, scores, figures, settings))
     write_page(out / _PAGE, workspace, segmenter, examples, scores, figures)
-    text = json.dumps({**figures, "model_sha256": segmenter.sha256}, indent=2)
+    figures = {**figures, "model_sha256": segmenter.sha256}
+    text = json.dumps(figures, indent=2)
     write_atomically(out / _FIGURES, lambda file: file.write(text.encode()))  # last: the fit is then complete
-    shutil.rmtree(out / _PREPARED, ignore_errors=True)
-    (out / _PROGRESS).unlink(missing_ok=True)
     return FitReport(str(out / FILE), segmenter.sha256, str(out / _PAGE), figures, up_to_date=False)
 
 

@@ -16,11 +16,11 @@ import numpy as np
 from sono.manifests.errors import UserError
 from sono.manifests.store import write_atomically
 
-from .annotation import PRESENT
-from .batches import Batch, plain_batches, training_batches
+from .data.annotation import PRESENT
+from .data.batches import Batch, plain_batches, training_batches
+from .data.prepared import Prepared
 from .loss import segmentation_loss
 from .network import build_network, network_input
-from .prepared import Prepared
 from .settings import FitSettings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def train(
         progress_file: where an interrupted fit of the same ``identity`` is resumed from.
 
     Raises:
-        UserError: the loss is not a number any more.
+        UserError: the loss is not a number any more, or the file of an interrupted fit cannot be resumed from.
     """
     import torch
 
@@ -123,6 +123,8 @@ def _train_epoch(
     import torch
 
     network.train()
+    # Some encoders, such as efficientnet-b0, drop paths at random; a resumed fit has to drop the same ones.
+    torch.manual_seed(int(np.random.default_rng([settings.seed, len(state.epochs), 3]).integers(2**63)))
     steps = -(-len(training) // settings.batch)
     batches = training_batches(prepared, training, settings.batch, seed=settings.seed, epoch=len(state.epochs))
     losses = []
@@ -194,13 +196,14 @@ def _autocast(device: torch.device) -> contextlib.AbstractContextManager[object]
 
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
-    """cuDNN may not choose its algorithms by how long they took."""
+    """cuDNN may not choose its algorithms by how long they took, and torch's own generators are restored at the end."""
     import torch
 
     before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
@@ -223,15 +226,22 @@ def _save(path: Path, identity: str, network: torch.nn.Module, optimizer: torch.
 def _resume(
     path: Path, identity: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> _State:
-    """Where an interrupted fit stopped; the beginning, if there is none of the same frames and settings."""
+    """Where an interrupted fit stopped; the beginning, if there is none.
+
+    Raises:
+        UserError: the file is damaged, or of another fit; it is not replaced, because it may hold hours of training.
+    """
     import torch
 
+    if not path.exists():
+        return _State()
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        if content["identity"] != identity:
-            return _State()
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError):
-        return _State()
+        same = content["identity"] == identity
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        raise UserError("damaged", where=str(path), fix="delete it to begin this fit again") from error
+    if not same:
+        raise UserError("of another fit", where=str(path), fix="name a new folder, or delete the file")
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimizer"])
     epochs = [Epoch(**epoch) for epoch in content["epochs"]]

@@ -17,10 +17,10 @@ from sono.manifests import masks
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
-from . import polygons
-from .json_stream import item_at, read_items
+from .encodings import polygons
+from .encodings.json_stream import item_at, read_items
+from .encodings.rle import mask_of_coco
 from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
-from .rle import mask_of_coco
 
 _FILE = "annotations.json"
 
@@ -83,16 +83,24 @@ def polygon_mask(rings: Sequence[Sequence[float]], size: Size) -> Mask:
 
 
 def _read_header(path: Path) -> tuple[Mapping[Any, tuple[str, int, int]], Mapping[Any, str]]:
-    """Name, height and width of images by id, and names of categories by id; they may follow the annotations."""
+    """Name, height and width of images by id, and names of categories by id; they may follow the annotations.
+
+    Raises:
+        ExcludedError: there are none, they are malformed, or one id stands for two, as in files that were just joined.
+    """
     images: dict[Any, tuple[str, int, int]] = {}
     names: dict[Any, str] = {}
     try:
         for item in read_items(path, ["images", "categories"]):
             if item.array == "images":
                 value = item.value
-                images[value["id"]] = (str(value["file_name"]), int(value["height"]), int(value["width"]))
+                image = str(value["file_name"]), int(value["height"]), int(value["width"])
+                if images.setdefault(value["id"], image) != image:
+                    raise excluded("not_this_format")
             elif item.array == "categories":
-                names[item.value["id"]] = str(item.value["name"])
+                name = str(item.value["name"])
+                if names.setdefault(item.value["id"], name) != name:
+                    raise excluded("not_this_format")
     except (KeyError, TypeError, ValueError):
         raise excluded("not_this_format") from None
     if not images:

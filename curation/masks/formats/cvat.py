@@ -17,9 +17,9 @@ from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask, bbox
 from sono.manifests.vocabulary import Vocabulary
 
-from . import polygons, shapes
+from .encodings import polygons, shapes
+from .encodings.rle import counts_of_mask, mask_of_counts, whole_numbers
 from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
-from .rle import counts_of_mask, mask_of_counts, whole_numbers
 
 _FILE = "annotations.xml"
 _SHAPES = ("box", "polygon", "polyline", "points", "cuboid", "ellipse", "mask", "skeleton")
@@ -79,6 +79,8 @@ def _images(path: Path) -> Iterator[ElementTree.Element]:
                     root = element if root is None else root
                     depth += 1 if event == "start" else -1
                     if event == "end" and depth == 1:
+                        if element.tag == "track":  # of "CVAT for video", which has no images
+                            raise excluded("not_this_format")
                         if element.tag == "image":
                             yield element
                         if root is not None:

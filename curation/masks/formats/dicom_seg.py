@@ -17,8 +17,8 @@ from sono.manifests.errors import import_extra
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
+from .encodings.segment_codes import ANATOMICAL_STRUCTURE, PRIVATE_SCHEME, SNOMED_CT, structures_of_code
 from .protocol import ExportedFrame, ExportedRegion, Found, ReadMask, Size, Writer
-from .segment_codes import ANATOMICAL_STRUCTURE, PRIVATE_SCHEME, SNOMED_CT, structures_of_code
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

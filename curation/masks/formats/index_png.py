@@ -19,7 +19,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
-from . import labels
+from .encodings import labels
 from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
 
 _VALUES_MOST = 255

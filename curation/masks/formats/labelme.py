@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
-from . import polygons, shapes
+from .encodings import polygons, shapes
 from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
 
 _VERSION = "5.5.0"  # of the layout that is written
@@ -35,7 +36,7 @@ class LabelMe:
     with_images = False
 
     def is_beside(self, relative: str) -> bool:
-        return not relative.endswith(".json")  # the images, which lie beside their files
+        return not relative.casefold().endswith(".json")  # the images, which lie beside their files
 
     def find(self, path: Path) -> Iterator[Found]:
         content = shapes.read_json(path)
@@ -46,9 +47,11 @@ class LabelMe:
             yield _found(shape, number, size)
 
     def reader(self, path: Path) -> ReadMask:
+        content = cache(partial(shapes.read_json, path))  # polygons do not need it
+
         def read(place: str, size: Size) -> Mask:
             if place.startswith(_PIXELS):
-                return _pixels(shapes.read_json(path), int(place.removeprefix(_PIXELS)))
+                return _pixels(content(), int(place.removeprefix(_PIXELS)))
             return shapes.draw(place, size)
 
         return read

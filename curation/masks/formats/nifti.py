@@ -20,7 +20,7 @@ from sono.manifests.errors import import_extra
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
-from . import labels
+from .encodings import labels
 from .index_png import label_map, mask_of_value
 from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,24 +16,15 @@ from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
 from . import png
-from .protocol import ExportedFrame, Found, ReadMask, Size, Writer
+from .protocol import ExportedFrame, ReadMask, Size, Writer
 
 _MAX_LINE_PX = 6  # an outline may be this thick
 _MAX_LOOSE_FRACTION = 0.1  # of the line may lie away from the area
 
 
 @dataclass(frozen=True)
-class Outlines:
-    """``STRUCTURE/NAME.png``, as ``png.PngFolders``, with closed lines in place of areas."""
-
-    structures_from_folders = True
-    with_images = False
-
-    def is_beside(self, relative: str) -> bool:
-        return False
-
-    def find(self, path: Path) -> Iterator[Found]:
-        yield Found()
+class Outlines(png.PngFolders):
+    """``STRUCTURE/NAME.png``, with closed lines in place of areas."""
 
     def reader(self, path: Path) -> ReadMask:
         def read(place: str, size: Size) -> Mask:

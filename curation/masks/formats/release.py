@@ -8,6 +8,7 @@ image's sides, and a confidence. ``structures`` is our own addition.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,9 @@ from sono.manifests import masks
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary, normalise
 
-from . import shapes
+from .encodings import shapes
+from .encodings.rle import mask_of_coco
 from .protocol import ExportedFrame, ExportedRegion, Found, ReadMask, Size, Writer
-from .rle import mask_of_coco
 
 IDS = "ids.txt"
 _NAME_WORDS_MOST = 6
@@ -34,7 +35,7 @@ class Release:
     with_images = True
 
     def is_beside(self, relative: str) -> bool:
-        return not relative.endswith(".json")
+        return not relative.casefold().endswith(".json")
 
     def find(self, path: Path) -> Iterator[Found]:
         content = shapes.read_json(path)
@@ -85,7 +86,7 @@ class _Writer:
         content = {
             "caption": frame.caption,
             "plane": frame.plane,
-            "ref_exps": [self._expression(frame, frame.caption, region) for region in frame.regions],
+            "ref_exps": [_expression(self.vocabulary, frame, frame.caption, region) for region in frame.regions],
             "mask_captions": [region.caption for region in frame.regions],
             "seudo_masks": [masks.encode(region.mask) for region in frame.regions],
             "structures": [region.structure for region in frame.regions],
@@ -95,14 +96,15 @@ class _Writer:
         self._ids.write(f"{frame.frame_id}\n")
         return [region.mask for region in frame.regions]
 
-    def _expression(self, frame: ExportedFrame, caption: str, region: ExportedRegion) -> list[float]:
-        """Where the caption names the structure, or all of it, and the mask's box."""
-        name = self.vocabulary.structures[region.structure].name
-        start = caption.casefold().find(name.casefold())
-        first, last = (start, start + len(name)) if start >= 0 else (0, len(caption))
-        x, y, width, height = masks.bbox(region.mask)
-        box = [x / frame.width, y / frame.height, (x + width) / frame.width, (y + height) / frame.height]
-        return [first, last, *box, 1.0]
-
     def close(self) -> None:
         self._ids.close()
+
+
+def _expression(vocabulary: Vocabulary, frame: ExportedFrame, caption: str, region: ExportedRegion) -> list[float]:
+    """Where the caption names the structure, or all of it, and the mask's box."""
+    name = vocabulary.structures[region.structure].name
+    named = re.search(rf"\b{re.escape(name)}\b", caption, re.IGNORECASE)
+    first, last = named.span() if named else (0, len(caption))
+    x, y, width, height = masks.bbox(region.mask)
+    box = [x / frame.width, y / frame.height, (x + width) / frame.width, (y + height) / frame.height]
+    return [first, last, *box, 1.0]

@@ -14,7 +14,7 @@ from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
 
-from . import polygons, shapes
+from .encodings import polygons, shapes
 from .protocol import ExportedFrame, Found, ReadMask, Writer
 
 _COLUMNS = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,16 +16,22 @@ from typer.testing import CliRunner
 from sono.curation.cli import app
 from sono.curation.commands import options
 from sono.curation.masks.export import ExportReport, export_masks
+from sono.curation.masks.exported_folder import new_folder
+from sono.curation.masks.formats.png import read_mask
+from sono.curation.masks.formats.protocol import ExportedFrame, ExportedRegion
 from sono.curation.masks.formats.registry import FORMATS
+from sono.curation.masks.formats.release import _expression
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.manifests.schemas import FRAMES, REGIONS
+from sono.manifests.schemas import CAPTIONS, FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import in_process
+from sono.manifests.store import PartInfo
+from sono.manifests.vocabulary import load
 from sono.manifests.workspace import Workspace
 
-from .conftest import add_captions
+from .conftest import SIZE, STRUCTURES, add_captions
 
 EXACT = [name for name in FORMATS if name != "outline"]
 
@@ -100,6 +108,51 @@ def test_only_what_was_accepted_is_exported(drawn: Workspace, tmp_path: Path) ->
         export(drawn, tmp_path / "none", "png", structures=["femur"])
 
 
+def edit_heads(workspace: Workspace, **changes: object) -> None:
+    for name, info in workspace.store.parts(REGIONS).items():
+        rows = workspace.store.read(REGIONS, name).to_pylist()
+        edited = [{**row, **changes} if row["structure"] == "head" else row for row in rows]
+        workspace.store.write(REGIONS, info, REGIONS.from_rows(edited))
+
+
+def test_an_empty_mask_is_left_out_because_no_format_brings_it_back(drawn: Workspace, tmp_path: Path) -> None:
+    edit_heads(drawn, mask=masks.encode(np.zeros(SIZE, bool)), area_px=0, bbox=[0, 0, 0, 0])
+    report = export(drawn, tmp_path / "out", "via")
+    assert (report.masks, report.left_out) == (12, {"empty_mask": 6})
+
+
+def test_a_mask_that_a_person_edited_comes_before_an_imported_one(drawn: Workspace, tmp_path: Path) -> None:
+    rows = [row for row in drawn.store.read_all(REGIONS).to_pylist() if row["structure"] == "head"]
+    whole = {"mask": masks.encode(np.ones(SIZE, bool)), "area_px": SIZE[0] * SIZE[1], "source": "sam"}
+    edited = [{**row, **whole, "region_id": f"e{row['region_id']}", "status": "edited"} for row in rows]
+    drawn.store.write(REGIONS, PartInfo("e", "masks-propose", "0", "", len(edited)), REGIONS.from_rows(edited))
+    report = export(drawn, tmp_path / "out", "png", structures=["head"])
+    assert (report.masks, report.left_out) == (6, {"second_mask": 6})
+    assert all(read_mask(path).all() for path in (tmp_path / "out" / "head").iterdir())
+
+
+@pytest.mark.parametrize(("table", "command"), [(FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")])
+def test_what_an_interrupted_command_left_twice_is_not_exported_twice(
+    drawn: Workspace, tmp_path: Path, table: TableSpec, command: str
+) -> None:
+    add_captions(drawn)
+    name = next(iter(drawn.store.parts(table)))
+    drawn.store.path(table, "copy").write_bytes(drawn.store.path(table, name).read_bytes())
+    mask_format = "release" if table is CAPTIONS else "coco"
+    with pytest.raises(UserError, match=f"sono-curate {command} was interrupted"):
+        export_masks(drawn, tmp_path / "out", mask_format=mask_format)
+    if table is CAPTIONS:  # of which the other formats need none
+        assert export_masks(drawn, tmp_path / "out", mask_format="coco").masks == 18
+
+
+def test_images_are_not_published_on_verdicts_that_are_out_of_date(drawn: Workspace, tmp_path: Path) -> None:
+    qc(drawn, engine=in_process)
+    add_captions(drawn)
+    (drawn.path / "sono.toml").write_text("[qc]\nmin_short_side_px = 4000\n")
+    with pytest.raises(UserError, match="quality control is out of date"):
+        export_masks(Workspace(drawn.path), tmp_path / "out", mask_format="release")
+
+
 def test_a_folder_with_anything_else_in_it_is_refused_and_an_unchanged_export_is_replaced(
     drawn: Workspace, tmp_path: Path
 ) -> None:
@@ -116,6 +169,63 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_an_unchanged_export_is
         export(drawn, tmp_path / "foreign", "png")
     with pytest.raises(UserError, match="lies in the workspace"):
         export(drawn, drawn.path / "out", "png")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sono.curation.masks.exported_folder import new_folder
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+out, moment = Path(sys.argv[1]), sys.argv[2]
+if moment == "between the renames":
+    real = Path.rename
+    Path.rename = lambda self, to: die() if to == out else real(self, to)
+with new_folder(out, out.parent / "workspace") as folder:
+    (folder / "half.png").write_text("a frame")
+    if moment == "writing":
+        die()
+"""
+
+
+@pytest.mark.parametrize("moment", ["writing", "between the renames"])
+def test_what_a_killed_export_leaves_is_cleared_by_the_next(drawn: Workspace, tmp_path: Path, moment: str) -> None:
+    out = tmp_path / "exports" / "out"
+    export(drawn, out, "png")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out), moment], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert out.exists() == (moment == "writing")
+    with pytest.raises(UserError, match="nothing to export"):
+        export(drawn, out, "png", structures=["femur"])
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert sorted(path.name for path in out.iterdir()) == [".sono-masks.json", *sorted(STRUCTURES)]
+    export(drawn, out, "coco")
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert sorted(path.name for path in out.iterdir()) == [".sono-masks.json", "annotations.json"]
+
+
+def test_two_exports_to_one_folder_are_not_mixed(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "out", tmp_path / "workspace") as folder:
+        (folder / "a").write_text("first")
+        with (
+            pytest.raises(UserError, match="another command is writing here"),
+            new_folder(tmp_path / "out", tmp_path / "workspace"),
+        ):
+            raise AssertionError("it is locked")
+    assert (tmp_path / "out" / "a").read_text() == "first"
+
+
+def test_an_export_may_go_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for content in ("first", "second"):
+        with new_folder(tmp_path / "link", tmp_path / "workspace") as folder:
+            (folder / "a").write_text(content)
+    assert (tmp_path / "real" / "a").read_text() == "second"
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
 
 
 @pytest.mark.parametrize("mask_format", FORMATS)
@@ -144,6 +254,14 @@ def test_the_papers_layout_holds_images_captions_and_masks(drawn: Workspace, tmp
     assert confidence == 1
     assert 0 <= box[0] < box[2] <= 1
     assert 0 <= box[1] < box[3] <= 1
+
+
+def test_a_structure_is_named_by_words_not_by_parts_of_them() -> None:
+    region = ExportedRegion("head", np.ones(SIZE, bool), "head")
+    caption = "the forehead, then the Head and a headline"
+    frame = ExportedFrame("0" * 32, *SIZE, "0" * 32, None, None, [region], caption=caption)
+    assert _expression(load(), frame, caption, region)[:2] == [23, 27]
+    assert _expression(load(), frame, "a femur", region)[:2] == [0, len("a femur")]
 
 
 def test_frames_that_may_show_text_are_not_published_as_images(drawn: Workspace, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sono.curation.masks.fit.augmentation import augment
+from sono.curation.masks.fit.data.augmentation import augment
 from sono.curation.masks.fit.letterbox import Letterbox, grey
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sono.curation.masks.fit.annotation import ABSENT, PRESENT, UNKNOWN
+from sono.curation.masks.fit.data.annotation import ABSENT, PRESENT, UNKNOWN
 from sono.curation.masks.fit.loss import segmentation_loss
 
 

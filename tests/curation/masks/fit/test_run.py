@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sono.curation.commands.masks import _print_fit
+from sono.curation.commands.segmenter import _print_fit
 from sono.curation.masks.backends.model import FittedModel
 from sono.curation.masks.backends.protocol import Prompts
+from sono.curation.masks.fit.data.patients import patient_digest
 from sono.curation.masks.fit.model_file import load_segmenter
-from sono.curation.masks.fit.patients import patient_digest
 from sono.curation.masks.fit.run import FitReport, Watch, fit_segmenter
 from sono.curation.masks.fit.settings import Architecture, FitSettings
 from sono.curation.masks.fit.trainer import Epoch
@@ -89,7 +89,7 @@ class Stopped(BaseException):
     pass
 
 
-def test_an_interrupted_fit_gives_the_same_model(discs: Path, tmp_path: Path) -> None:
+def test_an_interrupted_fit_gives_the_same_model(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = open_workspace(discs / "workspace")
     whole = fit_segmenter(workspace, tmp_path / "whole", SHORT, structures=["head"])
 
@@ -98,6 +98,10 @@ def test_an_interrupted_fit_gives_the_same_model(discs: Path, tmp_path: Path) ->
 
     with pytest.raises(Stopped):
         fit_segmenter(workspace, tmp_path / "out", SHORT, structures=["head"], watch=Watch(epoch=stop))
+    with pytest.raises(UserError, match="an interrupted fit of other masks, or with other settings"):
+        fit_segmenter(workspace, tmp_path / "out", TINY, structures=["head"])
+    monkeypatch.chdir(discs)  # however the workspace is named, it is the same fit
+    workspace = open_workspace(Path("workspace"))
     seen: list[int] = []
     watch = Watch(epoch=lambda epoch: seen.append(epoch.number))
     resumed = fit_segmenter(workspace, tmp_path / "out", SHORT, structures=["head"], watch=watch)
@@ -108,6 +112,24 @@ def test_an_interrupted_fit_gives_the_same_model(discs: Path, tmp_path: Path) ->
     assert fit_segmenter(workspace, tmp_path / "out", SHORT, structures=["head"]).up_to_date
     with pytest.raises(UserError, match="other masks, or one fitted with other settings"):
         fit_segmenter(workspace, tmp_path / "out", TINY, structures=["head"])
+    figures = tmp_path / "out" / "report.json"
+    figures.write_text(figures.read_text().replace(resumed.model_sha256, "0" * 64))
+    with pytest.raises(UserError, match=r"not the model that report\.json is about"):
+        fit_segmenter(workspace, tmp_path / "out", SHORT, structures=["head"])
+
+
+def test_an_encoder_that_drops_paths_at_random_depends_on_the_seed_alone(discs: Path, tmp_path: Path) -> None:
+    import torch
+
+    settings = FitSettings(Architecture("efficientnet-b0", size_px=32), epochs=1, batch=8)
+    digests = set()
+    for name in ("one", "two"):
+        torch.manual_seed(ord(name[0]))
+        before = torch.random.get_rng_state()
+        report = fit_segmenter(open_workspace(discs / "workspace"), tmp_path / name, settings, structures=["head"])
+        assert torch.equal(before, torch.random.get_rng_state())
+        digests.add(load_segmenter(Path(report.model)).description.weights_sha256)
+    assert len(digests) == 1
 
 
 def test_a_folder_with_other_files_is_refused(discs: Path, tmp_path: Path) -> None:

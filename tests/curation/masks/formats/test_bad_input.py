@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sono.curation.images.pixels import ExcludedError
-from sono.curation.masks.formats import json_stream
-from sono.curation.masks.formats.polygons import VERTICES_MOST, fill, trace
+from sono.curation.masks.formats.encodings import json_stream
+from sono.curation.masks.formats.encodings.polygons import VERTICES_MOST, ellipse, fill, trace
+from sono.curation.masks.formats.encodings.rle import mask_of_coco
 from sono.curation.masks.formats.registry import FORMATS
-from sono.curation.masks.formats.rle import mask_of_coco
 from sono.curation.masks.run import import_masks
 from sono.manifests import masks
 from sono.manifests.errors import UserError
@@ -37,6 +37,7 @@ SEGMENTATIONS: dict[str, tuple[Any, str]] = {
     "text": ([["a", 1, 2, 3, 4, 5]], "malformed_mask"),
     "infinity": ([[1e999, 1, 2, 3, 4, 5]], "malformed_mask"),
     "far outside": ([[1, 1, 1e9, 1, 1e9, 1e9]], "size_mismatch"),
+    "a boundary without end": ([[-100, 1, 400, 1] * (VERTICES_MOST // 2)], "too_many_vertices"),
     "beside the image": ([[-50, 1, -20, 1, -20, 90]], "empty_mask"),
     "runs that are too long": ({"size": [HEIGHT, WIDTH], "counts": [0, 10**9]}, "malformed_mask"),
     "runs that are too short": ({"size": [HEIGHT, WIDTH], "counts": [5, 10]}, "malformed_mask"),
@@ -146,6 +147,13 @@ def test_any_mask_is_traced_and_filled_again(seed: int) -> None:
         again |= part
     assert np.array_equal(again, mask)
     assert np.array_equal(mask_of_coco(masks.encode(mask)), mask)
+
+
+@pytest.mark.parametrize("radii", [(1000.0, 1000.0), (1.0, 1e9)])
+def test_an_ellipse_of_another_image_is_refused_as_a_polygon_is(radii: tuple[float, float]) -> None:
+    with pytest.raises(ExcludedError, match="size_mismatch"):
+        ellipse((100, 80), radii, 10, SIZE)
+    assert ellipse((100, 80), (150.0, 150.0), 10, SIZE).any()
 
 
 def test_a_polygon_covers_the_pixels_whose_centers_it_encloses() -> None:

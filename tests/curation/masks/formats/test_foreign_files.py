@@ -17,7 +17,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from sono.curation.masks.formats.segment_codes import ANATOMICAL_STRUCTURE, SNOMED_CT
+from sono.curation.masks.formats.coco import segmentation_mask
+from sono.curation.masks.formats.encodings.polygons import ellipse, fill
+from sono.curation.masks.formats.encodings.segment_codes import ANATOMICAL_STRUCTURE, SNOMED_CT
 from sono.curation.masks.run import import_masks
 from sono.manifests import masks
 from sono.manifests.errors import UserError
@@ -293,3 +295,56 @@ def test_only_the_named_structure_is_imported(empty: Workspace, tmp_path: Path) 
     both = [{"category_id": n, "segmentation": [[10, 10, 50, 10, 50, 30]]} for n in (1, 2)]
     report = run(empty, coco_file(tmp_path / "a.json", both), "coco", structure="head")
     assert (report.rows, report.exclusions) == (1, {"other_structure": 1})
+
+
+def test_labels_in_any_language_are_told_apart(empty: Workspace, tmp_path: Path) -> None:
+    both = [{"category_id": n, "segmentation": [[10, 10, 50, 10, 50, 30]]} for n in (1, 2)]
+    path = coco_file(tmp_path / "a.json", both, ("头", "胃"))
+    report = run(empty, path, "coco", labels={"头": "head"})
+    assert (report.rows, report.exclusions) == (1, {"unknown_structure": 1})
+    assert set(stored(empty)) == {"head"}
+
+
+def test_a_label_that_is_given_for_two_structures_is_refused(empty: Workspace, tmp_path: Path) -> None:
+    path = coco_file(
+        tmp_path / "a.json", [{"category_id": 1, "segmentation": [[10, 10, 50, 10, 50, 30]]}], ("capsule",)
+    )
+    with pytest.raises(UserError, match="--label 'capsule' is given for two structures"):
+        run(empty, path, "coco", labels={"Capsule": "kidney", "capsule": "liver"})
+    assert run(empty, path, "coco", labels={"Capsule": "kidney", "capsule": "kidney"}).rows == 1
+
+
+@pytest.mark.parametrize("what", ["images", "categories"])
+def test_a_coco_file_whose_ids_mean_two_things_is_refused(empty: Workspace, tmp_path: Path, what: str) -> None:
+    path = coco_file(tmp_path / "a.json", [{"category_id": 1, "segmentation": [[10, 10, 50, 10, 50, 30]]}])
+    content = json.loads(path.read_text())
+    other = {"file_name": "P1/scan0.png"} if what == "images" else {"name": "femur"}
+    write(path, {**content, what: [*content[what], {**content[what][0], **other}]})
+    with pytest.raises(UserError, match="not in the format"):
+        run(empty, path, "coco")
+    write(path, {**content, what: content[what] * 2})
+    assert run(empty, path, "coco").rows == 1
+
+
+def test_tracks_of_cvats_videos_are_not_passed_over(empty: Workspace, tmp_path: Path) -> None:
+    image = f'<image id="0" name="{IMAGE}" width="{WIDTH}" height="{HEIGHT}"/>'
+    track = '<track id="0" label="head"><polygon frame="0" points="1,1;9,1;9,9" outside="0"/></track>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations><version>1.1</version>{image}{track}</annotations>")
+    with pytest.raises(UserError, match="not in the format"):
+        run(empty, tmp_path / "annotations.xml", "cvat")
+
+
+def test_extensions_in_capitals_are_read(empty: Workspace, tmp_path: Path) -> None:
+    shape = {"label": "head", "shape_type": "polygon", "points": [[10, 10], [50, 10], [50, 30]]}
+    write(tmp_path / "m" / "P0" / "scan0.JSON", {"shapes": [shape], "imageHeight": HEIGHT, "imageWidth": WIDTH})
+    assert run(empty, tmp_path / "m", "labelme").rows == 1
+
+
+@pytest.mark.parametrize("center", [(0, 0), (WIDTH, HEIGHT), (WIDTH // 2, -5)])
+def test_shapes_partly_outside_of_the_image_are_cut_as_pycocotools_cuts_them(center: tuple[int, int]) -> None:
+    turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    ring = np.asarray(center) + 60.3 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    ours, theirs = fill(ring, SIZE), segmentation_mask([ring.ravel().tolist()], SIZE)
+    assert np.count_nonzero(ours & theirs) > 0.97 * np.count_nonzero(ours | theirs) > 0
+    circle = ellipse(center, (60.3, 60.3), 0, SIZE)
+    assert np.count_nonzero(ours & circle) > 0.97 * np.count_nonzero(ours | circle)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sono.curation.masks.fit.calibration import BINS, fit_temperature, reliability, sigmoid
-from sono.curation.masks.fit.scores import score
-from sono.curation.masks.fit.validation import Found
+from sono.curation.masks.fit.report.calibration import BINS, fit_temperature, reliability, sigmoid
+from sono.curation.masks.fit.report.scores import score
+from sono.curation.masks.fit.report.validation import Found
 
 
 def drawn(number: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sono.curation.images.stored_png import decode_png
+from sono.curation.masks.fit.letterbox import Letterbox, grey
 from sono.manifests import masks
 from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.store import TableStore, write_atomically
 
 from .annotation import PRESENT, Known
 from .examples import Example
-from .letterbox import Letterbox, grey
 
 _IMAGES, _MASKS, _DONE = "images.npy", "masks.npy", "prepared.json"
 
@@ -64,7 +64,7 @@ def prepare(
     """
     counts = (known == PRESENT).sum(axis=1)
     first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    if not _is_complete(folder, identity):
+    if prepared_identity(folder) != identity:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _fill(store, examples, structures, first, size_px, folder, progress)
@@ -73,11 +73,12 @@ def prepare(
     return Prepared(images, coverage, first, known)
 
 
-def _is_complete(folder: Path, identity: str) -> bool:
+def prepared_identity(folder: Path) -> str | None:
+    """The identity of the fit that filled the folder; None if nothing complete is there."""
     try:
-        return bool(json.loads((folder / _DONE).read_text(encoding="utf-8")) == identity)
+        return str(json.loads((folder / _DONE).read_text(encoding="utf-8")))
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def _fill(

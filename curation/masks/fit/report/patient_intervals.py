@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sono.curation.masks.fit.network import EXTRA
 from sono.manifests.errors import import_extra
-
-from .network import EXTRA
 
 
 @dataclass(frozen=True)

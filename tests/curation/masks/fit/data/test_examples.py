@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sono.curation.masks.fit.examples import REASONS, Selection, select_examples
+from sono.curation.masks.fit.data.examples import REASONS, Selection, select_examples
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, QC, REGIONS
 from sono.manifests.workspace import Workspace

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sono.curation.masks.formats.protocol import Size
 from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask
 
 from . import polygons
-from .protocol import ReadMask, Size
 
 FILE_MOST = 256 * 2**20
 """Bytes of a file that is parsed as a whole."""
@@ -46,11 +46,6 @@ def ellipse_place(center: object, radii: object, degrees: Any, size: Size | None
     if len(ellipse) != 5 or not np.isfinite(ellipse).all():
         raise excluded("malformed_mask")
     return json.dumps({"ellipse": ellipse, "size": size})
-
-
-def shape_reader(path: Path) -> ReadMask:
-    """Draws the shapes of these places; the file itself is not needed any more."""
-    return draw
 
 
 def draw(place: str, size: Size) -> Mask:

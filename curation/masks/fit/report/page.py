@@ -13,6 +13,9 @@ from PIL import Image
 
 from sono.curation.images.pixels import Pixels
 from sono.curation.images.stored_png import decode_png
+from sono.curation.masks.fit.data.examples import REASONS, Example
+from sono.curation.masks.fit.letterbox import Letterbox
+from sono.curation.masks.fit.model_file import Segmenter
 from sono.manifests import masks, pages
 from sono.manifests.masks import Mask
 from sono.manifests.schemas import FRAMES, REGIONS
@@ -21,9 +24,6 @@ from sono.manifests.thumbnails import THUMBNAIL_PX, encode, reduced
 from sono.manifests.workspace import Workspace
 
 from .calibration import Reliability
-from .examples import REASONS, Example
-from .letterbox import Letterbox
-from .model_file import Segmenter
 from .scores import StructureScores
 
 _DRAWN, _FOUND = (90, 220, 140), (255, 120, 60)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sono.curation.masks.fit.examples import Example
-from sono.curation.masks.fit.patients import patient_digest, split_patients
+from sono.curation.masks.fit.data.examples import Example
+from sono.curation.masks.fit.data.patients import patient_digest, split_patients
 from sono.manifests.errors import UserError
 
 

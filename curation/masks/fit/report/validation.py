@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from sono.curation.masks.fit.data.annotation import PRESENT, UNKNOWN
+from sono.curation.masks.fit.data.examples import Example
+from sono.curation.masks.fit.data.prepared import Prepared
+from sono.curation.masks.fit.letterbox import Letterbox
+from sono.curation.masks.fit.model_file import square_logits
 from sono.manifests import masks
 from sono.manifests.masks import Mask, Rle
 from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.store import TableStore
 
-from .annotation import PRESENT, UNKNOWN
 from .calibration import Booleans, Floats, sigmoid
-from .examples import Example
-from .letterbox import Letterbox
-from .model_file import square_logits
-from .prepared import Prepared
 
 if TYPE_CHECKING:
     import torch

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from sono.curation.images.bounds import check_size
+from sono.curation.masks.formats.protocol import Size
 from sono.curation.masks.reasons import excluded
 from sono.manifests.masks import Mask, bbox
-
-from .protocol import Size
 
 Ring = npt.NDArray[np.float64]
 """Vertices x, y in px, shape [n, 2]; pixel [row, column] covers row to row + 1 and column to column + 1."""
@@ -19,7 +18,8 @@ Ring = npt.NDArray[np.float64]
 VERTICES_MOST = 100_000
 """Of one shape. A sonographer clicks some dozens; the outline of a mask has some thousands."""
 
-_CROSSINGS_MOST = 20_000_000
+_LENGTH_MOST_PX = 20_000_000
+"""Of a polygon's boundary, along rows and columns: memory grows with it, in pycocotools too."""
 
 
 def ring_of(points: object) -> Ring:
@@ -49,11 +49,14 @@ def fill(ring: Ring, size: Size) -> Mask:
     as the bridge to a hole does, it is 0 or 1 everywhere; where it crosses itself, it is not.
 
     Raises:
-        ExcludedError: the polygon crosses itself, so that it is not clear what it encloses, or lies far outside.
+        ExcludedError: the polygon crosses itself, so that it is not clear what it encloses, lies far outside, or its
+            boundary is longer than any outline.
     """
     height, width = size
     check_size(height, width)
     check_place(ring, size)
+    if np.abs(ring - np.roll(ring, -1, axis=0)).sum() > _LENGTH_MOST_PX:
+        raise excluded("too_many_vertices")
     left, top = np.clip(np.floor(ring.min(axis=0)), 0, (width, height)).astype(np.int64).tolist()
     right, bottom = np.clip(np.ceil(ring.max(axis=0)), 0, (width, height)).astype(np.int64).tolist()
     mask = np.zeros(size, dtype=np.bool_)
@@ -67,7 +70,7 @@ def fill(ring: Ring, size: Size) -> Mask:
 
 
 def check_place(ring: Ring, size: Size) -> None:
-    """Refuse a polygon that reaches further beyond the image than the image is large: it was drawn on another one.
+    """Refuse a shape that reaches further beyond the image than the image is large: it was drawn on another one.
 
     Raises:
         ExcludedError: it does.
@@ -85,8 +88,6 @@ def _winding(ring: Ring, height: int, width: int) -> npt.NDArray[np.int32]:
     first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
     last = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
     counts = last - first
-    if counts.sum() > _CROSSINGS_MOST:
-        raise excluded("too_many_vertices")
     edge = np.repeat(np.arange(len(ring)), counts)
     rows = np.arange(edge.size) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
     x = x0[edge] + (rows + 0.5 - y0[edge]) * (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
@@ -98,14 +99,20 @@ def _winding(ring: Ring, height: int, width: int) -> npt.NDArray[np.int32]:
 
 
 def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float, size: Size) -> Mask:
-    """The pixels whose centers an ellipse encloses; ``degrees`` turn it clockwise, as images have y downwards."""
+    """The pixels whose centers an ellipse encloses; ``degrees`` turn it clockwise, as images have y downwards.
+
+    Raises:
+        ExcludedError: it is not an ellipse, or reaches far outside: it was drawn on another image.
+    """
     height, width = size
     check_size(height, width)
     if not np.isfinite([*center, *radii, degrees]).all() or min(radii) <= 0:
         raise excluded("malformed_mask")
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    reach = np.hypot(radii[0] * np.array([cosine, sine]), radii[1] * np.array([sine, cosine]))
+    check_place(np.array([center - reach, center + reach]), size)
     y, x = np.ogrid[:height, :width]
     dx, dy = x + 0.5 - center[0], y + 0.5 - center[1]
-    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     along, across = (dx * cosine + dy * sine) / radii[0], (dy * cosine - dx * sine) / radii[1]
     return np.asarray(along**2 + across**2 <= 1, dtype=np.bool_)
 
@@ -182,8 +189,3 @@ def _join(merged: list[Ring], hole: list[tuple[int, int]], mask: Mask) -> None:
             merged[number] = np.insert(ring, found[0] + 1, np.asarray(way, dtype=np.float64), axis=0)
             return
     raise AssertionError("a hole lies within a part of the mask")
-
-
-def as_lists(rings: Sequence[Ring]) -> list[list[list[int]]]:
-    """Vertices as JSON has them; traced ones are whole numbers."""
-    return [ring.astype(np.int64).tolist() for ring in rings]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sono.curation.masks.fit.patient_intervals import mean_over_patients
+from sono.curation.masks.fit.report.patient_intervals import mean_over_patients
 
 
 def test_coverage_with_few_patients() -> None:

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from sono.curation.masks.formats.protocol import Found
 from sono.manifests.errors import UserError
-
-from .protocol import Found
 
 JSON, ITK_SNAP = "labels.json", "labels.txt"
 OTHER_VALUES = "other"

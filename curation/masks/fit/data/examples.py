@@ -7,12 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sono.curation.qc.parts import qc_parts
-from sono.curation.qc.stage import QcSection, QcStage
+from sono.curation.qc.current_tables import refuse_interrupted, refuse_missing, refuse_outdated_verdicts
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES, PREDICTED_SOURCES, QC, REGIONS
-from sono.manifests.stages import stale_parts
 from sono.manifests.workspace import Workspace
 
 REASONS: Mapping[str, str] = {
@@ -70,7 +68,9 @@ def select_examples(workspace: Workspace, structures: Collection[str] = (), cent
     Raises:
         UserError: there are no frames, regions or verdicts, or nothing is left to learn from.
     """
-    _check_tables(workspace)
+    refuse_missing(workspace, ((FRAMES, "ingest"), (QC, "qc"), (REGIONS, "masks import")))
+    refuse_interrupted(workspace, ((FRAMES, "ingest"), (REGIONS, "masks import")))
+    refuse_outdated_verdicts(workspace)
     found = query(_REGIONS, _parameters(workspace)).to_pylist()
     reasons = [_reason(row, structures, centers) for row in found]
     left_out = Counter(reason for reason in reasons if reason)
@@ -90,21 +90,6 @@ def select_examples(workspace: Workspace, structures: Collection[str] = (), cent
             fix="import masks, or accept proposed ones, and run qc",
         )
     return Selection(examples, dict(sorted(left_out.items())))
-
-
-def _check_tables(workspace: Workspace) -> None:
-    store, path = workspace.store, str(workspace.path)
-    for table, command in ((FRAMES, "ingest"), (QC, "qc"), (REGIONS, "masks import")):
-        if not store.paths(table):
-            raise UserError(
-                f"the workspace has no {table.name} yet", where=path, fix=f"run sono-curate {command} first"
-            )
-    if stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store):
-        raise UserError("quality control is out of date", where=path, fix=f"run sono-curate qc {path} first")
-    sql = "SELECT count(*) > count(DISTINCT frame_id) AS twice FROM read_parquet($frames)"
-    if query(sql, {"frames": [str(part) for part in store.paths(FRAMES)]})["twice"][0].as_py():
-        # Old parts are removed after the new ones are written; in between, a frame may have two patients.
-        raise UserError("sono-curate ingest was interrupted", where=path, fix="run it again and let it finish")
 
 
 _REGIONS = """

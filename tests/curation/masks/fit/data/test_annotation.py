@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sono.curation.masks.fit.annotation import ABSENT, PRESENT, UNKNOWN, annotate
-from sono.curation.masks.fit.examples import Example
+from sono.curation.masks.fit.data.annotation import ABSENT, PRESENT, UNKNOWN, annotate
+from sono.curation.masks.fit.data.examples import Example
 from sono.manifests.vocabulary import load
 
 STRUCTURES = ("cavum_septi_pellucidi", "femur", "thalami")
