@@ -313,7 +313,7 @@ def propose(
 
 def _print_left_alone(report: ProposeReport) -> None:
     """One line for everything for which nothing was proposed on purpose."""
-    from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
+    from sono.curation.masks.propose.places import FEWEST_MASKS, FEWEST_PATIENTS
 
     if report.accepted:
         print(f"  left alone {report.accepted:,} structures with accepted masks")
@@ -326,6 +326,6 @@ def _print_left_alone(report: ProposeReport) -> None:
         more = sum(count for _, count in unknown[_SHOWN_UNKNOWN:])
         print(f"  not proposed in {more:,} frames: {len(unknown) - _SHOWN_UNKNOWN} other structures")
     if unknown:
-        from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
+        from sono.curation.masks.propose.places import FEWEST_MASKS, FEWEST_PATIENTS
 
         print(f"Places are learned once {FEWEST_MASKS} masks of {FEWEST_PATIENTS} patients are accepted for a plane.")

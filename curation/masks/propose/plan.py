@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sono.curation.masks.places import FIELD_MACRO, find_places
 from sono.manifests.handoff import hand_off, handoff_file
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import ACCEPTED_STATUSES, FRAMES, QC, REGIONS
 from sono.manifests.stages import Part
 from sono.manifests.store import TableStore, part_name
 from sono.manifests.vocabulary import Vocabulary
+
+from .places import FIELD_MACRO, find_places
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sono.curation.masks.backends.registry import BackendChoice
-from sono.curation.masks.embedding_cache import EmbeddingCache, tally_in
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, QC
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
+from .embedding_cache import EmbeddingCache, tally_in
 from .plan import plan
 from .stage import ProposeStage
 

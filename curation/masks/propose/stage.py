@@ -17,7 +17,7 @@ from sono.manifests.schemas import REGIONS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
 if TYPE_CHECKING:
-    from sono.curation.masks.embedding_cache import EmbeddingCache, Encoder, Tally
+    from .embedding_cache import EmbeddingCache, Encoder, Tally
 
 NO_CANDIDATE = Exclusion("", "no_candidate", "the backend found nothing where a structure was expected")
 _DECIMALS = 4
@@ -55,7 +55,7 @@ class ProposeStage:
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
-        from sono.curation.masks.embedding_cache import Encoder
+        from .embedding_cache import Encoder
 
         backend = open_backend(self.backend)
         if backend.model_sha256 != self.model_sha256:
@@ -77,9 +77,9 @@ class ProposeStage:
         """The row of each structure; None where the backend was told where to look and found nothing."""
         from sono.curation.cleaning.sector_geometry import Sector, sector_mask
         from sono.curation.images.stored_png import decode_png
-        from sono.curation.masks.prompts import ask_for
 
         from .choose import choose
+        from .prompts import ask_for
 
         pixels = decode_png(frame["image"])
         size = (pixels.shape[0], pixels.shape[1])

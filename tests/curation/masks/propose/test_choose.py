@@ -11,8 +11,8 @@ import pytest
 
 from sono.curation.images.pixels import Pixels
 from sono.curation.masks.backends.protocol import Candidate, Embedding, Prompts
-from sono.curation.masks.prompts import ask_for
 from sono.curation.masks.propose.choose import choose
+from sono.curation.masks.propose.prompts import ask_for
 
 SIZE = (60, 80)
 FRAME = Embedding(SIZE, {})

@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from sono.curation.images.pixels import Pixels
+from sono.curation.masks.backends.protocol import Backend, Embedding
 from sono.manifests.store import TEMPORARY, write_atomically
-
-from .backends.protocol import Backend, Embedding
 
 _SIZE = "size"  # the array with the frame's height and width
 _KEPT = 0.9  # of the limit, after the oldest were removed

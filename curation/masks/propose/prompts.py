@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sono.curation.masks.backends.protocol import Box, Prompts
 from sono.manifests import masks
 from sono.manifests.masks import Mask
-
-from .backends.protocol import Box, Prompts
 
 _GROWN = 0.08  # of a box's sides, on every side: the second opinion about the same place
 _GROWN_PER_FRAME = 0.02  # from one frame of a cine to the next the structure may move by this
