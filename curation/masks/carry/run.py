@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sono.curation.masks.backends.registry import BackendChoice, open_backend, refuse_unknown
 from sono.manifests.errors import UserError
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
 from .parts import SCOPE, carry_parts
-from .refine import Refiner
 from .stage import CarryStage
 
 
@@ -17,7 +17,7 @@ def carry_masks(
     workspace: Workspace,
     *,
     structures: Sequence[str] | None = None,
-    refiner: Refiner | None = None,
+    backend: BackendChoice | None = None,
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> RunReport:
@@ -28,13 +28,16 @@ def carry_masks(
 
     Args:
         structures: to carry; None for all. Proposals of other structures stay as they are.
-        refiner: corrects carried masks.
+        backend: corrects carried masks; None to leave them as they are.
 
     Raises:
-        UserError: a structure is unknown, or no cine has a mask that a person accepted.
+        UserError: a structure is unknown, no cine has a mask that a person accepted, or the backend cannot be loaded.
     """
     chosen = sorted(map(workspace.vocabulary.require_structure, structures)) if structures else None
-    stage = CarryStage(workspace.keys, workspace.store, chosen, refiner)
+    if backend:
+        refuse_unknown(chosen or (), backend)
+    sha256 = open_backend(backend).model_sha256 if backend else None
+    stage = CarryStage(workspace.keys, workspace.store, chosen, backend, sha256)
     parts = carry_parts(workspace.store, chosen)
     if not parts and not any(info.stage == stage.name for info in workspace.store.parts(stage.output).values()):
         raise UserError(

@@ -140,3 +140,8 @@ def test_of_one_structure_the_others_stay(with_cine: Workspace) -> None:
     assert run(with_cine).rows == 8
     with pytest.raises(UserError, match="unknown structure"):
         run(with_cine, structures=["haed"])
+
+
+def test_a_workspace_that_was_moved_is_not_stale(with_cine: Workspace, tmp_path: Path) -> None:
+    run(with_cine)
+    assert run(Workspace(with_cine.path.rename(tmp_path / "moved"))).computed == 0
