@@ -1,12 +1,15 @@
-"""Carries accepted masks through their cines: what ``sono-curate masks carry`` runs."""
+"""Carries accepted masks through their cines: what ``sono-curate masks carry`` runs, and whether to run it again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from sono.curation.masks.backends.registry import BackendChoice, open_backend, refuse_unknown
 from sono.manifests.errors import UserError
-from sono.manifests.stages import Engine, Progress, RunReport, run_stage
+from sono.manifests.schemas import REGIONS
+from sono.manifests.stages import Engine, Progress, RunReport, run_stage, stale_parts
 from sono.manifests.workspace import Workspace
 
 from .parts import SCOPE, carry_parts
@@ -46,3 +49,23 @@ def carry_masks(
             fix="import drawn masks of cine frames first: sono-curate masks import",
         )
     return run_stage(stage, parts, workspace.store, engine=engine, scope=SCOPE, progress=progress)
+
+
+def stale_carried(workspace: Workspace) -> int:
+    """How many parts a run with the options of the last one would compute; 0 if nothing was ever carried."""
+    store = workspace.store
+    made = [info.made_with for info in store.parts(REGIONS).values() if info.stage == CarryStage.name]
+    if not made:
+        return 0
+    last = _LastRun(workspace.keys, store, options=made[-1])
+    return stale_parts(last, carry_parts(store, last.options["structures"]), store)
+
+
+@dataclass(frozen=True)
+class _LastRun(CarryStage):
+    """The stage with the options that its parts say they were made with. It can only be asked what is stale."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self) -> Mapping[str, object]:
+        return self.options

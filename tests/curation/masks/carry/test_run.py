@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from sono.curation.check import check_workspace
+from sono.curation.masks.backends.registry import BackendChoice
 from sono.curation.masks.carry.run import carry_masks
 from sono.curation.masks.run import import_masks
+from sono.curation.status import read_status
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.exclusions import count_exclusions
@@ -114,6 +116,15 @@ def test_decisions_outlive_their_frames(with_cine: Workspace) -> None:
         path.unlink()
     run(with_cine)
     assert regions(with_cine)[3, HEAD, "flow"] == accepted
+
+
+def test_status_says_when_to_carry_again(with_cine: Workspace, drawn: DrawnCine, tmp_path: Path) -> None:
+    assert "masks-carry" not in read_status(with_cine).stale
+    run(with_cine, structures=["head"], backend=BackendChoice("grabcut"))
+    assert "masks-carry" not in read_status(with_cine).stale
+    drawn.save_mask(tmp_path / "drawings" / HEAD, "P1", HEAD, 3)
+    import_masks(with_cine, tmp_path / "drawings", mask_format="png", engine=in_process)
+    assert read_status(with_cine).stale["masks-carry"] == 1
 
 
 def test_what_a_program_made_is_not_carried_before_a_person_accepts_it(
