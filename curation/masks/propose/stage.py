@@ -50,6 +50,8 @@ class ProposeStage:
         return self.backend.as_config(self.model_sha256)
 
     def __call__(self, part: pa.Table) -> StageOutput:
+        from sono.curation.images.pixels import ExcludedError
+
         from .embedding_cache import Encoder
 
         encoder = Encoder(reopen_backend(self.backend, self.model_sha256), self.cache)
@@ -57,7 +59,11 @@ class ProposeStage:
         exclusions: list[Exclusion] = []
         for frame in part.to_pylist():
             rows += frame["kept"]
-            found = list(self._propose(frame, encoder)) if frame["requests"] else []
+            try:
+                found = list(self._propose(frame, encoder)) if frame["requests"] else []
+            except ExcludedError as error:
+                exclusions.append(Exclusion(frame["source_key"], error.reason, error.message, frame["frame_index"]))
+                continue
             rows += [row for row in found if row is not None]
             if None in found:
                 exclusions.append(Exclusion(frame["source_key"], NO_CANDIDATE.reason, NO_CANDIDATE.message,

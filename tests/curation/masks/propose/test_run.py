@@ -304,3 +304,13 @@ def test_a_damaged_part_is_repaired_by_the_command_that_wrote_it(heads: Heads) -
     problems = check_workspace(heads.workspace).problems
     assert problems
     assert all(problem.repair.endswith(repair) for problem in problems)
+
+
+def test_an_image_that_was_stored_damaged_is_excluded(heads: Heads) -> None:
+    store = heads.workspace.store
+    ((name, info),) = store.parts(FRAMES).items()
+    frames = store.read(FRAMES, name).to_pylist()
+    frames[0]["image"]["bytes"] = frames[0]["image"]["bytes"][:40]
+    store.write(FRAMES, info, FRAMES.from_rows(frames))
+    report = heads.propose()
+    assert (report.run.rows, report.run.exclusions) == (12, {"undecodable": 1})
