@@ -140,8 +140,7 @@ def export(
 
     Example: sono-curate masks export archive masks-coco --format coco --structure head
     """
-    from sono.curation.masks.export import export_masks
-    from sono.manifests.schemas import ACCEPTED_STATUSES
+    from sono.curation.masks.export import STATUSES, export_masks
     from sono.manifests.workspace import open_workspace
 
     with console.progress_bar(enabled=not as_json) as progress:
@@ -150,7 +149,7 @@ def export(
             out,
             mask_format=mask_format.value,
             structures=structure or (),
-            statuses=[each.value for each in status] if status else ACCEPTED_STATUSES,
+            statuses=[each.value for each in status] if status else STATUSES,
             progress=progress,
         )
     if as_json:

@@ -14,7 +14,7 @@ from sono.curation.images.pixels import ExcludedError
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.query import connect, view_table
-from sono.manifests.schemas import ACCEPTED_STATUSES, CAPTIONS, FRAMES, PREDICTED_SOURCES, QC, REGIONS
+from sono.manifests.schemas import CAPTIONS, FRAMES, PREDICTED_SOURCES, QC, REGIONS
 from sono.manifests.stages import Progress
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
@@ -25,6 +25,9 @@ from .formats.registry import mask_format as format_named
 
 if TYPE_CHECKING:
     import duckdb
+
+STATUSES = ("accepted", "edited")
+"""Of regions that are exported unless others are named: those that a dataset is built of."""
 
 
 @dataclass
@@ -53,7 +56,7 @@ def export_masks(
     *,
     mask_format: str,
     structures: Sequence[str] = (),
-    statuses: Sequence[str] = ACCEPTED_STATUSES,
+    statuses: Sequence[str] = STATUSES,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> ExportReport:
     """Write masks into the new folder ``out``, named after their frames' ids.
@@ -63,7 +66,7 @@ def export_masks(
 
     Args:
         structures: which to write; all, if empty.
-        statuses: of the regions to write; those that a dataset is built of, unless others are named.
+        statuses: of the regions to write.
 
     Raises:
         UserError: ``out`` holds something else, a structure is unknown, there is nothing to export, or the format
@@ -91,13 +94,13 @@ def export_masks(
 _RANKED = """
 CREATE TABLE chosen AS
 WITH ranked AS (
-    SELECT r.region_id, r.structure, r.filename AS region_file, f.filename AS frame_file, f.frame_id,
+    SELECT r.region_id, r.structure, r.source, r.filename AS region_file, f.filename AS frame_file, f.frame_id,
         f.height, f.width, f.study_key, f.plane, f.pixel_mm_x, f.pixel_mm_y, f.burned_in_text, q.verdict,
-        list_contains($programs, r.source) AND r.status <> 'edited' AS predicted,
         r.pixel_digest IS DISTINCT FROM f.pixel_digest AS outdated,
         row_number() OVER (
             PARTITION BY r.frame_id, r.structure, r.pixel_digest IS DISTINCT FROM f.pixel_digest
-            ORDER BY predicted, r.status = 'edited' DESC, r.updated_at DESC NULLS LAST, r.region_id
+            ORDER BY CASE r.source WHEN 'manual' THEN 0 WHEN 'import' THEN 1 ELSE 2 END, r.updated_at DESC NULLS LAST,
+                r.region_id
         ) AS place
     FROM regions r
     LEFT JOIN frames f ON f.frame_id = r.frame_id
@@ -128,12 +131,7 @@ def _select(
     """The table ``chosen``: the regions to write, without their masks."""
     for table in (FRAMES, REGIONS, QC, CAPTIONS):
         view_table(database, store, table)
-    parameters = {
-        "statuses": list(statuses),
-        "structures": list(structures),
-        "images": with_images,
-        "programs": list(PREDICTED_SOURCES),
-    }
+    parameters = {"statuses": list(statuses), "structures": list(structures), "images": with_images}
     database.execute(_RANKED, parameters)
 
 
@@ -196,7 +194,9 @@ def _frame(rows: Sequence[Mapping[str, Any]], png: bytes = b"") -> ExportedFrame
         plane=first["plane"],
         pixel_mm=(first["pixel_mm_x"], first["pixel_mm_y"]) if first["pixel_mm_x"] and first["pixel_mm_y"] else None,
         regions=[
-            ExportedRegion(row["structure"], masks.decode(row["mask"], size), row["caption"], row["predicted"])
+            ExportedRegion(
+                row["structure"], masks.decode(row["mask"], size), row["caption"], row["source"] in PREDICTED_SOURCES
+            )
             for row in rows
         ],
         png=png,

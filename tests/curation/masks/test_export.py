@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 import pytest
 from typer.testing import CliRunner
 
@@ -23,7 +21,6 @@ from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.stages import in_process
-from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
 from .conftest import add_captions
@@ -181,23 +178,3 @@ def test_a_missing_library_is_one_line_with_the_command_that_installs_it(
     for mask_format in ("nifti", "dicom-seg"):
         with pytest.raises(UserError, match=r"which is not installed; run: pip install 'sono-curate\[formats\]'"):
             export(drawn, tmp_path / mask_format, mask_format)
-
-
-def test_what_a_person_has_edited_is_a_persons_mask(drawn: Workspace, tmp_path: Path) -> None:
-    """It goes before what was imported, whatever proposed it."""
-    store, now = drawn.store, datetime(2026, 3, 1, tzinfo=UTC)
-    rows = [row for row in store.read_all(REGIONS).to_pylist() if row["structure"] == "head"]
-    corrected = np.zeros((160, 240), np.bool_)
-    corrected[40:90, 20:60] = True
-    edited = [
-        {**row, "region_id": f"edited {row['region_id']}", "mask": masks.encode(corrected), "source": "sam",
-         "status": "edited", "updated_at": now}
-        for row in rows
-    ]  # fmt: skip
-    store.write(REGIONS, PartInfo("edited", "masks-propose", "0", "", len(edited)), REGIONS.from_rows(edited))
-    report = export(drawn, tmp_path / "out", "dicom-seg", structures=["head"])
-    assert (report.masks, report.left_out) == (6, {"second_mask": 6})
-    for path in (tmp_path / "out").rglob("*.dcm"):
-        found = pydicom.dcmread(path)
-        assert found.pixel_array.astype(bool).squeeze().sum() == corrected.sum()
-        assert found.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
