@@ -140,7 +140,8 @@ def export(
 
     Example: sono-curate masks export archive masks-coco --format coco --structure head
     """
-    from sono.curation.masks.export import STATUSES, export_masks
+    from sono.curation.masks.export import export_masks
+    from sono.manifests.schemas import ACCEPTED_STATUSES
     from sono.manifests.workspace import open_workspace
 
     with console.progress_bar(enabled=not as_json) as progress:
@@ -149,7 +150,7 @@ def export(
             out,
             mask_format=mask_format.value,
             structures=structure or (),
-            statuses=[each.value for each in status] if status else STATUSES,
+            statuses=[each.value for each in status] if status else ACCEPTED_STATUSES,
             progress=progress,
         )
     if as_json:
