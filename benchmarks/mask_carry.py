@@ -67,8 +67,10 @@ def carried_of(drawn: Any, images: Sequence[Any]) -> tuple[list[Any], list[Any],
 def report(cines: Sequence[Any], backend: str | None) -> None:
     import numpy as np
 
+    from sono.curation.masks.carry.refine import refine
+
     rows, times, wanted, refining = [], [], 0, []
-    refiner = refiner_of(backend)
+    refining_backend = backend_of(backend)
     for drawn in cines:
         images = [frame.pixels for frame in drawn.frames]
         carried, _, structures, milliseconds = carried_of(drawn, images)
@@ -80,9 +82,9 @@ def report(cines: Sequence[Any], backend: str | None) -> None:
             if truth is None:  # too little of it is in the sector to be called seen
                 continue
             refined = each.mask
-            if refiner is not None:
+            if refining_backend is not None:
                 started = time.process_time()
-                found = refiner.refine(images[each.position], {structure: each.mask})
+                found = refine(refining_backend, images[each.position], drawn.sector_mask(), {structure: each.mask})
                 refining.append(1000 * (time.process_time() - started))
                 refined = found[structure].mask if structure in found else refined
             rows.append(
@@ -96,7 +98,7 @@ def report(cines: Sequence[Any], backend: str | None) -> None:
             )
     steps, moved, stayed, refined, confidence = np.array(rows).T
     carried_iou = moved / (2 - moved)
-    names = ["carried", "left in place", *(["refined"] if refiner else [])]
+    names = ["carried", "left in place", *(["refined"] if refining_backend else [])]
     print(f"\n{len(cines)} cines, {len(rows):,} of {wanted:,} masks carried; {np.mean(times):.0f} ms per frame.\n")
     print(f"| frames from the accepted mask | masks | {' | '.join(f'Dice, {name}' for name in names)} | IoU >= 0.9 |")
     print("|---:|---:|" + "---:|" * (len(names) + 1))
@@ -110,7 +112,7 @@ def report(cines: Sequence[Any], backend: str | None) -> None:
     print(f"\nIoU >= 0.9: carried {(carried_iou >= 0.9).mean():.1%}, "
           f"left in place {(stayed / (2 - stayed) >= 0.9).mean():.1%}.")  # fmt: skip
     print(f"AUROC of the confidence: {auroc(confidence, carried_iou >= 0.9):.3f}.")
-    if refiner:
+    if refining_backend:
         print(f"Refined by {backend}: IoU >= 0.9 {(refined / (2 - refined) >= 0.9).mean():.1%}, "
               f"{np.mean(refining):.0f} ms per mask.")  # fmt: skip
 
@@ -130,13 +132,12 @@ def report_cuts(cines: Sequence[Any]) -> None:
     print(f"\nAcross a cut: {wrong} of {3 * wanted} masks carried, and none should be.")
 
 
-def refiner_of(backend: str | None) -> Any:
-    if backend is None:
+def backend_of(name: str | None) -> Any:
+    if name is None:
         return None
-    from sono.curation.masks.backends.registry import BackendChoice
-    from sono.curation.masks.carry.refine import Refiner
+    from sono.curation.masks.backends.registry import BackendChoice, open_backend
 
-    return Refiner.of(BackendChoice(backend))
+    return open_backend(BackendChoice(name))
 
 
 def as_grey(pixels: Any) -> Any:

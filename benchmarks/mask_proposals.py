@@ -61,7 +61,7 @@ def speed(folder: Path, threads: int) -> None:
 
     from sono.curation.masks.backends.onnx import OnnxBackend, OnnxFiles
     from sono.curation.masks.backends.protocol import Prompts
-    from sono.curation.masks.embedding_cache import EmbeddingCache, Encoder
+    from sono.curation.masks.propose.embedding_cache import EmbeddingCache, Encoder
 
     cv2.setNumThreads(threads)
     print(f"MobileSAM's size, ONNX, {threads} threads, frames of {FRAME[1]} x {FRAME[0]} px\n")
@@ -307,7 +307,7 @@ def frames_of(count: int, seed: int) -> Iterator[Sample]:
 
 
 def learn_places(samples: Iterator[Sample]) -> dict[tuple[str, str], Any]:
-    """As curation/masks/places.py learns them: the median box and the one that holds nine of ten."""
+    """As curation/masks/propose/places.py learns them: the median box and the one that holds nine of ten."""
     import numpy as np
 
     from sono.manifests.masks import bbox

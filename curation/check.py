@@ -14,6 +14,7 @@ from PIL import Image
 
 from sono.curation.cleaning.config import CleaningSection
 from sono.curation.ingest.config import IngestSection
+from sono.curation.masks.backends.registry import BACKENDS, prefix_of
 from sono.curation.qc.stage import QcSection
 from sono.manifests import masks
 from sono.manifests.errors import UserError
@@ -45,7 +46,15 @@ WRITTEN_BY: Mapping[str, str] = {
 }
 """The command that writes each table, as one types it after ``sono-curate``."""
 
-WRITTEN_OTHERWISE: Mapping[str, str] = {"carry-": "masks carry {workspace}"}
+WRITTEN_OTHERWISE: Mapping[str, str] = {
+    "carry-": "masks carry {workspace}",
+    **{
+        prefix_of(name): " ".join(
+            [f"masks propose {{workspace}} --backend {name}", *(f"--{option} FILE" for option in kind.files)]
+        )
+        for name, kind in BACKENDS.items()
+    },
+}
 """The same for parts of tables that several commands write to, by how the parts' names begin."""
 
 TABLE_OF_STAGE: Mapping[str, TableSpec] = {

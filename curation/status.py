@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sono.curation.dataset.latest import LatestDataset, latest_dataset
+from sono.curation.masks.carry.run import stale_carried
 from sono.curation.masks.checks.judged import count_faults
 from sono.curation.masks.checks.parts import check_parts
 from sono.curation.masks.checks.stage import MaskCheckStage
@@ -53,6 +54,7 @@ def read_status(workspace: Workspace) -> Status:
     faults = count_faults(store, workspace.vocabulary)
     stale = {
         "qc": stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store),
+        "masks-carry": stale_carried(workspace),
         "masks-check": stale_parts(MaskCheckStage(), check_parts(store), store),
     }
     captions = store.count_rows(CAPTIONS)

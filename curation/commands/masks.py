@@ -1,4 +1,4 @@
-"""Commands about masks of anatomical structures; ``masks fit`` is in ``segmenter``."""
+"""Commands about masks of anatomical structures; those that make some are in ``proposals`` and ``segmenter``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import enum
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sono.curation.masks.backends.registry import BACKENDS
 from sono.curation.masks.formats.registry import FORMATS
 from sono.manifests import console
 
@@ -18,25 +17,21 @@ from .options import (
     JsonOption,
     WorkersOption,
     WorkspaceArgument,
+    check_and_show,
     counts_text,
     print_exclusions,
     print_next,
     work_text,
     writing_to,
 )
+from .proposals import carry, propose
 from .segmenter import fit
-
-if TYPE_CHECKING:
-    from sono.curation.masks.propose.run import ProposeReport
 
 app = typer.Typer(help="Masks of anatomical structures, from and for other tools.", no_args_is_help=True)
 
 
 MaskFormat = enum.StrEnum("MaskFormat", list(FORMATS))  # type: ignore[misc]
 _FILLED_AREAS = MaskFormat("png")
-BackendName = enum.StrEnum("BackendName", list(BACKENDS))  # type: ignore[misc]
-_WITHOUT_WEIGHTS = BackendName("grabcut")
-_SHOWN_UNKNOWN = 5  # structures whose places are unknown
 
 
 class RegionStatus(enum.StrEnum):
@@ -48,7 +43,6 @@ class RegionStatus(enum.StrEnum):
     REJECTED = "rejected"
 
 
-@app.command("import")
 def import_(
     workspace: WorkspaceArgument,
     masks: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with files of masks, or one file.")],
@@ -83,8 +77,6 @@ def import_(
 
     Example: sono-curate masks import archive /data/masks --structure head --suffix _mask
     """
-    from sono.curation.masks.checks.run import check_masks
-    from sono.curation.masks.page import write_masks_report
     from sono.curation.masks.run import import_masks
     from sono.curation.status import read_status
 
@@ -100,8 +92,7 @@ def import_(
             engine=engine,
             progress=progress,
         )
-        check_masks(opened, engine=engine, progress=progress)
-        page = write_masks_report(opened)
+        _, page = check_and_show(opened, engine, progress)
         next_step = read_status(opened).next_step
     if as_json:
         console.print_json({"run": asdict(report), "report": str(page)})
@@ -129,7 +120,6 @@ def _mapping(labels: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-@app.command("export")
 def export(
     workspace: WorkspaceArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the masks.")],
@@ -150,7 +140,8 @@ def export(
 
     Example: sono-curate masks export archive masks-coco --format coco --structure head
     """
-    from sono.curation.masks.export import STATUSES, export_masks
+    from sono.curation.masks.export import export_masks
+    from sono.manifests.schemas import ACCEPTED_STATUSES
     from sono.manifests.workspace import open_workspace
 
     with console.progress_bar(enabled=not as_json) as progress:
@@ -159,7 +150,7 @@ def export(
             out,
             mask_format=mask_format.value,
             structures=structure or (),
-            statuses=[each.value for each in status] if status else STATUSES,
+            statuses=[each.value for each in status] if status else ACCEPTED_STATUSES,
             progress=progress,
         )
     if as_json:
@@ -174,75 +165,16 @@ def export(
         )
 
 
-app.command("fit")(fit)
-
-
-@app.command()
-def carry(
-    workspace: WorkspaceArgument,
-    structures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--structure",
-            metavar="NAME",
-            help="Structure to carry, as named in planes.toml; may be repeated. If omitted, all of them.",
-        ),
-    ] = None,
-    backend: Annotated[
-        BackendName | None, typer.Option(help="Correct the carried masks by one of the backends of masks propose.")
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The model's weights; of onnx, its encoder.")
-    ] = None,
-    decoder: Annotated[Path | None, typer.Option(metavar="FILE", help="Of onnx, its decoder.")] = None,
-    preprocessing: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="sam, medsam or litemedsam: the files of all three look the same."),
-    ] = "sam",
-    workers: WorkersOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Carry accepted masks to the other frames of their cines, as proposals, by optical flow.
-
-    A mask goes on for as long as it would return to itself; what a person decided upon stays as it is.
-
-    Example: sono-curate masks carry archive
-    """
-    from sono.curation.masks.backends.registry import BackendChoice
-    from sono.curation.masks.carry.refine import Refiner
-    from sono.curation.masks.carry.run import carry_masks
-    from sono.curation.masks.checks.run import check_masks
-    from sono.curation.masks.page import write_masks_report
-
-    choice = BackendChoice(backend.value, checkpoint, decoder, preprocessing) if backend else None
-    refiner = Refiner.of(choice) if choice else None
-    processes = workers or (1 if choice and choice.uses_all_processors else 0)
-    with writing_to(workspace, processes, show_progress=not as_json) as (opened, engine, progress):
-        report = carry_masks(opened, structures=structures or None, refiner=refiner, engine=engine, progress=progress)
-        check_masks(opened, engine=engine, progress=progress)
-        page = write_masks_report(opened)
-    if as_json:
-        console.print_json({"run": asdict(report), "report": str(page)})
-        return
-    print(f"{report.rows:,} regions. {work_text(report)}")
-    print_exclusions(report.exclusions)
-    print(f"Look at {page}")
-
-
-@app.command()
 def check(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: JsonOption = False) -> None:
     """Look for masks that cannot be right, and write a page that shows them, the worst first.
 
     Example: sono-curate masks check archive
     """
     from sono.curation.masks.checks.judged import count_faults
-    from sono.curation.masks.checks.run import check_masks
-    from sono.curation.masks.page import write_masks_report
 
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
-        report = check_masks(opened, engine=engine, progress=progress)
+        report, page = check_and_show(opened, engine, progress)
         faults = count_faults(opened.store, opened.vocabulary)
-        page = write_masks_report(opened)
     if as_json:
         console.print_json({"run": asdict(report), "checks": faults, "report": str(page)})
         return
@@ -251,81 +183,12 @@ def check(workspace: WorkspaceArgument, workers: WorkersOption = 0, as_json: Jso
     print(f"Look at {page}")
 
 
-@app.command()
-def propose(
-    workspace: WorkspaceArgument,
-    backend: Annotated[
-        BackendName, typer.Option(help=" ".join(f"{name}: {what}." for name, what in BACKENDS.items()))
-    ] = _WITHOUT_WEIGHTS,
-    checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The model's weights; of onnx, its encoder.")
-    ] = None,
-    decoder: Annotated[Path | None, typer.Option(metavar="FILE", help="Of onnx, its decoder.")] = None,
-    preprocessing: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="sam, medsam or litemedsam: the files of all three look the same."),
-    ] = "sam",
-    structure: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Propose only this structure; may be repeated. Other proposals stay."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Try it on N frames that have no proposals yet.")
-    ] = None,
-    cache_gb: Annotated[
-        float, typer.Option(metavar="GB", min=0, help="What embeddings may take on disk; 0 for none.")
-    ] = 20.0,
-    workers: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Worker processes; 0 means one per processor, and one for sam and onnx."),
-    ] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Propose masks for the structures of frames that have no accepted mask.
-
-    They are not part of any caption or dataset until somebody accepts them.
-
-    Example: sono-curate masks propose archive --backend sam --checkpoint sam_vit_b_01ec64.pth --structure head
-    """
-    from sono.curation.masks.backends.registry import BackendChoice
-    from sono.curation.masks.propose.run import propose_masks
-
-    choice = BackendChoice(backend.value, checkpoint, decoder, preprocessing)
-    processes = workers or (1 if choice.uses_all_processors else 0)
-    with writing_to(workspace, processes, show_progress=not as_json) as (opened, engine, progress):
-        report = propose_masks(
-            opened,
-            choice,
-            structures=structure or (),
-            limit=limit,
-            cache_gb=cache_gb,
-            engine=engine,
-            progress=progress,
-        )
-    if as_json:
-        console.print_json(asdict(report))
-        return
-    print(f"{report.run.rows:,} proposed regions. {work_text(report.run)}")
-    print_exclusions(report.run.exclusions)
-    print(f"{report.embedded:,} frames embedded, {report.cache_hits:,} taken from the cache.")
-    _print_left_alone(report)
-
-
-def _print_left_alone(report: ProposeReport) -> None:
-    """One line for everything for which nothing was proposed on purpose."""
-    from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
-
-    if report.accepted:
-        print(f"  left alone {report.accepted:,} structures with accepted masks")
-    if report.without_plane:
-        print(f"  left out {report.without_plane:,} frames without a plane: nobody knows what they show")
-    unknown = list(report.unknown_places.items())
-    for name, count in unknown[:_SHOWN_UNKNOWN]:
-        print(f"  not proposed in {count:,} frames: {name}, whose place is unknown")
-    if len(unknown) > _SHOWN_UNKNOWN:
-        more = sum(count for _, count in unknown[_SHOWN_UNKNOWN:])
-        print(f"  not proposed in {more:,} frames: {len(unknown) - _SHOWN_UNKNOWN} other structures")
-    if unknown:
-        from sono.curation.masks.places import FEWEST_MASKS, FEWEST_PATIENTS
-
-        print(f"Places are learned once {FEWEST_MASKS} masks of {FEWEST_PATIENTS} patients are accepted for a plane.")
+for _name, _command in (
+    ("import", import_),
+    ("propose", propose),
+    ("carry", carry),
+    ("check", check),
+    ("fit", fit),
+    ("export", export),
+):
+    app.command(_name)(_command)

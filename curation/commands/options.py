@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sono.curation.engines.local import LocalEngine
-    from sono.manifests.stages import Progress, RunReport
+    from sono.manifests.stages import Engine, Progress, RunReport
     from sono.manifests.workspace import Workspace
 
 WorkspaceArgument = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="Folder made by sono-curate init.")]
@@ -69,3 +69,14 @@ def print_exclusions(counts: Mapping[str, int]) -> None:
 def print_next(command: str) -> None:
     """The command to run after this one."""
     print(f"Next: {command}")
+
+
+def check_and_show(
+    workspace: Workspace, engine: Engine, progress: Callable[[Progress], None]
+) -> tuple[RunReport, Path]:
+    """What every command does that adds masks: measure them for the checks, and write the page that shows them."""
+    from sono.curation.masks.checks.run import check_masks
+    from sono.curation.masks.page import write_masks_report
+
+    report = check_masks(workspace, engine=engine, progress=progress)
+    return report, write_masks_report(workspace)

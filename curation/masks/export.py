@@ -15,7 +15,7 @@ from sono.curation.qc.current_tables import refuse_interrupted, refuse_outdated_
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.query import connect, view_table
-from sono.manifests.schemas import CAPTIONS, FRAMES, PREDICTED_SOURCES, QC, REGIONS
+from sono.manifests.schemas import ACCEPTED_STATUSES, CAPTIONS, FRAMES, PREDICTED_SOURCES, QC, REGIONS
 from sono.manifests.stages import Progress
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
@@ -26,9 +26,6 @@ from .formats.registry import mask_format as format_named
 
 if TYPE_CHECKING:
     import duckdb
-
-STATUSES = ("accepted", "edited")
-"""Of regions that are exported unless others are named: those that a dataset is built of."""
 
 
 @dataclass
@@ -57,7 +54,7 @@ def export_masks(
     *,
     mask_format: str,
     structures: Sequence[str] = (),
-    statuses: Sequence[str] = STATUSES,
+    statuses: Sequence[str] = ACCEPTED_STATUSES,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> ExportReport:
     """Write masks into the new folder ``out``, named after their frames' ids.
@@ -160,7 +157,7 @@ def _nothing(workspace: Workspace, left_out: Mapping[str, int]) -> UserError:
 
 
 _WITH_MASKS = """
-SELECT c.*, r.mask, a.text AS caption, g.text AS frame_caption
+SELECT c.*, r.mask, r.status, a.text AS caption, g.text AS frame_caption
 FROM chosen c
 JOIN read_parquet($regions) r ON r.region_id = c.region_id AND r.frame_id = c.frame_id
 LEFT JOIN captions a ON $images AND a.frame_id = c.frame_id AND a.region_id = c.region_id
@@ -206,7 +203,10 @@ def _frame(rows: Sequence[Mapping[str, Any]], png: bytes = b"") -> ExportedFrame
         pixel_mm=(first["pixel_mm_x"], first["pixel_mm_y"]) if first["pixel_mm_x"] and first["pixel_mm_y"] else None,
         regions=[
             ExportedRegion(
-                row["structure"], masks.decode(row["mask"], size), row["caption"], row["source"] in PREDICTED_SOURCES
+                row["structure"],
+                masks.decode(row["mask"], size),
+                row["caption"],
+                row["source"] in PREDICTED_SOURCES and row["status"] != "edited",
             )
             for row in rows
         ],

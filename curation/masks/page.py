@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sono.curation.images.pixels import ExcludedError
 from sono.curation.images.stored_png import decode_png
 from sono.manifests import masks, pages
 from sono.manifests.schemas import FRAMES, REGIONS
@@ -99,13 +101,14 @@ def _pictures(store: TableStore, chosen: Sequence[dict[str, Any]]) -> dict[str, 
     for path in sorted({row["region_path"] for row in chosen}):
         ids = {row["region_id"] for row in chosen if row["region_path"] == path}
         rles |= {row["region_id"]: row["mask"] for row in store.find_rows(Path(path), REGIONS, ids, ["mask"])}
-    drawn: dict[str, str] = {}
+    drawn: dict[str, str] = {}  # a frame that cannot be decoded has none
     for path in sorted({row["frame_path"] for row in chosen if row["frame_path"]}):
         here = [row for row in chosen if row["frame_path"] == path]
         for frame in store.find_rows(Path(path), FRAMES, {row["frame_id"] for row in here}, ["image.bytes"]):
             for row in here:
                 if row["frame_id"] == frame["frame_id"]:
-                    drawn[row["region_id"]] = _picture(frame["image"]["bytes"], rles[row["region_id"]])
+                    with contextlib.suppress(ExcludedError):
+                        drawn[row["region_id"]] = _picture(frame["image"]["bytes"], rles[row["region_id"]])
     return drawn
 
 

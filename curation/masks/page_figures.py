@@ -33,16 +33,16 @@ class PlaneFigure:
     structures: Sequence[tuple[str, int]]
 
 
-def totals(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def totals(database: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Masks that nobody rejected: all, accepted, proposed, with a fault; and those that were not measured."""
-    return {**_rows(database, _TOTALS)[0], "not_measured": fault_counts(database)["not_measured"]}
+    return _rows(database, _TOTALS)[0]
 
 
 _COUNTS = """
 count(*) AS masks, count(*) FILTER (accepted) AS accepted, count(*) FILTER (status = 'proposed') AS proposed,
 count(*) FILTER (len(faults) > 0) AS faulty
 """
-_TOTALS = f"SELECT {_COUNTS} FROM judged"
+_TOTALS = f"SELECT {_COUNTS}, count(*) FILTER (NOT measured) AS not_measured FROM judged"
 
 
 def by_check(database: duckdb.DuckDBPyConnection) -> list[CheckFigure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import re
 from pathlib import Path
 
@@ -36,11 +37,11 @@ def _file_sha256(path: Path) -> str:
 
 def _weights_beside(path: Path) -> list[Path]:
     """The files beside an ONNX file that hold its weights, if it has any."""
-    if path.suffix != ".onnx" or not path.is_file():
+    if path.suffix != ".onnx" or not path.is_file() or not path.stat().st_size:  # nothing cannot be mapped
         return []
-    content = path.read_bytes()
-    names = {
-        content[found.end() : found.end() + found[1][0]].decode("utf-8", "replace")
-        for found in _LOCATION.finditer(content)
-    }
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        names = {
+            content[found.end() : found.end() + found[1][0]].decode("utf-8", "replace")
+            for found in _LOCATION.finditer(content)
+        }
     return [file for file in (path.parent / name for name in sorted(names)) if file.is_file()]

@@ -31,12 +31,14 @@ def carry_parts(store: TableStore, structures: Sequence[str] | None) -> list[Par
     by_part: dict[str | None, list[dict[str, Any]]] = {}
     for row in _decided(store):
         by_part.setdefault(row["frames_path"], []).append(row)
-    fingerprints = {str(store.path(FRAMES, name)): info.fingerprint for name, info in store.parts(FRAMES).items()}
+    fingerprints = {name: info.fingerprint for name, info in store.parts(FRAMES).items()}
     parts = []
     for path, rows in by_part.items():
-        facts = [{name: value for name, value in row.items() if name != "region_path"} for row in rows]
+        # Without paths: a workspace that was moved is not stale.
+        facts = [{name: value for name, value in row.items() if not name.endswith("_path")} for row in rows]
         name = f"carry-{part_name(path)}" if path else _GONE
-        digest = hashlib.sha256(json.dumps([fingerprints.get(path or ""), facts]).encode()).hexdigest()
+        fingerprint = fingerprints[part_name(path)] if path else None
+        digest = hashlib.sha256(json.dumps([fingerprint, facts]).encode()).hexdigest()
         parts.append(Part(name, digest, partial(_load, store, name, path, rows, structures)))
     return parts
 

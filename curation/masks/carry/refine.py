@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from sono.curation.masks.backends.registry import BackendChoice, open_backend
-
-if TYPE_CHECKING:
-    from sono.curation.images.pixels import Pixels
-    from sono.manifests.masks import Mask
+from sono.curation.cleaning.sector_geometry import iou
+from sono.curation.images.pixels import Pixels
+from sono.curation.masks.backends.protocol import Backend, Prompts
+from sono.curation.masks.propose.choose import cleaned
+from sono.manifests.masks import Mask, bbox
 
 MIN_AGREEMENT = 0.75
 """Intersection over union of a correction and the carried mask, below which the correction is of something else."""
@@ -25,37 +24,19 @@ class Refined:
     scores: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Refiner:
-    """Shows a backend the box and the mask that were carried. Picklable: each worker process opens its own backend."""
+def refine(backend: Backend, pixels: Pixels, shown: Mask, carried: Mapping[str, Mask]) -> Mapping[str, Refined]:
+    """The best candidates that agree with the carried masks, by structure; others are of something else, and left out.
 
-    choice: BackendChoice
-    name: str
-    model_sha256: str | None
-
-    @classmethod
-    def of(cls, choice: BackendChoice) -> Refiner:
-        """The refiner that runs a backend.
-
-        Raises:
-            UserError: a package is missing, or a file is not a model that the backend can run.
-        """
-        backend = open_backend(choice)
-        return cls(choice, backend.name, backend.model_sha256)
-
-    def refine(self, pixels: Pixels, carried: Mapping[str, Mask]) -> Mapping[str, Refined]:
-        """The best candidates that agree with the carried masks; others are of something else, and left out."""
-        from sono.curation.cleaning.sector_geometry import iou
-        from sono.curation.masks.backends.protocol import Prompts
-        from sono.manifests.masks import bbox
-
-        backend = open_backend(self.choice)
-        embedding = backend.embed(pixels)
-        refined: dict[str, Refined] = {}
-        for structure, mask in carried.items():
-            box = bbox(mask)
-            candidates = backend.propose(embedding, Prompts(structure, box=box, mask=mask))
-            if candidates and (agreement := iou(candidates[0].mask, mask)) >= MIN_AGREEMENT:
-                scores = {**candidates[0].scores, "agreement": agreement}
-                refined[structure] = Refined(candidates[0].mask, box, scores)
-        return refined
+    Args:
+        shown: where the frame shows ultrasound: nothing outside of it is part of a mask.
+        carried: what the backend is shown the box and the mask of.
+    """
+    embedding = backend.embed(pixels)
+    refined: dict[str, Refined] = {}
+    for structure, mask in carried.items():
+        box = bbox(mask)
+        candidates = backend.propose(embedding, Prompts(structure, box=box, mask=mask))
+        best = cleaned(candidates[0], shown) if candidates else None
+        if best is not None and (agreement := iou(best.mask, mask)) >= MIN_AGREEMENT:
+            refined[structure] = Refined(best.mask, box, {**best.scores, "agreement": agreement})
+    return refined

@@ -16,10 +16,12 @@ from sono.manifests.schemas import FRAMES, REGIONS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 from sono.manifests.store import TableStore
 
-from .refine import Refiner
-
 if TYPE_CHECKING:
+    from sono.curation.masks.backends.protocol import Backend
+    from sono.curation.masks.backends.registry import BackendChoice
+
     from .propagate import Anchor, Carried, Cine
+    from .refine import Refined
 
 _REGION = pa.struct(list(REGIONS.schema))
 
@@ -48,29 +50,35 @@ class CarryStage:
 
     Attributes:
         structures: that are carried; None for all.
-        refiner: corrects carried masks; None to leave them as they are.
+        backend: corrects carried masks; None to leave them as they are.
+        model_sha256: of the files of ``backend``.
     """
 
     keys: Pseudonymizer
     store: TableStore
     structures: Sequence[str] | None = None
-    refiner: Refiner | None = None
+    backend: BackendChoice | None = None
+    model_sha256: str | None = None
 
     name = "masks-carry"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
         return REGIONS
 
     def config(self) -> Mapping[str, object]:
-        refiner = {"name": self.refiner.name, "model_sha256": self.refiner.model_sha256} if self.refiner else None
-        return {"structures": sorted(self.structures) if self.structures else None, "refiner": refiner}
+        return self.made_with()
+
+    def made_with(self) -> Mapping[str, object]:
+        refined_by = self.backend.as_config(self.model_sha256) if self.backend else None
+        return {"structures": sorted(self.structures) if self.structures else None, "refined_by": refined_by}
 
     def __call__(self, part: pa.Table) -> StageOutput:
         # Imported here, because a run that finds everything up to date does not need OpenCV.
         from .propagate import MESSAGES, carry
 
+        backend = self._backend()
         rows: list[dict[str, object]] = []
         exclusions: list[Exclusion] = []
         for row in part.to_pylist():
@@ -88,12 +96,19 @@ class CarryStage:
             places = {frame["frame_id"]: position for position, frame in enumerate(frames)}
             settled = {(places[each["frame_id"]], each["structure"]) for each in row["settled"]}
             carried, stops = carry(cine, anchors, settled)
-            rows += self._rows(carried, cine, frames)
+            rows += self._rows(carried, cine, frames, backend)
             exclusions += (
                 Exclusion(row["source_key"], stop.reason, MESSAGES[stop.reason], _index(frames, stop.position))
                 for stop in stops
             )
         return StageOutput(REGIONS.from_rows(rows), exclusions)
+
+    def _backend(self) -> Backend | None:
+        if self.backend is None:
+            return None
+        from sono.curation.masks.backends.registry import reopen_backend
+
+        return reopen_backend(self.backend, self.model_sha256)
 
     def _frames(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The frames of a cine, which fit in memory as the PNG that they are stored as."""
@@ -101,20 +116,16 @@ class CarryStage:
         return sorted(found, key=lambda frame: int(frame["frame_index"]))
 
     def _rows(
-        self, carried: Sequence[Carried], cine: Cine, frames: Sequence[Mapping[str, Any]]
+        self, carried: Sequence[Carried], cine: Cine, frames: Sequence[Mapping[str, Any]], backend: Backend | None
     ) -> Iterator[dict[str, object]]:
         by_position: dict[int, list[Carried]] = {}
         for each in carried:
             by_position.setdefault(each.position, []).append(each)
         for position, here in by_position.items():
-            refined: Mapping[str, Any] = {}
-            if self.refiner is not None:
-                pixels = cine.image(position)
-                assert pixels is not None, "a mask was carried to this frame"
-                refined = self.refiner.refine(pixels, {each.anchor.structure: each.mask for each in here})
+            refined = _refined(backend, cine, position, here) if backend else {}
             yield from (self._row(each, refined.get(each.anchor.structure), frames[position]) for each in here)
 
-    def _row(self, carried: Carried, refined: Any, frame: Mapping[str, Any]) -> dict[str, object]:
+    def _row(self, carried: Carried, refined: Refined | None, frame: Mapping[str, Any]) -> dict[str, object]:
         from sono.manifests import masks
 
         structure, mask = carried.anchor.structure, refined.mask if refined else carried.mask
@@ -122,7 +133,7 @@ class CarryStage:
         prompt: dict[str, object] = {"carried_from": carried.anchor.region_id, "frames": carried.steps}
         if refined:
             scores |= refined.scores
-            prompt |= {"refined_by": self.refiner.name if self.refiner else None, "box": list(refined.box)}
+            prompt |= {"refined_by": self.backend.name if self.backend else None, "box": list(refined.box)}
         return {
             "region_id": self.keys.region(frame["frame_id"], structure, SOURCE),
             "frame_id": frame["frame_id"],
@@ -136,8 +147,17 @@ class CarryStage:
             "parent_id": carried.anchor.region_id,
             "prompt": json.dumps(prompt),
             "scores": json.dumps({name: round(float(value), 4) for name, value in scores.items()}),
-            "model_sha256": self.refiner.model_sha256 if refined and self.refiner else None,
+            "model_sha256": self.model_sha256 if refined else None,
         }
+
+
+def _refined(backend: Backend, cine: Cine, position: int, here: Sequence[Carried]) -> Mapping[str, Refined]:
+    """The corrected masks of a frame, by structure."""
+    from .refine import refine
+
+    pixels = cine.image(position)
+    assert pixels is not None, "a mask was carried to this frame"
+    return refine(backend, pixels, cine.shown, {each.anchor.structure: each.mask for each in here})
 
 
 def _cine(frames: Sequence[Mapping[str, Any]]) -> Cine:

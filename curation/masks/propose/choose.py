@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from sono.curation.cleaning.sector_geometry import iou
 from sono.curation.masks.backends.protocol import Backend, Candidate, Embedding, Prompts
 from sono.curation.masks.backends.scores import rank
 from sono.manifests.masks import Mask
@@ -41,11 +42,6 @@ def choose(
         return None
     best = rank(candidate for candidate, _ in rated)[0]
     return next((candidate, given) for candidate, given in rated if candidate is best)
-
-
-def iou(a: Mask, b: Mask) -> float:
-    """Intersection over union of two masks that are not empty."""
-    return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
 
 
 def _nearest(mask: Mask, others: Sequence[Candidate]) -> float:

@@ -11,7 +11,6 @@ from sono.curation.images.pixels import Pixels
 from sono.curation.images.stored_png import decode_png
 from sono.curation.masks.backends.protocol import Candidate, Embedding, Prompts
 from sono.curation.masks.backends.registry import BackendChoice, open_backend
-from sono.curation.masks.embedding_cache import EmbeddingCache, Encoder
 from sono.manifests.errors import UserError
 from sono.manifests.masks import Mask
 from sono.manifests.query import query
@@ -20,6 +19,7 @@ from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
 from .choose import cleaned
+from .embedding_cache import EmbeddingCache, Encoder
 from .run import CACHE_GB, embedding_folder
 
 _FRAMES_IN_MEMORY = 8

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sono.curation.masks.backends.registry import BackendChoice
-from sono.curation.masks.embedding_cache import EmbeddingCache, tally_in
+from sono.curation.masks.backends.registry import BackendChoice, known_structures, prefix_of, refuse_unknown
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, QC
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
+from .embedding_cache import EmbeddingCache, tally_in
 from .plan import plan
 from .stage import ProposeStage
 
@@ -27,7 +27,8 @@ class ProposeReport:
         run: its exclusions are frames in which the backend found nothing for a structure.
         embedded: frames whose embeddings were computed.
         cache_hits: frames whose embeddings were in the cache.
-        accepted: structures of frames that were left alone because their masks are accepted.
+        decided: structures of frames that were left alone, because a mask of theirs is accepted or somebody has
+            rejected this backend's.
         without_plane: frames that were left out because nobody knows what they show.
         unknown_places: by structure, in how many frames nothing says where it might be.
     """
@@ -35,7 +36,7 @@ class ProposeReport:
     run: RunReport
     embedded: int
     cache_hits: int
-    accepted: int
+    decided: int
     without_plane: int
     unknown_places: Mapping[str, int]
 
@@ -53,26 +54,35 @@ def propose_masks(
     """Propose masks with a backend, as regions of status ``proposed``. The caller holds ``workspace.writing()``.
 
     Of frames that quality control has not rejected, every structure of the frame's plane without an accepted mask is
-    proposed. Earlier proposals of the same backend are replaced, those of others stay.
+    proposed. Earlier proposals of the same backend are replaced, except for those that a person has decided on. Those
+    of other backends stay.
 
     Args:
-        structures: names of those to propose; empty for all. Earlier proposals for others stay.
-        limit: frames at most, of parts without proposals of this backend. All earlier proposals stay.
+        structures: names of those to propose; empty for all that the backend can find. Earlier proposals for others
+            stay.
+        limit: frames at most, without proposals of this backend. All earlier proposals stay.
         cache_gb: what embeddings may take on disk; 0 for none.
 
     Raises:
-        UserError: a structure or a file of the model is unknown, or frames have not been judged yet.
+        UserError: a structure is unknown to the vocabulary or to the model, a file of the model is missing, or frames
+            have not been judged yet.
     """
     _check_tables(workspace)
-    chosen = [workspace.vocabulary.require_structure(name) for name in structures] or None
+    chosen = [workspace.vocabulary.require_structure(name) for name in structures]
+    refuse_unknown(chosen, backend)
     sha256 = backend.model_sha256()
     folder = embedding_folder(workspace)
     cache = EmbeddingCache(folder, int(cache_gb * 1e9)) if cache_gb > 0 else None
     with (
         plan(
-            workspace.store, workspace.vocabulary, prefix=prefix_of(backend.name), structures=chosen, limit=limit
+            workspace.store,
+            workspace.vocabulary,
+            prefix=prefix_of(backend.name),
+            structures=chosen or known_structures(backend),
+            keep_others=bool(chosen),
+            limit=limit,
         ) as planned,
-        tally_in(folder) as tally,
+        tally_in(folder.parent) as tally,
     ):
         report = run_stage(
             ProposeStage(workspace.keys, backend, sha256, cache, tally),
@@ -88,15 +98,10 @@ def propose_masks(
         report,
         embedded=misses,
         cache_hits=hits,
-        accepted=planned.accepted,
+        decided=planned.decided,
         without_plane=planned.without_plane,
         unknown_places={} if backend.knows_structures else planned.unknown_places,
     )
-
-
-def prefix_of(backend: str) -> str:
-    """What the names of a backend's parts of ``regions`` begin with."""
-    return f"proposed-{backend}-"
 
 
 def embedding_folder(workspace: Workspace) -> Path:

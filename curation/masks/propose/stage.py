@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sono.curation.masks.backends.registry import BackendChoice, open_backend
+from sono.curation.masks.backends.registry import BackendChoice, reopen_backend
 from sono.manifests import masks
-from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import REGIONS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
 if TYPE_CHECKING:
-    from sono.curation.masks.embedding_cache import EmbeddingCache, Encoder, Tally
+    from .embedding_cache import EmbeddingCache, Encoder, Tally
 
 NO_CANDIDATE = Exclusion("", "no_candidate", "the backend found nothing where a structure was expected")
 _DECIMALS = 4
@@ -38,7 +37,7 @@ class ProposeStage:
     tally: Tally
 
     name = "masks-propose"
-    version = 1
+    version = 2
 
     @property
     def output(self) -> TableSpec:
@@ -48,24 +47,23 @@ class ProposeStage:
         return self.made_with()
 
     def made_with(self) -> Mapping[str, object]:
-        return {
-            "backend": self.backend.name,
-            "model_sha256": self.model_sha256,
-            "preprocessing": self.backend.preprocessing,
-        }
+        return self.backend.as_config(self.model_sha256)
 
     def __call__(self, part: pa.Table) -> StageOutput:
-        from sono.curation.masks.embedding_cache import Encoder
+        from sono.curation.images.pixels import ExcludedError
 
-        backend = open_backend(self.backend)
-        if backend.model_sha256 != self.model_sha256:
-            raise UserError("the model has changed since this command started", fix="run it again")
-        encoder = Encoder(backend, self.cache)
+        from .embedding_cache import Encoder
+
+        encoder = Encoder(reopen_backend(self.backend, self.model_sha256), self.cache)
         rows: list[dict[str, object]] = []
         exclusions: list[Exclusion] = []
         for frame in part.to_pylist():
             rows += frame["kept"]
-            found = list(self._propose(frame, encoder)) if frame["requests"] else []
+            try:
+                found = list(self._propose(frame, encoder)) if frame["requests"] else []
+            except ExcludedError as error:
+                exclusions.append(Exclusion(frame["source_key"], error.reason, error.message, frame["frame_index"]))
+                continue
             rows += [row for row in found if row is not None]
             if None in found:
                 exclusions.append(Exclusion(frame["source_key"], NO_CANDIDATE.reason, NO_CANDIDATE.message,
@@ -74,12 +72,12 @@ class ProposeStage:
         return StageOutput(REGIONS.from_rows(rows), exclusions)
 
     def _propose(self, frame: Mapping[str, Any], encoder: Encoder) -> Iterator[dict[str, object] | None]:
-        """The row of each structure; None where the backend was told where to look and found nothing."""
+        """The row of each structure; None where the backend found nothing."""
         from sono.curation.cleaning.sector_geometry import Sector, sector_mask
         from sono.curation.images.stored_png import decode_png
-        from sono.curation.masks.prompts import ask_for
 
         from .choose import choose
+        from .prompts import Asked, ask_by_name, ask_for
 
         pixels = decode_png(frame["image"])
         size = (pixels.shape[0], pixels.shape[1])
@@ -90,15 +88,18 @@ class ProposeStage:
         for request in frame["requests"]:
             rle = neighbours.get(request["region_id"])
             neighbour = masks.decode(rle) if rle is not None and tuple(rle["size"]) == size else None
-            asked = ask_for(request, tuple(frame["field"]), size, neighbour)
-            if asked.origin == "none" and not self.backend.knows_structures:
+            if self.backend.knows_structures:
+                asked: Asked | None = ask_by_name(request["structure"])
+            else:
+                asked = ask_for(request, tuple(frame["field"]), size, neighbour)
+            if asked is None:
                 continue
             embedding = embedding or encoder.embed(pixels, frame["pixel_digest"])
             chosen = choose(encoder.backend, embedding, asked.prompts, shown)
-            if chosen is not None:
-                yield self._row(frame, request["structure"], *chosen, {"from": asked.origin, **asked.record})
-            elif asked.origin != "none":
+            if chosen is None:
                 yield None
+            else:
+                yield self._row(frame, request["structure"], *chosen, {"from": asked.origin, **asked.record})
 
     def _row(
         self, frame: Mapping[str, Any], structure: str, candidate: Any, prompts: Any, record: Mapping[str, object]

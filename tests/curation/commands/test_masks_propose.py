@@ -32,12 +32,16 @@ def test_what_was_proposed_and_what_was_not_is_said(judged: Workspace, sono_cura
     assert printed.startswith("2 proposed regions. ")
     assert "left out 1 frames without a plane" in printed
     printed = sono_curate("masks", "propose", judged.path)
+    assert f"Look at {judged.path / 'reports' / 'masks.html'}" in printed
     assert printed.startswith("11 proposed regions. ")
     assert "  not proposed in 11 frames: thalami, whose place is unknown" in printed
     assert "Places are learned once 5 masks of 3 patients are accepted for a plane." in printed
     report = json.loads(sono_curate("masks", "propose", judged.path, "--json"))
     assert (report["run"]["up_to_date"], report["run"]["computed"], report["without_plane"]) == (1, 0, 1)
-    assert "proposed    11: 11 head" in sono_curate("status", judged.path)
+    assert "proposed" in Path(report["report"]).read_text()
+    status = sono_curate("status", judged.path)
+    assert "proposed    11: 11 head" in status
+    assert "not measured" not in status
     assert judged.store.count_rows(REGIONS) == 11
 
 

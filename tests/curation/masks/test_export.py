@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
@@ -58,6 +59,21 @@ def test_masks_come_back_bit_by_bit(drawn: Workspace, empty: Workspace, tmp_path
     assert before.keys() == after.keys()
     for key, mask in before.items():
         assert np.array_equal(after[key], mask), key
+
+
+def test_what_a_person_has_edited_is_not_called_a_programs(drawn: Workspace, tmp_path: Path) -> None:
+    for name, info in drawn.store.parts(REGIONS).items():
+        rows = drawn.store.read(REGIONS, name).to_pylist()
+        for row in rows:
+            row |= {"source": "sam", "status": "accepted" if row["structure"] == "head" else "edited"}
+        drawn.store.write(REGIONS, info, REGIONS.from_rows(rows))
+    export(drawn, tmp_path / "out", "dicom-seg")
+    segments = [
+        segment for path in (tmp_path / "out").rglob("*.dcm") for segment in pydicom.dcmread(path).SegmentSequence
+    ]
+    assert len(segments) == 18
+    assert {segment.SegmentAlgorithmType for segment in segments if segment.SegmentLabel == "head"} == {"AUTOMATIC"}
+    assert {segment.SegmentAlgorithmType for segment in segments if segment.SegmentLabel != "head"} == {"MANUAL"}
 
 
 def test_outlines_lose_holes_and_specks_and_the_report_says_how_much(

@@ -16,7 +16,7 @@ from PIL import Image
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.page import write_masks_report
 from sono.curation.masks.run import import_masks
-from sono.manifests.schemas import REGIONS
+from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
 
@@ -102,3 +102,16 @@ def test_pictures_are_thumbnails_and_the_page_loads_nothing(ingested: Workspace,
 def test_a_workspace_without_masks_has_a_page_too(ingested: Workspace) -> None:
     assert "There are no masks yet." in write_masks_report(ingested).read_text(encoding="utf-8")
     assert ingested.store.count_rows(REGIONS) == 0
+
+
+def test_a_frame_that_was_stored_damaged_has_no_picture(ingested: Workspace, tmp_path: Path) -> None:
+    draw(ingested, tmp_path / "masks", {name: ellipse(0.9) for name in FILES[:3]}, "head")
+    ((name, info),) = ingested.store.parts(FRAMES).items()
+    frames = ingested.store.read(FRAMES, name).to_pylist()
+    damaged = ingested.keys.frame(ingested.keys.source(FILES[0]), 0)
+    for frame in frames:
+        if frame["frame_id"] == damaged:
+            frame["image"]["bytes"] = frame["image"]["bytes"][:40]
+    ingested.store.write(FRAMES, info, FRAMES.from_rows(frames))
+    shown = {region for region, _ in pictures(write_masks_report(ingested).read_text())}
+    assert shown == {region_of(ingested, file, "head")[:12] for file in FILES[1:3]}

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from sono.curation.check import check_workspace
+from sono.curation.masks.backends.registry import BackendChoice
 from sono.curation.masks.carry.run import carry_masks
 from sono.curation.masks.run import import_masks
+from sono.curation.status import read_status
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.exclusions import count_exclusions
@@ -116,6 +118,15 @@ def test_decisions_outlive_their_frames(with_cine: Workspace) -> None:
     assert regions(with_cine)[3, HEAD, "flow"] == accepted
 
 
+def test_status_says_when_to_carry_again(with_cine: Workspace, drawn: DrawnCine, tmp_path: Path) -> None:
+    assert "masks-carry" not in read_status(with_cine).stale
+    run(with_cine, structures=["head"], backend=BackendChoice("grabcut"))
+    assert "masks-carry" not in read_status(with_cine).stale
+    drawn.save_mask(tmp_path / "drawings" / HEAD, "P1", HEAD, 3)
+    import_masks(with_cine, tmp_path / "drawings", mask_format="png", engine=in_process)
+    assert read_status(with_cine).stale["masks-carry"] == 1
+
+
 def test_what_a_program_made_is_not_carried_before_a_person_accepts_it(
     with_cine: Workspace, drawn: DrawnCine, tmp_path: Path
 ) -> None:
@@ -140,3 +151,8 @@ def test_of_one_structure_the_others_stay(with_cine: Workspace) -> None:
     assert run(with_cine).rows == 8
     with pytest.raises(UserError, match="unknown structure"):
         run(with_cine, structures=["haed"])
+
+
+def test_a_workspace_that_was_moved_is_not_stale(with_cine: Workspace, tmp_path: Path) -> None:
+    run(with_cine)
+    assert run(Workspace(with_cine.path.rename(tmp_path / "moved"))).computed == 0

@@ -72,5 +72,5 @@ def test_a_mask_that_cannot_be_read_or_has_no_frame_does_not_stop_the_page(works
     tables.write(workspace)
     check_masks(workspace, engine=in_process)
     page = write_masks_report(workspace).read_text(encoding="utf-8")
-    assert "Their frames are no longer in the workspace." in page
+    assert "Their frames are no longer in the workspace, or cannot be decoded." in page
     assert "undecodable</div>" in page

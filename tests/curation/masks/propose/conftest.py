@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sono.curation.cleaning.sector_geometry import iou
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.backends.registry import BackendChoice
-from sono.curation.masks.propose.choose import iou
 from sono.curation.masks.propose.run import ProposeReport, propose_masks
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc

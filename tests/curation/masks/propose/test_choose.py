@@ -11,8 +11,8 @@ import pytest
 
 from sono.curation.images.pixels import Pixels
 from sono.curation.masks.backends.protocol import Candidate, Embedding, Prompts
-from sono.curation.masks.prompts import ask_for
 from sono.curation.masks.propose.choose import choose
+from sono.curation.masks.propose.prompts import ask_for
 
 SIZE = (60, 80)
 FRAME = Embedding(SIZE, {})
@@ -95,6 +95,7 @@ def test_places_are_shares_of_the_field() -> None:
     found = ask_for(
         request(typical=[0.5, 0.25, 1.0, 0.75], wide=[0.25, 0, 1.25, 1], origin="learned"), FIELD, SIZE, None
     )
+    assert found is not None
     assert found.origin == "learned"
     assert [prompts.box for prompts in found.prompts] == [(40, 15, 30, 30), (25, 0, 55, 60)]
 
@@ -102,6 +103,7 @@ def test_places_are_shares_of_the_field() -> None:
 def test_a_place_without_a_spread_is_asked_for_twice_all_the_same() -> None:
     for wide in (None, [0.5, 0.25, 1.0, 0.75]):
         found = ask_for(request(typical=[0.5, 0.25, 1.0, 0.75], wide=wide, origin="default"), FIELD, SIZE, None)
+        assert found is not None
         first, second = (prompts.box for prompts in found.prompts)
         assert first == (40, 15, 30, 30)
         assert second is not None
@@ -119,6 +121,8 @@ def test_a_neighbours_mask_goes_before_a_place_and_the_box_grows_with_the_distan
         )
         for away in (1, 5)
     )
+    assert near is not None
+    assert far is not None
     assert near.origin == far.origin == "neighbour"
     assert near.record == {"region_id": "r", "frames_away": 1}
     assert near.prompts[0].mask is not None
@@ -127,6 +131,4 @@ def test_a_neighbours_mask_goes_before_a_place_and_the_box_grows_with_the_distan
 
 
 def test_nobody_knows_where() -> None:
-    found = ask_for(request(), FIELD, SIZE, None)
-    assert found.origin == "none"
-    assert not found.prompts[0].has_place
+    assert ask_for(request(), FIELD, SIZE, None) is None

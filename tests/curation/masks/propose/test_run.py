@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC, REGIONS
 from sono.manifests.stages import in_process
+from sono.manifests.store import part_name, read_info
 from sono.manifests.workspace import Workspace
 from tests.curation.masks.small_sam import export_sam, save_checkpoint, small_sam
 
@@ -52,7 +57,7 @@ def test_without_weights_and_without_masks_heads_are_proposed(heads: Heads) -> N
 def test_accepted_masks_are_left_alone_and_teach_where_to_look(heads: Heads, tmp_path: Path) -> None:
     heads.accept([name for name in STILLS if name[1] in "123"], tmp_path / "masks")
     report = heads.propose()
-    assert (report.accepted, report.run.rows) == (6, 7)
+    assert (report.decided, report.run.rows) == (6, 7)
     rows = {row["frame_id"]: row for row in heads.regions(status="proposed")}
     assert not {heads.frame_id(name) for name in STILLS if name[1] in "123"} & rows.keys()
     for name in STILLS:
@@ -224,3 +229,88 @@ def test_proposals_are_not_lost_to_a_run_with_a_missing_model(heads: Heads, tmp_
     with pytest.raises(UserError, match="file not found"):
         heads.propose(BackendChoice("sam", tmp_path / "none.pth"))
     assert heads.regions() == before
+
+
+def decide(heads: Heads, statuses: Mapping[str, str]) -> None:
+    """Give regions another status where they are, as a person's decisions do."""
+    store, now = heads.workspace.store, datetime(2026, 3, 1, tzinfo=UTC)
+    for name, info in store.parts(REGIONS).items():
+        rows = [
+            {**row, "status": statuses[row["region_id"]], "updated_at": now} if row["region_id"] in statuses else row
+            for row in store.read(REGIONS, name).to_pylist()
+        ]
+        store.write(REGIONS, info, REGIONS.from_rows(rows))
+
+
+def test_decisions_upon_proposals_stay(heads: Heads) -> None:
+    heads.propose()
+    ids = [row["region_id"] for row in heads.regions()]
+    statuses = {ids[0]: "accepted", ids[1]: "rejected", ids[2]: "edited"}
+    decide(heads, statuses)
+    decided = {key: row for key, row in by_id(heads).items() if key in statuses}
+    report = heads.propose()
+    assert (report.run.rows, report.decided) == (13, 3)
+    assert {key: by_id(heads)[key] for key in statuses} == decided
+    heads.propose(structures=["thalami"])
+    assert {key: by_id(heads)[key] for key in statuses} == decided
+    for path in heads.workspace.store.paths(FRAMES):
+        frames = heads.workspace.store.read(FRAMES, part_name(path))
+        heads.workspace.store.write(FRAMES, replace(read_info(path), rows=0), frames.slice(0, 0))
+    heads.propose()
+    assert by_id(heads) == decided
+    assert check_workspace(heads.workspace).problems == []
+
+
+def by_id(heads: Heads) -> dict[str, dict[str, Any]]:
+    return {row["region_id"]: row for row in heads.regions()}
+
+
+def test_another_mask_in_the_place_of_the_neighbours_is_noticed(heads: Heads, tmp_path: Path) -> None:
+    heads.accept(["P7/cine_f0"], tmp_path / "masks")
+    heads.propose(structures=["head"])
+    heads.truth["P7/cine_f0"] = np.roll(heads.truth["P7/cine_f0"], 6, axis=1)
+    heads.accept(["P7/cine_f0"], tmp_path / "masks")
+    assert heads.propose(structures=["head"]).run.computed == 1
+
+
+def test_a_workspace_that_was_moved_is_not_stale(heads: Heads, tmp_path: Path) -> None:
+    heads.accept(["P7/cine_f0"], tmp_path / "masks")
+    heads.propose()
+    moved = Workspace(heads.workspace.path.rename(tmp_path / "moved"))
+    assert Heads(moved, heads.truth).propose().run.computed == 0
+
+
+def test_only_frames_without_proposals_are_tried(heads: Heads) -> None:
+    """Also where they have come into other parts, as when files are added to the archive."""
+    heads.propose(limit=3)
+    store = heads.workspace.store
+    ((name, info),) = store.parts(FRAMES).items()
+    store.write(FRAMES, replace(info, name="another"), store.read(FRAMES, name))
+    store.remove(FRAMES, name, info.stage)
+    ((name, info),) = store.parts(QC).items()
+    store.write(QC, replace(info, name="another"), store.read(QC, name))
+    store.remove(QC, name, info.stage)
+    before = by_id(heads)
+    heads.propose(limit=2)
+    assert (len(heads.regions()), len(by_id(heads))) == (5, 5)
+    assert before.items() <= by_id(heads).items()
+
+
+def test_a_damaged_part_is_repaired_by_the_command_that_wrote_it(heads: Heads) -> None:
+    heads.propose()
+    for path in heads.workspace.store.paths(REGIONS):
+        path.write_bytes(path.read_bytes()[:-20])
+    repair = f"then run: sono-curate masks propose {heads.workspace.path} --backend grabcut"
+    problems = check_workspace(heads.workspace).problems
+    assert problems
+    assert all(problem.repair.endswith(repair) for problem in problems)
+
+
+def test_an_image_that_was_stored_damaged_is_excluded(heads: Heads) -> None:
+    store = heads.workspace.store
+    ((name, info),) = store.parts(FRAMES).items()
+    frames = store.read(FRAMES, name).to_pylist()
+    frames[0]["image"]["bytes"] = frames[0]["image"]["bytes"][:40]
+    store.write(FRAMES, info, FRAMES.from_rows(frames))
+    report = heads.propose()
+    assert (report.run.rows, report.run.exclusions) == (12, {"undecodable": 1})

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sono.curation.masks.backends.protocol import Box, Prompts
 from sono.manifests import masks
 from sono.manifests.masks import Mask
-
-from .backends.protocol import Box, Prompts
 
 _GROWN = 0.08  # of a box's sides, on every side: the second opinion about the same place
 _GROWN_PER_FRAME = 0.02  # from one frame of a cine to the next the structure may move by this
@@ -21,7 +20,7 @@ class Asked:
     """Several prompts for one structure, which should lead to one mask.
 
     Attributes:
-        origin: neighbour, learned, default, or none: the backend is asked by the structure's name alone.
+        origin: neighbour, learned, default, or name: the backend is asked by the structure's name alone.
         record: where the prompts come from, as the column ``prompt`` keeps it, without the box.
     """
 
@@ -30,8 +29,13 @@ class Asked:
     record: Mapping[str, object]
 
 
-def ask_for(request: Mapping[str, Any], field: Box, size: tuple[int, int], neighbour: Mask | None) -> Asked:
-    """The prompts for one structure of a frame.
+def ask_by_name(structure: str) -> Asked:
+    """All that a backend needs which has learned what the structure looks like."""
+    return Asked("name", [Prompts(structure)], {})
+
+
+def ask_for(request: Mapping[str, Any], field: Box, size: tuple[int, int], neighbour: Mask | None) -> Asked | None:
+    """The prompts that say where a structure of a frame may be; None if nobody knows.
 
     Args:
         request: a member of the column ``requests`` of ``propose.plan.INPUT``.
@@ -46,7 +50,7 @@ def ask_for(request: Mapping[str, Any], field: Box, size: tuple[int, int], neigh
         prompts = [Prompts(structure, moved, mask=neighbour), Prompts(structure, _grown(moved, _GROWN, size))]
         return Asked("neighbour", prompts, {"region_id": request["region_id"], "frames_away": request["distance"]})
     if request["typical"] is None:
-        return Asked("none", [Prompts(structure)], {})
+        return None
     typical = _within(request["typical"], field, size)
     other = _within(request["wide"], field, size) if request["wide"] is not None else None
     if other is None or other == typical:

@@ -12,7 +12,7 @@ import pytest
 
 from sono.curation.images.pixels import Pixels
 from sono.curation.masks.backends.protocol import Candidate, Embedding, Prompts
-from sono.curation.masks.embedding_cache import EmbeddingCache, Encoder, Tally, tally_in
+from sono.curation.masks.propose.embedding_cache import EmbeddingCache, Encoder, Tally, tally_in
 
 FRAME = np.arange(48, dtype=np.uint8).reshape(6, 8)
 

@@ -15,14 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from sono.curation.images.pixels import Pixels
+from sono.curation.masks.backends.protocol import Backend, Embedding
 from sono.manifests.store import TEMPORARY, write_atomically
-
-from .backends.protocol import Backend, Embedding
 
 _SIZE = "size"  # the array with the frame's height and width
 _KEPT = 0.9  # of the limit, after the oldest were removed
 _LEFT_BEHIND_S = 3600.0  # after which a temporary file is that of a process that was killed
-_TALLY = ".tally-"
 
 
 @dataclass(frozen=True)
@@ -145,9 +143,13 @@ class Tally:
 
 @contextlib.contextmanager
 def tally_in(folder: Path) -> Iterator[Tally]:
-    """A tally for one run, which is removed at its end."""
+    """A tally for one run, which is removed at its end; if the run is killed, with other leftovers.
+
+    Args:
+        folder: directly in the workspace.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{_TALLY}{uuid.uuid4().hex}"
+    path = folder / f"{TEMPORARY}tally-{uuid.uuid4().hex}"
     path.touch(mode=0o600)
     try:
         yield Tally(path)
