@@ -66,9 +66,9 @@ def main() -> None:
 
 def phantoms(frames: int, seed: int) -> None:
     from sono.curation.cleaning.frame_mode import frame_mode
-    from sono.curation.cleaning.screen import read_screen
-    from sono.curation.cleaning.sector import MODES_WITH_SECTORS, find_sectors
-    from sono.curation.cleaning.sector_geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.find import MODES_WITH_SECTORS, find_sectors
+    from sono.curation.cleaning.sectors.geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.screen import read_screen
     from sono.curation.phantom.samples import MODES, draw_samples
 
     seen: dict[str, collections.Counter[str]] = {mode: collections.Counter() for mode in MODES}
@@ -130,9 +130,9 @@ def header_regions(sample: Any) -> list[Any]:
 
 def real_frames(data: Path) -> None:
     from sono.curation.cleaning.frame_mode import frame_mode
-    from sono.curation.cleaning.screen import read_screen
-    from sono.curation.cleaning.sector import find_sectors
-    from sono.curation.cleaning.sector_geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.find import find_sectors
+    from sono.curation.cleaning.sectors.geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.screen import read_screen
     from sono.curation.images.pixels import without_equal_channels
     from tests.curation.cleaning.real_frames import SOURCES, annotated_frames
 

@@ -18,16 +18,16 @@ import numpy as np
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import ExcludedError, Pixels, without_equal_channels
 
-from .burned_in_text import TextFinding, clean_text
-from .calipers import remove_calipers
 from .config import CleaningSection
 from .frame_mode import ModeFinding, frame_mode
+from .overlays.burned_in_text import TextFinding, clean_text
+from .overlays.calipers import remove_calipers
+from .overlays.text_detector import boxes_of, brightness_and_colorfulness
+from .overlays.text_readers import search
 from .reasons import LEFT_OUT
-from .screen import Screen, read_screen
-from .sector import MODES_WITH_SECTORS, SectorFinding, find_sectors
-from .sector_geometry import Box, Mask, Sector, sector_mask
-from .text_detector import boxes_of, brightness_and_colorfulness
-from .text_readers import search
+from .sectors.find import MODES_WITH_SECTORS, SectorFinding, find_sectors
+from .sectors.geometry import Box, Mask, Sector, sector_mask
+from .sectors.screen import Screen, read_screen
 
 CINE_FRAMES = 16
 """Whose maximum a cine's mode and sectors are found in, from its start: as many as are held in memory."""

@@ -7,8 +7,8 @@ import numpy as np
 
 from sono.curation.images.pixels import Pixels
 
-from .reduced_frame import ReducedFrame, brightest_channel
-from .sector_geometry import Mask
+from .sectors.geometry import Mask
+from .sectors.reduced_frame import ReducedFrame, brightest_channel
 
 _BRIGHT = 40  # grey levels
 _COLOURED = 45  # levels by which red or blue exceed what the tint of the echoes explains

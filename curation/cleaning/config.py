@@ -25,4 +25,6 @@ class CleaningSection(BaseModel):
 
 def detector_sha256() -> str:
     """Of the text detector's network: another one may find other text, so that frames are cleaned again."""
-    return hashlib.sha256(resources.files(__package__).joinpath("text_detector.onnx").read_bytes()).hexdigest()
+    return hashlib.sha256(
+        resources.files(f"{__package__}.overlays").joinpath("text_detector.onnx").read_bytes()
+    ).hexdigest()

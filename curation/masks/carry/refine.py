@@ -45,7 +45,7 @@ class Refiner:
 
     def refine(self, pixels: Pixels, carried: Mapping[str, Mask]) -> Mapping[str, Refined]:
         """The best candidates that agree with the carried masks; others are of something else, and left out."""
-        from sono.curation.cleaning.sector_geometry import iou
+        from sono.curation.cleaning.sectors.geometry import iou
         from sono.curation.masks.backends.protocol import Prompts
         from sono.manifests.masks import bbox
 

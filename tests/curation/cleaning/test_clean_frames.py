@@ -8,11 +8,11 @@ import numpy.typing as npt
 import pytest
 
 from sono.curation.cleaning import clean_frames as module
-from sono.curation.cleaning.burned_in_text import TextFinding
 from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.cleaning.config import CleaningSection
+from sono.curation.cleaning.overlays.burned_in_text import TextFinding
 from sono.curation.cleaning.reasons import REASONS
-from sono.curation.cleaning.sector_geometry import iou, sector_mask
+from sono.curation.cleaning.sectors.geometry import iou, sector_mask
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.phantom.samples import Sample, draw_samples

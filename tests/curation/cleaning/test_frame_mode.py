@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sono.curation.cleaning.frame_mode import MODES, frame_mode
-from sono.curation.cleaning.screen import read_screen
+from sono.curation.cleaning.sectors.screen import read_screen
 from sono.curation.images.dicom.regions import Region
 from sono.curation.phantom.samples import Sample, draw_sample
 from sono.manifests.vocabulary import load

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sono.curation.cleaning.sector_geometry import Sector, iou, outline, sector_mask
+from sono.curation.cleaning.sectors.geometry import Sector, iou, outline, sector_mask
 from sono.curation.phantom.samples import Sample
 from sono.curation.phantom.truth import sector_row
 from sono.manifests.schemas import SECTOR

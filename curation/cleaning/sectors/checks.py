@@ -7,10 +7,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from .geometry import Mask, Sector, iou
 from .reduced_frame import ReducedFrame
-from .sector_geometry import Mask, Sector, iou
-from .sector_refine import EdgeEvidence
-from .sector_search import FittedSector, reduced_mask, sector_of
+from .refine import EdgeEvidence
+from .search import FittedSector, reduced_mask, sector_of
 
 _BEYOND = 0.12  # of an edge, beyond which the pixels are lit
 _OUTSIDE = 0.045  # of the texture

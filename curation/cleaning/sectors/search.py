@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .fit import Outline, Window, fit_outlines
+from .geometry import Box, Mask, Sector, contains, fan_kind
 from .reduced_frame import ReducedFrame
-from .sector_fit import Outline, Window, fit_outlines
-from .sector_geometry import Box, Mask, Sector, contains, fan_kind
-from .sector_refine import EdgeEvidence, Refined, confirm, refine
+from .refine import EdgeEvidence, Refined, confirm, refine
 
 _COARSE, _FINE = (3.5, 1.4), (4, 3)  # reduced and full px from an outline in which its edges are looked for
 _GOOD, _FAIR = 0.8, 0.5  # of an outline's quality: no other is tried

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .required import LANGUAGE, language_folder, missing
+from sono.curation.cleaning.required import LANGUAGE, language_folder, missing
+
 from .text_detector import Box, brightness_and_colorfulness
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from .sector_geometry import Floats, Mask
+from .geometry import Floats, Mask
 
 _OUTSIDE_COST = 1.5  # votes that a point beyond an edge costs
 _STEEPEST = math.tan(math.radians(72))  # of a side, from straight down

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sono.curation.images.pixels import Pixels
 
-from .sector_geometry import Floats, Mask
+from .geometry import Floats, Mask
 
 _BESIDE = 6  # px on either side of an edge that are compared
 _SMOOTHED = 5  # neighbouring points of an edge whose profiles are averaged: single speckles are no edge

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from .geometry import Box, Mask
 from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
-from .sector_geometry import Box, Mask
 
 _LEAST_OF_LARGEST = 0.004  # fluid splits a fan into pieces: smaller ones than this share of the largest are clutter
 _LEAST_PX = 26  # reduced px

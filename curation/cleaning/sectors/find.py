@@ -11,12 +11,12 @@ import numpy as np
 
 from sono.curation.images.dicom.regions import Region
 
+from .checks import agree, contradictions, doubts
+from .geometry import Box, Mask, Sector
 from .header_boxes import disagrees, header_boxes, holds, leaves_header, trace_boxes, vouches
 from .reduced_frame import LIT_ABOVE, ReducedFrame
 from .screen import Screen
-from .sector_checks import agree, contradictions, doubts
-from .sector_geometry import Box, Mask, Sector
-from .sector_search import FittedSector, confirm_sector, fits_in_box, search_sector
+from .search import FittedSector, confirm_sector, fits_in_box, search_sector
 
 _BESIDE_OTHERS = 5  # reduced px around other panels that are theirs
 
