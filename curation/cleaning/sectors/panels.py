@@ -95,6 +95,8 @@ def find_layout(frame: ReducedFrame) -> Layout:
     parted = _parted(frame, whole)
     if parted is not None:
         labels, pieces = find_pieces(frame, parted)
+        if not pieces:  # the cells of a grid
+            return Layout("empty", [])
     splits = [split for axis in (1, 0) for split in _splits(frame, pieces, whole, axis)]
     trace = _trace(frame, splits)
     if trace is not None:
