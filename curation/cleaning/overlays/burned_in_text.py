@@ -62,13 +62,13 @@ def clean_text(
 ) -> TextFinding:
     """Remove the text within the sector and prove that it is gone.
 
-    Call ``text_readers.require_readers`` first, once: without its readers nothing can be called clean.
+    Call ``required.require_readers`` first, once: without its readers nothing can be called clean.
 
     Args:
         pixels: [height, width] grey, or [height, width, 3] RGB.
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
-        search_too: let rapidocr search the frame, too, before and after (about a second): once per layout and cine.
-        known_boxes: x, y, width, height in px, where other frames of the same cine or layout have text.
+        search_too: let rapidocr search the frame, too, before and after (about a second).
+        known_boxes: x, y, width, height in px, where other frames of the same cine have text.
     """
     if not np.any(sector_mask):
         raise ValueError("no pixel of the frame shows ultrasound")

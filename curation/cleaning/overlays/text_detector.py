@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sono.manifests.errors import UserError
+from sono.curation.cleaning.required import missing
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -173,7 +173,7 @@ def _session() -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise UserError("finding burned-in text needs onnxruntime", fix="run: pip install onnxruntime") from error
+        raise missing("onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = resources.files(__package__).joinpath("text_detector.onnx").read_bytes()
