@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from sono.curation.images.dicom.regions import Region
-from sono.curation.images.pixels import ExcludedError, Pixels, without_equal_channels
+from sono.curation.images.pixels import Box, ExcludedError, Mask, Pixels, without_equal_channels
 
 from .config import CleaningSection
 from .frame_mode import ModeFinding, frame_mode
@@ -26,7 +26,7 @@ from .overlays.text_detector import boxes_of, brightness_and_colorfulness
 from .overlays.text_readers import search
 from .reasons import LEFT_OUT
 from .sectors.find import MODES_WITH_SECTORS, SectorFinding, find_sectors
-from .sectors.geometry import Box, Mask, Sector, sector_mask
+from .sectors.geometry import Sector, sector_mask
 from .sectors.screen import Screen, read_screen
 
 CINE_FRAMES = 16

@@ -5,9 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
-from .sectors.geometry import Mask
 from .sectors.reduced_frame import ReducedFrame, brightest_channel
 
 _BRIGHT = 40  # grey levels

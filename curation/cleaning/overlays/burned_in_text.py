@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+
+from sono.curation.images.pixels import Box, Mask, Pixels
 
 from .inpainting import inpaint
-from .text_detector import Box, Overlays, boxes_of, find_overlays
+from .text_detector import Overlays, boxes_of, find_overlays
 from .text_readers import read_again, search
-
-Pixels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 ROUNDS = 3
 """How often text is removed that shows after a removal, such as a line's faint end."""

@@ -7,7 +7,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from .geometry import Mask, Sector, iou
+from sono.curation.images.pixels import Mask
+
+from .geometry import Sector, iou
 from .reduced_frame import ReducedFrame
 from .refine import EdgeEvidence
 from .search import FittedSector, reduced_mask, sector_of

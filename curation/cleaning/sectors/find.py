@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from sono.curation.images.dicom.regions import Region
+from sono.curation.images.pixels import Box, Mask
 
 from .checks import agree, contradictions, doubts
-from .geometry import Box, Mask, Sector
+from .geometry import Sector
 from .header_boxes import disagrees, header_boxes, holds, leaves_header, trace_boxes, vouches
 from .reduced_frame import LIT_ABOVE, ReducedFrame
 from .screen import Screen

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from sono.curation.images.pixels import Box, Mask
+
 Floats = npt.NDArray[np.float64]
-Box = tuple[int, int, int, int]
-"""x, y, width, height in px."""
 
 KINDS = ("convex", "phased", "linear", "unknown")
 

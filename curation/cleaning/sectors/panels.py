@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .geometry import Box, Mask
+from sono.curation.images.pixels import Box, Mask
+
 from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
 
 _LEAST_OF_LARGEST = 0.004  # fluid splits a fan into pieces: smaller ones than this share of the largest are clutter

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sono.curation.images.pixels import Box, Mask
+
 from .fit import Outline, Window, fit_outlines
-from .geometry import Box, Mask, Sector, contains, fan_kind
+from .geometry import Sector, contains, fan_kind
 from .reduced_frame import ReducedFrame
 from .refine import EdgeEvidence, Refined, confirm, refine
 

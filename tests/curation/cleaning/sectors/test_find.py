@@ -13,10 +13,10 @@ import pytest
 from sono.curation.cleaning.frame_mode import frame_mode
 from sono.curation.cleaning.reasons import SECTOR
 from sono.curation.cleaning.sectors.find import MODES_WITH_SECTORS, SectorFinding, find_sectors
-from sono.curation.cleaning.sectors.geometry import Mask, Sector, iou, sector_mask
+from sono.curation.cleaning.sectors.geometry import Sector, iou, sector_mask
 from sono.curation.cleaning.sectors.screen import read_screen
 from sono.curation.images.dicom.regions import Region, read_regions
-from sono.curation.images.pixels import Pixels, without_equal_channels
+from sono.curation.images.pixels import Mask, Pixels, without_equal_channels
 from sono.curation.phantom.samples import Sample
 from sono.curation.phantom.writer import ultrasound_regions
 from sono.manifests import pydicom_warnings
