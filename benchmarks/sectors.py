@@ -95,8 +95,8 @@ def phantoms(frames: int, seed: int) -> None:
             scores[name].add(iou(sector_mask(finding.sectors, *truth.shape), truth), finding.reasons)
             if not finding.reasons:
                 clock.start()
-                find_sectors(screen, sample.mode, known, prior=finding.sectors)
-                clock.stop("sectors, prior verified")
+                find_sectors(screen, sample.mode, known, cine=finding)
+                clock.stop("sectors, known from the cine")
     report_modes(seen, stated)
     print("\n| sectors | frames | mean IoU | worst 1 % | accepted | worst accepted | below 0.9 | accepted below 0.9 |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")

@@ -206,8 +206,7 @@ def _find(screen: Screen, mode: ModeFinding, regions: Sequence[Region], clip: _C
             raise NO_ULTRASOUND
         shows = "sector_fills_frame" if mode.mode == "unknown" else "no_sector_in_mode"
         return _whole_frame(screen, mode, *_mode_reasons(mode), shows)
-    prior = clip.sectors.sectors if clip and clip.sectors.accepted else ()
-    found = find_sectors(screen, mode.mode, regions, cine=clip.sectors if clip else None, prior=prior)
+    found = find_sectors(screen, mode.mode, regions, cine=clip.sectors if clip else None)
     if not found.sectors:
         raise NO_ULTRASOUND
     return _Shown(mode, found.sectors, [*_mode_reasons(mode), *found.reasons])
@@ -233,7 +232,7 @@ def _mode_reasons(mode: ModeFinding) -> list[str]:
 def _whole_frame(screen: Screen, mode: ModeFinding, *reasons: str) -> _Shown:
     """The frame itself as the sector: of frames that were cropped before, and of those where none can be found."""
     height, width = screen.frame.size
-    sector = Sector("unknown", (width / 2, 0.0), (0.0, 0.0), (0.0, float(height)), (0, 0, width, height), 0.0, "fit")
+    sector = Sector("unknown", (width / 2, 0.0), (0.0, 0.0), (0.0, float(height)), (0, 0, width, height), 0.0)
     return _Shown(mode, [sector], reasons)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from importlib import resources
 
@@ -10,6 +11,7 @@ def detector_bytes() -> bytes:
     return resources.files(__package__).joinpath("text_detector.onnx").read_bytes()
 
 
+@functools.cache
 def detector_sha256() -> str:
-    """Another network may find other text, so that frames are cleaned again."""
+    """Another network may find other text, so that frames are cleaned again; asked for with every part of a folder."""
     return hashlib.sha256(detector_bytes()).hexdigest()
