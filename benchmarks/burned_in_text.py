@@ -25,10 +25,12 @@ os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 import numpy as np
 
-from sono.curation.cleaning.burned_in_text import clean_text
-from sono.curation.cleaning.calipers import remove_calipers
-from sono.curation.cleaning.text_detector import Mask, Pixels, find_overlays
-from sono.curation.cleaning.text_readers import require_readers, search
+from sono.curation.cleaning.overlays.burned_in_text import clean_text
+from sono.curation.cleaning.overlays.calipers import remove_calipers
+from sono.curation.cleaning.overlays.text_detector import find_overlays
+from sono.curation.cleaning.overlays.text_readers import search
+from sono.curation.cleaning.required import require_readers
+from sono.curation.images.pixels import Mask, Pixels
 from sono.curation.phantom.drawing.screen import IDENTITY, MEASUREMENT_MARKS
 from sono.curation.phantom.samples import MODES, Sample, draw_sample, draw_samples
 from sono.manifests.vocabulary import load

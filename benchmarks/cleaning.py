@@ -26,7 +26,7 @@ import numpy as np
 
 from sono.curation.cleaning.clean_frames import clean_frames
 from sono.curation.cleaning.config import CleaningSection
-from sono.curation.cleaning.text_readers import search
+from sono.curation.cleaning.overlays.text_readers import search
 from sono.curation.images.dicom.file import read_dicom_file
 from sono.curation.images.dicom.frames import DicomImage, open_dicom
 from sono.curation.images.pixels import ExcludedError, Pixels

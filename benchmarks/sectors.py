@@ -66,9 +66,9 @@ def main() -> None:
 
 def phantoms(frames: int, seed: int) -> None:
     from sono.curation.cleaning.frame_mode import frame_mode
-    from sono.curation.cleaning.screen import read_screen
-    from sono.curation.cleaning.sector import MODES_WITH_SECTORS, find_sectors
-    from sono.curation.cleaning.sector_geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.find import MODES_WITH_SECTORS, find_sectors
+    from sono.curation.cleaning.sectors.geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.screen import read_screen
     from sono.curation.phantom.samples import MODES, draw_samples
 
     seen: dict[str, collections.Counter[str]] = {mode: collections.Counter() for mode in MODES}
@@ -95,8 +95,8 @@ def phantoms(frames: int, seed: int) -> None:
             scores[name].add(iou(sector_mask(finding.sectors, *truth.shape), truth), finding.reasons)
             if not finding.reasons:
                 clock.start()
-                find_sectors(screen, sample.mode, known, prior=finding.sectors)
-                clock.stop("sectors, prior verified")
+                find_sectors(screen, sample.mode, known, cine=finding)
+                clock.stop("sectors, known from the cine")
     report_modes(seen, stated)
     print("\n| sectors | frames | mean IoU | worst 1 % | accepted | worst accepted | below 0.9 | accepted below 0.9 |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
@@ -130,9 +130,9 @@ def header_regions(sample: Any) -> list[Any]:
 
 def real_frames(data: Path) -> None:
     from sono.curation.cleaning.frame_mode import frame_mode
-    from sono.curation.cleaning.screen import read_screen
-    from sono.curation.cleaning.sector import find_sectors
-    from sono.curation.cleaning.sector_geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.find import find_sectors
+    from sono.curation.cleaning.sectors.geometry import iou, sector_mask
+    from sono.curation.cleaning.sectors.screen import read_screen
     from sono.curation.images.pixels import without_equal_channels
     from tests.curation.cleaning.real_frames import SOURCES, annotated_frames
 

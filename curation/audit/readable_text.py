@@ -10,9 +10,9 @@ from importlib.metadata import version
 
 import numpy as np
 
-from sono.curation.cleaning.config import detector_sha256
-from sono.curation.cleaning.text_detector import boxes_of, find_overlays
-from sono.curation.cleaning.text_readers import read_again, search
+from sono.curation.cleaning.overlays.detector_file import detector_sha256
+from sono.curation.cleaning.overlays.text_detector import boxes_of, find_overlays
+from sono.curation.cleaning.overlays.text_readers import read_again, search
 from sono.curation.images.pixels import Pixels
 
 from .allowed_words import normalized, words_of

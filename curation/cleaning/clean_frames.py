@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 
 from sono.curation.images.dicom.regions import Region
-from sono.curation.images.pixels import ExcludedError, Pixels, without_equal_channels
+from sono.curation.images.pixels import Box, ExcludedError, Mask, Pixels, without_equal_channels
 
-from .burned_in_text import TextFinding, clean_text
-from .calipers import remove_calipers
 from .config import CleaningSection
 from .frame_mode import ModeFinding, frame_mode
+from .overlays.burned_in_text import TextFinding, clean_text
+from .overlays.calipers import remove_calipers
+from .overlays.text_detector import boxes_of, brightness_and_colorfulness
+from .overlays.text_readers import search
 from .reasons import LEFT_OUT
-from .screen import Screen, read_screen
-from .sector import MODES_WITH_SECTORS, SectorFinding, find_sectors
-from .sector_geometry import Box, Mask, Sector, sector_mask
-from .text_detector import boxes_of, brightness_and_colorfulness
-from .text_readers import search
+from .sectors.find import MODES_WITH_SECTORS, SectorFinding, find_sectors
+from .sectors.geometry import Sector, sector_mask
+from .sectors.screen import Screen, read_screen
 
 CINE_FRAMES = 16
 """Whose maximum a cine's mode and sectors are found in, from its start: as many as are held in memory."""
@@ -89,6 +89,7 @@ def clean_frames(
     A file's result depends on nothing but the file.
 
     Args:
+        frames: of a cine all of one shape, as a DICOM file's are.
         regions: of the header, those that are valid.
         cine: the frames follow each other in time and show the same view.
         cropped: the frames show nothing but ultrasound: they are not searched for a sector.
@@ -130,7 +131,7 @@ def _emptied(frames: deque[Pixels | ExcludedError]) -> Iterator[Pixels | Exclude
 
 
 def _read_clip(frames: Sequence[Pixels | ExcludedError], regions: Sequence[Region]) -> _Clip | None:
-    """None for fewer than two frames that could be decoded."""
+    """None for fewer than two frames that could be decoded, and where they show nothing, as before a cine fades in."""
     decoded = [frame for frame in frames if not isinstance(frame, ExcludedError)]
     if len(decoded) < 2:
         return None
@@ -139,7 +140,10 @@ def _read_clip(frames: Sequence[Pixels | ExcludedError], regions: Sequence[Regio
         cv2.max(maximum, frame, dst=maximum)
     screen = read_screen(without_equal_channels(maximum))
     mode = frame_mode(screen, regions)
-    return _Clip(mode, find_sectors(screen, mode.mode, regions))
+    sectors = find_sectors(screen, mode.mode, regions)
+    if screen.layout.kind == "empty" or (mode.mode in MODES_WITH_SECTORS and not sectors.sectors):
+        return None
+    return _Clip(mode, sectors)
 
 
 def _clean(
@@ -158,7 +162,7 @@ def _clean(
         raise MODE_NOT_WANTED
     doubts = ["mode_disagrees_with_header"] if mode.disagrees else []
     shown = _whole_frame(screen, mode, *doubts) if cropped else _find(screen, mode, regions, clip)
-    mask, crop = _window(shown.sectors, *pixels.shape[:2])
+    sectors, mask, crop = _window(shown.sectors, *pixels.shape[:2])
     x, y, width, height = crop
     window = np.s_[y : y + height, x : x + width]
     inside = np.ascontiguousarray(mask[window])
@@ -181,7 +185,7 @@ def _clean(
         unchanged=whole and not np.any(edited),
         mode=mode.mode,
         mode_source=mode.source,
-        sectors=[sector.moved(-x, -y) for sector in shown.sectors],
+        sectors=[sector.moved(-x, -y) for sector in sectors],
         text_boxes=text.boxes,
         mark_boxes=boxes_of(marks.edited),
         text_readers=text.readers,
@@ -202,8 +206,7 @@ def _find(screen: Screen, mode: ModeFinding, regions: Sequence[Region], clip: _C
             raise NO_ULTRASOUND
         shows = "sector_fills_frame" if mode.mode == "unknown" else "no_sector_in_mode"
         return _whole_frame(screen, mode, *_mode_reasons(mode), shows)
-    prior = clip.sectors.sectors if clip and clip.sectors.accepted else ()
-    found = find_sectors(screen, mode.mode, regions, cine=clip.sectors if clip else None, prior=prior)
+    found = find_sectors(screen, mode.mode, regions, cine=clip.sectors if clip else None)
     if not found.sectors:
         raise NO_ULTRASOUND
     return _Shown(mode, found.sectors, [*_mode_reasons(mode), *found.reasons])
@@ -229,22 +232,33 @@ def _mode_reasons(mode: ModeFinding) -> list[str]:
 def _whole_frame(screen: Screen, mode: ModeFinding, *reasons: str) -> _Shown:
     """The frame itself as the sector: of frames that were cropped before, and of those where none can be found."""
     height, width = screen.frame.size
-    sector = Sector("unknown", (width / 2, 0.0), (0.0, 0.0), (0.0, float(height)), (0, 0, width, height), 0.0, "fit")
+    sector = Sector("unknown", (width / 2, 0.0), (0.0, 0.0), (0.0, float(height)), (0, 0, width, height), 0.0)
     return _Shown(mode, [sector], reasons)
 
 
-def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[Mask, Box]:
-    """Which pixels show ultrasound, and the smallest box around them.
+def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[list[Sector], Mask, Box]:
+    """The sectors in the smallest boxes around their pixels, which pixels show ultrasound, and the box around these.
+
+    A fitted sector's box is its outline's: rounded, and wider than what is left of a fan whose lower end is cut.
 
     Raises:
-        ExcludedError: none.
+        ExcludedError: no pixel shows ultrasound.
     """
-    mask = sector_mask(sectors, height, width)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    shown: list[Sector] = []
+    mask = np.zeros((height, width), np.bool_)
+    for sector in sectors:
+        own = sector_mask([sector], height, width)
+        if np.any(own):
+            shown.append(replace(sector, box=_box_around(own)))
+            mask |= own
+    if not shown:
         raise NO_ULTRASOUND
-    x, y = int(columns[0]), int(rows[0])
-    return mask, (x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
+    return shown, mask, _box_around(mask)
+
+
+def _box_around(mask: Mask) -> Box:
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return x, y, width, height
 
 
 def _blanked(pixels: Pixels, inside: Mask) -> Pixels:
@@ -269,12 +283,14 @@ def _blacked_out(text: TextFinding, inside: Mask) -> TextFinding:
         ExcludedError: even so it can be read.
     """
     black = text.edited | text.overlays.possible_text
+    readers = (*dict.fromkeys([*text.readers, "rapidocr"]),)
     for _ in range(2):
         pixels = text.pixels.copy()
         pixels[black] = 0
         readings = search(pixels)
         if not readings:
-            return replace(text, pixels=pixels, edited=black & inside, boxes=boxes_of(black & inside))
+            edited = black & inside
+            return replace(text, pixels=pixels, edited=edited, boxes=boxes_of(edited), readers=readers)
         for reading in readings:
             x, y, width, height = reading.box
             black[max(y - BLACKED_OUT_PX, 0) : y + height + BLACKED_OUT_PX,

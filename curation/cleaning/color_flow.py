@@ -5,10 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
-from .reduced_frame import ReducedFrame, brightest_channel
-from .sector_geometry import Mask
+from .sectors.reduced_frame import ReducedFrame, brightest_channel
 
 _BRIGHT = 40  # grey levels
 _COLOURED = 45  # levels by which red or blue exceed what the tint of the echoes explains

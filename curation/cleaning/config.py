@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib import resources
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,9 +18,4 @@ class CleaningSection(BaseModel):
     """Frames of other modes are left out, with the reason ``mode_not_wanted``."""
     search_share: Annotated[float, Field(ge=0, le=1)] = 0.005
     """Of frames, the share that a slow reader searches for text that the fast detector missed; it always searches those
-    in which no sector was found."""
-
-
-def detector_sha256() -> str:
-    """Of the text detector's network: another one may find other text, so that frames are cleaned again."""
-    return hashlib.sha256(resources.files(__package__).joinpath("text_detector.onnx").read_bytes()).hexdigest()
+    in which no sector was found, unless they were cropped before."""

@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 
 from sono.curation.images.dicom.regions import Region, image_mode
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
 from .color_flow import shows_color_flow
-from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
-from .screen import Screen
-from .sector_geometry import Mask
-from .sector_search import search_sector
+from .sectors.reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
+from .sectors.screen import Screen
+from .sectors.search import search_sector
 
 MODES = ("b_mode", "color_doppler", "m_mode", "spectral", "dual", "volume", "unknown")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .pixels import ExcludedError
 
 PIXELS_MOST = 64 * 1024 * 1024
-"""Of one frame: eight times an 8K screen."""
+"""Of one frame: twice an 8K screen."""
 
 FRAMES_MOST = 100_000
 """Half an hour of cine."""

@@ -8,6 +8,12 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 """Shape [height, width] (grey) or [height, width, 3] (RGB), 8 bit."""
 
+Mask = npt.NDArray[np.bool_]
+"""Shape [height, width]."""
+
+Box = tuple[int, int, int, int]
+"""x, y, width, height in px."""
+
 
 class ExcludedError(Exception):
     """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing from the source."""

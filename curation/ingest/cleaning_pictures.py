@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sono.curation.cleaning.sector_geometry import Sector, outline
+from sono.curation.cleaning.sectors.geometry import Sector, outline
 from sono.manifests.schemas import FRAMES
 from sono.manifests.store import TableStore
 from sono.manifests.thumbnails import thumbnail

@@ -8,7 +8,8 @@ from importlib import metadata
 
 import pyarrow as pa
 
-from sono.curation.cleaning.config import CleaningSection, detector_sha256
+from sono.curation.cleaning.config import CleaningSection
+from sono.curation.cleaning.overlays.detector_file import detector_sha256
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import FRAMES, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput

@@ -146,3 +146,31 @@ def test_type_checkers_find_a_folder_through_a_relative_link(folder: str) -> Non
     assert link.is_symlink()
     assert str(link.readlink()) == f"../../{folder}"
     assert link.resolve() == ROOT / folder
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tools", "examples"])
+def test_what_no_other_test_runs_imports_names_that_exist(folder: str) -> None:
+    missing = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {alias.name}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sono.")
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in MODULES and alias.name not in _names_of(str(node.module))
+    ]
+    assert missing == []
+
+
+def _names_of(module: str) -> set[str]:
+    """What a module defines or imports; nothing if there is no such module."""
+    if module not in MODULES:
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+    return names

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sono.curation.cleaning.inpainting import inpaint
-from sono.curation.cleaning.text_detector import STRIDE, network_input
+from sono.curation.cleaning.overlays.inpainting import inpaint
+from sono.curation.cleaning.overlays.text_detector import STRIDE, network_input
 
 from .fonts import TRAINED
 from .lettering import Drawn, random_text, write_string

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from sono.curation.cleaning.text_detector import brightness_and_colorfulness
+from sono.curation.cleaning.overlays.text_detector import brightness_and_colorfulness
 
 from .fonts import CHINESE, font
 from .strings import SCRIPTS
@@ -52,20 +52,9 @@ class Drawn:
         return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
 
 
-def write_string(
-    pixels: Pixels,
-    text: str,
-    font_name: str,
-    size: int,
-    random: Random,
-    *,
-    color: tuple[int, int, int] | None = None,
-    upright: bool | None = None,
-) -> Drawn | None:
+def write_string(pixels: Pixels, text: str, font_name: str, size: int, random: Random) -> Drawn | None:
     """Write ``text`` at a random place of ``pixels`` [height, width, 3], in place; None if it does not fit."""
     direction = str(random.choice(["across", "up", "down", "stacked"], p=[0.76, 0.1, 0.1, 0.04]))
-    if upright is not None:
-        direction = str(random.choice(["up", "down"])) if upright else "across"
     style = str(random.choice(["plain", "outline", "box", "dark_on_light"], p=[0.58, 0.24, 0.12, 0.06]))
     stroke, halo = _strokes(text, font_name, size, direction, int(random.integers(1, 3)) * (style == "outline"), random)
     height, width = stroke.shape
@@ -75,7 +64,7 @@ def write_string(
     left = int(random.integers(pixels.shape[1] - width + 1))
     window = pixels[top : top + height, left : left + width]
     before = window.copy()
-    _paint(window, stroke, halo, color or COLORS[int(random.integers(len(COLORS)))], style, random)
+    _paint(window, stroke, halo, COLORS[int(random.integers(len(COLORS)))], style, random)
     ink = stroke > 100
     visible = contrast(window, ink) >= LEAST_CONTRAST
     region, whole = np.zeros(pixels.shape[:2], np.bool_), np.zeros(pixels.shape[:2], np.bool_)

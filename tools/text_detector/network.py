@@ -73,11 +73,8 @@ def _down(channels: int, wider: int) -> nn.Sequential:
     )
 
 
-def _convolution(
-    channels: int, out: int, kernel: int, stride: int = 1, padding: int | None = None, groups: int = 1
-) -> tuple[nn.Module, nn.Module]:
-    padding = kernel // 2 if padding is None else padding
-    return nn.Conv2d(channels, out, kernel, stride, padding, groups=groups), nn.BatchNorm2d(out)
+def _convolution(channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups), nn.BatchNorm2d(out)
 
 
 def _fold(layers: nn.Sequential) -> None:

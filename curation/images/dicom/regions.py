@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from sono.curation.images.pixels import Box
+
 # PS3.3 C.8.5.5.1.1 and C.8.5.5.1.2: Region Spatial Format and Region Data Type.
 _FORMAT_2D, _FORMAT_M_MODE, _FORMAT_SPECTRAL = 1, 2, 3
 _TYPE_TISSUE, _TYPE_COLOR_FLOW = 1, 2
 _UNIT_CM = 3  # PS3.3 C.8.5.5.1.15
 _PIXEL_CM_MOST = 1.0
-
-Box = tuple[int, int, int, int]
-"""x, y, width, height in px."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from sono.curation.cleaning.sector_geometry import iou
+from sono.curation.cleaning.sectors.geometry import iou
 from sono.curation.images.pixels import Pixels
 from sono.manifests.masks import Mask, area_px
 

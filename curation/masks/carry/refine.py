@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sono.curation.cleaning.sector_geometry import iou
+from sono.curation.cleaning.sectors.geometry import iou
 from sono.curation.images.pixels import Pixels
 from sono.curation.masks.backends.protocol import Backend, Prompts
 from sono.curation.masks.propose.choose import cleaned

@@ -164,7 +164,7 @@ def _cine(frames: Sequence[Mapping[str, Any]]) -> Cine:
     """Frames of another size or crop than most have no image: nothing can be carried between them and the others."""
     import numpy as np
 
-    from sono.curation.cleaning.sector_geometry import Sector, sector_mask
+    from sono.curation.cleaning.sectors.geometry import Sector, sector_mask
     from sono.curation.images.pixels import ExcludedError, Pixels
     from sono.curation.images.stored_png import decode_png
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from sono.curation.cleaning.sector_geometry import Sector, sector_mask
+from sono.curation.cleaning.sectors.geometry import Sector, sector_mask
 from sono.manifests import masks
 
 from .containment import may_overlap

@@ -40,7 +40,7 @@ class MaskCheckStage:
 
     def __call__(self, part: pa.Table) -> StageOutput:
         # Imported here, because a run that finds everything up to date does not need OpenCV.
-        from sono.curation.cleaning.sector_geometry import Sector
+        from sono.curation.cleaning.sectors.geometry import Sector
 
         from .measure import measure
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from sono.curation.cleaning.sector_geometry import iou
+from sono.curation.cleaning.sectors.geometry import iou
 from sono.curation.masks.backends.protocol import Backend, Candidate, Embedding, Prompts
 from sono.curation.masks.backends.scores import rank
 from sono.manifests.masks import Mask

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from sono.curation.cleaning.sector_geometry import Sector, sector_mask
+from sono.curation.cleaning.sectors.geometry import Sector, sector_mask
 from sono.curation.images.pixels import Pixels
 from sono.curation.images.stored_png import decode_png
 from sono.curation.masks.backends.protocol import Candidate, Embedding, Prompts

@@ -73,7 +73,7 @@ class ProposeStage:
 
     def _propose(self, frame: Mapping[str, Any], encoder: Encoder) -> Iterator[dict[str, object] | None]:
         """The row of each structure; None where the backend found nothing."""
-        from sono.curation.cleaning.sector_geometry import Sector, sector_mask
+        from sono.curation.cleaning.sectors.geometry import Sector, sector_mask
         from sono.curation.images.stored_png import decode_png
 
         from .choose import choose

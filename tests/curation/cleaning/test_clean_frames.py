@@ -8,11 +8,11 @@ import numpy.typing as npt
 import pytest
 
 from sono.curation.cleaning import clean_frames as module
-from sono.curation.cleaning.burned_in_text import TextFinding
 from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.cleaning.config import CleaningSection
+from sono.curation.cleaning.overlays.burned_in_text import TextFinding
 from sono.curation.cleaning.reasons import REASONS
-from sono.curation.cleaning.sector_geometry import iou, sector_mask
+from sono.curation.cleaning.sectors.geometry import iou, sector_mask
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.phantom.samples import Sample, draw_samples
@@ -49,6 +49,8 @@ def test_outside_the_sectors_everything_is_black_and_inside_only_edits_differ(sa
         found += 1
         inside = inside_of(frame)
         assert not np.any(frame.pixels[~inside])
+        for sector in frame.sectors:  # the box that is stored is the smallest around the sector, within the image
+            assert sector.box == cv2.boundingRect(sector_mask([sector], *inside.shape).astype(np.uint8))
         x, y, width, height = frame.crop
         source = sample.pixels[y : y + height, x : x + width]
         painted = np.zeros(inside.shape, np.bool_)
@@ -130,6 +132,18 @@ def test_a_damaged_frame_of_a_cine_costs_itself_only(samples: list[Sample]) -> N
     assert [isinstance(frame, ExcludedError) for frame in frames] == [True, False, True, False]
 
 
+@pytest.mark.parametrize("header", [False, True])
+def test_a_cine_that_begins_black_is_cleaned_where_it_shows_something(samples: list[Sample], header: bool) -> None:
+    sample = next(sample for sample in samples if sample.mode == "b_mode")
+    x, y, width, height = cv2.boundingRect(sample.drawn.sector_mask().astype(np.uint8))
+    regions = [Region(spatial_format=1, data_type=1, box=(x, y, width, height), pixel_mm=None)] if header else []
+    cine = [np.zeros_like(sample.pixels)] * module.CINE_FRAMES + [sample.pixels]
+    *black, last = clean_frames(iter(cine), regions, DEFAULT, cine=True)
+    assert {frame.reason for frame in black if isinstance(frame, ExcludedError)} == {"no_ultrasound"}
+    assert isinstance(last, CleanedFrame)
+    assert (last.mode, last.reasons) == ("b_mode", [])
+
+
 def test_what_ran_before_changes_nothing(samples: list[Sample]) -> None:
     stills = [sample.pixels for sample in samples[:4]]
     one_by_one = [cleaned(pixels) for pixels in stills]
@@ -155,6 +169,7 @@ def test_text_that_stays_readable_is_blacked_out_and_for_review(
     assert isinstance(frame, CleanedFrame)
     assert frame.burned_in_text == "unchecked"
     assert "text_readable" in frame.reasons
+    assert "rapidocr" in frame.text_readers
     assert module.search(frame.pixels) == []
 
 

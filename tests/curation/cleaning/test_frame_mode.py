@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sono.curation.cleaning.frame_mode import MODES, frame_mode
-from sono.curation.cleaning.screen import read_screen
+from sono.curation.cleaning.sectors.screen import read_screen
 from sono.curation.images.dicom.regions import Region
 from sono.curation.phantom.samples import Sample, draw_sample
 from sono.manifests.vocabulary import load
@@ -73,3 +73,11 @@ def test_the_box_of_flow_is_no_baseline() -> None:
     """Fluid parts this sector into three pieces, and the lower side of the box lies between two of them."""
     sample = draw_sample(21, 25, "color_doppler", load(), (0.2, 0.2))
     assert frame_mode(read_screen(sample.pixels)).mode == "color_doppler"
+
+
+def test_a_line_below_texture_on_a_low_screen_is_no_spectrum() -> None:
+    random = np.random.default_rng(4)
+    strip = np.zeros((90, 640), np.uint8)
+    strip[2:60, 10:300] = random.integers(20, 200, (58, 290))
+    strip[75, 320:600] = 200
+    assert read_screen(strip).layout.kind == "single"

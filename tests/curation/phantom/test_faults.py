@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from sono.curation.cleaning import sector_geometry as geometry
-from sono.curation.cleaning.sector_geometry import Sector
+from sono.curation.cleaning.sectors import geometry
+from sono.curation.cleaning.sectors.geometry import Sector
 from sono.curation.images.stored_png import decode_png
 from sono.curation.phantom.faults import EXAM_FAULTS, FILE_FAULTS
 from tests.curation.phantom.archive import Curated, Phantom, Row, curate, many_exams, texts_of

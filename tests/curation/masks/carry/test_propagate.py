@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sono.curation.cleaning.sector_geometry import iou
+from sono.curation.cleaning.sectors.geometry import iou
 from sono.curation.masks.carry.propagate import Anchor, Carried, Cine, Stop, carry
 from tests.curation.masks.cines import SIZE, DrawnCine, draw_cine
 

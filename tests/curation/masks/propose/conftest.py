@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.cleaning.sector_geometry import iou
+from sono.curation.cleaning.sectors.geometry import iou
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.backends.registry import BackendChoice
 from sono.curation.masks.propose.run import ProposeReport, propose_masks

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sono.curation.cleaning.sector_geometry import iou
+from sono.curation.cleaning.sectors.geometry import iou
 from sono.curation.masks.backends.protocol import Prompts
 from sono.curation.masks.backends.registry import BackendChoice
 from sono.curation.masks.propose.frame import FrameProposer

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sono.curation.images.dicom.regions import Region
+from sono.curation.images.pixels import Box, Mask
 
-from .sector_geometry import Box, Mask, Sector
+from .geometry import Sector
 
 _FORMAT_2D, _FORMATS_OF_TRACES = 1, (2, 3)  # PS3.3 C.8.5.5.1.1
 _VOUCHES = 0.02  # of the sector's longer side: so close are its box and the header's on all four sides

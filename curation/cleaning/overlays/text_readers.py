@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .required import LANGUAGE, language_folder, missing
-from .text_detector import Box, brightness_and_colorfulness
+from sono.curation.cleaning.required import LANGUAGE, language_folder, missing
+from sono.curation.images.pixels import Box, Pixels
+
+from .text_detector import brightness_and_colorfulness
 
 if TYPE_CHECKING:
     import rapidocr
     import tesserocr
-
-Pixels = npt.NDArray[np.uint8]
 
 LONG_SIDE_PX = 960
 """What rapidocr shrinks a frame to before it looks for text."""

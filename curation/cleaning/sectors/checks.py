@@ -7,10 +7,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from sono.curation.images.pixels import Mask
+
 from .reduced_frame import ReducedFrame
-from .sector_geometry import Mask, Sector, iou
-from .sector_refine import EdgeEvidence
-from .sector_search import FittedSector, reduced_mask, sector_of
+from .refine import EdgeEvidence
+from .search import FittedSector, reduced_mask, sector_of
 
 _BEYOND = 0.12  # of an edge, beyond which the pixels are lit
 _OUTSIDE = 0.045  # of the texture
@@ -28,8 +29,6 @@ _TAIL = 0.06  # of a side, at its far end, that may be unseen where the image en
 _LOPSIDED = 4.0  # degrees between the middle of both sides and straight down, unless both are clearly seen:
 _TURNED, _SIDE_SEEN = 20.0, 0.7  # degrees then, and share of each side
 _FILLS = 0.25  # of the frame's border: a shorter outline is hardly seen
-
-_ALIKE = 0.97  # IoU of two sectors that are the same
 
 
 def contradictions(frame: ReducedFrame, fit: FittedSector, others: Mask | None = None) -> list[str]:
@@ -143,12 +142,3 @@ def _faint_beyond(frame: ReducedFrame, faint: Mask, edge: EdgeEvidence) -> float
         on_image = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         found &= on_image & faint[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
     return float(found.mean())
-
-
-def agree(one: Sector, other: Sector) -> bool:
-    """Whether two sectors of frames of one size cover the same pixels."""
-    right = max(sector.box[0] + sector.box[2] for sector in (one, other))
-    bottom = max(sector.box[1] + sector.box[3] for sector in (one, other))
-    shape = max(bottom // 4, 1), max(right // 4, 1)
-    masks = [reduced_mask(sector, shape, (bottom, right)) for sector in (one, other)]
-    return iou(*masks) >= _ALIKE

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sono.curation.cleaning.sector_geometry import Sector, iou, outline, sector_mask
+from sono.curation.cleaning.sectors.geometry import Sector, iou, outline, sector_mask
 from sono.curation.phantom.samples import Sample
 from sono.curation.phantom.truth import sector_row
 from sono.manifests.schemas import SECTOR
 
-FAN = Sector("convex", (50.0, -20.0), (-30.0, 40.0), (40.0, 90.0), (0, 0, 120, 72), 1.0, "fit")
-RECTANGLE = Sector("linear", (30.0, 10.0), (0.0, 0.0), (0.0, 40.0), (10, 10, 40, 40), 1.0, "fit")
-POINTED = Sector("phased", (60.0, 5.0), (-45.0, 45.0), (0.0, 80.0), (10, 5, 100, 75), 1.0, "fit")
-TRAPEZOID = Sector("linear", (50.0, -50.0), (-15.0, 15.0), (60.0, 110.0), (0, 10, 100, 50), 1.0, "fit")
+FAN = Sector("convex", (50.0, -20.0), (-30.0, 40.0), (40.0, 90.0), (0, 0, 120, 72), 1.0)
+RECTANGLE = Sector("linear", (30.0, 10.0), (0.0, 0.0), (0.0, 40.0), (10, 10, 40, 40), 1.0)
+POINTED = Sector("phased", (60.0, 5.0), (-45.0, 45.0), (0.0, 80.0), (10, 5, 100, 75), 1.0)
+TRAPEZOID = Sector("linear", (50.0, -50.0), (-15.0, 15.0), (60.0, 110.0), (0, 10, 100, 50), 1.0)
 
 
 def test_a_fan_lies_between_its_beams_and_radii() -> None:
@@ -80,7 +80,7 @@ def test_rows_fit_the_schema(sector: Sector) -> None:
 
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(ValueError, match="'oval'"):
-        Sector("oval", (0.0, 0.0), (0.0, 0.0), (0.0, 1.0), (0, 0, 1, 1), 1.0, "fit")
+        Sector("oval", (0.0, 0.0), (0.0, 0.0), (0.0, 1.0), (0, 0, 1, 1), 1.0)
 
 
 def test_masks_agree_with_the_phantoms_truth(samples: Sequence[Sample]) -> None:
@@ -96,4 +96,4 @@ def _true_sector(row: dict[str, object]) -> Sector:
         return first, last
 
     left, top, width, height = row["box"]  # type: ignore[misc]
-    return Sector(str(row["kind"]), pair("apex"), pair("angles"), pair("radii"), (left, top, width, height), 1.0, "fit")
+    return Sector(str(row["kind"]), pair("apex"), pair("angles"), pair("radii"), (left, top, width, height), 1.0)

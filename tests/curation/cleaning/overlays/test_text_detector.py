@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sono.curation.cleaning import text_detector
-from sono.curation.cleaning.text_detector import find_overlays
+from sono.curation.cleaning.overlays import text_detector
+from sono.curation.cleaning.overlays.text_detector import find_overlays
 from sono.curation.phantom.samples import Sample
 
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from .sector_geometry import Floats, Mask
+from sono.curation.images.pixels import Mask
+
+from .geometry import Floats
 
 _OUTSIDE_COST = 1.5  # votes that a point beyond an edge costs
 _STEEPEST = math.tan(math.radians(72))  # of a side, from straight down

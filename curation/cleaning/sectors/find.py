@@ -1,4 +1,4 @@
-"""The sectors of a frame: found in its pixels, held against header, cine and prior, and doubted where they disagree."""
+"""The sectors of a frame: found in its pixels, held against header and cine, and doubted where they disagree."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 
 from sono.curation.images.dicom.regions import Region
+from sono.curation.images.pixels import Box, Mask
 
+from .checks import contradictions, doubts
+from .geometry import Sector
 from .header_boxes import disagrees, header_boxes, holds, leaves_header, trace_boxes, vouches
 from .reduced_frame import LIT_ABOVE, ReducedFrame
 from .screen import Screen
-from .sector_checks import agree, contradictions, doubts
-from .sector_geometry import Box, Mask, Sector
-from .sector_search import FittedSector, confirm_sector, fits_in_box, search_sector
+from .search import FittedSector, confirm_sector, fits_in_box, search_sector
 
 _BESIDE_OTHERS = 5  # reduced px around other panels that are theirs
 
@@ -57,7 +58,6 @@ def find_sectors(
     regions: Sequence[Region] = (),
     *,
     cine: SectorFinding | None = None,
-    prior: Sequence[Sector] = (),
 ) -> SectorFinding:
     """Find the sectors of a frame, and everything that speaks against them.
 
@@ -65,22 +65,16 @@ def find_sectors(
         mode: of the frame, as ``frame_mode`` gives it; a trace, or a second panel, would ruin the fit.
         regions: of the header; none where it has no valid ones.
         cine: what was found in the maximum of the cine that the frame belongs to: it shows more of the sector than one
-            frame.
-        prior: sectors of another frame of the same scanner and layout, as a hint. They count only where this frame's
-            own pixels confirm them.
+            frame. Its sectors are the frame's, whose pixels are only held against them.
     """
     if mode not in MODES_WITH_SECTORS:
         return SectorFinding([], 0.0, ["no_sector_in_mode"])
     panels = _panels(screen, mode, regions)
-    if prior and len(prior) == len(panels):
-        verified = _verified(screen.frame, panels, regions, prior)
-        if verified is not None:
-            return verified
     if cine is not None:
-        return _from_cine(screen, panels, cine)
+        return _of_cine(screen.frame, panels, cine)
     if not panels:
         return SectorFinding([], 0.0, ["no_ultrasound"])
-    found = _judged(screen.frame, mode, panels, regions, prior)
+    found = _judged(screen.frame, mode, panels, regions)
     has_trace = screen.layout.trace is not None or bool(trace_boxes(regions))
     if (mode in MODES_WITH_TRACE) != has_trace:
         return replace(found, reasons=sorted({*found.reasons, "layout_unclear"}))
@@ -131,14 +125,12 @@ def _others(screen: Screen, masks: Sequence[Mask]) -> Mask | None:
     return np.asarray(cv2.dilate(others, np.ones((_BESIDE_OTHERS, _BESIDE_OTHERS), np.uint8)) > 0)
 
 
-def _judged(
-    frame: ReducedFrame, mode: str, panels: Sequence[_Panel], regions: Sequence[Region], prior: Sequence[Sector]
-) -> SectorFinding:
+def _judged(frame: ReducedFrame, mode: str, panels: Sequence[_Panel], regions: Sequence[Region]) -> SectorFinding:
     """The fits of all panels, with the reasons against them."""
     reasons: set[str] = set()
     sectors: list[Sector] = []
     for panel in panels:
-        fit, against = _best_fit(frame, panel, regions, prior)
+        fit, against = _best_fit(frame, panel, regions)
         if fit is None:
             continue
         sectors.append(fit.sector)
@@ -149,22 +141,18 @@ def _judged(
         reasons.add("sector_missing")
     if disagrees(regions, sectors):
         reasons.add("sector_disagrees_with_header")
-    if prior and reasons and not all(any(agree(sector, one) for one in prior) for sector in sectors):
-        reasons.add("sector_disagrees_with_prior")
     return SectorFinding(sectors, min(sector.confidence for sector in sectors), sorted(reasons))
 
 
-def _best_fit(
-    frame: ReducedFrame, panel: _Panel, regions: Sequence[Region], prior: Sequence[Sector]
-) -> tuple[FittedSector | None, list[str]]:
+def _best_fit(frame: ReducedFrame, panel: _Panel, regions: Sequence[Region]) -> tuple[FittedSector | None, list[str]]:
     """The fit with the fewest reasons against it, and these.
 
     First to lit texture; if that leaves doubts, to everything that is not background at all, and within the header's
-    regions. Header and prior vouch for edges that cannot be seen where they agree with the fit.
+    regions. The header vouches for edges that cannot be seen where it agrees with the fit.
     """
     found: list[tuple[tuple[int, float], FittedSector, list[str]]] = []
     for fit, independent in _fits(frame, panel, regions):
-        known = vouches(regions, fit.sector) or any(agree(fit.sector, one) for one in prior)
+        known = vouches(regions, fit.sector)
         reasons = doubts(frame, fit, panel.others, vouched=known and independent)
         if leaves_header(regions, fit.sector):
             reasons.append("sector_disagrees_with_header")
@@ -203,32 +191,16 @@ def _faint(frame: ReducedFrame, panel: _Panel) -> Mask:
     return np.asarray(lit[labels] > 0)
 
 
-def _verified(
-    frame: ReducedFrame, panels: Sequence[_Panel], regions: Sequence[Region], prior: Sequence[Sector]
-) -> SectorFinding | None:
-    """The prior's sectors, if this frame's pixels confirm every one of them and contradict none."""
-    sectors = []
-    for sector, panel in zip(sorted(prior, key=lambda one: one.box), panels, strict=True):
-        fit = confirm_sector(frame, panel.mask, frame.background + LIT_ABOVE, sector)
-        if doubts(frame, fit, panel.others):
-            return None
-        sectors.append(replace(sector, confidence=fit.sector.confidence, source="prior"))
-    if disagrees(regions, sectors):
-        return None
-    return SectorFinding(sectors, min(sector.confidence for sector in sectors), [])
-
-
-def _from_cine(screen: Screen, panels: Sequence[_Panel], found: SectorFinding) -> SectorFinding:
+def _of_cine(frame: ReducedFrame, panels: Sequence[_Panel], cine: SectorFinding) -> SectorFinding:
     """The sectors of the cine's maximum; this frame's pixels must not contradict them."""
-    frame, reasons = screen.frame, set(found.reasons)
-    sectors = [replace(sector, source="cine") for sector in found.sectors]
+    reasons = set(cine.reasons)
     if not panels:
         reasons.add("no_ultrasound")
-    elif len(panels) != len(sectors):
+    elif len(panels) != len(cine.sectors):
         reasons.add("sector_disagrees_with_cine")
     else:
-        for sector, panel in zip(sectors, panels, strict=True):
+        for sector, panel in zip(cine.sectors, panels, strict=True):
             fit = confirm_sector(frame, panel.mask, frame.background + LIT_ABOVE, sector)
             if contradictions(frame, fit, panel.others):
                 reasons.add("sector_disagrees_with_cine")
-    return SectorFinding(sectors, found.confidence, sorted(reasons))
+    return replace(cine, reasons=sorted(reasons))

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+
+from sono.curation.images.pixels import Box, Mask, Pixels
 
 from .crosses import ARMS_PX, find_crosses
 from .inpainting import inpaint
-from .text_detector import STROKE_PX, Box, Overlays, boxes_of, find_overlays, largest_and_smallest
-
-Pixels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+from .text_detector import Overlays, boxes_of, bright_strokes, find_overlays, largest_and_smallest
 
 AROUND_PX = 24
 """Looked at around a piece for a cross: its arms may leave the piece."""
@@ -111,6 +109,6 @@ def _ink(pixels: Pixels, marks: Mask) -> Mask:
         views = [largest, smallest, np.asarray(cv2.subtract(largest, smallest), np.uint8)]
     ink = np.zeros(marks.shape, np.bool_)
     for view in views:
-        ink |= cv2.morphologyEx(view, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8)) > INK
+        ink |= bright_strokes(view) > INK
     ink &= marks
     return np.asarray(cv2.dilate(ink.view(np.uint8), np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)), dtype=np.bool_)

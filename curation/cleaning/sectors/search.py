@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sono.curation.images.pixels import Box, Mask
+
+from .fit import Outline, Window, fit_outlines
+from .geometry import Sector, contains, fan_kind
 from .reduced_frame import ReducedFrame
-from .sector_fit import Outline, Window, fit_outlines
-from .sector_geometry import Box, Mask, Sector, contains, fan_kind
-from .sector_refine import EdgeEvidence, Refined, confirm, refine
+from .refine import EdgeEvidence, Refined, confirm, refine
 
 _COARSE, _FINE = (3.5, 1.4), (4, 3)  # reduced and full px from an outline in which its edges are looked for
 _GOOD, _FAIR = 0.8, 0.5  # of an outline's quality: no other is tried
@@ -202,7 +204,7 @@ def _far_ends(outline: Outline) -> tuple[float, float]:
     return max(first, outline.window[0]), min(last, outline.window[2])
 
 
-def sector_of(outline: Outline, size: tuple[int, int], confidence: float, source: str = "fit") -> Sector:
+def sector_of(outline: Outline, size: tuple[int, int], confidence: float) -> Sector:
     """An outline as a sector of a frame of ``size``, height and width in px."""
     height, width = size
     left, top, right, bottom = outline.window
@@ -210,9 +212,7 @@ def sector_of(outline: Outline, size: tuple[int, int], confidence: float, source
     if outline.apex is None:
         apex, reach = ((window[0] + window[2]) / 2, window[1]), window[3] - window[1]
         hidden = window == (0.0, 0.0, float(width), float(height))
-        return Sector(
-            "unknown" if hidden else "linear", apex, (0.0, 0.0), (0.0, reach), _box(window), confidence, source
-        )
+        return Sector("unknown" if hidden else "linear", apex, (0.0, 0.0), (0.0, reach), _box(window), confidence)
     x, y = outline.apex
     angles = _angles(outline, window)
     near, far = outline.arcs
@@ -231,7 +231,7 @@ def sector_of(outline: Outline, size: tuple[int, int], confidence: float, source
         kind = fan_kind(*radii)
     box = max(window[0], tight[0]), max(window[1], tight[1]), min(window[2], tight[2]), min(window[3], tight[3])
     degrees = math.degrees(angles[0]), math.degrees(angles[1])
-    return Sector(kind, (x, y), degrees, radii, _box(box), confidence, source)
+    return Sector(kind, (x, y), degrees, radii, _box(box), confidence)
 
 
 def _angles(outline: Outline, window: Window) -> tuple[float, float]:

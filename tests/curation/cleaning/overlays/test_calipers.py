@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sono.curation.cleaning import calipers
-from sono.curation.cleaning.burned_in_text import clean_text
-from sono.curation.cleaning.calipers import CaliperFinding, remove_calipers
-from sono.curation.cleaning.text_detector import Overlays, find_overlays
+from sono.curation.cleaning.overlays import calipers
+from sono.curation.cleaning.overlays.burned_in_text import clean_text
+from sono.curation.cleaning.overlays.calipers import CaliperFinding, remove_calipers
+from sono.curation.cleaning.overlays.text_detector import Overlays, find_overlays
 from sono.curation.phantom.drawing.screen import MEASUREMENT_MARKS
 from sono.curation.phantom.samples import Sample
 

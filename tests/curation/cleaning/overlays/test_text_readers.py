@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sono.curation.cleaning import required, text_readers
-from sono.curation.cleaning.inpainting import inpaint
+from sono.curation.cleaning import required
+from sono.curation.cleaning.overlays import text_readers
+from sono.curation.cleaning.overlays.inpainting import inpaint
+from sono.curation.cleaning.overlays.text_readers import read_again, search
 from sono.curation.cleaning.required import require_readers
-from sono.curation.cleaning.text_readers import read_again, search
 from sono.manifests.errors import UserError
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
-from .sector_edges import EdgeProfile, edge_profile
-from .sector_fit import Outline
-from .sector_geometry import Floats, Mask
+from .edges import EdgeProfile, edge_profile
+from .fit import Outline
+from .geometry import Floats
 
 EDGES = ("left side", "right side", "near arc", "far arc", "left cut", "upper cut", "right cut", "lower cut")
 """In the order of an outline's parameters, which are apex x and y and then one for each edge."""

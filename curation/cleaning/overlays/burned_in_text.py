@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+
+from sono.curation.images.pixels import Box, Mask, Pixels
 
 from .inpainting import inpaint
-from .text_detector import Box, Overlays, boxes_of, find_overlays
+from .text_detector import Overlays, boxes_of, find_overlays
 from .text_readers import read_again, search
-
-Pixels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 ROUNDS = 3
 """How often text is removed that shows after a removal, such as a line's faint end."""
@@ -62,13 +60,13 @@ def clean_text(
 ) -> TextFinding:
     """Remove the text within the sector and prove that it is gone.
 
-    Call ``text_readers.require_readers`` first, once: without its readers nothing can be called clean.
+    Call ``required.require_readers`` first, once: without its readers nothing can be called clean.
 
     Args:
         pixels: [height, width] grey, or [height, width, 3] RGB.
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
-        search_too: let rapidocr search the frame, too, before and after (about a second): once per layout and cine.
-        known_boxes: x, y, width, height in px, where other frames of the same cine or layout have text.
+        search_too: let rapidocr search the frame, too, before and after (about a second).
+        known_boxes: x, y, width, height in px, where other frames of the same cine have text.
     """
     if not np.any(sector_mask):
         raise ValueError("no pixel of the frame shows ultrasound")

@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
-Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 LONG_SIDE = 340

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sono.curation.images.pixels import Box, Mask
+
 from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
-from .sector_geometry import Box, Mask
 
 _LEAST_OF_LARGEST = 0.004  # fluid splits a fan into pieces: smaller ones than this share of the largest are clutter
 _LEAST_PX = 26  # reduced px
@@ -95,6 +96,8 @@ def find_layout(frame: ReducedFrame) -> Layout:
     parted = _parted(frame, whole)
     if parted is not None:
         labels, pieces = find_pieces(frame, parted)
+        if not pieces:  # the cells of a grid
+            return Layout("empty", [])
     splits = [split for axis in (1, 0) for split in _splits(frame, pieces, whole, axis)]
     trace = _trace(frame, splits)
     if trace is not None:
@@ -346,6 +349,9 @@ def _lone_trace(frame: ReducedFrame, whole: Box) -> Box | None:
     """Box in reduced px of a spectrum below or right of all solid texture: thin peaks on a level baseline."""
     height, width = frame.size
     scale = width / frame.solid.shape[1]
+    reach = int(_LONE_REACH * height)
+    if reach <= _BESIDE_PX:
+        return None  # too low to show anything beside a baseline
     # All rows, because a baseline is a px high, but few columns.
     grey = brightest_channel(frame.pixels[:, ::_EVERY])
     grey[: int(whole[1] * scale)] = 0
@@ -353,7 +359,6 @@ def _lone_trace(frame: ReducedFrame, whole: Box) -> Box | None:
     ink = (grey[:, 1:] > frame.background + _INK_ABOVE) & (cv2.absdiff(grey[:, 1:], grey[:, :-1]) <= _INK_RANGE)
     least = max(int(_LONE_BASELINE * width / _EVERY), 1)
     level = cv2.morphologyEx(ink.astype(np.uint8), cv2.MORPH_OPEN, np.ones((1, least), np.uint8))
-    reach = int(_LONE_REACH * height)
     for row in np.flatnonzero(level.any(axis=1)).tolist():
         columns = np.flatnonzero(level[row])
         left, right = int(columns[0]), int(columns[-1]) + 2

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from sono.curation.images.pixels import Box, Mask
+
 Floats = npt.NDArray[np.float64]
-Box = tuple[int, int, int, int]
-"""x, y, width, height in px."""
 
 KINDS = ("convex", "phased", "linear", "unknown")
 
@@ -37,7 +36,6 @@ class Sector:
         radii: of the first and the last echo, in px from the apex (of a linear sector straight down).
         box: the smallest around the sector, cut where the screen cuts the sector.
         confidence: from 0 to 1: the share of the outline that pixels confirm.
-        source: fit, cine, prior or header: what the geometry comes from; empty where a table says nothing of it.
     """
 
     kind: str
@@ -46,7 +44,6 @@ class Sector:
     radii: tuple[float, float]
     box: Box
     confidence: float
-    source: str
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -65,8 +62,7 @@ class Sector:
         """The same sector where the frame begins elsewhere: after cropping at (left, top), moved by their negatives."""
         left, top, width, height = self.box
         apex = (self.apex[0] + x, self.apex[1] + y)
-        return Sector(self.kind, apex, self.angles, self.radii, (left + x, top + y, width, height), self.confidence,
-                      self.source)  # fmt: skip
+        return replace(self, apex=apex, box=(left + x, top + y, width, height))
 
     def row(self) -> dict[str, object]:
         """As ``manifests.schemas.SECTOR`` stores it; a rectangle is its box alone."""
@@ -91,7 +87,6 @@ class Sector:
             radii=(0.0, float(height)) if rectangle else tuple(row["radii"]),
             box=(x, y, width, height),
             confidence=row["confidence"],
-            source="",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 
 from sono.curation.cleaning.frame_mode import frame_mode
 from sono.curation.cleaning.reasons import SECTOR
-from sono.curation.cleaning.screen import read_screen
-from sono.curation.cleaning.sector import MODES_WITH_SECTORS, SectorFinding, find_sectors
-from sono.curation.cleaning.sector_geometry import Mask, Sector, iou, sector_mask
+from sono.curation.cleaning.sectors.find import MODES_WITH_SECTORS, SectorFinding, find_sectors
+from sono.curation.cleaning.sectors.geometry import iou, sector_mask
+from sono.curation.cleaning.sectors.screen import read_screen
 from sono.curation.images.dicom.regions import Region, read_regions
-from sono.curation.images.pixels import Pixels, without_equal_channels
+from sono.curation.images.pixels import Mask, Pixels, without_equal_channels
 from sono.curation.phantom.samples import Sample
 from sono.curation.phantom.writer import ultrasound_regions
 from sono.manifests import pydicom_warnings
@@ -140,43 +139,14 @@ def test_a_header_that_lies_beside_the_sector_disagrees(fan: Sample) -> None:
         assert "sector_disagrees_with_header" in finding.reasons
 
 
-def test_a_prior_is_used_where_the_pixels_confirm_it(fan: Sample) -> None:
-    screen = read_screen(fan.pixels)
-    prior = find_sectors(screen, "b_mode").sectors
-    finding = find_sectors(screen, "b_mode", prior=prior)
-    assert finding.accepted
-    assert [sector.source for sector in finding.sectors] == ["prior"]
-    assert score(finding, fan.drawn.sector_mask()) > 0.99
-
-
-@pytest.mark.parametrize("scale", [0.7, 1.3])
-def test_a_prior_of_another_depth_is_not_believed(fan: Sample, scale: float) -> None:
-    screen = read_screen(fan.pixels)
-    found = find_sectors(screen, "b_mode").sectors[0]
-    near, far = found.radii
-    far = near + scale * (far - near)
-    other = replace(found, radii=(near, far), box=(0, 0, fan.pixels.shape[1], fan.pixels.shape[0]))
-    finding = find_sectors(screen, "b_mode", prior=[other])
-    assert finding.sectors[0].source != "prior"
-    assert score(finding, fan.drawn.sector_mask()) > 0.99
-
-
-def test_a_prior_of_another_probe_is_not_believed(fan: Sample) -> None:
-    screen = read_screen(fan.pixels)
-    box = find_sectors(screen, "b_mode").sectors[0].box
-    other = Sector("linear", (box[0] + box[2] / 2, box[1]), (0.0, 0.0), (0.0, float(box[3])), box, 1.0, "fit")
-    finding = find_sectors(screen, "b_mode", prior=[other])
-    assert finding.sectors[0].kind == "convex"
-    assert finding.sectors[0].source == "fit"
-
-
 def test_the_maximum_of_a_cine_shows_what_single_frames_hide(fan: Sample) -> None:
     first, second = _halves(fan)
     whole = read_screen(np.maximum(first, second))
     for half in (first, second):
-        finding = find_sectors(read_screen(half), "b_mode", cine=find_sectors(whole, "b_mode"))
+        of_cine = find_sectors(whole, "b_mode")
+        finding = find_sectors(read_screen(half), "b_mode", cine=of_cine)
         assert finding.accepted
-        assert [sector.source for sector in finding.sectors] == ["cine"]
+        assert finding.sectors == of_cine.sectors
         assert score(finding, fan.drawn.sector_mask()) > 0.99
 
 

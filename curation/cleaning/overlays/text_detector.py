@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sono.manifests.errors import UserError
+from sono.curation.cleaning.required import missing
+from sono.curation.images.pixels import Box, Mask, Pixels
+
+from .detector_file import detector_bytes
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -26,6 +28,8 @@ STRIDE = 4
 
 STROKE_PX = 4
 """What is drawn is at most as wide."""
+
+_WIDER_THAN_STROKES = np.ones((STROKE_PX + 1,) * 2, np.uint8)
 
 GRANULARITY = 16
 """px: the network takes sizes that are multiples of it."""
@@ -47,11 +51,6 @@ POSSIBLE_MARKS = Threshold(sure=0.4, possible=0.35, fewest_cells=4)
 
 SMALL_PX = 480
 """Frames whose long side is shorter are looked at in twice their size: their text is smaller than any trained on."""
-
-Pixels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
-Box = tuple[int, int, int, int]
-"""x, y, width, height in px."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ def network_input(pixels: Pixels, granularity: int = 1) -> Pixels:
     """
     height, width = pixels.shape[:2]
     largest, smallest = (pixels, pixels) if pixels.ndim == 2 else largest_and_smallest(pixels)
-    views = [largest, *_strokes(largest)]
-    views += views if smallest is largest else [smallest, *_strokes(smallest)]
+    views = [largest, bright_strokes(largest), _dark_strokes(largest)]
+    views += views if smallest is largest else [smallest, bright_strokes(smallest), _dark_strokes(smallest)]
     image = np.zeros((len(views), height + -height % granularity, width + -width % granularity), np.uint8)
     for channel, view in zip(image, views, strict=True):
         channel[:height, :width] = view
@@ -149,9 +148,13 @@ def largest_and_smallest(rgb: Pixels) -> tuple[Pixels, Pixels]:
     return np.asarray(largest, np.uint8), np.asarray(cv2.min(cv2.min(red, green), blue), np.uint8)
 
 
-def _strokes(grey: Pixels) -> list[npt.NDArray[np.uint8]]:
-    square = np.ones((STROKE_PX + 1,) * 2, np.uint8)
-    return [np.asarray(cv2.morphologyEx(grey, kind, square)) for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)]
+def bright_strokes(grey: Pixels) -> Pixels:
+    """By how many levels thinner things than ``STROKE_PX`` are brighter than what is around them: the white top-hat."""
+    return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _WIDER_THAN_STROKES), np.uint8)
+
+
+def _dark_strokes(grey: Pixels) -> Pixels:
+    return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, _WIDER_THAN_STROKES), np.uint8)
 
 
 def _pieces(probability: npt.NDArray[np.float32], threshold: Threshold) -> Pixels:
@@ -173,8 +176,7 @@ def _session() -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise UserError("finding burned-in text needs onnxruntime", fix="run: pip install onnxruntime") from error
+        raise missing("onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    model = resources.files(__package__).joinpath("text_detector.onnx").read_bytes()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(detector_bytes(), options, providers=["CPUExecutionProvider"])

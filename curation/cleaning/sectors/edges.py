@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
-from .sector_geometry import Floats, Mask
+from .geometry import Floats
 
 _BESIDE = 6  # px on either side of an edge that are compared
 _SMOOTHED = 5  # neighbouring points of an edge whose profiles are averaged: single speckles are no edge

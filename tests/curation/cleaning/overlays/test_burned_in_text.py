@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from sono.curation.cleaning import burned_in_text
-from sono.curation.cleaning.burned_in_text import MOST_TEXT, TextFinding, clean_text
+from sono.curation.cleaning.overlays import burned_in_text
+from sono.curation.cleaning.overlays.burned_in_text import MOST_TEXT, TextFinding, clean_text
+from sono.curation.cleaning.overlays.text_detector import Overlays, find_overlays
 from sono.curation.cleaning.reasons import TEXT
-from sono.curation.cleaning.text_detector import Overlays, find_overlays
 from sono.curation.phantom.drawing.screen import IDENTITY
 from sono.curation.phantom.samples import Sample
 

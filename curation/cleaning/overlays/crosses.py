@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .text_detector import STROKE_PX, largest_and_smallest
+from sono.curation.images.pixels import Mask, Pixels
 
-Pixels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+from .text_detector import bright_strokes, largest_and_smallest
+
 Steps = tuple[tuple[int, int], ...]
 
 INK = 20
@@ -52,8 +52,7 @@ def find_crosses(pixels: Pixels, within: Mask) -> list[tuple[int, int]]:
 
 def _find(grey: Pixels, second: Pixels, within: Mask) -> list[tuple[int, int]]:
     """Crosses that stand out in ``grey`` and are of one level in ``second``, too."""
-    hat = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((STROKE_PX + 1,) * 2, np.uint8))
-    ink = ((hat > INK) & (grey > FAINTEST)).view(np.uint8)
+    ink = ((bright_strokes(grey) > INK) & (grey > FAINTEST)).view(np.uint8)
     shortest = 2 * ARMS_PX[0] + 1
     slanted = np.eye(shortest, dtype=np.uint8)
     crosses: list[tuple[int, int]] = []
