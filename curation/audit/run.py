@@ -19,20 +19,20 @@ from sono.manifests.stages import Crashed, Engine, Progress, run_stage
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
-from .allowed_words import allowed_words
-from .consistency import judge_pairs
-from .dates import readable_dates
+from .checks.consistency import judge_pairs
+from .checks.textless import save_textless
 from .findings import FINDINGS, Findings
-from .fingerprint import sources_fingerprint
-from .header_values import HeaderValues
-from .hunt import Hunter, load_hunter
-from .page import write_audit_page
 from .parts import Archive, audit_parts, find_archive
-from .record_values import record_values, require_records
-from .result import AuditReport, report_of, save_report
+from .report.fingerprint import sources_fingerprint
+from .report.page import write_audit_page
+from .report.result import AuditReport, report_of, save_report
+from .sources.header_values import HeaderValues
+from .sources.record_values import record_values, require_records
 from .stage import AuditStage, hunt
-from .textless import save_textless
-from .workspace_words import FOLDER, PartScan, WorkspaceWords, scan_files, table_parts
+from .words.allowed_words import allowed_words
+from .words.dates import readable_dates
+from .words.hunt import Hunter, load_hunter
+from .words.workspace_words import FOLDER, PartScan, WorkspaceWords, scan_files, table_parts
 
 
 def audit(

@@ -20,14 +20,14 @@ from sono.manifests.stages import StageOutput
 from sono.manifests.store import TableStore, damage_named
 from sono.manifests.vocabulary import Vocabulary
 
+from .checks.pixel_checks import check_pixels, check_shown_clean, check_text
+from .checks.readable_text import Identity, identity_of, reader_versions
+from .checks.row_checks import check_row
+from .checks.textless import is_known, load_textless, textless_key
 from .findings import FINDINGS, Findings
-from .header_values import HeaderValues
-from .hunt import Hunter, load_hunter
-from .pixel_checks import check_pixels, check_shown_clean, check_text
-from .readable_text import Identity, identity_of, reader_versions
-from .row_checks import check_row
-from .source_file import AuditedFile, read_source
-from .textless import is_known, load_textless, textless_key
+from .sources.header_values import HeaderValues
+from .sources.source_file import AuditedFile, read_source
+from .words.hunt import Hunter, load_hunter
 
 _BATCH_ROWS = 8
 _UNUSED = {"grey_histogram"}

@@ -14,7 +14,7 @@ from .captions import template_texts
 from .options import JsonOption, TemplatesOption, WorkersOption, WorkspaceArgument, writing_to
 
 if TYPE_CHECKING:
-    from sono.curation.audit.result import AuditReport
+    from sono.curation.audit.report.result import AuditReport
 
 
 def audit(

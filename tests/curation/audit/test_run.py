@@ -16,11 +16,11 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
-from sono.curation.audit import pixel_checks
-from sono.curation.audit.cleaned import sector_area
+from sono.curation.audit.checks import pixel_checks
+from sono.curation.audit.checks.cleaned import sector_area
+from sono.curation.audit.checks.readable_text import Text
 from sono.curation.audit.findings import ACTIONS
-from sono.curation.audit.readable_text import Text
-from sono.curation.audit.result import AuditReport, latest_audit
+from sono.curation.audit.report.result import AuditReport, latest_audit
 from sono.curation.audit.run import audit
 from sono.curation.cli import app
 from sono.curation.commands import options

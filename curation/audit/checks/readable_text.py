@@ -10,16 +10,16 @@ from importlib.metadata import version
 
 import numpy as np
 
+from sono.curation.audit.sources.header_values import HeaderValues
+from sono.curation.audit.words.allowed_words import normalized, words_of
+from sono.curation.audit.words.dates import date_forms, readable_dates
+from sono.curation.audit.words.hunt import can_be_judged, tokens_of
 from sono.curation.cleaning.config import detector_sha256
 from sono.curation.cleaning.text_detector import boxes_of, find_overlays
 from sono.curation.cleaning.text_readers import read_again, search
 from sono.curation.images.pixels import Pixels
 
-from .allowed_words import normalized, words_of
 from .cleaned import Box
-from .dates import date_forms, readable_dates
-from .header_values import HeaderValues
-from .hunt import can_be_judged, tokens_of
 
 FEWEST_LETTERS = 3
 """Letters and digits of what counts as text: fewer are read into any texture."""

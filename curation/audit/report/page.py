@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sono.curation.audit.findings import ACTIONS, ADVICE
 from sono.manifests import pages
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
-from .findings import ACTIONS, ADVICE
 from .result import AuditReport
 
 

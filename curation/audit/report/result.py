@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sono.curation.audit.findings import ACTIONS, EMPTY, FAILED, PASSED
+from sono.curation.audit.words.workspace_words import FOLDER
 from sono.curation.ingest.files import SourceFile
 from sono.manifests.fingerprints import tables_fingerprint
 from sono.manifests.schemas import SCHEMA_VERSION, TABLES
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
-from .findings import ACTIONS, EMPTY, FAILED, PASSED
 from .fingerprint import sources_fingerprint
-from .workspace_words import FOLDER
 
 _FILE = "audit.json"
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sono.curation.audit.findings import Findings
 from sono.manifests.schemas import TABLES, TableSpec
 from sono.manifests.store import TableStore, damage_named, part_name
 
 from .allowed_words import normalized, pieces_of, words_of
-from .findings import Findings
 
 FOLDER = "audit"
 """What the audit itself writes into a workspace."""

@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sono.curation.audit.findings import Findings
 from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.images.stored_png import decode_png
 from sono.manifests.pseudonyms import Pseudonymizer
 
 from .cleaned import Cleaning, Mask, boxes_area, cleaning_of, sector_area
-from .findings import Findings
 from .readable_text import Identity, identifies, read_text
 
 _PIXEL_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.audit.cleaned import sector_area
+from sono.curation.audit.checks.cleaned import sector_area
+from sono.curation.audit.checks.pixel_checks import check_pixels, check_shown_clean, check_text
+from sono.curation.audit.checks.readable_text import identifies, identity_of
 from sono.curation.audit.findings import Findings
-from sono.curation.audit.header_values import HeaderValues
-from sono.curation.audit.pixel_checks import check_pixels, check_shown_clean, check_text
-from sono.curation.audit.readable_text import identifies, identity_of
+from sono.curation.audit.sources.header_values import HeaderValues
 from sono.curation.images.stored_png import encode_png
 from sono.curation.phantom.drawing.sector import fan
 from sono.manifests.pseudonyms import Pseudonymizer
