@@ -112,7 +112,8 @@ def _scan(
     """Everything that the workspace says and that no rule explains."""
     places = table_parts(workspace.store)
     words = scan_files(workspace.path, allowed)
-    for done, result in enumerate(engine(PartScan(workspace.store, allowed), places), start=1):
+    scan = PartScan(workspace.store, allowed, words.abbreviated())
+    for done, result in enumerate(engine(scan, places), start=1):
         if isinstance(result, Crashed):
             raise UserError(
                 "a part crashes the library that reads it",
@@ -120,6 +121,7 @@ def _scan(
                 fix=f"run: sono-curate check {workspace.path}",
             )
         words.merge(result.words)
+        words.explain(result.abbreviated)
         findings.add(result.findings)
         progress(Progress("tables", len(places), done, len(words.pieces), 0))
     for place in words.overfull:
