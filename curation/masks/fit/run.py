@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sono.manifests.errors import UserError, import_extra
-from sono.manifests.fingerprints import part_footer
+from sono.manifests.fingerprints import part_digest
 from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import exclusive, make_private, write_atomically
 from sono.manifests.workspace import Workspace
@@ -115,7 +115,7 @@ def _identity(workspace: Workspace, selection: Selection, split: PatientSplit, s
     content = [
         [[example.frame_id, example.plane, group, sorted(example.regions.items()), sorted(example.doubtful)]
          for example, group in zip(selection.examples, split.group_of, strict=True)],
-        sorted((path, part_footer(Path(path))) for path in parts),
+        sorted((path, part_digest(Path(path))) for path in parts),
         settings.as_json(),
         {name: plane.structures for name, plane in vocabulary.planes.items()},
     ]  # fmt: skip
