@@ -134,7 +134,8 @@ def _left_out(workspace: Workspace) -> dict[str, set[int | None]]:
     found: dict[str, set[int | None]] = {}
     for row in workspace.store.read_all(EXCLUSIONS, ["source_key", "frame_index", "stage", "reason"]).to_pylist():
         stays = row["reason"].startswith("unreadable_") or row["reason"] == "frames_missing"  # the file's frames do
-        if row["stage"] == "ingest" and not stays:
+        beside = row["reason"] == "not_an_image"  # a text, which has the key of the image that it stands beside
+        if row["stage"] == "ingest" and not stays and not beside:
             found.setdefault(row["source_key"], set()).add(row["frame_index"])
     return found
 

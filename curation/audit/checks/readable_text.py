@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -78,9 +79,10 @@ def read_text(pixels: Pixels, boxes: Sequence[Box]) -> Text:
     return Text(readings, bool(np.any(overlays.text)))
 
 
-def reader_versions() -> list[str]:
+@functools.cache
+def reader_versions() -> tuple[str, ...]:
     """Of everything that ``read_text`` uses: others may read what these do not."""
-    return [*(f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")), detector_sha256()]
+    return *(f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")), detector_sha256()
 
 
 def identifies(readings: Iterable[str], identity: Identity) -> bool:
