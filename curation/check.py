@@ -45,7 +45,10 @@ WRITTEN_BY: Mapping[str, str] = {
 }
 """The command that writes each table, as one types it after ``sono-curate``."""
 
-WRITTEN_OTHERWISE: Mapping[str, str] = {"carry-": "masks carry {workspace}"}
+WRITTEN_OTHERWISE: Mapping[str, str] = {
+    "carry-": "masks carry {workspace}",
+    "proposed-": "masks propose {workspace} --backend NAME",
+}
 """The same for parts of tables that several commands write to, by how the parts' names begin."""
 
 TABLE_OF_STAGE: Mapping[str, TableSpec] = {
@@ -155,7 +158,8 @@ class _Check:
             table = TABLE_OF_STAGE.get(info.stage)
             if table is not None and not self._store.path(table, info.name).exists():
                 path = self._store.path(EXCLUSIONS, name)
-                self._add(path, "belongs to no part: a run was interrupted", self._rerun(table))
+                repair = self._rerun(table, self._store.path(table, info.name))
+                self._add(path, "belongs to no part: a run was interrupted", repair)
         for table in {table.name: table for table in TABLE_OF_STAGE.values()}.values():
             for name, info in self._sound[table.name].items():
                 if info.exclusions and not self._store.path(EXCLUSIONS, f"{info.stage}-{name}").exists():
