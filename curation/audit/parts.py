@@ -49,6 +49,12 @@ class Archive:
     described: Mapping[str, FileMetadata]
     unmatched: Sequence[tuple[str, FileMetadata]] = field(default=())  # rows of the metadata that match no file
 
+    @property
+    def centers(self) -> set[str]:
+        """That the metadata names."""
+        rows = [*self.described.values(), *(row for _, row in self.unmatched)]
+        return {row.center for row in rows if row.center}
+
 
 def find_archive(
     workspace: Workspace,

@@ -15,8 +15,6 @@ from sono.manifests.schemas import SCHEMA_VERSION, TABLES
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
-from .fingerprint import sources_fingerprint
-
 _FILE = "audit.json"
 
 
@@ -129,3 +127,9 @@ def latest_audit(workspace: Workspace, files: Sequence[SourceFile] | None = None
     return LatestAudit(
         report, same_files and tables_fingerprint(workspace.store, TABLES.values()) == report.tables_fingerprint
     )
+
+
+def sources_fingerprint(workspace: Workspace, files: Sequence[SourceFile]) -> str:
+    """Changes when a file is added, removed or written anew; keyed, because it is made of file names."""
+    listing = sorted([file.source_key, file.relative, file.size, file.mtime_ns] for file in files)
+    return workspace.keys.content(json.dumps(listing))
