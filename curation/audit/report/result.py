@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sono.curation.audit.findings import ACTIONS, EMPTY, FAILED, PASSED
+from sono.curation.audit.findings import ACTIONS, ADVICE, EMPTY, FAILED, PASSED
 from sono.curation.audit.words.workspace_words import FOLDER
 from sono.curation.ingest.files import SourceFile
 from sono.manifests.fingerprints import tables_fingerprint
@@ -65,6 +65,11 @@ class AuditReport:
         """Nothing failed, and something was judged."""
         counts = self.actions.values()
         return not any(count.failed for count in counts) and any(count.passed for count in counts)
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do about the failures, where that is known."""
+        return list(dict.fromkeys(ADVICE[failure.reason] for failure in self.failures if failure.reason in ADVICE))
 
 
 @dataclass(frozen=True)

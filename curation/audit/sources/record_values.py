@@ -154,12 +154,16 @@ def _of_csv(text: io.TextIOWrapper) -> Iterator[HeaderValues]:
     delimiter = max(",;\t", key=header.count)
     columns = next(csv.reader([header], delimiter=delimiter))
     values = HeaderValues()
-    for cells in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
-        for column, cell in zip_longest(columns, cells, fillvalue=""):
-            _add_cell(values, column, cell)
-        if len(values.texts) > _BATCH_VALUES:
-            yield values
-            values = HeaderValues()
+    try:
+        for cells in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
+            for column, cell in zip_longest(columns, cells, fillvalue=""):
+                _add_cell(values, column, cell)
+            if len(values.texts) > _BATCH_VALUES:
+                yield values
+                values = HeaderValues()
+    except (csv.Error, ValueError, EOFError, OSError, zlib.error):
+        yield values  # of the rows before the damage
+        raise
     yield values
 
 

@@ -64,6 +64,14 @@ def test_members_that_are_not_understood_do_not_hide_the_others(tmp_path: Path) 
     assert unknown == 1
 
 
+@pytest.mark.parametrize("end", [b"x" * 300_000, b"\xff\xfe\xfa"], ids=["long_line", "no_text"])
+def test_rows_before_a_damage_are_read(tmp_path: Path, end: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(TABLE.encode() * 2000 + end)
+    texts, unknown = said(tmp_path / "a.csv")
+    assert "Yamamoto" in texts
+    assert unknown == 1
+
+
 @pytest.mark.parametrize("damage", ["gzip", "zip", "encrypted", "parquet", "deep"])
 def test_what_cannot_be_read_is_counted(tmp_path: Path, damage: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
