@@ -98,7 +98,7 @@ def _elements(dataset: Dataset) -> Iterator[tuple[str, str, Any]]:
             for item in value or []:
                 yield from _elements(item)
         elif value not in (None, "", b""):
-            yield keyword, element.VR, value
+            yield keyword, "UN" if element.VR == "OB" and tag.is_private else element.VR, value
 
 
 def _add(values: HeaderValues, keyword: str, vr: str, value: object) -> None:
@@ -111,7 +111,8 @@ def _add(values: HeaderValues, keyword: str, vr: str, value: object) -> None:
         values.texts.append((keyword, str(value)))
     elif vr == "UN" and isinstance(value, bytes):
         wide = value.replace(b"\0", b"") if b"\0" in value else b""  # UTF-16, as Windows writes it
-        values.texts += [(keyword, run.decode()) for said in (value, wide) for run in _RUN.findall(said[:_LONGEST])]
+        runs = [*_RUN.findall(value[:_LONGEST]), *_RUN.findall(wide[:_LONGEST])]
+        values.texts += [(keyword, run.decode()) for run in dict.fromkeys(runs)]
 
 
 def dates_in(text: str) -> Iterable[datetime.date]:

@@ -75,6 +75,14 @@ def test_long_texts_are_read_to_their_end_and_damaged_elements_as_they_are() -> 
         assert {"Yamamoto", "Achterberg", "Jansen"} <= words(dicom_values(data))
 
 
+def test_private_attributes_are_read_whatever_their_representation() -> None:
+    data = pydicom.Dataset()
+    block = data.private_block(0x0099, "ACME", create=True)
+    for element, vr, value in ((1, "LO", "Yamamoto"), (2, "UN", b"Achterberg"), (3, "OB", b"\x01\x02Jansen\0")):
+        block.add_new(element, vr, value)
+    assert {"Yamamoto", "Achterberg", "Jansen"} <= words(dicom_values(data))
+
+
 @pytest.mark.parametrize(
     ("content", "unread"),
     [
