@@ -21,11 +21,11 @@ import pydicom
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sono.curation.audit.allowed_words import allowed_words
-from sono.curation.audit.cleaned import sector_area
-from sono.curation.audit.header_values import dicom_values
-from sono.curation.audit.readable_text import identifies, identity_of, read_text
+from sono.curation.audit.checks.cleaned import sector_area
+from sono.curation.audit.checks.readable_text import identifies, identity_of, read_text
 from sono.curation.audit.run import audit
+from sono.curation.audit.sources.header_values import dicom_values
+from sono.curation.audit.words.allowed_words import allowed_words
 from sono.curation.ingest.run import ingest
 from sono.curation.qc.run import qc
 from sono.manifests.schemas import FRAMES

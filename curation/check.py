@@ -164,7 +164,8 @@ class _Check:
             table = TABLE_OF_STAGE.get(info.stage)
             if table is not None and not self._store.path(table, info.name).exists():
                 path = self._store.path(EXCLUSIONS, name)
-                self._add(path, "belongs to no part: a run was interrupted", self._rerun(table))
+                repair = self._rerun(table, self._store.path(table, info.name))
+                self._add(path, "belongs to no part: a run was interrupted", repair)
         for table in {table.name: table for table in TABLE_OF_STAGE.values()}.values():
             for name, info in self._sound[table.name].items():
                 if info.exclusions and not self._store.path(EXCLUSIONS, f"{info.stage}-{name}").exists():

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sono.manifests.compressed import DamagedError, TooLargeError, is_compressed, location, members_of
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 
-from .compressed import DamagedError, TooLargeError, is_compressed, location, members_of
 from .sr.content import is_dicom
 
 CSV, JSON_LINES, FHIR_LINES, PARQUET, FHIR_JSON, DICOM_SR, UNKNOWN, TOO_LARGE, DAMAGED = (
@@ -40,7 +40,7 @@ class RecordsFile:
         path: of the file, for people.
         kind: what it holds, one of the kinds above.
         label: what messages call it.
-        location: where ``compressed.open_location`` finds it.
+        location: where ``manifests.compressed.open_location`` finds it.
         size: in bytes; of a member when inflated.
     """
 

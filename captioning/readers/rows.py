@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from sono.manifests.compressed import open_location
 from sono.manifests.delimited import LongLineError, opened_format
 from sono.manifests.errors import UserError
 
-from .compressed import open_location
 from .files import CSV, JSON_LINES, PARQUET, RecordsFile
 from .mapping import COLUMNS, Column, ColumnMapping
 from .slices import Slice, lines_of, not_text, pieces_of, too_long

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
+from sono.manifests.compressed import open_location
 from sono.manifests.delimited import opened_format, text_encoding
 from sono.manifests.errors import UserError
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.stages import Part
 
-from .compressed import open_location
 from .files import CSV, DOCUMENTS, FHIR_LINES, JSON_LINES, PARQUET, RecordsFile
 
 _SLICE_BYTES = 4 * 2**20

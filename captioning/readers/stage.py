@@ -13,6 +13,7 @@ from sono.captioning.facts.statements import NUMBERS, Entry, Fault, Reading
 from sono.captioning.readers.fhir.index import Index
 from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
 from sono.captioning.readers.sr.reader import read_document
+from sono.manifests.compressed import open_location
 from sono.manifests.errors import UserError
 from sono.manifests.handoff import handoff_file
 from sono.manifests.schemas import STATEMENTS, TableSpec
@@ -20,7 +21,6 @@ from sono.manifests.stages import Engine, Exclusion, Progress, RunReport, StageO
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 
-from .compressed import open_location
 from .files import DAMAGED, DICOM_SR, DOCUMENTS, FHIR_JSON, FHIR_LINES, TABLES, TOO_LARGE, RecordsFile
 from .mapping import Column, ColumnMapping
 from .rows import columns_of, rows_of

@@ -16,7 +16,7 @@ ACTIONS: Mapping[str, str] = {
     "text_retained": "manufacturer, model and plane are the source's, where a list has them",
     "text_removed": "no word of a header, a path, the metadata or a record is anywhere in the workspace",
     "date_shifted": "days are those of the patient's own calendar, and no date can be read",
-    "uid_changed": "no UID of a header is anywhere in the workspace, and every key is a keyed one",
+    "uid_changed": "no UID of a header is anywhere in the workspace, and no key is a plain digest of what files say",
     "uid_consistent": "one study, series or accession number is one key, and one key is one of them",
     "patient_id_consistent": "one patient is one key, and one key is one patient",
     "pixels_retained": "inside the sector and beside the recorded edits, pixels are those of the source",
@@ -119,7 +119,7 @@ class Findings:
         self._textless.add(key)
 
     def add(self, rows: pa.Table) -> None:
-        """Add the counts that ``table`` gave elsewhere."""
+        """Add the counts in rows of ``FINDINGS``."""
         for row in rows.to_pylist():
             if row["outcome"] in (PASSED, EMPTY, FAILED):
                 self._counts[row["action"], row["table"], row["outcome"], row["reason"]] += row["checks"]

@@ -16,7 +16,7 @@ import pyarrow as pa
 from sono.curation.ingest.files import SourceFile, cut, find_files
 from sono.curation.ingest.metadata import FileMetadata, Metadata
 from sono.manifests.errors import UserError
-from sono.manifests.fingerprints import part_footer
+from sono.manifests.fingerprints import part_digest
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC
 from sono.manifests.stages import Part
 from sono.manifests.store import part_name
@@ -48,6 +48,12 @@ class Archive:
     files: Sequence[SourceFile]
     described: Mapping[str, FileMetadata]
     unmatched: Sequence[tuple[str, FileMetadata]] = field(default=())  # rows of the metadata that match no file
+
+    @property
+    def centers(self) -> set[str]:
+        """That the metadata names."""
+        rows = [*self.described.values(), *(row for _, row in self.unmatched)]
+        return {row.center for row in rows if row.center}
 
 
 def find_archive(
@@ -95,8 +101,9 @@ def audit_parts(workspace: Workspace, archive: Archive, words: str) -> list[Part
             fix="give every folder that was ingested; if files were removed since, ingest it again",
         )
     left_out = _left_out(workspace)
-    footers = {name: _footers(workspace, name) for names in frames_parts.values() for name in names}
-    return [_part(workspace, archive, files, frames_parts, left_out, footers, words) for files in _cut(archive.files)]
+    read = {name for names in frames_parts.values() for name in names}
+    contents = {name: _contents(workspace, name) for name in read}
+    return [_part(workspace, archive, files, frames_parts, left_out, contents, words) for files in _cut(archive.files)]
 
 
 def _described(file: SourceFile, row: FileMetadata | None, pattern: re.Pattern[str] | None) -> FileMetadata:
@@ -133,15 +140,16 @@ def _left_out(workspace: Workspace) -> dict[str, set[int | None]]:
     found: dict[str, set[int | None]] = {}
     for row in workspace.store.read_all(EXCLUSIONS, ["source_key", "frame_index", "stage", "reason"]).to_pylist():
         stays = row["reason"].startswith("unreadable_") or row["reason"] == "frames_missing"  # the file's frames do
-        if row["stage"] == "ingest" and not stays:
+        beside = row["reason"] == "not_an_image"  # a text, which has the key of the image that it stands beside
+        if row["stage"] == "ingest" and not stays and not beside:
             found.setdefault(row["source_key"], set()).add(row["frame_index"])
     return found
 
 
-def _footers(workspace: Workspace, name: str) -> list[str]:
+def _contents(workspace: Workspace, name: str) -> list[str]:
     """Of the parts that the audit of a part of frames reads."""
     paths = [workspace.store.path(table, name) for table in (FRAMES, QC)]
-    return [part_footer(path) for path in paths if path.exists()]
+    return [part_digest(path) for path in paths if path.exists()]
 
 
 def _part(
@@ -150,7 +158,7 @@ def _part(
     files: Sequence[SourceFile],
     frames_parts: Mapping[str, list[str]],
     left_out: Mapping[str, set[int | None]],
-    footers: Mapping[str, list[str]],
+    contents: Mapping[str, list[str]],
     words: str,
 ) -> Part:
     rows = [
@@ -162,7 +170,7 @@ def _part(
         for file, row in zip(files, rows, strict=True)
     ]
     read = sorted({name for file in files for name in frames_parts.get(file.source_key, [])})
-    digest = json.dumps([facts, [footers[name] for name in read], words], sort_keys=True, default=str)
+    digest = json.dumps([facts, [contents[name] for name in read], words], sort_keys=True, default=str)
     return Part(
         name=workspace.keys.content("\n".join(["audit", *(file.source_key for file in files)])),
         digest=workspace.keys.content(digest),

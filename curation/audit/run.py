@@ -19,20 +19,19 @@ from sono.manifests.stages import Crashed, Engine, Progress, run_stage
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
-from .allowed_words import allowed_words
-from .consistency import judge_pairs
-from .dates import readable_dates
+from .checks.consistency import judge_pairs
+from .checks.textless import save_textless
 from .findings import FINDINGS, Findings
-from .fingerprint import sources_fingerprint
-from .header_values import HeaderValues
-from .hunt import Hunter, load_hunter
-from .page import write_audit_page
 from .parts import Archive, audit_parts, find_archive
-from .record_values import record_values, require_records
-from .result import AuditReport, report_of, save_report
+from .report.page import write_audit_page
+from .report.result import AuditReport, report_of, save_report, sources_fingerprint
+from .sources.header_values import HeaderValues
+from .sources.record_values import record_values, require_records
 from .stage import AuditStage, hunt
-from .textless import save_textless
-from .workspace_words import FOLDER, PartScan, WorkspaceWords, scan_files, table_parts
+from .words.allowed_words import allowed_words
+from .words.dates import readable_dates
+from .words.hunt import Hunter, load_hunter
+from .words.workspace_words import FOLDER, PartScan, WorkspaceWords, scan_files, table_parts
 
 
 def audit(
@@ -65,31 +64,11 @@ def audit(
     if not workspace.store.count_rows(FRAMES):
         raise UserError("there are no frames to audit", where=str(workspace.path), fix="run sono-curate ingest first")
     require_records(records)
-    pattern = patient_pattern(patient_regex)
-    rows = read_metadata(metadata, workspace.vocabulary, patient_required=pattern is None) if metadata else None
-    archive = find_archive(workspace, sources, [metadata] if metadata else [], rows, pattern)
+    archive = _list_archive(workspace, sources, metadata, patient_regex)
+    allowed = allowed_words([*own_words, workspace.center, *centers, *archive.centers])
     findings = Findings()
-    described = [row.center for row in rows.rows.values() if row.center] if rows else []
-    allowed = allowed_words([*own_words, workspace.center, *centers, *described])
     words = _scan(workspace, allowed, engine, findings, progress)
-    store = TableStore(workspace.path / FOLDER)
-    store.clear_leftovers()
-    with handoff_file(store.root) as file, handoff_file(store.root) as textless:
-        words.save(file)
-        digest = hashlib.sha256(file.read_bytes() + "\n".join(sorted(allowed)).encode()).hexdigest()
-        save_textless(store.paths(FINDINGS), textless)
-        stage = _stage(workspace, file, allowed, textless)
-        parts = audit_parts(workspace, archive, workspace.keys.content(digest))
-        done = run_stage(stage, parts, store, engine=engine, progress=progress)
-        hunter = load_hunter(file, allowed)
-        _hunt_descriptions(archive, hunter, findings)
-        _hunt_records(records, hunter, findings)
-    for reason, files in done.exclusions.items():
-        findings.failed("pixels_retained", reason, "archive", files)  # a decoder that crashes proves nothing
-    paths = store.paths(FINDINGS)
-    judge_pairs(paths, findings)
-    for name in store.parts(FINDINGS):
-        findings.add(store.read(FINDINGS, name))
+    _audit_archive(workspace, archive, records, words, allowed, engine, findings, progress)
     report = report_of(
         findings.table().to_pylist(),
         files=len(archive.files),
@@ -102,6 +81,14 @@ def audit(
     return report
 
 
+def _list_archive(
+    workspace: Workspace, sources: Sequence[Path], metadata: Path | None, patient_regex: str | None
+) -> Archive:
+    pattern = patient_pattern(patient_regex)
+    rows = read_metadata(metadata, workspace.vocabulary, patient_required=pattern is None) if metadata else None
+    return find_archive(workspace, sources, [metadata] if metadata else [], rows, pattern)
+
+
 def _scan(
     workspace: Workspace,
     allowed: frozenset[str],
@@ -112,7 +99,8 @@ def _scan(
     """Everything that the workspace says and that no rule explains."""
     places = table_parts(workspace.store)
     words = scan_files(workspace.path, allowed)
-    for done, result in enumerate(engine(PartScan(workspace.store, allowed), places), start=1):
+    scan = PartScan(workspace.store, allowed, words.abbreviated())
+    for done, result in enumerate(engine(scan, places), start=1):
         if isinstance(result, Crashed):
             raise UserError(
                 "a part crashes the library that reads it",
@@ -120,6 +108,7 @@ def _scan(
                 fix=f"run: sono-curate check {workspace.path}",
             )
         words.merge(result.words)
+        words.explain(result.abbreviated)
         findings.add(result.findings)
         progress(Progress("tables", len(places), done, len(words.pieces), 0))
     for place in words.overfull:
@@ -133,17 +122,35 @@ def _scan(
     return words
 
 
-def _stage(workspace: Workspace, words: Path, allowed: frozenset[str], textless: Path) -> AuditStage:
-    section = workspace.section("ingest", IngestSection)
-    return AuditStage(
-        workspace.store,
-        workspace.keys,
-        workspace.vocabulary,
-        tuple(section.plane_fields),
-        words,
-        allowed,
-        textless,
-    )
+def _audit_archive(
+    workspace: Workspace,
+    archive: Archive,
+    records: Sequence[Path],
+    words: WorkspaceWords,
+    allowed: frozenset[str],
+    engine: Engine,
+    findings: Findings,
+    progress: Callable[[Progress], None],
+) -> None:
+    """Every file against its frames and ``words``; every row of the metadata and every record against ``words``."""
+    store = TableStore(workspace.path / FOLDER)
+    store.clear_leftovers()
+    with handoff_file(store.root) as file, handoff_file(store.root) as textless:
+        words.save(file)
+        save_textless(store.paths(FINDINGS), textless)
+        digest = hashlib.sha256(file.read_bytes() + "\n".join(sorted(allowed)).encode()).hexdigest()
+        plane_fields = tuple(workspace.section("ingest", IngestSection).plane_fields)
+        stage = AuditStage(workspace.store, workspace.keys, workspace.vocabulary, plane_fields, file, allowed, textless)
+        parts = audit_parts(workspace, archive, workspace.keys.content(digest))
+        done = run_stage(stage, parts, store, engine=engine, progress=progress)
+        hunter = load_hunter(file, allowed)
+        _hunt_descriptions(archive, hunter, findings)
+        _hunt_records(records, hunter, findings)
+    for reason, files in done.exclusions.items():
+        findings.failed("pixels_retained", reason, "archive", files)  # a decoder that crashes proves nothing
+    judge_pairs(store.paths(FINDINGS), findings)
+    for name in store.parts(FINDINGS):
+        findings.add(store.read(FINDINGS, name))
 
 
 def _hunt_descriptions(archive: Archive, hunter: Hunter, findings: Findings) -> None:

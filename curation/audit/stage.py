@@ -18,16 +18,16 @@ from sono.manifests.pseudonyms import Pseudonymizer, without_extension
 from sono.manifests.schemas import FRAMES, QC, TableSpec
 from sono.manifests.stages import StageOutput
 from sono.manifests.store import TableStore, damage_named
-from sono.manifests.vocabulary import Vocabulary
+from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
 
+from .checks.pixel_checks import check_pixels, check_shown_clean, check_text
+from .checks.readable_text import Identity, identity_of, reader_versions
+from .checks.row_checks import check_row
+from .checks.textless import is_known, load_textless, textless_key
 from .findings import FINDINGS, Findings
-from .header_values import HeaderValues
-from .hunt import Hunter, load_hunter
-from .pixel_checks import check_pixels, check_shown_clean, check_text
-from .readable_text import Identity, identity_of, reader_versions
-from .row_checks import check_row
-from .source_file import AuditedFile, read_source
-from .textless import is_known, load_textless, textless_key
+from .sources.header_values import NO_IMAGE, HeaderValues
+from .sources.source_file import AuditedFile, read_source
+from .words.hunt import Hunter, load_hunter
 
 _BATCH_ROWS = 8
 _UNUSED = {"grey_histogram"}
@@ -47,14 +47,19 @@ class AuditStage:
     textless: Path  # what ``textless.save_textless`` wrote
 
     name = "audit"
-    version = 2
+    version = 3
 
     @property
     def output(self) -> TableSpec:
         return FINDINGS
 
     def config(self) -> Mapping[str, object]:
-        return {"plane_fields": self.plane_fields, "scope": self.keys.patient_scope, "readers": reader_versions()}
+        return {
+            "plane_fields": self.plane_fields,
+            "scope": self.keys.patient_scope,
+            "vocabulary": vocabulary_sha256(self.vocabulary),
+            "readers": reader_versions(),
+        }
 
     def __call__(self, part: pa.Table) -> StageOutput:
         findings = Findings()
@@ -73,9 +78,10 @@ class AuditStage:
         for files in waiting.values():
             for file in files:
                 said = values.get(file["path"])
-                _hunt_file(file, said or read_source(file, self.plane_fields).values, hunter, findings)
+                said = said or read_source(file, self.plane_fields).values
+                _hunt_file(file, said, hunter, findings)
                 if not file["frames_parts"]:
-                    _count_left_out(file, findings)
+                    _count_left_out(file, said, findings)
         return StageOutput(findings.table(), [])
 
     def _rows(self, name: str) -> Iterator[dict[str, Any]]:
@@ -104,6 +110,7 @@ class AuditStage:
         """The frames of one source, in the order of their indices."""
         frames = enumerate(source.frames())
         digest = self.keys.file(source.content)
+        plain = _plain_digests(source)
         said = identity_of(_with_path_and_metadata(file, source.values), self.allowed)
         seen: set[int] = set()
         index, pixels = -1, None
@@ -113,7 +120,8 @@ class AuditStage:
                     findings.failed("pixels_retained", "the_source_cannot_be_read")
                     continue
                 findings.judge("pixels_retained", "the_source_has_changed", row["source_digest"] == digest)
-                _check_keyed(row, source.content, findings)
+                stored = {value for value in row.values() if isinstance(value, str)}
+                findings.judge("uid_changed", "a_plain_digest_of_the_source", plain.isdisjoint(stored))
                 check_row(row, source.facts, self.keys, self.vocabulary, findings)
                 seen.add(row["frame_index"])
                 while index < row["frame_index"] and (following := next(frames, None)) is not None:
@@ -146,12 +154,17 @@ def _with_frames(read: list[tuple[Row, AuditedFile]]) -> tuple[Row, AuditedFile]
     return next((found for found in read if found[1].facts is not None), read[0])
 
 
-def _check_keyed(row: Row, content: bytes, findings: Findings) -> None:
-    """No digest of the file can be made without the key: who has the file could find its frames by it."""
-    plain = {hashlib.new(name, content, usedforsecurity=False).hexdigest() for name in ("md5", "sha1", "sha256")}
-    plain |= {digest[:32] for digest in plain}
-    stored = {value for value in row.values() if isinstance(value, str)}
-    findings.judge("uid_changed", "a_plain_digest_of_the_source", not stored & plain)
+def _plain_digests(source: AuditedFile) -> set[str]:
+    """Digests of a file, and of its identifiers, that can be made without the key: who knows those finds its frames."""
+    facts = source.facts
+    said = (facts.patient_id, facts.study_id, facts.series_id, facts.accession) if facts else ()
+    contents = [source.content, *(text.strip().encode() for text in said if text)]
+    made = {
+        hashlib.new(name, content, usedforsecurity=False).hexdigest()
+        for name in ("md5", "sha1", "sha256")
+        for content in contents
+    }
+    return made | {digest[:32] for digest in made}
 
 
 def hunt(values: HeaderValues, hunter: Hunter, findings: Findings) -> None:
@@ -169,13 +182,13 @@ def hunt(values: HeaderValues, hunter: Hunter, findings: Findings) -> None:
 
 
 def _hunt_file(file: Row, values: HeaderValues, hunter: Hunter, findings: Findings) -> None:
-    if not values.texts:
-        findings.empty("text_removed", "the_file_has_no_text", "archive")
-    if not values.uids:
-        findings.empty("uid_changed", "the_file_has_no_uid", "archive")
     said = _with_path_and_metadata(file, values)
+    if not values.texts:
+        findings.empty("text_removed", values.unread or "the_file_has_no_text", "archive")
+    if not values.uids:
+        findings.empty("uid_changed", values.unread or "the_file_has_no_uid", "archive")
     if not said.dates:
-        findings.empty("date_shifted", "the_file_has_no_date", "archive")
+        findings.empty("date_shifted", values.unread or "the_file_has_no_date", "archive")
     hunt(said, hunter, findings)
 
 
@@ -195,9 +208,11 @@ def _count(action: str, reason: str, places: frozenset[str], findings: Findings)
         findings.passed(action, "archive")
 
 
-def _count_left_out(file: Row, findings: Findings) -> None:
+def _count_left_out(file: Row, values: HeaderValues, findings: Findings) -> None:
     """A file without frames has nothing that could be retained."""
-    if file["left_out"] or file["frames_left_out"]:
+    if values.unread == NO_IMAGE:
+        findings.empty("tag_retained", NO_IMAGE, "archive")
+    elif file["left_out"] or file["frames_left_out"]:
         findings.empty("tag_retained", "the_file_was_left_out", "archive")
     else:
         findings.failed("tag_retained", "the_file_is_not_in_the_workspace", "archive")

@@ -14,7 +14,7 @@ from .captions import template_texts
 from .options import JsonOption, TemplatesOption, WorkersOption, WorkspaceArgument, writing_to
 
 if TYPE_CHECKING:
-    from sono.curation.audit.result import AuditReport
+    from sono.curation.audit.report.result import AuditReport
 
 
 def audit(
@@ -71,8 +71,6 @@ def audit(
 
 
 def _print_report(report: AuditReport, page: Path) -> None:
-    from sono.curation.audit.findings import ADVICE
-
     print(f"{report.frames:,} frames, checked against {report.files:,} files.")
     print(f"{'':<22}{'passed':>12}{'empty':>12}{'failed':>12}")
     for name, counts in report.actions.items():
@@ -81,6 +79,6 @@ def _print_report(report: AuditReport, page: Path) -> None:
     for failure in report.failures:
         frames = f", for example in {failure.examples[0]}" if failure.examples else ""
         print(f"failed: {failure.action} in {failure.table}: {failure.reason} ({failure.checks:,}{frames})")
-    for advice in dict.fromkeys(ADVICE[failure.reason] for failure in report.failures if failure.reason in ADVICE):
+    for advice in report.advice:
         print(f"to do: {advice}")
     print(f"{'Passed' if report.passed else 'Failed'}. Look at {page}")

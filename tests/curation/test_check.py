@@ -19,8 +19,9 @@ from sono.curation.cli import app
 from sono.curation.ingest.run import ingest
 from sono.curation.qc.run import qc
 from sono.manifests.errors import UserError
-from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC
+from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC, REGIONS
 from sono.manifests.stages import in_process
+from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace, open_unchecked
 
 pytestmark = pytest.mark.slow  # each test ingests an archive
@@ -81,6 +82,30 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "exclusions truncated": ("exclusions", cut, "truncated, or its footer is damaged"),
     "exclusions lost": ("exclusions", lambda path: path.unlink(), "the list of what was left out of it is missing"),
 }
+
+
+@pytest.mark.parametrize(
+    ("part", "command"),
+    [
+        ("1a2b", "masks import {path} DIR"),
+        ("carry-1a2b", "masks carry {path}"),
+        ("proposed-sam-1a2b", "masks propose {path} --backend NAME"),
+    ],
+)
+def test_a_part_with_masks_is_written_again_by_the_command_that_wrote_it(
+    workspace: Workspace, part: str, command: str
+) -> None:
+    path = workspace.store.path(REGIONS, part)
+    path.parent.mkdir()
+    path.write_bytes(b"PAR1")
+    (problem,) = check_workspace(workspace).problems
+    assert problem.repair.endswith(f"then run: sono-curate {command.format(path=workspace.path)}")
+    path.unlink()
+    info = PartInfo(part, f"masks-{command.split()[1]}", "f", "s", 1, {"frame_unknown": 1})
+    row = {"stage": info.stage, "reason": "frame_unknown", "message": "no such frame", "source_key": "5" * 32}
+    workspace.store.write_exclusions(info, EXCLUSIONS.from_rows([dict.fromkeys(EXCLUSIONS.schema.names) | row]))
+    (problem,) = check_workspace(workspace).problems
+    assert problem.repair.endswith(f"run: sono-curate {command.format(path=workspace.path)}")
 
 
 @pytest.mark.parametrize(("table", "fault", "what"), FAULTS.values(), ids=FAULTS)

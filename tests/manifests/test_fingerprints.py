@@ -32,6 +32,19 @@ def test_it_changes_with_every_part(tmp_path: Path) -> None:
     assert tables_fingerprint(store, [QC]) == seen[1]
 
 
+def test_it_changes_when_two_rows_swap_their_values(tmp_path: Path) -> None:
+    """Neither the size of a column nor its smallest and greatest value tells."""
+    store, seen = TableStore(tmp_path), []
+    for verdicts in (("accept", "reject", "review"), ("reject", "accept", "review")):
+        rows: list[dict[str, object]] = [
+            {"frame_id": str(number), "verdict": verdict, "reasons": [], "config_sha256": "c"}
+            for number, verdict in enumerate(verdicts)
+        ]
+        store.write(QC, PartInfo("a", "qc", "f", "s", len(rows)), QC.from_rows(rows))
+        seen.append(tables_fingerprint(store, [QC]))
+    assert seen[0] != seen[1]
+
+
 def test_a_copy_has_the_same(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "a")
     write(store, "a", "1")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sono.manifests.fingerprints import part_footer
+from sono.manifests.fingerprints import part_digest
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.stages import Part
@@ -24,7 +24,7 @@ def check_parts(store: TableStore) -> list[Part]:
     if not store.paths(REGIONS):
         return []
     frames = store.parts(FRAMES)
-    footers = {part_name(path): part_footer(path) for path in store.paths(REGIONS)}
+    digests = {part_name(path): part_digest(path) for path in store.paths(REGIONS)}
     with connect() as database:
         view_table(database, store, FRAMES)
         view_table(database, store, REGIONS)
@@ -36,7 +36,7 @@ def check_parts(store: TableStore) -> list[Part]:
         Part(
             name,
             hashlib.sha256(
-                json.dumps([frames[name].fingerprint, [footers[each] for each in of_regions]]).encode()
+                json.dumps([frames[name].fingerprint, [digests[each] for each in of_regions]]).encode()
             ).hexdigest(),
             partial(_load, store, name, of_regions),
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sono.manifests.errors import UserError, import_extra
-from sono.manifests.fingerprints import part_footer
+from sono.manifests.fingerprints import part_digest
 from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import exclusive, make_private, write_atomically
 from sono.manifests.workspace import Workspace
@@ -125,7 +125,7 @@ def _identity(workspace: Workspace, selection: Selection, split: PatientSplit, s
         [[example.frame_id, example.plane, group, sorted(example.doubtful),
           sorted((name, region, Path(path).name) for name, (region, path) in example.regions.items())]
          for example, group in zip(selection.examples, split.group_of, strict=True)],
-        sorted((path.parent.name, path.name, part_footer(path)) for path in parts),
+        sorted((path.parent.name, path.name, part_digest(path)) for path in parts),
         settings.as_json(),
         {name: plane.structures for name, plane in vocabulary.planes.items()},
     ]  # fmt: skip

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sono.captioning.readers import compressed
+from sono.manifests import compressed
 from tests.captioning.conftest import PATIENT, STUDY
 from tests.captioning.readers.fhir.resources import observation, patient, study
 

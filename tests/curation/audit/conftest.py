@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sono.curation.audit.result import AuditReport
+from sono.curation.audit.report.result import AuditReport
 from sono.curation.audit.run import audit
 from sono.curation.images.stored_png import decode_png, encode_png
 from sono.curation.ingest.cleaning_page import write_cleaning_report

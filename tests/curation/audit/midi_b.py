@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pydicom
 
-from sono.curation.audit.cleaned import Box, Mask, boxes_area, cleaning_of, sector_area
+from sono.curation.audit.checks.cleaned import Box, Mask, boxes_area, cleaning_of, sector_area
 from sono.curation.cleaning.overlays.text_readers import read_again, search
 from sono.curation.images.pixels import Pixels
 from sono.curation.images.stored_png import decode_png

@@ -16,19 +16,20 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
-from sono.curation.audit import pixel_checks
-from sono.curation.audit.cleaned import sector_area
+from sono.curation.audit.checks import pixel_checks
+from sono.curation.audit.checks.cleaned import sector_area
+from sono.curation.audit.checks.readable_text import Text
 from sono.curation.audit.findings import ACTIONS
-from sono.curation.audit.readable_text import Text
-from sono.curation.audit.result import AuditReport, latest_audit
+from sono.curation.audit.report.result import AuditReport, latest_audit
 from sono.curation.audit.run import audit
 from sono.curation.cli import app
 from sono.curation.commands import options
 from sono.curation.ingest.files import find_files
 from sono.curation.ingest.run import ingest
 from sono.manifests.errors import UserError
-from sono.manifests.schemas import FRAMES, QC
+from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC
 from sono.manifests.stages import in_process
+from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
 from .conftest import Audited, Row, repaint
@@ -253,6 +254,37 @@ def test_a_changed_interval_between_two_examinations_is_found(audited: Audited) 
 def test_two_patients_under_one_key_are_found(audited: Audited) -> None:
     audited.edit(lambda rows: [row.update(patient_key="7" * 32) for row in rows])
     assert ("patient_id_consistent", "one_patient_key_for_several") in failed(audited.audit())
+
+
+def test_a_plain_digest_of_an_identifier_is_found(audited: Audited) -> None:
+    def change(row: Row) -> None:
+        row["series_key"] = hashlib.md5(header(audited, row).SeriesInstanceUID.encode()).hexdigest()
+
+    audited.edit(first(change))
+    assert ("uid_changed", "a_plain_digest_of_the_source") in failed(audited.audit())
+
+
+def test_a_frame_that_is_lost_is_found_even_if_a_text_stands_beside_its_file(audited: Audited) -> None:
+    lost = next(row for row in audited.workspace.store.read_all(FRAMES).to_pylist() if row["frame_index"] == 2)
+
+    store = audited.workspace.store
+    beside = {**store.read_all(EXCLUSIONS).to_pylist()[0], "source_key": lost["source_key"]}
+    beside |= {"frame_index": None, "reason": "not_an_image"}
+    store.write_exclusions(PartInfo("beside", "ingest", "f", "s", 1), EXCLUSIONS.from_rows([beside]))
+    assert audited.audit().passed
+    audited.edit(lambda rows: [rows.remove(row) for row in rows if row["frame_id"] == lost["frame_id"]])
+    assert ("tag_retained", "frames_neither_stored_nor_left_out") in failed(audited.audit())
+
+
+def test_values_that_two_frames_swap_are_found_by_the_next_audit(audited: Audited) -> None:
+    def swap(rows: list[Row]) -> None:
+        timed = [row for row in rows if row["frame_time_ms"] is not None]
+        if timed:
+            one, other = timed[1], timed[2]
+            one["frame_time_ms"], other["frame_time_ms"] = other["frame_time_ms"], one["frame_time_ms"]
+
+    audited.edit(swap)
+    assert ("tag_retained", "another_frame_time_ms") in failed(audited.audit())
 
 
 def test_a_plain_digest_of_the_source_is_found(audited: Audited) -> None:

@@ -7,20 +7,24 @@ columns as they are; of FHIR the elements that name or identify; of structured r
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sono.curation.images.dicom.file import read_dicom_file
 from sono.curation.images.pixels import ExcludedError
 from sono.manifests import pydicom_warnings
+from sono.manifests.compressed import DamagedError, TooLargeError, is_compressed, members_of, open_location
+from sono.manifests.compressed import location as member_location
 from sono.manifests.delimited import bounded_lines, text_encoding
 from sono.manifests.errors import UserError
 
@@ -42,6 +46,12 @@ class _NotUnderstoodError(Exception):
     """A file that is no record of a known kind."""
 
 
+_FAULTS = (
+    *(_NotUnderstoodError, ExcludedError, csv.Error, pa.ArrowException, zipfile.BadZipFile, zlib.error),
+    *(ValueError, EOFError, OSError, RuntimeError),  # RuntimeError: a member is encrypted, or JSON too deep
+)
+
+
 def require_records(paths: Sequence[Path]) -> None:
     """Make sure that every path leads somewhere.
 
@@ -54,49 +64,50 @@ def require_records(paths: Sequence[Path]) -> None:
 
 
 def record_values(paths: Sequence[Path]) -> Iterator[HeaderValues | None]:
-    """Values of every record, in pieces of bounded size; None for a file that is not understood."""
+    """Values of every record, in pieces of bounded size; None for a file, or a member, that is not understood."""
     for named in paths:
         files = sorted(path for path in named.rglob("*") if path.is_file()) if named.is_dir() else [named]
         for path in files:
-            try:
-                yield from _values(path)
-            except (_NotUnderstoodError, ExcludedError, ValueError, EOFError, csv.Error, zipfile.BadZipFile, OSError):
-                yield None
+            for location in _locations(path):
+                try:
+                    if location is None:
+                        raise _NotUnderstoodError
+                    yield from _values(location)
+                except _FAULTS:
+                    yield None
 
 
-def _values(path: Path) -> Iterator[HeaderValues]:
-    with path.open("rb") as file:
+def _locations(path: Path) -> list[str | None]:
+    """Of a file, or of every member of a compressed one; None where they cannot be listed."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        if not is_compressed(path, head):
+            return [str(path)]
+        return [member_location(path, member.name) for member in members_of(path, _HEAD_BYTES)]
+    except (OSError, DamagedError, TooLargeError):
+        return [None]
+
+
+def _values(location: str) -> Iterator[HeaderValues]:
+    with open_location(location) as file:
         head = file.read(_HEAD_BYTES)
         file.seek(0)
-        if head[:2] == b"\x1f\x8b":
-            with gzip.open(file) as inflated:
-                yield from _of_stream(io.BufferedReader(inflated))
-        elif head[:4] == b"PK\x03\x04":
-            with zipfile.ZipFile(file) as archive:
-                for name in archive.namelist():
-                    if not name.endswith("/"):
-                        with archive.open(name) as member:
-                            yield from _of_stream(io.BufferedReader(member))  # type: ignore[arg-type]
-        elif head[:4] == b"PAR1":
-            yield from _of_parquet(path)
+        if head[128:132] == b"DICM":
+            with pydicom_warnings.silenced():
+                yield dicom_values(read_dicom_file(file.read()).dataset)
+            return
+        if head[:4] == b"PAR1":
+            yield from _of_parquet(file)
+            return
+        text = io.TextIOWrapper(file, encoding=text_encoding(head), newline="")
+        first = head.lstrip(b"\xef\xbb\xbf \t\r\n\0\xff\xfe")[:1]
+        if first in (b"{", b"["):
+            yield from _of_json(text)
+        elif first and any(separator in head for separator in b",;\t"):
+            yield from _of_csv(text)
         else:
-            yield from _of_stream(file)
-
-
-def _of_stream(file: io.BufferedReader) -> Iterator[HeaderValues]:
-    head = file.peek(_HEAD_BYTES)[:_HEAD_BYTES]
-    if head[128:132] == b"DICM":
-        with pydicom_warnings.silenced():
-            yield dicom_values(read_dicom_file(file.read()).dataset)
-        return
-    first = head.lstrip(b"\xef\xbb\xbf \t\r\n\0\xff\xfe")[:1]
-    text = io.TextIOWrapper(file, encoding=text_encoding(head), newline="")
-    if first in (b"{", b"["):
-        yield from _of_json(text)
-    elif first and any(separator in head for separator in b",;\t"):
-        yield from _of_csv(text)
-    else:
-        raise _NotUnderstoodError
+            raise _NotUnderstoodError
 
 
 def _of_json(text: io.TextIOWrapper) -> Iterator[HeaderValues]:
@@ -108,21 +119,19 @@ def _of_json(text: io.TextIOWrapper) -> Iterator[HeaderValues]:
     except ValueError:
         documents = iter([json.loads(first + text.read())])
         rest = io.StringIO()  # type: ignore[assignment]
-    for document in documents:
+    for document in chain(documents, (json.loads(line) for line in rest if line.strip())):
         yield _of_document(document)
-    for line in rest:
-        if line.strip():
-            yield _of_document(json.loads(line))
 
 
 def _of_document(document: Any) -> HeaderValues:
-    """A FHIR resource or bundle; else an object of cells."""
+    """A FHIR resource or bundle; else an object of cells; or a list of them."""
     values = HeaderValues()
-    if isinstance(document, dict) and "resourceType" not in document:
-        for column, cell in document.items():
-            _add_cell(values, column, str(cell))
-    else:
-        _walk(document, values, naming=False)
+    for item in document if isinstance(document, list) else [document]:
+        if isinstance(item, dict) and "resourceType" not in item:
+            for column, cell in item.items():
+                _add_cell(values, column, str(cell))
+        else:
+            _walk(item, values, naming=False)
     return values
 
 
@@ -145,17 +154,21 @@ def _of_csv(text: io.TextIOWrapper) -> Iterator[HeaderValues]:
     delimiter = max(",;\t", key=header.count)
     columns = next(csv.reader([header], delimiter=delimiter))
     values = HeaderValues()
-    for cells in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
-        for column, cell in zip(columns, cells, strict=False):
-            _add_cell(values, column, cell)
-        if len(values.texts) > _BATCH_VALUES:
-            yield values
-            values = HeaderValues()
+    try:
+        for cells in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
+            for column, cell in zip_longest(columns, cells, fillvalue=""):
+                _add_cell(values, column, cell)
+            if len(values.texts) > _BATCH_VALUES:
+                yield values
+                values = HeaderValues()
+    except (csv.Error, ValueError, EOFError, OSError, zlib.error):
+        yield values  # of the rows before the damage
+        raise
     yield values
 
 
-def _of_parquet(path: Path) -> Iterator[HeaderValues]:
-    with pq.ParquetFile(path) as file:
+def _of_parquet(opened: IO[bytes]) -> Iterator[HeaderValues]:
+    with pq.ParquetFile(opened) as file:
         for batch in file.iter_batches(4096):
             values = HeaderValues()
             for row in batch.to_pylist():
@@ -166,12 +179,12 @@ def _of_parquet(path: Path) -> Iterator[HeaderValues]:
 
 
 def _add_cell(values: HeaderValues, column: str, cell: str) -> None:
-    """Of an identifier's column the entire cell, of any other its words: it may hold a name by mistake."""
+    """Of an identifier's column, or one without a name, the entire cell; of any other its words: it may hold a name."""
     cell = cell.strip()
     if not cell:
         return
     values.dates.update(dates_in(cell))
-    if _IDENTIFIERS.search(column):
+    if not column or _IDENTIFIERS.search(column):
         values.texts.append(("records", cell))
     else:
         values.texts += [("records", word) for word in _WORD.findall(cell)]

@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sono.curation.audit.findings import Findings
 from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.images.stored_png import decode_png
 from sono.manifests.pseudonyms import Pseudonymizer
 
 from .cleaned import Cleaning, Mask, boxes_area, cleaning_of, sector_area
-from .findings import Findings
 from .readable_text import Identity, identifies, read_text
 
 _PIXEL_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
@@ -41,9 +41,7 @@ def check_pixels(row: Mapping[str, Any], source: Pixels, keys: Pseudonymizer, fi
     same = _same(stored, original)
     _check_retained(cleaning, area, same, findings)
     _check_outside(area, stored, findings)
-    for box in (*cleaning.text_boxes, *cleaning.mark_boxes):
-        painted = boxes_area([box], height, width)
-        findings.judge("pixels_hidden", "a_recorded_edit_was_not_made", not same[painted].all())
+    _check_edits(cleaning, area, same, findings)
     return stored
 
 
@@ -117,15 +115,31 @@ def _same(stored: Pixels, original: Pixels) -> Mask:
 
 def _check_retained(cleaning: Cleaning, area: Mask, same: Mask, findings: Findings) -> None:
     """Inside the sector nothing has changed but what is recorded: where, and how much."""
-    inner = cv2.erode(area.view(np.uint8), _EDGE, borderValue=1).astype(bool)
-    kept = inner & ~boxes_area([*cleaning.text_boxes, *cleaning.mark_boxes], *area.shape)
-    if not kept.any():
+    inner = _inside(area)
+    if not inner.any():
         findings.empty("pixels_retained", "no_pixel_in_the_sector")
         return
-    findings.judge("pixels_retained", "pixels_changed_in_the_sector", bool(same[kept].all()))
+    kept = inner & ~boxes_area([*cleaning.text_boxes, *cleaning.mark_boxes], *area.shape)
+    if not kept.any():
+        findings.empty("pixels_retained", "edits_fill_the_sector")
+    else:
+        findings.judge("pixels_retained", "pixels_changed_in_the_sector", bool(same[kept].all()))
     changed = np.count_nonzero(inner & ~same) / np.count_nonzero(area)
     recorded = bool(changed <= cleaning.edited_fraction + _FRACTION_DIGITS)
     findings.judge("pixels_retained", "more_pixels_changed_than_recorded", recorded)
+
+
+def _check_edits(cleaning: Cleaning, area: Mask, same: Mask, findings: Findings) -> None:
+    """Something has changed in the box of every edit, besides what had to turn black."""
+    inner = _inside(area)
+    for box in (*cleaning.text_boxes, *cleaning.mark_boxes):
+        painted = boxes_area([box], *area.shape) & inner
+        findings.judge("pixels_hidden", "a_recorded_edit_was_not_made", not same[painted].all())
+
+
+def _inside(area: Mask) -> Mask:
+    """Without the outermost pixels."""
+    return cv2.erode(area.view(np.uint8), _EDGE, borderValue=1).astype(bool)
 
 
 def _check_outside(area: Mask, stored: Pixels, findings: Findings) -> None:

@@ -6,10 +6,10 @@ import datetime
 
 import pytest
 
-from sono.curation.audit.allowed_words import allowed_words
-from sono.curation.audit.dates import readable_dates
-from sono.curation.audit.hunt import ALLOWED_WORD, TOO_SHORT, Hunter
-from sono.curation.audit.workspace_words import WorkspaceWords
+from sono.curation.audit.words.allowed_words import allowed_words
+from sono.curation.audit.words.dates import readable_dates
+from sono.curation.audit.words.hunt import ALLOWED_WORD, TOO_SHORT, Hunter
+from sono.curation.audit.words.workspace_words import WorkspaceWords
 
 ALLOWED = allowed_words(["North Hospital"])
 

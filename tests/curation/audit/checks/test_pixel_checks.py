@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sono.curation.audit.cleaned import sector_area
+from sono.curation.audit.checks.cleaned import sector_area
+from sono.curation.audit.checks.pixel_checks import check_pixels, check_shown_clean, check_text
+from sono.curation.audit.checks.readable_text import identifies, identity_of
 from sono.curation.audit.findings import Findings
-from sono.curation.audit.header_values import HeaderValues
-from sono.curation.audit.pixel_checks import check_pixels, check_shown_clean, check_text
-from sono.curation.audit.readable_text import identifies, identity_of
+from sono.curation.audit.sources.header_values import HeaderValues
 from sono.curation.images.stored_png import encode_png
 from sono.curation.phantom.drawing.sector import fan
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -111,6 +111,21 @@ def test_text_that_can_still_be_read_fails_and_a_patients_on_any_frame() -> None
             {"edited_fraction": 0.05},
             ("pixels_retained", "failed", "more_pixels_changed_than_recorded"),
         ),
+        (
+            lambda _: None,
+            {"text_boxes": [list(TEXT), [20, 150, 60, 20]]},  # half of it outside of the sector
+            ("pixels_hidden", "failed", "a_recorded_edit_was_not_made"),
+        ),
+        (
+            lambda out: out.__setitem__((slice(40, 220), slice(50, 330)), 90),
+            {"text_boxes": [[40, 30, 300, 200]]},
+            ("pixels_retained", "failed", "more_pixels_changed_than_recorded"),
+        ),
+        (
+            lambda _: None,
+            {"text_boxes": [[40, 30, 300, 200]]},
+            ("pixels_retained", "empty", "edits_fill_the_sector"),
+        ),
         (lambda _: None, {"crop": [1, 0, 400, 300]}, ("pixels_retained", "failed", "another_crop")),
         (lambda _: None, {"crop": [-1, 0, 400, 300]}, ("pixels_retained", "failed", "another_crop")),
         (lambda _: None, {"pixel_digest": "0" * 32}, ("pixels_retained", "failed", "another_pixel_digest")),
@@ -121,7 +136,20 @@ def test_text_that_can_still_be_read_fails_and_a_patients_on_any_frame() -> None
         ),
         (lambda _: None, {"sectors": []}, ("pixels_retained", "empty", "no_pixel_in_the_sector")),
     ],
-    ids=["tissue", "outside", "no_edit", "fraction", "crop", "negative_crop", "digest", "reasons", "no_sector"],
+    ids=[
+        "tissue",
+        "outside",
+        "no_edit",
+        "fraction",
+        "half_an_edit",
+        "a_great_box",
+        "no_rest",
+        "crop",
+        "negative_crop",
+        "digest",
+        "reasons",
+        "no_sector",
+    ],
 )
 def test_each_fault_of_the_pixels_is_named(
     change: Callable[[Image], None], columns: dict[str, Any], expected: tuple[str, str, str]

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sono.curation.audit.findings import Findings
+from sono.curation.audit.sources.source_file import SourceFacts
 from sono.curation.ingest.scanners import manufacturer_name, model_name
 from sono.manifests.pseudonyms import CENTER, Pseudonymizer
 from sono.manifests.vocabulary import Vocabulary
-
-from .findings import Findings
-from .source_file import SourceFacts
 
 
 def check_row(

@@ -9,19 +9,22 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sono.curation.audit.findings import Findings
 from sono.manifests.schemas import TABLES, TableSpec
 from sono.manifests.store import TableStore, damage_named, part_name
 
 from .allowed_words import normalized, pieces_of, words_of
-from .findings import Findings
 
 FOLDER = "audit"
 """What the audit itself writes into a workspace."""
@@ -32,13 +35,16 @@ MOST_PIECES = 100_000
 _KEY = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"source_digest", "pixel_digest", "duplicate_group", "identity"}  # besides columns that end in _key or _id
-_DIGEST = re.compile(r"(?<![0-9a-z])(?:[0-9a-f]{32}|[0-9a-f]{64})(?![0-9a-z])")
+_DIGEST = re.compile(r"(?<![0-9a-z])(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-z])")
+_ABBREVIATED = re.compile(r"[0-9a-f]{8,31}")  # pages show how a key begins
 _EXPLAINED = re.compile(r"(model|manufacturer)-[0-9a-f]{8}|[-+]?\d{1,4}(\.\d+)?(e[-+]?\d+)?%?")
 _DATA_URL = re.compile(r"data:[\w/+.-]+;base64,[\w+/=]+")
 _WRITTEN = re.compile(
     r'<time class="written">\d{4}-\d\d-\d\d(?: \d\d:\d\d)?</time>'
 )  # when a page was made: nobody's date
-_TAG_NAME = re.compile(r"<[^>]*>")
+_OUTLINE = re.compile(r'\sd="[a-zA-Z\d\s.,+-]*"')  # drawn on a page
+_TAG_NAME = re.compile(r"</?[a-zA-Z][a-zA-Z\d]*")
+_PAGES = "reports"
 _SHORT_NUMBER = 4  # digits, as in _EXPLAINED
 _BATCH_ROWS = 4096
 _CELL_MOST = 64  # characters of a value that is compared as a whole
@@ -76,6 +82,20 @@ class WorkspaceWords:
                     self._remember(mine, value, place)
         self.overfull |= other.overfull
 
+    def abbreviated(self) -> frozenset[str]:
+        """Pieces on pages that may be how a key begins: only the tables tell."""
+        return frozenset(
+            piece for piece, places in self.pieces.items() if _PAGES in places and _ABBREVIATED.fullmatch(piece)
+        )
+
+    def explain(self, keys: Iterable[str]) -> None:
+        """Forget the pieces on pages that are how a key begins."""
+        for piece in keys:
+            places = self.pieces.get(piece, set())
+            places.discard(_PAGES)
+            if not places:
+                self.pieces.pop(piece, None)
+
     def save(self, path: Path) -> None:
         content = [
             {value: sorted(places) for value, places in sorted(known.items())} for known in (self.pieces, self.cells)
@@ -90,55 +110,82 @@ class WorkspaceWords:
 
 
 class ScannedPart(NamedTuple):
-    """One part of a table: its words, and what is wrong with its keys and required columns."""
+    """One part of a table: its words, and what is wrong with its keys and required columns.
+
+    Attributes:
+        abbreviated: those that ``PartScan.abbreviated`` says of which one of its keys begins so.
+    """
 
     words: WorkspaceWords
+    abbreviated: frozenset[str]
     findings: pa.Table
 
 
 @dataclass(frozen=True)
 class PartScan:
-    """Reads one part of a table for the audit; runs in a worker."""
+    """Reads one part of a table for the audit; runs in a worker.
+
+    Attributes:
+        abbreviated: what may be how a key begins.
+    """
 
     store: TableStore
     allowed: frozenset[str] = field(repr=False)
+    abbreviated: frozenset[str] = field(repr=False)
 
     def __call__(self, place: tuple[str, str]) -> ScannedPart:
         table, part = TABLES[place[0]], place[1]
-        words, findings = WorkspaceWords(), Findings()
+        words, findings, begun = WorkspaceWords(), Findings(), set[str]()
         path = self.store.path(table, part)
         words.add_text(part, "file names", self.allowed)
         with damage_named(path), pq.ParquetFile(path) as file:
-            for key, value in (file.schema_arrow.metadata or {}).items():
-                if key != b"ARROW:schema":
-                    text = f"{key.decode(errors='replace')} {value.decode(errors='replace')}"
-                    words.add_text(text, f"{table.name} metadata", self.allowed)
+            for text in _metadata(file, table):
+                words.add_text(text, f"{table.name} metadata", self.allowed)
             columns = [column for column in file.schema_arrow.names if column != "image"]  # judged with its pixels
             for name in (name for name in table.schema.names if name not in file.schema_arrow.names):
                 findings.failed("text_not_null", f"{name}_is_missing", table.name, max(file.metadata.num_rows, 1))
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-                self._scan(table, batch, words, findings)
-        return ScannedPart(words, findings.table())
+                begun |= self._scan(table, batch, words, findings)
+        return ScannedPart(words, frozenset(begun), findings.table())
 
-    def _scan(self, table: TableSpec, batch: pa.RecordBatch, words: WorkspaceWords, findings: Findings) -> None:
-        for name in batch.schema.names:
-            if name in table.schema.names and not table.schema.field(name).nullable:
+    def _scan(self, table: TableSpec, batch: pa.RecordBatch, words: WorkspaceWords, findings: Findings) -> set[str]:
+        """Add the words of a batch, and what is wrong with it.
+
+        Returns:
+            Which of ``abbreviated`` are how one of its keys begins.
+        """
+        begun: set[str] = set()
+        for name in (name for name in batch.schema.names if name != "mask"):
+            known = name in table.schema.names
+            column = name if known else "another_column"  # whose name may be anything
+            if known and not table.schema.field(name).nullable:
                 _count_empty(batch.column(name), (table.name, name), findings)
-            for values in _strings(batch.column(name)) if name != "mask" else ():
-                place = f"{table.name}.{name}"
-                if not _is_key(name):
-                    for value in values:
-                        words.add_text(value, place, self.allowed)
-                        words.add_cell(value, place, self.allowed)
-                    continue
-                wrong = [value for value in values if not (_KEY.fullmatch(value) or _SHA256.fullmatch(value))]
-                for value in wrong:
-                    words.add_text(value, place, self.allowed)
-                    words.add_cell(value, place, self.allowed)
-                if wrong:
-                    findings.failed("uid_changed", f"{name}_is_no_pseudonym", table.name, len(wrong))
-                if len(values) > len(wrong):
-                    findings.passed("uid_changed", table.name, len(values) - len(wrong))
+            for values in _strings(batch.column(name)):
+                keys = [
+                    value for value in values if _is_key(name) and (_KEY.fullmatch(value) or _SHA256.fullmatch(value))
+                ]
+                begun |= {value[:size] for size in self._sizes for value in keys} & self.abbreviated
+                if keys:
+                    findings.passed("uid_changed", table.name, len(keys))
+                others = set(values).difference(keys)
+                if others and _is_key(name):
+                    findings.failed("uid_changed", f"{column}_is_no_pseudonym", table.name, len(others))
+                for value in others:
+                    words.add_text(value, f"{table.name}.{column}", self.allowed)
+                    words.add_cell(value, f"{table.name}.{column}", self.allowed)
+        return begun
+
+    @cached_property
+    def _sizes(self) -> set[int]:
+        return set(map(len, self.abbreviated))
+
+
+def _metadata(file: pq.ParquetFile, table: TableSpec) -> Iterator[str]:
+    """What a part says about itself, and columns that no table has."""
+    for key, value in (file.schema_arrow.metadata or {}).items():
+        if key != b"ARROW:schema":
+            yield f"{key.decode(errors='replace')} {value.decode(errors='replace')}"
+    yield from (name for name in file.schema_arrow.names if name not in table.schema.names)
 
 
 def table_parts(store: TableStore) -> list[tuple[str, str]]:
@@ -201,12 +248,15 @@ def _count_empty(column: pa.Array, place: tuple[str, str], findings: Findings) -
 
 
 def _readable(path: Path) -> Iterator[str]:
-    """A file's text, in pieces of bounded size; of a page what it shows, without its pictures."""
+    """A file's text, in pieces of bounded size; of a page all but its pictures, outlines and names of tags."""
     if path.suffix == ".html":
         text = path.read_text(encoding="utf-8", errors="replace")
-        for unseen in (_DATA_URL, _WRITTEN, _TAG_NAME):
+        for unseen in (_DATA_URL, _WRITTEN, _OUTLINE, _TAG_NAME):
             text = unseen.sub(" ", text)
         yield html.unescape(text)
+        return
+    if path.suffix == ".npz" and (names := _names_of_arrays(path)) is not None:
+        yield " ".join(names)
         return
     rest = ""
     with path.open("rb") as file:
@@ -216,9 +266,19 @@ def _readable(path: Path) -> Iterator[str]:
             yield text
 
 
+def _names_of_arrays(path: Path) -> list[str] | None:
+    """Of a file that has only arrays of numbers, as the cache of embeddings has: their bytes spell anything."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            numbers = all(content[name].dtype.kind in "fiub" for name in content.files)
+            return list(content.files) if numbers and not content.zip.comment else None
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile):
+        return None
+
+
 def _shown(relative: Path) -> str:
     """A file's place; only the program's own names are shown."""
     known = {"sono.toml", "format.json", ".dataset", ".gitignore", "language_model.sqlite"}
-    if relative.parts[0] == "reports" and relative.suffix == ".html":
-        return "reports"
+    if relative.parts[0] == _PAGES and relative.suffix == ".html":
+        return _PAGES
     return relative.name if relative.as_posix() in known else "other files"

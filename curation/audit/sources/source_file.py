@@ -18,7 +18,7 @@ from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.images.signatures import image_kind
 from sono.manifests import pydicom_warnings
 
-from .header_values import HeaderValues, dates_in, dicom_values, raster_values
+from .header_values import NO_FILE, NO_HEADER, NO_IMAGE, HeaderValues, dates_in, dicom_values, raster_values
 
 Frames = Iterator[Pixels | ExcludedError]
 
@@ -65,13 +65,13 @@ def read_source(file: Mapping[str, Any], plane_fields: Sequence[str]) -> Audited
     try:
         content = Path(os.fsdecode(cast(bytes, file["path"]))).read_bytes()
     except OSError:
-        return AuditedFile(b"", HeaderValues(), None)
+        return AuditedFile(b"", HeaderValues(unread=NO_FILE), None)
     kind = image_kind(content)
     with pydicom_warnings.silenced():
         if kind == "dicom":
             return _read_dicom(content, file, plane_fields)
         if kind is None:
-            return AuditedFile(content, HeaderValues(), None)
+            return AuditedFile(content, HeaderValues(unread=NO_IMAGE), None)
         return _read_raster(content, kind, file)
 
 
@@ -79,7 +79,7 @@ def _read_dicom(content: bytes, file: Mapping[str, Any], plane_fields: Sequence[
     try:
         dataset = read_dicom_file(content).dataset
     except ExcludedError:
-        return AuditedFile(content, HeaderValues(), None)
+        return AuditedFile(content, HeaderValues(unread=NO_HEADER), None)
     values = dicom_values(*(part for part in (getattr(dataset, "file_meta", None), dataset) if part is not None))
     try:
         image = open_dicom(content, plane_fields)
@@ -106,9 +106,12 @@ def _read_dicom(content: bytes, file: Mapping[str, Any], plane_fields: Sequence[
 
 
 def _read_raster(content: bytes, kind: str, file: Mapping[str, Any]) -> AuditedFile:
-    values = raster_values(content)
     try:
         count = raster.count_frames(content, kind)
+    except ExcludedError:
+        return AuditedFile(content, raster_values(content, 1), None)
+    values = raster_values(content, count)
+    try:
         height, width = next(raster.read_frames(content, kind)).shape[:2]
     except ExcludedError:
         return AuditedFile(content, values, None)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sono.curation.audit.findings import ACTIONS
 from sono.manifests import pages
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
-from .findings import ACTIONS, ADVICE
 from .result import AuditReport
 
 
@@ -23,7 +23,6 @@ def write_audit_page(workspace: Workspace, report: AuditReport) -> Path:
         "page.html",
         center=workspace.center,
         report=report,
-        advice=list(dict.fromkeys(ADVICE[failure.reason] for failure in report.failures if failure.reason in ADVICE)),
         actions=[(name, ACTIONS[name], counts) for name, counts in report.actions.items()],
     )
     path = workspace.reports / "audit.html"

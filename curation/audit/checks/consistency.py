@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sono.curation.audit.findings import PAIR, Findings
 from sono.manifests.query import query
-
-from .findings import PAIR, Findings
 
 _SQL = """
 WITH pairs AS (

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sono.curation.audit.findings import ACTIONS, ADVICE, EMPTY, FAILED, PASSED
+from sono.curation.audit.words.workspace_words import FOLDER
 from sono.curation.ingest.files import SourceFile
 from sono.manifests.fingerprints import tables_fingerprint
 from sono.manifests.schemas import SCHEMA_VERSION, TABLES
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
-
-from .findings import ACTIONS, EMPTY, FAILED, PASSED
-from .fingerprint import sources_fingerprint
-from .workspace_words import FOLDER
 
 _FILE = "audit.json"
 
@@ -67,6 +65,11 @@ class AuditReport:
         """Nothing failed, and something was judged."""
         counts = self.actions.values()
         return not any(count.failed for count in counts) and any(count.passed for count in counts)
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do about the failures, where that is known."""
+        return list(dict.fromkeys(ADVICE[failure.reason] for failure in self.failures if failure.reason in ADVICE))
 
 
 @dataclass(frozen=True)
@@ -129,3 +132,9 @@ def latest_audit(workspace: Workspace, files: Sequence[SourceFile] | None = None
     return LatestAudit(
         report, same_files and tables_fingerprint(workspace.store, TABLES.values()) == report.tables_fingerprint
     )
+
+
+def sources_fingerprint(workspace: Workspace, files: Sequence[SourceFile]) -> str:
+    """Changes when a file is added, removed or written anew; keyed, because it is made of file names."""
+    listing = sorted([file.source_key, file.relative, file.size, file.mtime_ns] for file in files)
+    return workspace.keys.content(json.dumps(listing))

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
 
+from sono.curation.audit.sources.header_values import HeaderValues
+from sono.curation.audit.words.allowed_words import normalized, words_of
+from sono.curation.audit.words.dates import date_forms, readable_dates
+from sono.curation.audit.words.hunt import can_be_judged, tokens_of
 from sono.curation.cleaning.overlays.detector_file import detector_sha256
 from sono.curation.cleaning.overlays.text_detector import boxes_of, find_overlays
 from sono.curation.cleaning.overlays.text_readers import read_again, search
 from sono.curation.images.pixels import Pixels
 
-from .allowed_words import normalized, words_of
 from .cleaned import Box
-from .dates import date_forms, readable_dates
-from .header_values import HeaderValues
-from .hunt import can_be_judged, tokens_of
 
 FEWEST_LETTERS = 3
 """Letters and digits of what counts as text: fewer are read into any texture."""
@@ -78,9 +79,10 @@ def read_text(pixels: Pixels, boxes: Sequence[Box]) -> Text:
     return Text(readings, bool(np.any(overlays.text)))
 
 
-def reader_versions() -> list[str]:
+@functools.cache
+def reader_versions() -> tuple[str, ...]:
     """Of everything that ``read_text`` uses: others may read what these do not."""
-    return [*(f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")), detector_sha256()]
+    return *(f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")), detector_sha256()
 
 
 def identifies(readings: Iterable[str], identity: Identity) -> bool:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sono.curation.audit.findings import TEXTLESS
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.query import query
 
-from .findings import TEXTLESS
 from .readable_text import reader_versions
 
 Known = npt.NDArray[np.uint64]

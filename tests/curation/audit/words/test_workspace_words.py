@@ -1,0 +1,76 @@
+"""What of a workspace's files and tables remains when everything that rules explain is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sono.curation.audit.words.allowed_words import allowed_words
+from sono.curation.audit.words.workspace_words import PartScan, scan_files
+from sono.manifests.schemas import QC
+from sono.manifests.store import PartInfo, TableStore
+
+ALLOWED = allowed_words([])
+
+
+def pieces(workspace: Path) -> dict[str, set[str]]:
+    return {piece: places for piece, places in scan_files(workspace, ALLOWED).pieces.items() if len(piece) > 1}
+
+
+def page(workspace: Path, content: str) -> None:
+    (workspace / "reports").mkdir(exist_ok=True)
+    (workspace / "reports" / "qc.html").write_text(f"<!doctype html><html><body>{content}</body></html>")
+
+
+@pytest.mark.parametrize(
+    "content", ["<p>Yamamoto</p>", '<img alt="Yamamoto">', "<a href='../Yamamoto/1.png'>", "<!-- Yamamoto -->"]
+)
+def test_a_name_is_found_wherever_it_is_in_a_page(tmp_path: Path, content: str) -> None:
+    page(tmp_path, content)
+    assert any("yamamoto" in piece for piece in pieces(tmp_path))
+
+
+def test_tags_pictures_and_outlines_spell_nothing(tmp_path: Path) -> None:
+    page(tmp_path, '<svg><path d="M 0,0 L17107919.5 12"/><img src="data:image/png;base64,YamamotoYama=="></svg>')
+    assert pieces(tmp_path) == {}
+
+
+def test_arrays_of_numbers_spell_nothing_but_their_names(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "embeddings"
+    folder.mkdir(parents=True)
+    values = np.frombuffer(b"YAMAMOTO" * 40, np.float16)
+    np.savez(folder / f"{'1a' * 20}.npz", size=np.array([3, 4]), features=values)
+    assert pieces(tmp_path) == {}
+    np.savez(folder / f"{'1a' * 20}.npz", yamamoto=values)
+    assert pieces(tmp_path) == {"yamamoto": {"other files"}}
+    np.savez(folder / f"{'1a' * 20}.npz", size=np.array(["Yamamoto"]))
+    assert pieces(tmp_path)
+
+
+def test_how_a_key_begins_is_explained_and_other_digits_are_not(tmp_path: Path) -> None:
+    store, key = TableStore(tmp_path), "8c458106b0d1" + "5" * 20
+    store.write(QC, PartInfo("qc", "qc", "qc", "qc", 1), qc(key))
+    page(tmp_path, f"<code>{key[:12]}</code> <code>{key[:8]}</code> <code>99458106b0d1</code>")
+    words = scan_files(tmp_path, ALLOWED)
+    words.explain(PartScan(store, ALLOWED, words.abbreviated())(("qc", "qc")).abbreviated)
+    assert set(words.pieces) == {"99458106b0d1"}
+
+
+def test_a_column_that_no_table_has_is_searched_and_not_named(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    rows = qc("5" * 32).append_column("yamamoto_id", pa.array(["aiko"]))
+    store.folder(QC).mkdir()
+    pq.write_table(rows, store.path(QC, "qc"))
+    scanned = PartScan(store, ALLOWED, frozenset())(("qc", "qc"))
+    assert scanned.words.pieces == {"yamamoto_id": {"qc metadata"}, "aiko": {"qc.another_column"}}
+    said = scanned.findings.to_pylist()
+    assert "another_column_is_no_pseudonym" in {row["reason"] for row in said}
+    assert not any("yamamoto" in str(row) for row in said)
+
+
+def qc(frame_id: str) -> pa.Table:
+    return QC.from_rows([{"frame_id": frame_id, "verdict": "accept", "reasons": [], "config_sha256": "c" * 64}])
