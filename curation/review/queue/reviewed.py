@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from pycocotools import mask as coco
 
 from sono.curation.cleaning.sectors.geometry import Sector
 from sono.curation.masks.checks.measure import measure
-from sono.manifests import masks
+from sono.curation.review.mask_iou import mask_iou
 from sono.manifests.journal import DECIDING, Journal
 
 from .features import ASKED, signs_of
@@ -61,21 +60,6 @@ def is_bad(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     if after["status"] == "rejected":
         return True
     return after["status"] == "edited" and mask_iou(before["mask"], after["mask"]) < ALIKE_IOU
-
-
-def mask_iou(one: masks.Rle, other: masks.Rle) -> float:
-    """IoU of two encoded masks; 0 if their sizes differ, 1 if both are empty.
-
-    Raises:
-        ValueError: one of them is damaged.
-    """
-    for rle in (one, other):
-        masks.check_runs(rle)
-    if list(one["size"]) != list(other["size"]):
-        return 0.0
-    codes = [{"size": list(rle["size"]), "counts": rle["counts"].encode("ascii")} for rle in (one, other)]
-    union = int(coco.area(coco.merge(codes)))
-    return int(coco.area(coco.merge(codes, intersect=True))) / union if union else 1.0
 
 
 def reviewed_signs(database: duckdb.DuckDBPyConnection, decided: Sequence[Decided]) -> Reviewed:
