@@ -170,7 +170,9 @@ def test_text_json_and_page_say_the_same_and_name_no_patient(world: World) -> No
     workspace = world.written()
     run = CliRunner().invoke(app, ["masks", "agreement", str(workspace.path)], catch_exceptions=False)
     assert run.exit_code == 0
-    assert "ada and bea, all structures: 2 masks of 2 patients, 1 kept by both, 0 rejected by both, 1 by one" in run.output
+    assert (
+        "ada and bea, all structures: 2 masks of 2 patients, 1 kept by both, 0 rejected by both, 1 by one" in run.output
+    )
     assert "No mask has been read twice by one person." in run.output
     again = CliRunner().invoke(app, ["masks", "agreement", str(workspace.path), "--json"], catch_exceptions=False)
     told = json.loads(again.output)
