@@ -221,6 +221,12 @@ class Journal:
         with self._reading() as database:
             yield from database.execute(sql, [after, subject])
 
+    def regions_of(self, frame_id: str) -> list[str]:
+        """The regions of a frame on which there are deciding events, drawn ones included."""
+        sql = f"SELECT DISTINCT region_id FROM events WHERE frame_id = ? AND subject = 'region' AND {_DECIDES}"
+        with self._reading() as database:
+            return [region_id for (region_id,) in database.execute(sql, [frame_id])]
+
     def count(self) -> int:
         """How many events there are."""
         with self._reading() as database:
@@ -353,6 +359,7 @@ _TABLE = (
         stands INTEGER REFERENCES events (n)
     )""",
     f"CREATE INDEX events_of_subject ON events ({_SUBJECT}, reading, n)",
+    "CREATE INDEX events_of_frame ON events (frame_id, n)",
     "CREATE INDEX events_of_reviewer ON events (reviewer, n)",
     "CREATE INDEX events_undone ON events (undoes, n) WHERE undoes IS NOT NULL",
     "CREATE TRIGGER events_stay BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events stay'); END",
