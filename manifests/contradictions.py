@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from .decided_rows import SUBJECTS
 from .journal import REVIEWER, Journal, open_journal
 from .projection import applied_until
-from .query import connect, view_table
+from .query import connect, insert_rows, view_table
 from .schemas import QC, TableSpec
 from .store import TableStore
 
 if TYPE_CHECKING:
     import duckdb
-
-_ROWS_AT_ONCE = 20_000
 
 
 @dataclass
@@ -68,12 +63,8 @@ def _load(database: duckdb.DuckDBPyConnection, journal: Journal | None, subject:
     database.execute("CREATE TABLE known (key VARCHAR, frame_id VARCHAR, n BIGINT)")
     if journal is None:
         return
-    for table, rows in (("decided", journal.decided(subject, until)), ("known", journal.changed(subject))):
-        while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            arrays = [pa.array(column) for column in zip(*some, strict=True)]
-            database.register("some", pa.Table.from_arrays(arrays, [f"c{number}" for number in range(len(arrays))]))
-            database.execute(f"INSERT INTO {table} SELECT * FROM some")
-            database.unregister("some")
+    insert_rows(database, "decided", journal.decided(subject, until))
+    insert_rows(database, "known", journal.changed(subject))
 
 
 _BY_REVIEWER = f"len(list_filter(t.reasons, r -> r = '{REVIEWER}' OR starts_with(r, '{REVIEWER}_'))) > 0"

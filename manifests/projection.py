@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from .decided_rows import SUBJECTS, decided_row
 from .journal import FOLDER, Event, Journal, open_journal
-from .query import connect
+from .query import connect, insert_rows
 from .schemas import REGIONS, TABLES, TableSpec
 from .store import PartInfo, TableStore, part_name, read_info, write_atomically, write_part
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     import duckdb
 
 STAGE = "review"
-_ROWS_AT_ONCE = 20_000
 _MEMORY = "1GB"  # beyond it the keys of decided rows are on disk
 
 
@@ -124,12 +120,7 @@ def _decided_keys(
     with connect() as database:
         database.execute(f"SET memory_limit = '{_MEMORY}'")
         database.execute("CREATE TABLE decided (key VARCHAR, frame_id VARCHAR, n BIGINT)")
-        changed = journal.changed(SUBJECTS[table.name], since)
-        while some := list(itertools.islice(changed, _ROWS_AT_ONCE)):
-            columns = [pa.array(column) for column in zip(*some, strict=True)]
-            database.register("some", pa.Table.from_arrays(columns, ["key", "frame_id", "n"]))
-            database.execute("INSERT INTO decided SELECT * FROM some")
-            database.unregister("some")
+        insert_rows(database, "decided", journal.changed(SUBJECTS[table.name], since))
         for name, of_review in (("in_stages", False), ("in_review", True)):
             paths = [str(path) for path in store.paths(table) if _is_of_review(part_name(path)) == of_review]
             _view_keys(database, name, table, paths)
