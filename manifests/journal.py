@@ -35,6 +35,9 @@ READINGS = ("first", "second", "repeat", "adjudication")
 DECIDING = ("first", "adjudication")
 """The readings that decide what the tables say; the others are kept to see how far readers agree."""
 
+REVIEWER = "reviewer"
+"""The reason of a frame's verdict that a person gave; with an underscore and why, if they said."""
+
 _APPLICATION_ID, _VERSION = 0x536F6E6F, 1
 _BUSY_S = 30.0
 _AT_ONCE = 500  # rows or ids in one query
@@ -112,6 +115,17 @@ class NothingToUndoError(Exception):
 
 def journal_path(workspace: Path) -> Path:
     return workspace / FOLDER / FILE
+
+
+def open_journal(workspace: Path) -> Journal | None:
+    """The journal of a workspace; None if nobody has decided anything there."""
+    path = journal_path(workspace)
+    return Journal(path) if path.exists() else None
+
+
+def is_reviewers(reason: object) -> bool:
+    """Whether a person gave this reason for a frame's verdict."""
+    return isinstance(reason, str) and (reason == REVIEWER or reason.startswith(f"{REVIEWER}_"))
 
 
 class Journal:
@@ -215,9 +229,10 @@ class Journal:
         with self._reading() as database:
             return _one(database, "n = ?", [n])
 
-    def changed(self, subject: str, after: int = 0) -> Iterator[tuple[str, str]]:
-        """The subjects on which events after this one decide, with their frames, each once."""
-        sql = f"SELECT DISTINCT {_SUBJECT}, frame_id FROM events WHERE n > ? AND subject = ? AND {_DECIDES}"
+    def changed(self, subject: str, after: int = 0) -> Iterator[tuple[str, str, int]]:
+        """The subjects on which events after this one decide, each once, with its frame and its latest event."""
+        which = f"n > ? AND subject = ? AND {_DECIDES}"
+        sql = f"SELECT {_SUBJECT}, min(frame_id), max(n) FROM events WHERE {which} GROUP BY 1"
         with self._reading() as database:
             yield from database.execute(sql, [after, subject])
 
@@ -227,10 +242,34 @@ class Journal:
         with self._reading() as database:
             return [region_id for (region_id,) in database.execute(sql, [frame_id])]
 
+    def decided(self, subject: str, until: int) -> Iterator[tuple[str, str, str, str | None]]:
+        """The subjects whose latest event, up to ``until``, left a decision: of the decision, the time, the reviewer
+        and a frame's verdict.
+        """
+        latest = f"SELECT max(n) FROM events WHERE subject = ? AND {_DECIDES} GROUP BY {_SUBJECT}"
+        sql = f"""SELECT coalesce(s.region_id, s.frame_id), s.at, s.reviewer, s.after ->> '$.verdict'
+            FROM events l JOIN events s ON s.n = l.stands WHERE l.n <= ? AND l.n IN ({latest})"""
+        with self._reading() as database:
+            yield from database.execute(sql, [until, subject])
+
+    def first_masks(self, ids: Collection[str]) -> dict[str, str]:
+        """The run lengths of what people saw when they first decided on these regions; drawn ones are not there."""
+        found: dict[str, str] = {}
+        with self._reading() as database:
+            for some in _slices(ids):
+                found |= dict(database.execute(_FIRST_MASKS, [json.dumps(some)]))
+        return found
+
     def count(self) -> int:
         """How many events there are."""
         with self._reading() as database:
             return int(database.execute("SELECT count(*) FROM events").fetchone()[0])
+
+    def count_deciding(self, after: int = 0) -> int:
+        """How many events after this one decide."""
+        with self._reading() as database:
+            sql = f"SELECT count(*) FROM events WHERE n > ? AND {_DECIDES}"
+            return int(database.execute(sql, [after]).fetchone()[0])
 
     def last(self) -> int:
         """The number of the last event that decides; 0 if there is none."""
@@ -378,16 +417,21 @@ _LATEST = f"""{_SELECT} WHERE n IN (
 )"""
 
 
+_FIRST_MASKS = f"""SELECT region_id, before ->> '$.mask.counts' FROM events WHERE before IS NOT NULL AND n IN (
+    SELECT (SELECT min(n) FROM events WHERE {_SUBJECT} = value AND {_DECIDES}) FROM json_each(?)
+)"""
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """A connection to the journal, which is made if it is missing.
 
     Raises:
         UserError: the file is something else.
     """
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(_uri(path), uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         if not _is_journal(database, path):
             _make(database, path)
@@ -397,6 +441,15 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _uri(path: Path) -> str:
+    """How SQLite is to open the file; one that cannot be written, and that nobody is writing to, without its lock."""
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        return path.absolute().as_uri()
+    log = path.with_name(f"{path.name}-wal")
+    alone = not log.exists() or log.stat().st_size == 0
+    return f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}"
 
 
 def _is_journal(database: sqlite3.Connection, path: Path) -> bool:
@@ -632,8 +685,8 @@ def _frame_problem(event: NewEvent) -> str | None:
     if after.get("verdict") != event.action:
         return f"verdict {after.get('verdict')!r} after {event.action!r}"
     reasons = after.get("reasons")
-    if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
-        return f"reasons {reasons!r}"
+    if not isinstance(reasons, list) or not all(is_reviewers(reason) for reason in reasons):
+        return f"reasons {reasons!r}: not {REVIEWER!r} or {REVIEWER + '_...'!r}"
     return None
 
 
@@ -644,6 +697,9 @@ def _region_problem(event: NewEvent, after: Mapping[str, Any]) -> str | None:
             return f"{name} {after.get(name)!r} of the row, {value!r} of the event"
     if not after.get("pixel_digest") or not after.get("source"):
         return "a row without pixel_digest or source"
+    for name in ("source", "pixel_digest", "prompt", "scores", "parent_id", "model_sha256"):
+        if not isinstance(after.get(name), str | None):
+            return f"{name} that is no text"
     mask, box = after.get("mask"), after.get("bbox")
     if not isinstance(mask, Mapping) or not isinstance(mask.get("counts"), str) or not _whole(mask.get("size"), 2):
         return "a row without a mask in run lengths"

@@ -18,6 +18,7 @@ from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
 from .key_check import check_key, pseudonyms_id, record_key
 from .outputs import refuse_inside_dataset
+from .projection import apply_decisions, decisions_applied
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
@@ -113,6 +114,8 @@ class Workspace:
     def writing(self) -> Iterator[None]:
         """Lock the workspace for writing, clear what killed runs left behind, and check the key.
 
+        What people have decided meanwhile is in the tables when the block begins, and again when it has ended.
+
         Raises:
             UserError: another command is writing to it, or its key has been replaced.
         """
@@ -122,10 +125,22 @@ class Workspace:
             if self._key_file.exists():  # qc and build can do without it
                 record_key(self.path, self.keys)
             self._write_format()
+            apply_decisions(self.store)
             try:
                 yield
+                apply_decisions(self.store)
             finally:
                 self.store.clear_leftovers()  # an interrupted engine stops its workers mid-write
+
+    def apply_decisions(self) -> None:
+        """Bring everything that people have decided into the tables, for a command that only reads them.
+
+        Raises:
+            UserError: another command is writing to the workspace; whoever reads now would miss decisions.
+        """
+        if not decisions_applied(self.store):
+            with self.writing():
+                pass
 
     def check_format(self) -> None:
         """Check that the tables are this version's, and that patients' numbers meant then what they mean now.
@@ -228,6 +243,17 @@ def open_workspace(path: Path) -> Workspace:
     """
     workspace = open_unchecked(path)
     workspace.check_format()
+    return workspace
+
+
+def open_to_read(path: Path) -> Workspace:
+    """Open a workspace of which nothing but the tables is read: they have everything that people have decided.
+
+    Raises:
+        UserError: as of ``open_workspace``, or another command is writing while decisions wait.
+    """
+    workspace = open_workspace(path)
+    workspace.apply_decisions()
     return workspace
 
 

@@ -6,7 +6,7 @@ import getpass
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from sono.manifests.errors import UserError
 
 from .options import JsonOption, WorkspaceArgument
 from .proposals import BackendName
+
+if TYPE_CHECKING:
+    from sono.curation.review.server.run import ProxySettings
 
 
 def review(
@@ -92,5 +95,45 @@ def review(
         print(f"Next: sono-curate status {workspace}")
 
 
-def _proxy(origin: str | None, user_header: str, secret: Path | None) -> object:
-    raise NotImplementedError
+def _proxy(origin: str | None, user_header: str, secret: Path | None) -> ProxySettings | None:
+    """The proxy that the options describe.
+
+    Raises:
+        UserError: they do not go together, or the secret cannot be read.
+    """
+    from sono.curation.review.server.run import ProxySettings
+
+    if origin is None and secret is None:
+        return None
+    if origin is None or secret is None:
+        raise UserError("--proxy-origin and --proxy-secret go together", fix="give both, or neither")
+    try:
+        return ProxySettings(origin, user_header, secret.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("the proxy's secret cannot be read", where=str(secret), fix="name a text file") from error
+
+
+def _print_history(workspace: Path, subject_id: str, *, as_json: bool) -> None:
+    from sono.curation.review.server.history import history_of
+    from sono.manifests.journal import Journal, journal_path
+
+    path = journal_path(workspace)
+    events = history_of(Journal(path), subject_id) if path.exists() else []
+    if as_json:
+        console.print_json({"id": subject_id, "events": events})
+        return
+    if not events:
+        print("Nobody has decided anything on this id.")
+        return
+    for event in events:
+        tool = event["tool"]
+        assert isinstance(tool, dict)
+        words = [
+            f"{event['n']:>6}  {event['at']}  {event['reviewer']}: {event['action']}",
+            f"of {event['undoes']}" if event["undoes"] else "",
+            f"({event['before'] or 'nothing'} -> {event['after'] or 'nothing'})",
+            f"IoU {event['iou']:.3f}" if event["iou"] is not None else "",
+            f"with {', '.join(tool['used'])}" if tool.get("used") else "",
+            f"as {event['reading']} reading" if event["reading"] != "first" else "",
+        ]
+        print(" ".join(word for word in words if word))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import random
 import resource
@@ -75,6 +76,10 @@ class Reviewing:
         latest = self.journal.latest([name]).get(name)
         new = self.new(action, name, reviewer, before=latest.after if latest else region(name), **other)
         return self.journal.append(new, expected=latest.n if latest else None)
+
+    def decide_on_many(self) -> None:
+        for number in range(100):
+            self.decide(name=f"r{number}")
 
     def undo(self, reviewer: str = ANNA) -> Event:
         self._made += 1
@@ -255,6 +260,7 @@ def test_frames_are_judged_by_verdict_and_reasons(journal: Journal) -> None:
         {"after": {**region(), "bbox": [0, 0, 1.5, 2]}},
         {"after": {**region(), "area_px": None}},
         {"after": {**region(), "source": None}},
+        {"after": {**region(), "scores": {"score": 1.0}}},
     ],
 )
 def test_what_no_table_could_be_made_from_is_no_event(page: Reviewing, wrong: dict[str, Any]) -> None:
@@ -268,10 +274,8 @@ def test_threads_lose_nothing_and_only_one_of_them_wins(journal: Journal, page: 
     def decide(number: int) -> None:
         for step in range(20):
             journal.append(page.new(name=f"r{number}-{step}", event_id=f"{number}-{step}"), expected=None)
-        try:
+        with contextlib.suppress(ChangedMeanwhileError):
             won.append(journal.append(page.new(event_id=f"{number}"), expected=None).n)
-        except ChangedMeanwhileError:
-            pass
 
     threads = [threading.Thread(target=decide, args=[number]) for number in range(4)]
     for thread in threads:
@@ -288,8 +292,7 @@ def test_a_full_disk_is_one_line_and_the_journal_stays_whole(journal: Journal, p
     pages = database.execute("PRAGMA page_count").fetchone()[0]
     database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(UserError, match="no space is left; free some, then decide again"):
-        for number in range(100):
-            page.decide(name=f"r{number}", tool={"used": ["x" * 1000]})
+        page.decide_on_many()
     database.execute("PRAGMA max_page_count = 1000000")
     kept = journal.count()
     assert journal.problem() is None
@@ -302,8 +305,7 @@ def test_a_write_that_fails_is_one_line_and_the_journal_stays_whole(journal: Jou
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(UserError, match="the disk cannot be read or written"):
-            for number in range(100):
-                page.decide(name=f"r{number}")
+            page.decide_on_many()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     kept = Journal(journal.path).count()
@@ -337,7 +339,7 @@ def test_a_foreign_file_is_left_as_it_is(tmp_path: Path, content: bytes | str) -
             database.execute("CREATE TABLE mine (x)" if content == "other" else "PRAGMA user_version = 2")
         database.close()
     before = path.read_bytes()
-    with pytest.raises(UserError, match="not a journal|another version"):
+    with pytest.raises(UserError, match=r"not a journal|another version"):
         Journal(path)
     assert path.read_bytes() == before
 

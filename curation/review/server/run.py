@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sono.curation.masks.backends.registry import BackendChoice
+from sono.manifests.console import Interrupted
 from sono.manifests.errors import UserError, import_extra
 from sono.manifests.journal import FOLDER, Journal, journal_path
 from sono.manifests.schemas import FRAMES
@@ -24,6 +28,9 @@ from .frame_view import FrameReader
 from .proposals import Proposals
 from .sessions import Sessions
 from .work import Work
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _RUNNING = "server.json"
 _HOST = "127.0.0.1"
@@ -111,15 +118,32 @@ def _serve(
         note = workspace.path / FOLDER / _RUNNING
         content = json.dumps({"pid": os.getpid(), "address": origin}).encode()
         write_atomically(note, lambda file: file.write(content))
-        ready(access.address if isinstance(access, Alone) else access.origin)
         try:
-            server.run(sockets=[listener])
+            _run(server, listener, lambda: ready(access.address if isinstance(access, Alone) else access.origin))
         finally:
             note.unlink(missing_ok=True)
     finally:
         if proposals is not None:
             proposals.close()
         work.close()
+
+
+def _run(server: uvicorn.Server, listener: socket.socket, started: Callable[[], object]) -> None:
+    """Run the server in a thread of its own until Ctrl-C, which is how it is stopped, or until it fails."""
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        if thread.is_alive():
+            started()
+        while thread.is_alive():
+            thread.join(1.0)
+    except (KeyboardInterrupt, Interrupted):
+        pass
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @contextmanager
