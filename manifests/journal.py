@@ -271,6 +271,18 @@ class Journal:
             sql = f"SELECT count(*) FROM events WHERE n > ? AND {_DECIDES}"
             return int(database.execute(sql, [after]).fetchone()[0])
 
+    def decisions_since(self, reviewer: str, n: int) -> int:
+        """How many decisions, of any reading, a reviewer has made after this event."""
+        with self._reading() as database:
+            sql = "SELECT count(*) FROM events WHERE reviewer = ? AND n > ? AND action NOT IN ('undo', 'redo')"
+            return int(database.execute(sql, [reviewer, n]).fetchone()[0])
+
+    def read_again(self) -> list[str]:
+        """The regions that somebody has read a second time."""
+        sql = "SELECT DISTINCT region_id FROM events WHERE reading IN ('second', 'repeat') AND subject = 'region'"
+        with self._reading() as database:
+            return sorted(row[0] for row in database.execute(sql))
+
     def last(self) -> int:
         """The number of the last event that decides; 0 if there is none."""
         with self._reading() as database:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sono.manifests.journal import Journal, open_journal
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import FRAMES, MASK_CHECKS, QC, REGIONS
 from sono.manifests.workspace import Workspace
 
 from .features import Signs, prepare, signs_of
-from .order import Order
+from .order import Order, fit_order
 from .queue_file import QUEUE, write_queue
+from .reviewed import decided_masks, reviewed_signs
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,9 +63,10 @@ def build_queue(workspace: Workspace, out: Path | None = None) -> QueueReport:
         out: the file; ``queue_path`` if omitted.
     """
     started = time.monotonic()
+    journal = open_journal(workspace.path)
     with _tables(workspace) as database:
-        order = Order(0, None, None)
-        database.execute(_WAITING)
+        order = _order(database, journal)
+        _make_waiting(database, journal)
         signs = signs_of(database, "waiting")
         rows = _rows(database, signs, order)
         (left_out,) = database.execute(_LEFT_OUT).fetchall()
@@ -83,8 +86,29 @@ def build_queue(workspace: Workspace, out: Path | None = None) -> QueueReport:
 def waiting_signs(workspace: Workspace) -> Signs:
     """The signs of all masks that wait for a decision, in no order."""
     with _tables(workspace) as database:
-        database.execute(_WAITING)
+        _make_waiting(database, open_journal(workspace.path))
         return signs_of(database, "waiting")
+
+
+def _order(database: duckdb.DuckDBPyConnection, journal: Journal | None) -> Order:
+    decided = decided_masks(journal) if journal else []
+    return fit_order(reviewed_signs(database, decided)) if decided else Order(0, None, None)
+
+
+def _make_waiting(database: duckdb.DuckDBPyConnection, journal: Journal | None) -> None:
+    """The tables ``proposed`` and ``waiting``: the latter has the columns ``ASKED`` and ``part``."""
+    database.execute(_PROPOSED, {"decided": _decided_since(database, journal)})
+    database.execute(_WAITING)
+
+
+def _decided_since(database: duckdb.DuckDBPyConnection, journal: Journal | None) -> list[str]:
+    """Masks that the tables still show as proposed although a decision on them stands."""
+    if journal is None:
+        return []
+    changed = [region_id for region_id, _ in journal.changed("region")]
+    sql = "SELECT region_id FROM regions WHERE status = 'proposed' AND region_id IN (SELECT unnest($ids))"
+    shown = [row[0] for row in database.execute(sql, {"ids": changed}).fetchall()]
+    return [region_id for region_id, event in journal.latest(shown).items() if event.decided]
 
 
 @contextmanager
@@ -96,12 +120,15 @@ def _tables(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         yield database
 
 
-_WAITING = """
+_PROPOSED = """
 CREATE TEMP TABLE proposed AS
 SELECT r.region_id, r.frame_id, r.structure, r.source, r.area_px, r.bbox, r.scores, parse_filename(r.filename) AS part,
     r.pixel_digest = f.pixel_digest AS same_pixels, coalesce(q.verdict = 'reject', false) AS rejected
 FROM regions r JOIN frames f USING (frame_id) LEFT JOIN qc q USING (frame_id)
-WHERE r.status = 'proposed';
+WHERE r.status = 'proposed' AND r.region_id NOT IN (SELECT unnest($decided::VARCHAR[]))
+"""
+
+_WAITING = """
 CREATE TEMP TABLE agreeing AS
 WITH pairs AS (SELECT region_id, unnest(agreement) AS other FROM mask_checks WHERE len(agreement) > 0)
 SELECT region_id, avg(iou) AS others FROM (
