@@ -1,8 +1,9 @@
-"""Who may use the server, and from where: a token or the hospital's proxy, the right host and origin, and strict headers."""
+"""Who may use the server, and from where: a token or the hospital's proxy, the right host and origin."""
 
 from __future__ import annotations
 
 import hmac
+import json
 import re
 import secrets
 from collections.abc import MutableMapping
@@ -112,7 +113,7 @@ class AccessCheck:
         headers = _single(scope["headers"])
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await _answer(send, *refusal)
+            await _answer(send, *refusal, for_people=scope["path"] == "/")
             return
         await self._app(scope, receive, _with_headers(send))
 
@@ -184,10 +185,9 @@ def _encoded() -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in _SECURITY.items()]
 
 
-async def _answer(send: Send, status: int, code: str, message: str, more: Any) -> None:
-    import json
-
-    body = json.dumps({"error": code, "message": message}).encode() if code else b""
-    headers = [*_encoded(), (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
+async def _answer(send: Send, status: int, code: str, message: str, more: Any, *, for_people: bool) -> None:
+    kind = b"text/plain; charset=utf-8" if for_people else b"application/json"
+    body = (message if for_people else json.dumps({"error": code, "message": message})).encode()
+    headers = [*_encoded(), (b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""The routes of the review page, as ``docs/review.md`` lists them. Every error is JSON: a code, and a sentence to show."""
+"""The routes of the review page. Every error is JSON: a code, and a sentence to show."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Review:
 
     def progress(self, reviewer: str) -> dict[str, object]:
         return {
-            "decided": self.journal.count(),
+            "decided": self.work.decided,
             "left": self.work.left("masks"),
             "left_frames": self.work.left("frames"),
             **self.sessions.progress(reviewer),
@@ -60,7 +60,8 @@ class Review:
 
     def after(self, event: Event, reviewer: str) -> dict[str, object]:
         """What the page needs to know after a decision, an undo or a redo was stored."""
-        self.work.add(event)
+        if self.work.add(event):
+            self.sessions.count(reviewer, -1 if event.action == "undo" else 1)
         frame = self.reader.frame(event.frame_id)
         undo, redo = self.journal.undo_state(reviewer)
         region = None
@@ -149,9 +150,9 @@ def _session(review: Review, asked: Asked) -> object:
 
 
 def _queue(review: Review, asked: Asked) -> object:
-    kind = asked.query.get("kind", "masks")
-    if kind not in get_args(Kind):
-        raise RefusedError("bad_request", f"There is no queue {kind!r}.")
+    kind = next((kind for kind in get_args(Kind) if kind == asked.query.get("kind", "masks")), None)
+    if kind is None:
+        raise RefusedError("bad_request", "There is no such queue.")
     structure, plane = asked.query.get("structure") or None, asked.query.get("plane") or None
     try:
         limit = min(max(int(asked.query.get("limit", "8")), 1), _MOST_IN_QUEUE)
@@ -204,20 +205,16 @@ def _embed(review: Review, asked: Asked) -> Response:
 
 
 def _decide(review: Review, asked: Asked) -> object:
-    event = review.decisions.decide(asked.read(DecisionRequest), asked.reviewer)
-    review.sessions.count(asked.reviewer)
-    return review.after(event, asked.reviewer)
+    return review.after(review.decisions.decide(asked.read(DecisionRequest), asked.reviewer), asked.reviewer)
 
 
 def _undo(review: Review, asked: Asked) -> object:
     event = review.journal.undo(asked.reviewer, asked.read(StepRequest).event_id, program())
-    review.sessions.count(asked.reviewer, -1)
     return review.after(event, asked.reviewer)
 
 
 def _redo(review: Review, asked: Asked) -> object:
     event = review.journal.redo(asked.reviewer, asked.read(StepRequest).event_id, program())
-    review.sessions.count(asked.reviewer)
     return review.after(event, asked.reviewer)
 
 

@@ -1,4 +1,4 @@
-"""Decisions as the page sends them become events: checked against the frame as it is, and stored with what was there."""
+"""Decisions as the page sends them become events: checked against the frame as it is, stored with what was there."""
 
 from __future__ import annotations
 
@@ -155,6 +155,4 @@ def program() -> dict[str, Any]:
 
 
 def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.isoformat() if isinstance(value, datetime.datetime) else value for name, value in row.items()
-    }
+    return {name: value.isoformat() if isinstance(value, datetime.datetime) else value for name, value in row.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -143,7 +142,7 @@ FROM frames WHERE source_key = (SELECT source_key FROM frames WHERE frame_id = ?
 def _stamp(path: Path) -> str | None:
     """Changes when a file is written again; None if it has gone meanwhile."""
     try:
-        found = os.stat(path)
+        found = path.stat()
     except FileNotFoundError:
         return None
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
@@ -158,5 +157,3 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
         database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
-
-

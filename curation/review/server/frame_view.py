@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sono.curation.cleaning.sectors.geometry import Sector, outline
-from sono.manifests.journal import Journal
+from sono.manifests.decided_rows import decided_row, is_decided
+from sono.manifests.journal import Event, Journal
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, REGIONS, TableSpec
 from sono.manifests.store import TableStore, damage_named
 
@@ -64,14 +65,14 @@ class FrameReader:
         written = {row["region_id"]: row for row in self._rows(REGIONS, frame_id)}
         decided = self._journal.standing([*written, *self._journal.regions_of(frame_id)])
         return {
-            region_id: _current(written.get(region_id), decided.get(region_id))
+            region_id: _current(REGIONS, written.get(region_id), decided.get(region_id))
             for region_id in sorted({*written, *decided})
         }
 
     def verdict(self, frame_id: str) -> Subject:
         """The frame's verdict and its reasons, as they stand now."""
         written = next(iter(self._rows(QC, frame_id, ["verdict", "reasons"])), None)
-        return _current(written, self._journal.standing([frame_id]).get(frame_id))
+        return _current(QC, written, self._journal.standing([frame_id]).get(frame_id))
 
     def view(self, frame_id: str) -> dict[str, object]:
         """Everything that the page shows of a frame besides its pixels, as JSON values.
@@ -154,24 +155,19 @@ def _read(
     return rows if all(row["frame_id"] == frame_id for row in rows) else None
 
 
-def _current(written: Mapping[str, Any] | None, decided: Any) -> Subject:
-    """What a decision made of a row. ``decided``: of ``Journal.standing``; None if there was none."""
+def _current(
+    table: TableSpec, written: Mapping[str, Any] | None, decided: tuple[Event, Event | None] | None
+) -> Subject:
+    """What a decision made of a row, whether the tables show it yet or not."""
     if decided is None:
         return Subject(written, None)
     latest, stands = decided
     if stands is not None:
-        return Subject(stands.after, latest.n)
+        return Subject(decided_row(table, stands, written or {}), latest.n)
     # Undone: a stage may have written the row again since, and else the journal knows what was there before.
-    if written is not None and not is_decided(written):
+    if written is not None and not is_decided(table, written):
         return Subject(written, latest.n)
     return Subject(latest.after, latest.n)
-
-
-def is_decided(row: Mapping[str, Any]) -> bool:
-    """Whether a row of ``regions`` or ``qc`` shows a person's decision."""
-    if "verdict" in row:
-        return any(reason.startswith("reviewer") for reason in row["reasons"])
-    return row["reviewer"] is not None
 
 
 def version_of(frame: Mapping[str, Any]) -> str:

@@ -69,7 +69,9 @@ def serve_review(
     import_extra("starlette", "review")
     checked_reviewer(reviewer)
     if not workspace.store.paths(FRAMES):
-        raise UserError("the workspace has no frames yet", where=str(workspace.path), fix="run sono-curate ingest first")
+        raise UserError(
+            "the workspace has no frames yet", where=str(workspace.path), fix="run sono-curate ingest first"
+        )
     with _alone(workspace), _listening(port) as listener:
         origin = f"http://{_HOST}:{listener.getsockname()[1]}"
         access: Access = (

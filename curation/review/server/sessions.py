@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -38,7 +39,7 @@ class Sessions:
         with self._guard:
             session = self._sessions.get(reviewer, _Session())
             moments = list(session.moments)
-        gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+        gaps = [after - before for before, after in itertools.pairwise(moments)]
         gaps = [gap for gap in gaps if gap < _BREAK_S]
         seconds = sum(gaps) / len(gaps) if len(moments) >= _FEWEST and gaps else None
         return {

@@ -42,6 +42,8 @@ class Work:
         self._builder = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         self._building: Future[QueueReport] | None = None
         self._reordered_at = journal.last()
+        self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
+        """Masks on which a decision stands."""
         build_queue(workspace)
         self._queue = Queue.open(queue_path(workspace))
 
@@ -71,18 +73,22 @@ class Work:
             for each in decided
         )
 
-    def add(self, event: Event) -> None:
-        """A decision that was stored: its subject waits no longer, or again."""
-        decided = self._described(event)
+    def add(self, event: Event) -> bool:
+        """A decision that was stored: its subject waits no longer, or again. False if that is known already."""
+        described = self._described(event)
         with self._guard:
             known = self._decided.get(event.subject_id)
-            if known is None or known.n < event.n:
-                self._decided[event.subject_id] = decided
+            if known is not None and known.n >= event.n:
+                return False
+            self._decided[event.subject_id] = described
+            if described.kind == "masks":
+                self.decided += described.stands - (known.stands if known else event.action == "undo")
             due = event.n - self._reordered_at >= _DECISIONS_UNTIL_REORDERED and self._building is None
             if due:
                 self._reordered_at = event.n
                 self._building = self._builder.submit(_build, self._workspace.path)
                 self._building.add_done_callback(self._replace)
+        return True
 
     def close(self) -> None:
         """Stop building."""
