@@ -42,7 +42,7 @@ PART = 50  # frames
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("order", "speed"))
+    parser.add_argument("what", choices=("order", "speed", "build", "read"))
     parser.add_argument("--patients", type=int, default=800)
     parser.add_argument("--seed", type=int, default=2026, help="below 100: seeds that settings were chosen on")
     parser.add_argument("--minutes", type=float, default=3, help="that the segmenter is trained")
@@ -53,7 +53,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.path.insert(0, str(ROOT))
     options.out.mkdir(parents=True, exist_ok=True)
-    (run_order if options.what == "order" else run_speed)(options)
+    runs = {"order": run_order, "speed": run_speed, "build": run_build, "read": run_read}
+    runs[options.what](options)
 
 
 def run_order(options: argparse.Namespace) -> None:
@@ -367,8 +368,205 @@ def fit(workspace: Workspace, out: Path, minutes: float) -> None:
     print(f"  segmenter: mean Dice {report.figures['mean_dice']:.3f}", file=sys.stderr)
 
 
+# A million masks.
+
+
+FRAMES_A_PART = 200  # ingest puts 64 files into a part on average, many of them cines
+ACCEPTED_SHARE = 0.1  # of the masks, by people
+DECISIONS = 3000  # in the journal
+
+
 def run_speed(options: argparse.Namespace) -> None:
-    raise NotImplementedError
+    """Each figure from a process of its own, which has nothing else in memory."""
+    import subprocess
+
+    path = options.out / f"million-{options.frames}-{options.regions}"
+    if not (path / "done").exists():
+        draw_million(path, options.frames, options.regions)
+    for what in ("build", "build", "read"):
+        subprocess.run([sys.executable, __file__, what, "--out", str(path)], check=True)
+
+
+def run_build(options: argparse.Namespace) -> None:
+    import resource
+
+    from sono.curation.review.queue.build import build_queue
+    from sono.manifests.workspace import open_workspace
+
+    started, spent = time.perf_counter(), time.process_time()
+    report = build_queue(open_workspace(options.out))
+    wall, cpu = time.perf_counter() - started, time.process_time() - spent
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"| built and ordered | {wall:.1f} s, {cpu:.1f} CPU s | {peak:.2f} GB at most |", flush=True)
+    print(f"  {report}", file=sys.stderr)
+
+
+def run_read(options: argparse.Namespace) -> None:
+    import resource
+
+    import numpy as np
+
+    from sono.curation.review.queue.build import queue_path
+    from sono.curation.review.queue.queue_file import Queue
+    from sono.manifests.workspace import Workspace
+
+    path = queue_path(Workspace(options.out))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    times = []
+    for _ in range(20):
+        started = time.perf_counter()
+        queue = Queue.open(path)
+        times.append(time.perf_counter() - started)
+    print(f"| opened | {1e3 * np.median(times):.1f} ms, p95 {1e3 * np.quantile(times, 0.95):.1f} ms "
+          f"| file {path.stat().st_size / 1e6:.0f} MB |")  # fmt: skip
+    rare = queue.next(None, 1).frames[0].regions[0].structure
+    ids = [frame.frame_id for frame in queue.next(None, 400).frames]
+    decided = {region.region_id for frame in queue.next(None, len(queue) // 2).frames for region in frame.regions}
+    for what, ask in {
+        "next 8 frames": lambda cursor, _: queue.next(cursor, 8),
+        "next 8 frames with one structure": lambda cursor, _: queue.next(cursor, 8, structure=rare),
+        "next 8 frames of one plane": lambda cursor, _: queue.next(cursor, 8, plane="transthalamic"),
+        "a frame by its id": lambda _, number: queue.find(ids[number]),
+    }.items():
+        times, cursor = [], None
+        for number in range(400):
+            started = time.perf_counter()
+            found = ask(cursor, number)
+            times.append(time.perf_counter() - started)
+            cursor = getattr(found, "cursor", None)
+        print(f"| {what} | {1e3 * np.median(times):.2f} ms, p95 {1e3 * np.quantile(times, 0.95):.2f} ms | |")
+    started = time.perf_counter()
+    queue.next(None, 8, is_open=lambda region_id: region_id not in decided)
+    took = 1e3 * (time.perf_counter() - started)
+    print(f"| next 8 frames, all of the first half decided since | {took:.0f} ms | {len(decided):,} masks |")
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    print(f"| memory while reading | {peak:.0f} MB more | with pages of the file itself |", flush=True)
+
+
+def draw_million(path: Path, frames: int, regions: int) -> None:
+    """Tables of the shape that stages write, drawn at random, with real run lengths of phantom masks."""
+    import shutil
+
+    import numpy as np
+
+    from sono.manifests.workspace import create
+
+    shutil.rmtree(path, ignore_errors=True)
+    started = time.perf_counter()
+    workspace = create(path, "million")
+    random = np.random.default_rng(0)
+    planes = list(workspace.vocabulary.planes.values())
+    pool = mask_pool()
+    per_frame, rows = regions / frames, FRAMES_A_PART
+    written = 0
+    for part, first in enumerate(range(0, frames, rows)):
+        ids = [random.bytes(16).hex() for _ in range(min(rows, frames - first))]
+        chosen = [planes[int(each)] for each in random.integers(0, len(planes), len(ids))]
+        write_frames(workspace, f"{part:04d}", ids, chosen, first)
+        wanted = round((first + len(ids)) * per_frame) - written
+        written += wanted
+        write_drawn(workspace, f"{part:04d}", ids, chosen, wanted, pool, random)
+    write_journal(workspace)
+    (path / "done").touch()
+    print(f"drawn in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+
+def mask_pool() -> list[dict[str, Any]]:
+    from sono.curation.phantom.samples import draw_samples
+    from sono.manifests import masks
+
+    drawn = draw_samples(40, seed=5, modes=("b_mode",), identity_share=0, measured_share=0, varied=False)
+    return [
+        {"mask": masks.encode(mask), "area_px": masks.area_px(mask), "bbox": list(masks.bbox(mask))}
+        for sample in drawn
+        for mask in sample.drawn.frames[0].masks.values()
+        if mask.any() and list(mask.shape) == [720, 960]
+    ]
+
+
+def write_frames(workspace: Workspace, part: str, ids: Sequence[str], planes: Sequence[Any], first: int) -> None:
+    from sono.manifests.schemas import FRAMES, QC
+    from sono.manifests.store import PartInfo
+
+    sector = {"kind": "convex", "apex": [480.0, -100.0], "angles": [-35.0, 35.0], "radii": [120.0, 800.0],
+              "box": [60, 20, 840, 690], "confidence": 1.0}  # fmt: skip
+    frames: list[dict[str, object]] = [
+        {
+            "frame_id": frame_id, "image": {"bytes": b"0" * 64, "path": None}, "height": 720, "width": 960,
+            "crop": [0, 0, 960, 720], "source_height": 720, "source_width": 960,
+            "patient_key": f"{(first + number) // 40:032x}", "study_key": f"{(first + number) // 20:032x}",
+            "source_key": f"{first + number:032x}", "source_digest": "", "frame_index": 0, "frame_count": 1,
+            "center": f"hospital {number % 3}", "plane": plane.id, "pixel_mm_x": 0.2, "pixel_mm_y": 0.2,
+            "sectors": [sector], "pixel_digest": f"pixels {frame_id}", "grey_histogram": [0] * 256,
+            "laplacian_energy": 0.0, "burned_in_text": "none",
+        }
+        for number, (frame_id, plane) in enumerate(zip(ids, planes, strict=True))
+    ]  # fmt: skip
+    verdicts: list[dict[str, object]] = [
+        {"frame_id": frame_id, "verdict": "review" if number % 25 == 0 else "accept", "reasons": [],
+         "config_sha256": ""} for number, frame_id in enumerate(ids)
+    ]  # fmt: skip
+    workspace.store.write(FRAMES, PartInfo(part, "ingest", part, "", len(ids)), FRAMES.from_rows(frames))
+    workspace.store.write(QC, PartInfo(part, "qc", part, "", len(ids)), QC.from_rows(verdicts))
+
+
+def write_drawn(
+    workspace: Workspace, part: str, ids: Sequence[str], planes: Sequence[Any], wanted: int,
+    pool: Sequence[Mapping[str, Any]], random: np.random.Generator,
+) -> None:  # fmt: skip
+    """Masks of two backends for the same structures, with scores, measures and how far they agree."""
+    import datetime
+
+    from sono.manifests.schemas import MASK_CHECKS
+    from sono.manifests.store import PartInfo
+
+    rows: list[dict[str, object]] = []
+    checks: list[dict[str, object]] = []
+    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    pair = 0
+    while len(rows) < wanted:
+        frame, place = pair % len(ids), pair // len(ids)
+        structures = planes[frame].structures
+        quality, before = float(random.random()), None
+        for source in ("grabcut", "model")[: wanted - len(rows)]:
+            region_id = random.bytes(16).hex()
+            accepted = random.random() < ACCEPTED_SHARE
+            scores = {"score": quality, "fit": random.random(), "contrast": 0.5 + random.random() / 2,
+                      "agreement": random.random()} if source == "grabcut" else {
+                      "score": quality, "confidence": quality, "expected_dice": random.random()}  # fmt: skip
+            rows.append({
+                "region_id": region_id, "frame_id": ids[frame], "pixel_digest": f"pixels {ids[frame]}",
+                "structure": structures[place % len(structures)], **pool[int(random.integers(len(pool)))],
+                "source": source, "scores": json.dumps({name: round(value, 4) for name, value in scores.items()}),
+                "status": "accepted" if accepted else "proposed", "reviewer": "ada" if accepted else None,
+                "updated_at": at if accepted else None,
+            })  # fmt: skip
+            agreement = [{"region_id": before, "iou": random.random()}] if before else []
+            checks.append({"region_id": region_id, "specks": int(random.random() < 0.1), "speck_px": 0, "holes": 0,
+                           "hole_px": 0, "outside_px": 0, "overlaps": [], "agreement": agreement})  # fmt: skip
+            before = region_id
+        pair += 1
+    for source in ("grabcut", "model"):
+        write_regions(workspace, f"proposed-{source}-{part}", [row for row in rows if row["source"] == source])
+    info = PartInfo(part, "masks-check", part, "", len(checks))
+    workspace.store.write(MASK_CHECKS, info, MASK_CHECKS.from_rows(checks))
+
+
+def write_journal(workspace: Workspace) -> None:
+    """Decisions on masks that the tables still show as proposed: a third of them rejected."""
+    from sono.manifests.journal import Journal, NewEvent, journal_path
+    from sono.manifests.schemas import REGIONS
+
+    journal, left = Journal(journal_path(workspace.path)), DECISIONS
+    for path in workspace.store.paths(REGIONS)[:: max(len(workspace.store.paths(REGIONS)) // 50, 1)]:
+        for row in workspace.store.read(REGIONS, path.stem.removeprefix("part-")).to_pylist()[: DECISIONS // 40]:
+            if row["status"] == "proposed" and left:
+                left -= 1
+                journal.append(NewEvent(
+                    event_id=row["region_id"], reviewer="ada", subject="region", frame_id=row["frame_id"],
+                    region_id=row["region_id"], structure=row["structure"], before=row, after=row,
+                    action="reject" if json.loads(row["scores"])["score"] < 0.33 else "accept",
+                ), expected=None)  # fmt: skip
 
 
 if __name__ == "__main__":

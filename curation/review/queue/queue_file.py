@@ -41,6 +41,7 @@ QUEUE = pa.schema(
 Kind = Literal["masks", "frames"]
 
 _BATCH_ROWS = 4096
+_FEW_ROWS = 32  # looked at together at first
 _METADATA = b"sono.queue"
 _VERSION = 1
 _TO_JUDGE = "review"  # the verdict of frames that wait for a person
@@ -137,14 +138,14 @@ class Queue:
             is_open: whether a region (of ``frames``: a frame) still waits, by its id.
 
         Raises:
-            ValueError: ``after`` is no cursor.
+            ValueError: ``after`` is no cursor, or ``limit`` is below 1.
         """
+        if limit < 1:
+            raise ValueError(f"{limit} frames")
         found: list[QueuedFrame] = []
-        for row in self._matching(self._first_row(after), structure, plane, kind):
-            frame = self._frame(row, structure if kind == "masks" else None, is_open if kind == "masks" else _always)
-            if (frame.regions if kind == "masks" else is_open(frame.frame_id)) and limit > 0:
-                found.append(frame)
-            if len(found) >= limit:
+        for row in self._matching(self._first_row(after), structure, plane, kind, is_open):
+            found.append(self._frame(row, structure, is_open) if kind == "masks" else self._frame(row))
+            if len(found) == limit:
                 return QueuePage(tuple(found), f"{self.build_id}:{row + 1}")
         return QueuePage(tuple(found), None)
 
@@ -157,11 +158,11 @@ class Queue:
         is_open: Callable[[str], bool] | None = None,
     ) -> int:
         """How many regions (of ``frames``: frames) there are to decide; with ``is_open`` each of them is asked for."""
-        rows = self._matching(0, structure, plane, kind)
         if kind == "frames":
-            return sum(is_open is None or is_open(self._frame(row, None, _always).frame_id) for row in rows)
+            return sum(1 for _ in self._matching(0, structure, plane, kind, is_open or _always))
         if is_open is None and structure is None and plane is None:
-            return sum(len(batch["regions"].flatten()) for batch in self._batches)
+            return sum(len(batch["regions"].values) for batch in self._batches)
+        rows = self._matching(0, structure, plane, kind, is_open or _always)
         return sum(len(self._frame(row, structure, is_open or _always).regions) for row in rows)
 
     def find(self, frame_id: str) -> QueuedFrame | None:
@@ -172,7 +173,7 @@ class Queue:
             row = self._value("by_frame_id", middle)
             here = self._value("frame_id", row)
             if here == frame_id:
-                return self._frame(row, None, _always)
+                return self._frame(row)
             low, high = (middle + 1, high) if here < frame_id else (low, middle)
         return None
 
@@ -184,8 +185,10 @@ class Queue:
             raise ValueError(f"not a cursor: {after!r}")
         return int(row) if build_id == self.build_id else 0
 
-    def _matching(self, first: int, structure: str | None, plane: str | None, kind: Kind) -> Iterator[int]:
-        """The rows from ``first`` on that have what was asked for."""
+    def _matching(
+        self, first: int, structure: str | None, plane: str | None, kind: Kind, is_open: Callable[[str], bool]
+    ) -> Iterator[int]:
+        """The rows from ``first`` on that have what was asked for and something open."""
         for start, batch in zip(self._starts[:-1], self._batches, strict=True):
             if start + batch.num_rows <= first:
                 continue
@@ -196,11 +199,11 @@ class Queue:
                 fits &= _is(batch["verdict"], _TO_JUDGE)
             else:
                 fits &= _holds(batch["structures"], structure)
-            for row in np.flatnonzero(fits) + start:
-                if row >= first:
-                    yield int(row)
+            rows = np.flatnonzero(fits)
+            for row in _with_open(batch, rows[rows >= first - start], structure, kind, is_open):
+                yield int(start) + row
 
-    def _frame(self, row: int, structure: str | None, is_open: Callable[[str], bool]) -> QueuedFrame:
+    def _frame(self, row: int, structure: str | None = None, is_open: Callable[[str], bool] = _always) -> QueuedFrame:
         regions = tuple(
             QueuedRegion(region_id, part, name, p_bad)
             for region_id, part, name, p_bad in zip(
@@ -215,6 +218,32 @@ class Queue:
     def _value(self, column: str, row: int) -> Any:
         batch = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._batches[batch][column][row - int(self._starts[batch])].as_py()
+
+
+def _with_open(
+    batch: pa.RecordBatch,
+    rows: npt.NDArray[np.int64],
+    structure: str | None,
+    kind: Kind,
+    is_open: Callable[[str], bool],
+) -> Iterator[int]:
+    """Those rows of a batch that have something open; where much has been decided, many are asked about at once."""
+    taken, size = 0, _FEW_ROWS
+    while taken < len(rows):
+        some = rows[taken : taken + size]
+        taken, size = taken + size, 4 * size
+        first, last = int(some[0]), int(some[-1]) + 1
+        if kind == "frames":
+            ids = batch["frame_id"].slice(first, last - first).to_pylist()
+            yield from (int(row) for row in some if is_open(ids[row - first]))
+            continue
+        offsets = batch["regions"].offsets.slice(first, last - first + 1).to_pylist()
+        ids = batch["regions"].values.slice(offsets[0], offsets[-1] - offsets[0]).to_pylist()
+        wanted = _is(batch["structures"].values.slice(offsets[0], len(ids)), structure) if structure else None
+        for row in some:
+            members = range(offsets[row - first] - offsets[0], offsets[row - first + 1] - offsets[0])
+            if any((wanted is None or wanted[member]) and is_open(ids[member]) for member in members):
+                yield int(row)
 
 
 def _is(names: pa.DictionaryArray, name: str) -> npt.NDArray[np.bool_]:
