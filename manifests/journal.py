@@ -224,6 +224,11 @@ class Journal:
             yield from some
             after = some[-1].n
 
+    def has(self, event_id: str) -> bool:
+        """Whether a decision is in the journal, by the id that was made where it was made."""
+        with self._reading() as database:
+            return _one(database, "event_id = ?", [event_id]) is not None
+
     def event(self, n: int) -> Event | None:
         """The event with this number."""
         with self._reading() as database:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sono.curation.review.queue.queue_file import Kind
+from sono.curation.review.readings import mixed
 from sono.manifests.errors import UserError
 from sono.manifests.journal import ChangedMeanwhileError, Event, Journal, NothingToUndoError
 from sono.manifests.vocabulary import Vocabulary
@@ -29,10 +30,13 @@ from .frame_view import FrameGoneError, FrameReader, region_view, verdict_view
 from .history import history_of
 from .proposals import Proposals
 from .requests import FRAME_REASONS, REGION_REASONS, DecisionRequest, PromptRequest, StepRequest
+from .rereading import Rereading
 from .sessions import Sessions
 from .work import Work
 
 _MOST_IN_QUEUE = 64
+AGAIN = ("second", "repeat")
+_AGAIN_AFTER = 5  # frames that are read first, between two that are read again
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -49,30 +53,44 @@ class Review:
     work: Work
     proposals: Proposals | None
     sessions: Sessions
+    rereading: Rereading
 
     def progress(self, reviewer: str) -> dict[str, object]:
         return {
             "decided": self.work.decided,
             "left": self.work.left("masks"),
             "left_frames": self.work.left("frames"),
+            "to_adjudicate": self.rereading.count(reviewer, ("adjudication",)),
             **self.sessions.progress(reviewer),
         }
+
+    def region(self, frame_id: str, region_id: str, reviewer: str) -> dict[str, object] | None:
+        """A region as the reviewer may see it now; None if there is none any more."""
+        return next((each for each in self.regions(frame_id, reviewer) if each["region_id"] == region_id), None)
+
+    def regions(self, frame_id: str, reviewer: str) -> list[dict[str, object]]:
+        """The regions of a frame as the reviewer may see them."""
+        frame, queued = self.reader.frame(frame_id), self.work.frame(frame_id)
+        p_bad = {region.region_id: region.p_bad for region in queued.regions} if queued else {}
+        return [
+            {**region_view(region_id, seen, frame), "p_bad": p_bad.get(region_id)}
+            for region_id, subject in self.reader.regions(frame_id).items()
+            if subject.row is not None
+            and (seen := self.rereading.region(region_id, subject, reviewer)).subject.row is not None
+        ]
 
     def after(self, event: Event, reviewer: str) -> dict[str, object]:
         """What the page needs to know after a decision, an undo or a redo was stored."""
         if self.work.add(event):
             self.sessions.count(reviewer, -1 if event.action == "undo" else 1)
-        frame = self.reader.frame(event.frame_id)
-        undo, redo = self.journal.undo_state(reviewer)
-        region = None
         if event.region_id is not None:
-            subject = self.reader.regions(event.frame_id)[event.region_id]
-            region = region_view(event.region_id, subject, frame) if subject.row is not None else None
+            self.rereading.note(event.region_id)
+        undo, redo = self.journal.undo_state(reviewer)
         return {
             "event": {"n": event.n, "at": event.at.isoformat(), "action": event.action},
             "frame_id": event.frame_id,
             "region_id": event.region_id,
-            "region": region,
+            "region": self.region(event.frame_id, event.region_id, reviewer) if event.region_id else None,
             "qc": verdict_view(self.reader.verdict(event.frame_id)) if event.subject == "frame" else None,
             "undo": undo,
             "redo": redo,
@@ -150,6 +168,8 @@ def _session(review: Review, asked: Asked) -> object:
 
 
 def _queue(review: Review, asked: Asked) -> object:
+    if asked.query.get("kind") == "adjudication":
+        return _to_adjudicate(review, asked)
     kind = next((kind for kind in get_args(Kind) if kind == asked.query.get("kind", "masks")), None)
     if kind is None:
         raise RefusedError("bad_request", "There is no such queue.")
@@ -159,27 +179,30 @@ def _queue(review: Review, asked: Asked) -> object:
         page = review.work.page(kind, asked.query.get("after") or None, limit, structure, plane)
     except ValueError as error:
         raise RefusedError("bad_request", "This is no place in the queue.") from error
-    return {
-        "items": [
-            {
-                "frame_id": frame.frame_id,
-                "regions": [region.region_id for region in frame.regions],
-                "reading": "first",
-                "p_bad": frame.p_bad,
-            }
-            for frame in page.frames
-        ],
-        "cursor": page.cursor,
-        "left": review.work.left(kind, structure, plane),
-    }
+    left = review.work.left(kind, structure, plane) + review.rereading.count(asked.reviewer, AGAIN)
+    again = review.rereading.next(asked.reviewer, limit, AGAIN, structure) if kind == "masks" else []
+    first = [
+        _item(frame.frame_id, [region.region_id for region in frame.regions], "first", frame.p_bad)
+        for frame in page.frames
+    ]
+    items = mixed(first, [_item(each.frame_id, [each.region_id], each.reading) for each in again], _AGAIN_AFTER)
+    return {"items": items, "cursor": page.cursor, "left": left}
+
+
+def _to_adjudicate(review: Review, asked: Asked) -> object:
+    wanted = ("adjudication",)
+    owed = review.rereading.next(asked.reviewer, _MOST_IN_QUEUE, wanted, asked.query.get("structure") or None)
+    items = [_item(each.frame_id, [each.region_id], each.reading) for each in owed]
+    return {"items": items, "cursor": None, "left": review.rereading.count(asked.reviewer, wanted)}
+
+
+def _item(frame_id: str, regions: list[str], reading: str, p_bad: float | None = None) -> dict[str, object]:
+    return {"frame_id": frame_id, "regions": regions, "reading": reading, "p_bad": p_bad}
 
 
 def _frame(review: Review, asked: Asked) -> object:
-    view = review.reader.view(asked.path["frame_id"])
-    queued = review.work.frame(asked.path["frame_id"])
-    p_bad = {region.region_id: region.p_bad for region in queued.regions} if queued else {}
-    regions: Any = view["regions"]
-    return {**view, "regions": [{**region, "p_bad": p_bad.get(region["region_id"])} for region in regions]}
+    frame_id = asked.path["frame_id"]
+    return {**review.reader.view(frame_id), "regions": review.regions(frame_id, asked.reviewer)}
 
 
 def _image(review: Review, asked: Asked) -> Response:
@@ -250,7 +273,7 @@ def _answered(review: Review, handler: Handler, asked: Asked) -> Response:
     except FrameGoneError:
         return _error(404, "frame_gone", "This frame is not in the workspace any more. Go on with the next one.")
     except ChangedMeanwhileError as error:
-        return _changed(review, error)
+        return _changed(review, error, asked.reviewer)
     except NothingToUndoError:
         return _error(409, "nothing_to_undo", "There is nothing to take back or to repeat.")
     except UserError as error:
@@ -258,7 +281,7 @@ def _answered(review: Review, handler: Handler, asked: Asked) -> Response:
     return result if isinstance(result, Response) else JSONResponse(result)
 
 
-def _changed(review: Review, error: ChangedMeanwhileError) -> Response:
+def _changed(review: Review, error: ChangedMeanwhileError, reviewer: str) -> Response:
     latest = error.latest
     if latest is None:
         return _error(409, "changed_meanwhile", "The decision that this one follows was taken back: load it again.")
@@ -267,9 +290,7 @@ def _changed(review: Review, error: ChangedMeanwhileError) -> Response:
     if latest.region_id is None:
         more["qc"] = verdict_view(review.reader.verdict(latest.frame_id))
     else:
-        subject = review.reader.regions(latest.frame_id)[latest.region_id]
-        if subject.row is not None:
-            more["region"] = region_view(latest.region_id, subject, review.reader.frame(latest.frame_id))
+        more["region"] = review.region(latest.frame_id, latest.region_id, reviewer)
     return _error(409, "changed_meanwhile", message, latest.n, **more)
 
 

@@ -17,6 +17,7 @@ from sono.manifests.vocabulary import Vocabulary
 
 from .frame_view import FrameReader, Subject, version_of
 from .requests import FRAME_REASONS, REGION_REASONS, TOOLS, DecisionRequest
+from .rereading import Rereading
 
 
 class RefusedError(Exception):
@@ -30,8 +31,16 @@ class RefusedError(Exception):
 class Decisions:
     """Stores decisions in the journal. Threads may share it."""
 
-    def __init__(self, reader: FrameReader, journal: Journal, keys: Pseudonymizer, vocabulary: Vocabulary) -> None:
-        self._reader, self._journal, self._keys, self._vocabulary = reader, journal, keys, vocabulary
+    def __init__(
+        self,
+        reader: FrameReader,
+        journal: Journal,
+        rereading: Rereading,
+        keys: Pseudonymizer,
+        vocabulary: Vocabulary,
+    ) -> None:
+        self._reader, self._journal, self._rereading = reader, journal, rereading
+        self._keys, self._vocabulary = keys, vocabulary
 
     def decide(self, asked: DecisionRequest, reviewer: str) -> Event:
         """Store a decision; it is on disk when this returns.
@@ -46,7 +55,10 @@ class Decisions:
             raise RefusedError("frame_changed", "This frame was ingested again and looks different now: load it again.")
         _check_words(asked)
         new = self._on_frame(asked, reviewer) if asked.subject == "frame" else self._on_region(asked, reviewer, frame)
-        return self._journal.append(new, expected=asked.expected)
+        event = self._journal.append(new, expected=asked.expected)
+        if event.region_id is not None:
+            self._rereading.note(event.region_id)
+        return event
 
     def _on_frame(self, asked: DecisionRequest, reviewer: str) -> NewEvent:
         before = self._reader.verdict(asked.frame_id).row
@@ -69,7 +81,7 @@ class Decisions:
         )
 
     def _on_region(self, asked: DecisionRequest, reviewer: str, frame: Mapping[str, Any]) -> NewEvent:
-        region_id, before = self._region(asked)
+        region_id, before = self._region(asked, reviewer)
         after = dict(before.row) if before.row is not None else self._drawn(asked, region_id, frame)
         if asked.structure is not None:
             after["structure"] = self._structure(asked.structure)
@@ -93,8 +105,8 @@ class Decisions:
             tool=_tool(asked),
         )
 
-    def _region(self, asked: DecisionRequest) -> tuple[str, Subject]:
-        """The region that is decided on, as it stands now; of a new one, its id."""
+    def _region(self, asked: DecisionRequest, reviewer: str) -> tuple[str, Subject]:
+        """The region that is decided on, as the reviewer sees it; of a new one, its id."""
         if asked.action == "review":
             raise RefusedError("no_such_action", "A mask is accepted, edited or rejected.")
         if asked.region_id is None:
@@ -104,7 +116,12 @@ class Decisions:
         found = self._reader.regions(asked.frame_id).get(asked.region_id)
         if found is None or found.row is None or asked.action == "draw":
             raise RefusedError("region_gone", "This mask is not in the workspace any more: load the frame again.")
-        return asked.region_id, found
+        seen = self._rereading.region(asked.region_id, found, reviewer)
+        if self._journal.has(asked.event_id):  # sent again, because its answer was lost
+            return asked.region_id, seen.subject
+        if seen.reading != asked.reading:
+            raise RefusedError("reading_changed", "This mask is to be read another way by now: load the frame again.")
+        return asked.region_id, seen.subject if asked.reading != "adjudication" else found
 
     def _drawn(self, asked: DecisionRequest, region_id: str, frame: Mapping[str, Any]) -> dict[str, Any]:
         """A row for a mask that a person draws."""

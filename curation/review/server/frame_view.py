@@ -37,6 +37,20 @@ class Subject:
     event: int | None
 
 
+@dataclass(frozen=True)
+class ShownRegion:
+    """A region as one reviewer may see it.
+
+    Attributes:
+        reading: that the reviewer's decision will be.
+        candidates: to adjudicate: the mask of either reading by its label, None where it was rejected.
+    """
+
+    subject: Subject
+    reading: str = "first"
+    candidates: Sequence[tuple[str, Mapping[str, Any] | None]] = ()
+
+
 class FrameReader:
     """Reads frames of a workspace with everything that was decided on them. Threads may share it."""
 
@@ -75,13 +89,12 @@ class FrameReader:
         return _current(QC, written, self._journal.standing([frame_id]).get(frame_id))
 
     def view(self, frame_id: str) -> dict[str, object]:
-        """Everything that the page shows of a frame besides its pixels, as JSON values.
+        """Everything that the page shows of a frame besides its pixels and its regions, as JSON values.
 
         Raises:
             FrameGoneError: there is no such frame.
         """
         frame = self.frame(frame_id)
-        regions = self.regions(frame_id)
         return {
             "frame_id": frame_id,
             "version": version_of(frame),
@@ -94,11 +107,6 @@ class FrameReader:
             "captions": [
                 {"region_id": row["region_id"], "text": row["text"]}
                 for row in self._rows(CAPTIONS, frame_id, ["region_id", "text"])
-            ],
-            "regions": [
-                region_view(region_id, subject, frame)
-                for region_id, subject in regions.items()
-                if subject.row is not None
             ],
             "series": self._series(frame_id),
         }
@@ -175,9 +183,9 @@ def version_of(frame: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"version/{frame['pixel_digest']}".encode()).hexdigest()[:16]
 
 
-def region_view(region_id: str, subject: Subject, frame: Mapping[str, Any]) -> dict[str, object]:
+def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> dict[str, object]:
     """A region as the page gets it."""
-    row = subject.row
+    row = seen.subject.row
     assert row is not None
     updated = row["updated_at"]
     return {
@@ -185,7 +193,9 @@ def region_view(region_id: str, subject: Subject, frame: Mapping[str, Any]) -> d
         **{name: row[name] for name in ("structure", "status", "mask", "bbox", "area_px", "source", "reviewer")},
         "scores": json.loads(row["scores"]) if row["scores"] else {},
         "updated_at": updated.isoformat() if isinstance(updated, datetime.datetime) else updated,
-        "event": subject.event,
+        "event": seen.subject.event,
+        "reading": seen.reading,
+        "candidates": [{"label": label, "mask": mask} for label, mask in seen.candidates],
         "other_pixels": row["pixel_digest"] != frame["pixel_digest"],
     }
 

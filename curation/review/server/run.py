@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sono.curation.masks.backends.registry import BackendChoice
+from sono.curation.review.config import reading_plan
 from sono.manifests.console import Interrupted
 from sono.manifests.errors import UserError, import_extra
 from sono.manifests.journal import FOLDER, Journal, journal_path
@@ -26,6 +27,7 @@ from .decisions import Decisions
 from .frame_index import FrameIndex
 from .frame_view import FrameReader
 from .proposals import Proposals
+from .rereading import Rereading
 from .sessions import Sessions
 from .work import Work
 
@@ -102,8 +104,18 @@ def _serve(
     proposals = None
     try:
         proposals = Proposals(workspace, backend, reader) if backend else None
-        decisions = Decisions(reader, journal, workspace.keys, workspace.vocabulary)
-        review = Review(workspace, workspace.vocabulary, journal, reader, decisions, work, proposals, Sessions())
+        rereading = Rereading(journal, reading_plan(workspace))
+        review = Review(
+            workspace=workspace,
+            vocabulary=workspace.vocabulary,
+            journal=journal,
+            reader=reader,
+            decisions=Decisions(reader, journal, rereading, workspace.keys, workspace.vocabulary),
+            work=work,
+            proposals=proposals,
+            sessions=Sessions(),
+            rereading=rereading,
+        )
         config = uvicorn.Config(
             review_app(review, access),
             http="h11",

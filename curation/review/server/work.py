@@ -11,7 +11,7 @@ from pathlib import Path
 from sono.curation.review.queue.build import QueueReport, build_queue, queue_path
 from sono.curation.review.queue.queue_file import Kind, Queue, QueuedFrame, QueuePage
 from sono.manifests.errors import UserError
-from sono.manifests.journal import Event, Journal
+from sono.manifests.journal import DECIDING, Event, Journal
 from sono.manifests.workspace import Workspace, open_workspace
 
 _DECISIONS_UNTIL_REORDERED = 50
@@ -41,7 +41,7 @@ class Work:
         self._decided: dict[str, _Decided] = {}
         self._builder = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         self._building: Future[QueueReport] | None = None
-        self._reordered_at = journal.last()
+        self._last = self._reordered_at = journal.last()
         self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
         """Masks on which a decision stands."""
         build_queue(workspace)
@@ -77,17 +77,19 @@ class Work:
         """A decision that was stored: its subject waits no longer, or again. False if that is known already."""
         described = self._described(event)
         with self._guard:
-            known = self._decided.get(event.subject_id)
-            if known is not None and known.n >= event.n:
+            if event.n <= self._last:
                 return False
-            self._decided[event.subject_id] = described
-            if described.kind == "masks":
-                self.decided += described.stands - (known.stands if known else event.action == "undo")
+            self._last = event.n
+            if event.reading in DECIDING:
+                stood = (event.before or {}).get("reviewer") is not None
+                self._decided[event.subject_id] = described
+                self.decided += (event.decided - stood) if described.kind == "masks" else 0
             due = event.n - self._reordered_at >= _DECISIONS_UNTIL_REORDERED and self._building is None
             if due:
                 self._reordered_at = event.n
                 self._building = self._builder.submit(_build, self._workspace.path)
-                self._building.add_done_callback(self._replace)
+        if due and self._building is not None:
+            self._building.add_done_callback(self._replace)
         return True
 
     def close(self) -> None:
