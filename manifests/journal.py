@@ -224,16 +224,38 @@ class Journal:
             yield from some
             after = some[-1].n
 
+    def has(self, event_id: str) -> bool:
+        """Whether a decision is in the journal, by the id that was made where it was made."""
+        with self._reading() as database:
+            return _one(database, "event_id = ?", [event_id]) is not None
+
     def event(self, n: int) -> Event | None:
         """The event with this number."""
         with self._reading() as database:
             return _one(database, "n = ?", [n])
 
-    def changed(self, subject: str, after: int = 0) -> Iterator[tuple[str, str]]:
-        """The subjects on which events after this one decide, with their frames, each once."""
-        sql = f"SELECT DISTINCT {_SUBJECT}, frame_id FROM events WHERE n > ? AND subject = ? AND {_DECIDES}"
+    def changed(self, subject: str, after: int = 0) -> Iterator[tuple[str, str, int]]:
+        """The subjects on which events after this one decide, each once, with its frame and its latest event."""
+        which = f"n > ? AND subject = ? AND {_DECIDES}"
+        sql = f"SELECT {_SUBJECT}, min(frame_id), max(n) FROM events WHERE {which} GROUP BY 1"
         with self._reading() as database:
             yield from database.execute(sql, [after, subject])
+
+    def regions_of(self, frame_id: str) -> list[str]:
+        """The regions of a frame on which there are deciding events, drawn ones included."""
+        sql = f"SELECT DISTINCT region_id FROM events WHERE frame_id = ? AND subject = 'region' AND {_DECIDES}"
+        with self._reading() as database:
+            return [region_id for (region_id,) in database.execute(sql, [frame_id])]
+
+    def decided(self, subject: str, until: int) -> Iterator[tuple[str, str, str, str | None]]:
+        """The subjects whose latest event, up to ``until``, left a decision: of the decision, the time, the reviewer
+        and a frame's verdict.
+        """
+        latest = f"SELECT max(n) FROM events WHERE subject = ? AND {_DECIDES} GROUP BY {_SUBJECT}"
+        sql = f"""SELECT coalesce(s.region_id, s.frame_id), s.at, s.reviewer, s.after ->> '$.verdict'
+            FROM events l JOIN events s ON s.n = l.stands WHERE l.n <= ? AND l.n IN ({latest})"""
+        with self._reading() as database:
+            yield from database.execute(sql, [until, subject])
 
     def first_masks(self, ids: Collection[str]) -> dict[str, str]:
         """The run lengths of what people saw when they first decided on these regions; drawn ones are not there."""
@@ -393,6 +415,7 @@ _TABLE = (
         stands INTEGER REFERENCES events (n)
     )""",
     f"CREATE INDEX events_of_subject ON events ({_SUBJECT}, reading, n)",
+    "CREATE INDEX events_of_frame ON events (frame_id, n)",
     "CREATE INDEX events_of_reviewer ON events (reviewer, n)",
     "CREATE INDEX events_undone ON events (undoes, n) WHERE undoes IS NOT NULL",
     "CREATE TRIGGER events_stay BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events stay'); END",

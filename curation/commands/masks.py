@@ -143,11 +143,11 @@ def export(
     """
     from sono.curation.masks.export import export_masks
     from sono.manifests.schemas import ACCEPTED_STATUSES
-    from sono.manifests.workspace import open_workspace
+    from sono.manifests.workspace import open_to_read
 
     with console.progress_bar(enabled=not as_json) as progress:
         report = export_masks(
-            open_workspace(workspace),
+            open_to_read(workspace),
             out,
             mask_format=mask_format.value,
             structures=structure or (),

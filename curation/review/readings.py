@@ -260,7 +260,7 @@ class OwedReadings:
     def __init__(self, journal: Journal, plan: ReadingPlan) -> None:
         self.journal, self.plan = journal, plan
         self._open: dict[str, Readings | None] = {  # None: not looked at yet
-            region_id: None for region_id, _ in journal.changed("region") if self._is_chosen(region_id)
+            region_id: None for region_id, *_ in journal.changed("region") if self._is_chosen(region_id)
         }
 
     def note(self, region_id: str) -> None:

@@ -105,7 +105,7 @@ def _decided_since(database: duckdb.DuckDBPyConnection, journal: Journal | None)
     """Masks that the tables still show as proposed although a decision on them stands."""
     if journal is None:
         return []
-    changed = [region_id for region_id, _ in journal.changed("region")]
+    changed = [region_id for region_id, *_ in journal.changed("region")]
     sql = "SELECT region_id FROM regions WHERE status = 'proposed' AND region_id IN (SELECT unnest($ids))"
     shown = [row[0] for row in database.execute(sql, {"ids": changed}).fetchall()]
     return [region_id for region_id, event in journal.latest(shown).items() if event.decided]
