@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FEWEST_PATIENTS = 8
 """With fewer, nothing is said of how masks of a structure usually are."""
 
+_FEWEST_HERE = 3  # masks in a frame, for some of them to stand out from the others
 _MOST_Z = 6.0  # robust z-scores beyond it are as bad as this
 
 _SCORES = (
@@ -46,6 +47,7 @@ SIGNS: Mapping[str, tuple[str, str]] = {
     "area": ("z.area", "its share of the field is unusual for the structure in the plane"),
     "relative_area": ("z.relative_area", "its size does not go with that of the other structures in the frame"),
     "place": ("z.place", "it lies where the structure usually is not"),
+    "relative_place": ("z.relative_place", "it is not where the other structures of the frame make one expect it"),
     "aspect": ("z.aspect", "it is narrower or wider than usual"),
     "fill": ("z.fill", "it covers an unusual share of its box"),
     "specks": ("ln(1 + a.specks)", "it has parts of less than 2% of the largest one"),
@@ -200,21 +202,23 @@ FROM numbers WINDOW same AS (PARTITION BY source, structure)
 """
 
 
-def _z(name: str) -> str:
-    return f"abs(m.{name} - u.{name}) / u.{name}_spread"
-
-
 _SIGNS = f"""
 WITH zs AS (
     SELECT m.region_id, m.frame_id, (m.area - u.area) / u.area_spread AS signed_area,
-        sqrt(({_z("x")})**2 + ({_z("y")})**2) AS place, {_z("aspect")} AS aspect, {_z("fill")} AS fill
+        (m.x - u.x) / u.x_spread AS x, (m.y - u.y) / u.y_spread AS y,
+        abs(m.aspect - u.aspect) / u.aspect_spread AS aspect, abs(m.fill - u.fill) / u.fill_spread AS fill
     FROM shaped m LEFT JOIN usual u ON u.structure = m.structure AND u.plane = m.plane
-), z AS (
-    SELECT region_id, {", ".join(f"at_most({name}, {_MOST_Z}) AS {name}" for name in ("place", "aspect", "fill"))},
-        at_most(abs(signed_area), {_MOST_Z}) AS area,
-        CASE WHEN count(signed_area) OVER here >= 3 THEN
-            at_most(abs(signed_area - median(signed_area) OVER here), {_MOST_Z}) END AS relative_area
+), off AS (
+    SELECT *, sqrt(x**2 + y**2) AS place,
+        CASE WHEN count(signed_area) OVER here >= {_FEWEST_HERE} THEN
+            abs(signed_area - median(signed_area) OVER here) END AS relative_area,
+        CASE WHEN count(x) OVER here >= {_FEWEST_HERE} THEN
+            sqrt((x - median(x) OVER here)**2 + (y - median(y) OVER here)**2) END AS relative_place
     FROM zs WINDOW here AS (PARTITION BY frame_id)
+), z AS (
+    SELECT region_id, at_most(abs(signed_area), {_MOST_Z}) AS area, {", ".join(
+    f"at_most({name}, {_MOST_Z}) AS {name}" for name in ("relative_area", "place", "relative_place", "aspect", "fill"))}
+    FROM off
 ), a AS (
     SELECT t.*, f.patient_key,
         CASE WHEN p.plane IS NOT NULL THEN (s.structure IS NULL)::DOUBLE END AS not_in_plane
