@@ -327,7 +327,7 @@ def write_from_boxes(workspace: Workspace, truth: Mapping[tuple[str, str], Any],
     random, backend, rows = np.random.default_rng([seed, 4]), GrabCutBackend(), []
     wanted: dict[str, dict[str, Any]] = {}
     for (frame_id, structure), rle in truth.items():
-        wanted.setdefault(frame_id, {})[structure] = masks.decode(rle)
+        wanted.setdefault(frame_id, {})[structure] = rle
     for frame in frames_of(workspace):
         if is_taught(frame) or frame["frame_id"] not in wanted:
             continue
@@ -337,8 +337,8 @@ def write_from_boxes(workspace: Workspace, truth: Mapping[tuple[str, str], Any],
         )  # fmt: skip
         embedding = backend.embed(decode_png(stored["image"]["bytes"]))
         shown = sector_mask([Sector.from_row(row) for row in frame["sectors"]], *embedding.size)
-        for structure, mask in wanted[frame["frame_id"]].items():
-            x, y, width, height = masks.bbox(mask)
+        for structure, rle in wanted[frame["frame_id"]].items():
+            x, y, width, height = masks.bbox(masks.decode(rle))
             left, top, right, bottom = random.uniform(-0.2, 0.2, 4) * (width, height, width, height)
             box = (x + left, y + top, width + right - left, height + bottom - top)
             grown = (box[0] - 0.08 * box[2], box[1] - 0.08 * box[3], 1.16 * box[2], 1.16 * box[3])
@@ -359,11 +359,13 @@ def write_perturbed(workspace: Workspace, truth: Mapping[tuple[str, str], Any], 
     random = np.random.default_rng([seed, 3])
     by_frame: dict[str, dict[str, Any]] = {}
     for (frame_id, structure), rle in truth.items():
-        by_frame.setdefault(frame_id, {})[structure] = masks.decode(rle)
+        by_frame.setdefault(frame_id, {})[structure] = rle
     rows = []
     for frame in frames_of(workspace):
-        drawn = by_frame.get(frame["frame_id"], {})
-        for structure, mask in drawn.items() if not is_taught(frame) else ():
+        if is_taught(frame):
+            continue
+        drawn = {structure: masks.decode(rle) for structure, rle in by_frame.get(frame["frame_id"], {}).items()}
+        for structure, mask in drawn.items():
             others = [other for name, other in drawn.items() if name != structure]
             changed = perturbed(mask, others, random) if random.random() < 0.5 else mask
             if changed.any():

@@ -127,7 +127,7 @@ class _Model:
         linear_model = import_extra("sklearn.linear_model", EXTRA)
         general = _columns(reviewed.signs.values)
         names, member = _named(reviewed.signs)
-        fitted = linear_model.LogisticRegression(C=_STRENGTH, max_iter=1000)
+        fitted = linear_model.LogisticRegression(C=_STRENGTH, solver="newton-cholesky")
         fitted.fit(np.hstack([general, member]), reviewed.bad)
         weights = fitted.coef_[0]
         by_name = dict(zip(names, weights[general.shape[1] :].tolist(), strict=True))
