@@ -471,7 +471,6 @@ def run_read(options: argparse.Namespace) -> None:
           f"| file {path.stat().st_size / 1e6:.0f} MB |")  # fmt: skip
     rare = queue.next(None, 1).frames[0].regions[0].structure
     ids = [frame.frame_id for frame in queue.next(None, 400).frames]
-    decided = {region.region_id for frame in queue.next(None, len(queue) // 2).frames for region in frame.regions}
     for what, ask in {
         "next 8 frames": lambda cursor, _: queue.next(cursor, 8),
         "next 8 frames with one structure": lambda cursor, _: queue.next(cursor, 8, structure=rare),
@@ -485,12 +484,13 @@ def run_read(options: argparse.Namespace) -> None:
             times.append(time.perf_counter() - started)
             cursor = getattr(found, "cursor", None)
         print(f"| {what} | {1e3 * np.median(times):.2f} ms, p95 {1e3 * np.quantile(times, 0.95):.2f} ms | |")
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    print(f"| memory while reading | {peak:.0f} MB more | with pages of the file itself |", flush=True)
+    decided = {region.region_id for frame in queue.next(None, len(queue) // 2).frames for region in frame.regions}
     started = time.perf_counter()
     queue.next(None, 8, is_open=lambda region_id: region_id not in decided)
     took = 1e3 * (time.perf_counter() - started)
     print(f"| next 8 frames, all of the first half decided since | {took:.0f} ms | {len(decided):,} masks |")
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
-    print(f"| memory while reading | {peak:.0f} MB more | with pages of the file itself |", flush=True)
 
 
 def draw_million(path: Path, frames: int, regions: int) -> None:

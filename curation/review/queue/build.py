@@ -68,7 +68,7 @@ def build_queue(workspace: Workspace, out: Path | None = None) -> QueueReport:
     with _tables(workspace) as database:
         order = _order(database, journal, queue_path(workspace).with_name("reviewed.arrow"))
         _make_waiting(database, journal)
-        signs = signs_of(database, "waiting", ["part"])
+        signs = signs_of(database, "waiting", ["part", "tie"])
         rows = queue_rows(_frames(database), signs, order.p_bad(signs))
         (left_out,) = database.execute(_LEFT_OUT).fetchall()
     facts = {
@@ -128,15 +128,17 @@ WHERE k.status = 'proposed' AND k.region_id NOT IN (SELECT unnest($decided::VARC
 """
 
 _WAITING = """
+CREATE TEMP TABLE checks AS
+SELECT region_id, specks, holes, outside_px, coalesce(list_max([o.share FOR o IN m.overlaps]), 0) AS overlap, agreement
+FROM mask_checks m;
 CREATE TEMP TABLE agreeing AS
-WITH pairs AS (SELECT region_id, unnest(agreement) AS other FROM mask_checks WHERE len(agreement) > 0)
+WITH pairs AS (SELECT region_id, unnest(agreement) AS other FROM checks WHERE len(agreement) > 0)
 SELECT region_id, avg(iou) AS others FROM (
     SELECT region_id, other.iou AS iou FROM pairs UNION ALL SELECT other.region_id, other.iou FROM pairs
 ) GROUP BY region_id;
 CREATE TEMP TABLE waiting AS
-SELECT p.* EXCLUDE (plane), m.specks, m.holes, m.outside_px,
-    CASE WHEN m.region_id IS NOT NULL THEN coalesce(list_max([o.share FOR o IN m.overlaps]), 0) END AS overlap, a.others
-FROM proposed p LEFT JOIN mask_checks m USING (region_id) LEFT JOIN agreeing a USING (region_id)
+SELECT p.* EXCLUDE (plane), hash(p.region_id) AS tie, m.* EXCLUDE (region_id, agreement), a.others
+FROM proposed p LEFT JOIN checks m USING (region_id) LEFT JOIN agreeing a USING (region_id)
 WHERE p.same_pixels AND NOT p.frame_rejected
 """
 

@@ -50,12 +50,14 @@ masks before good ones. ``fit`` and ``place`` are highest for a proposal that ke
 """
 
 _PRIOR_ODDS = -0.5  # log odds of a mask of which every sign says nothing
+_CAUTION = 0.5  # times the stated log odds: signs speak of the same faults, and are added as if they did not
 
 FEWEST_REVIEWED, FEWEST_OF_A_KIND = 30, 8
 """Below that many reviewed masks, or good or bad ones among them, the stated order stays."""
 
 _STRENGTH = 0.2  # inverse of the penalty on squared coefficients: one reviewed mask moves little, thousands decide
 _PRIOR_SCALE = 2.0  # the stated order itself is trusted: its coefficient is penalised that much less, squared
+_MOST_ODDS = 15.0  # single precision tells no more apart
 _FOLDS = 5
 _AT_ONCE = 50_000  # masks
 
@@ -87,7 +89,7 @@ class Order:
         """Of every mask, shape [masks]."""
         if self._model is not None:
             return self._model.p_bad(signs).astype(np.float32)
-        return _sigmoid(stated_log_odds(signs.values)).astype(np.float32)
+        return _sigmoid(_CAUTION * stated_log_odds(signs.values)).astype(np.float32)
 
 
 def stated_log_odds(values: npt.NDArray[np.float32]) -> Floats:
@@ -206,4 +208,4 @@ def _subset(reviewed: Reviewed, rows: npt.NDArray[np.int64]) -> Reviewed:
 
 
 def _sigmoid(odds: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-np.clip(odds, -30, 30)))
+    return 1.0 / (1.0 + np.exp(-np.clip(odds, -_MOST_ODDS, _MOST_ODDS)))

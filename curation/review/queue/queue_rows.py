@@ -17,11 +17,11 @@ def queue_rows(frames: pa.Table, signs: Signs, p_bad: npt.NDArray[np.float32]) -
 
     Args:
         frames: columns frame_id, part, plane, center, verdict; row ``n`` is the frame of number ``n``.
-        signs: of the masks, with ``part`` among the keys.
+        signs: of the masks, with ``part`` among the keys, and ``tie``, which decides between equals.
         p_bad: how likely each of them is bad.
     """
     frame = signs.keys["frame"].to_numpy().astype(np.int64)
-    by_frame = np.lexsort((_ranks(signs.keys["region_id"]), -p_bad, frame))
+    by_frame = np.lexsort((signs.keys["tie"].to_numpy(), -p_bad, frame))
     counts = np.bincount(frame, minlength=frames.num_rows)
     starts = np.cumsum(counts) - counts
     ranks = _ranks(frames["frame_id"])

@@ -309,3 +309,26 @@ def test_a_damaged_mask_in_a_reviewed_frame_does_not_stop_the_order(workspace: W
             decide(workspace, decisions, row)
     assert build_queue(workspace).reviewed == 40
     assert masks.decode(tables.regions[0]["mask"]).any()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_what_was_measured_of_reviewed_masks_is_kept_and_may_be_deleted(
+    workspace: Workspace, content: bytes | None
+) -> None:
+    tables = Tables()
+    reviewable(tables, 40)
+    build(workspace, tables)
+    decisions = Decisions(Journal(journal_path(workspace.path)))
+    for row in workspace.store.read_all(REGIONS).to_pylist()[:36]:
+        decide(workspace, decisions, row)
+    build_queue(workspace)
+    kept = queue_path(workspace).with_name("reviewed.arrow")
+    expected = Queue.open(queue_path(workspace)).next(None, 9).frames
+    before = kept.read_bytes()
+    if content is None:
+        kept.unlink()
+    else:
+        kept.write_bytes(content)
+    build_queue(workspace)
+    assert kept.read_bytes() == before
+    assert Queue.open(queue_path(workspace)).next(None, 9).frames == expected
