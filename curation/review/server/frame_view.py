@@ -184,7 +184,7 @@ def version_of(frame: Mapping[str, Any]) -> str:
 
 
 def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> dict[str, object]:
-    """A region as the page gets it."""
+    """A region as the page gets it; to adjudicate, with the mask of either reading, None where it was rejected."""
     row = seen.subject.row
     assert row is not None
     updated = row["updated_at"]
@@ -195,7 +195,7 @@ def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> 
         "updated_at": updated.isoformat() if isinstance(updated, datetime.datetime) else updated,
         "event": seen.subject.event,
         "reading": seen.reading,
-        "candidates": [{"label": label, "mask": mask} for label, mask in seen.candidates],
+        "readings": [{"label": label, "mask": mask} for label, mask in seen.candidates],
         "other_pixels": row["pixel_digest"] != frame["pixel_digest"],
     }
 
