@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 def agreement(
     workspace: WorkspaceArgument,
     alike_iou: Annotated[
-        float, typer.Option(metavar="IOU", help="Below this IoU, two masks that both readers kept are a disagreement.")
-    ] = 0.9,
+        float | None,
+        typer.Option(
+            metavar="IOU",
+            help="Below this IoU, two masks that both readers kept are a disagreement; if omitted, as in sono.toml.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the readings of masks that were read more than once, and write a page about them.

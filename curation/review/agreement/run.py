@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.curation.review.config import ReviewSection
 from sono.manifests.errors import UserError
 from sono.manifests.journal import open_journal
 from sono.manifests.workspace import Workspace
@@ -14,9 +15,6 @@ from sono.manifests.workspace import Workspace
 from .figures import AgreementFigures, agreement_figures
 from .page import write_page
 from .pairs import Pair, read_pairs
-
-ALIKE_IOU = 0.9
-
 
 @dataclass(frozen=True)
 class AgreementReport:
@@ -36,17 +34,19 @@ class AgreementReport:
     path: Path
 
 
-def report_agreement(workspace: Workspace, *, alike_iou: float = ALIKE_IOU) -> AgreementReport:
+def report_agreement(workspace: Workspace, *, alike_iou: float | None = None) -> AgreementReport:
     """Compare all readings of masks that were read more than once, and write ``reports/agreement.html``.
 
     It reads the journal and the table of frames, and needs no lock.
 
     Args:
-        alike_iou: below it two readings that both keep the mask disagree.
+        alike_iou: below it two readings that both keep the mask disagree; if omitted, as set in ``sono.toml``.
 
     Raises:
         UserError: nobody has decided anything yet, or a package is missing.
     """
+    if alike_iou is None:
+        alike_iou = workspace.section("review", ReviewSection).alike_iou
     if not 0 <= alike_iou <= 1:
         raise UserError(f"an IoU of {alike_iou}", fix="give a number from 0 to 1")
     journal = open_journal(workspace.path)

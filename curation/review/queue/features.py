@@ -184,12 +184,14 @@ _NUMBERS = ", ".join(
 
 _SCORED = f"""
 CREATE TEMP TABLE scored AS
-WITH texts AS (
-    SELECT region_id, source, structure, json_extract_string(
-        CASE WHEN json_valid(scores) THEN scores
-             ELSE nullif(regexp_replace(scores, '-?(NaN|Infinity)', 'null', 'g'), '') END,
-        {[f"$.{name}" for name in _SCORES]}) AS found
+WITH valid AS (
+    SELECT region_id, source, structure, CASE WHEN json_valid(scores) THEN scores
+        ELSE regexp_replace(scores, '-?(NaN|Infinity)', 'null', 'g') END AS scores
     FROM {{asked}}
+), texts AS (
+    SELECT region_id, source, structure, json_extract_string(
+        CASE WHEN json_valid(scores) THEN scores END, {[f"$.{name}" for name in _SCORES]}) AS found
+    FROM valid
 ), numbers AS (SELECT region_id, source, structure, {_NUMBERS} FROM texts)
 SELECT * REPLACE (coalesce(score, confidence) AS score),
     CASE WHEN score IS NOT NULL AND count(score) OVER same >= 20 THEN
