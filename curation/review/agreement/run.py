@@ -16,6 +16,7 @@ from .figures import AgreementFigures, agreement_figures
 from .page import write_page
 from .pairs import Pair, read_pairs
 
+
 @dataclass(frozen=True)
 class AgreementReport:
     """How far readers agree.

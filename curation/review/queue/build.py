@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sono.curation.masks.decisions import WAITS
 from sono.manifests.journal import Journal, open_journal
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import FRAMES, MASK_CHECKS, QC, REGIONS
@@ -106,7 +107,7 @@ def _decided_since(database: duckdb.DuckDBPyConnection, journal: Journal | None)
     if journal is None:
         return []
     changed = [region_id for region_id, *_ in journal.changed("region")]
-    sql = "SELECT region_id FROM regions WHERE status = 'proposed' AND region_id IN (SELECT unnest($ids))"
+    sql = f"SELECT region_id FROM regions WHERE {WAITS} AND region_id IN (SELECT unnest($ids))"
     shown = [row[0] for row in database.execute(sql, {"ids": changed}).fetchall()]
     return [region_id for region_id, event in journal.latest(shown).items() if event.decided]
 
@@ -120,12 +121,12 @@ def _tables(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         yield database
 
 
-_PROPOSED = """
+_PROPOSED = f"""
 CREATE TEMP TABLE proposed AS
 SELECT r.region_id, r.frame_id, r.structure, r.source, r.area_px, r.bbox, r.scores, parse_filename(r.filename) AS part,
     r.pixel_digest = f.pixel_digest AS same_pixels, coalesce(q.verdict = 'reject', false) AS rejected
 FROM regions r JOIN frames f USING (frame_id) LEFT JOIN qc q USING (frame_id)
-WHERE r.status = 'proposed' AND r.region_id NOT IN (SELECT unnest($decided::VARCHAR[]))
+WHERE {WAITS} AND r.region_id NOT IN (SELECT unnest($decided::VARCHAR[]))
 """
 
 _WAITING = """
