@@ -113,6 +113,14 @@ export class Actions {
     this.parts.review.changed("view");
   }
 
+  zoomToMask() {
+    const { review, view } = this.parts;
+    const area = review.region?.shown.bounds();
+    if (!area) return;
+    view.show(area);
+    review.changed("view");
+  }
+
   outlineOnly() {
     this.parts.look.setOutlineOnly(!this.parts.look.outlineOnly);
   }

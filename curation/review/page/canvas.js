@@ -1,5 +1,7 @@
 // Draws the stage: the image on one canvas, masks and tools on another above it, once per animation frame at most.
 import { byId } from "./dom.js";
+import { sentence } from "./strings.js";
+import { regionAt } from "./tools/select.js";
 
 const EXACT_SCALE = 4; // from which single pixels are seen: then outlines follow them
 
@@ -40,6 +42,7 @@ export class Painter {
     this.#paintPrompts();
     this.#paintPolygon();
     this.#paintPointer(frame);
+    this.#paintName(frame);
   }
 
   #paintImage(frame, ratio) {
@@ -106,7 +109,7 @@ export class Painter {
     context.save();
     context.lineJoin = "round";
     if (!look.outlineOnly) {
-      context.globalAlpha = look.opacity * (selected ? 1 : 0.4);
+      context.globalAlpha = look.opacity * (selected ? 1 : 0.3);
       context.fillStyle = colour;
       context.fill(path, "evenodd");
     }
@@ -232,5 +235,26 @@ export class Painter {
       }
     }
     context.restore();
+  }
+
+  // What the mask under the pointer is, with the tool that selects it.
+  #paintName(frame) {
+    const { above: context, desk, review } = this;
+    const region = desk.tool.id === "select" && desk.pointer && !this.look.hidden && regionAt(frame, desk.pointer, review.region);
+    if (!region || region === review.region || region.status === "rejected") return;
+    const ratio = window.devicePixelRatio || 1;
+    const { x, y } = this.view.toStage(desk.pointer);
+    const name = sentence(review.nameOf(region.structure));
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.font = "13px system-ui, sans-serif";
+    const { width } = context.measureText(name);
+    const left = Math.min(x + 14, this.view.stage.width - width - 20);
+    context.fillStyle = "rgba(18, 20, 25, .85)";
+    context.beginPath();
+    context.roundRect(left, y + 14, width + 16, 24, 7);
+    context.fill();
+    context.fillStyle = "#f3f5f8";
+    context.textBaseline = "middle";
+    context.fillText(name, left + 8, y + 26.5);
   }
 }

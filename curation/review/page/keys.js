@@ -38,6 +38,7 @@ export const KEYS = [
     { id: "zoomIn", keys: ["+", "="], text: "Zoom in; also Ctrl and the wheel, or two fingers" },
     { id: "zoomOut", keys: ["-"], text: "Zoom out" },
     { id: "fit", keys: ["0"], text: "Fit the image" },
+    { id: "zoomToMask", keys: ["z"], text: "Zoom to the mask" },
     { id: "pan", shown: "Space and drag", text: "Move the image; also the middle button, or two fingers" },
     { id: "outlineOnly", keys: ["o"], text: "Outlines only" },
     { id: "hideMasks", keys: ["h"], text: "Hide the masks, and show them again" },

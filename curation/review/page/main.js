@@ -110,12 +110,17 @@ function narrow() {
   };
   button.addEventListener("click", () => show(!side.classList.contains("open")));
   byId("stage").addEventListener("pointerdown", () => show(false));
-  const small = matchMedia("(max-width: 620px)");
-  const home = new Map(["filters", "progress", "redo", "help-button"].map((id) => [byId(id), byId(id).nextElementSibling]));
+  moveAt("(max-width: 900px)", ["filters", "help-button"]);
+  moveAt("(max-width: 620px)", ["kinds"]);
+}
+
+function moveAt(query, ids) {
+  const small = matchMedia(query), section = byId("queue-section");
+  const homes = ids.map((id) => [byId(id), byId(id).nextElementSibling]);
   const move = () => {
-    byId("queue-section").hidden = !small.matches;
-    if (small.matches) byId("queue-section").append(...home.keys());
-    else for (const [element, next] of [...home].reverse()) next.before(element);
+    if (small.matches) section.prepend(...ids.map(byId));
+    else for (const [element, next] of homes) next.before(element);
+    section.hidden = !section.children.length;
   };
   small.addEventListener("change", move);
   move();

@@ -114,7 +114,7 @@ export class Pointer {
   #hover(at) {
     this.desk.pointer = at;
     this.desk.tool.hover?.(at);
-    if (this.desk.tool.sized) this.review.changed("pointer");
+    if (this.desk.tool.sized || this.desk.tool.id === "select") this.review.changed("pointer");
   }
 
   // ------------------------------------------------------------------------------------------------ two fingers

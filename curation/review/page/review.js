@@ -419,6 +419,7 @@ export class Review extends EventTarget {
     await this.goTo(answer.frame_id, answer.region_id);
     const what = this.region && answer.region_id ? this.nameOf(this.region.structure) : text.theFrame;
     this.notice(which === "undo" ? text.undone(what) : text.redone(what));
+    if (which === "redo") await this.#advance();
   }
 
   // What was drawn and not decided yet stays.

@@ -11,7 +11,7 @@ export const text = {
   badMask: (name) => `The stored mask of ${name} cannot be read: draw it anew, or reject it`,
   saving: "Saving",
   saved: (time) => `Saved ${time}`,
-  nothingYet: "Nothing to save yet",
+  nothingYet: "Ready",
   notSaved: (count, reason) => `${count} not saved: ${reason}`,
   notSavedShort: (count) => `${count} not saved`,
   open: (count) => (count === 1 ? "1 drawing not decided" : `${count} drawings not decided`),
@@ -38,14 +38,14 @@ export const text = {
   questionNew: (name) => `Draw the ${name}`,
   questionFrame: "Is this frame fit for the dataset?",
   questionReadings: (name) => `Which reading of the ${name} is right?`,
-  decidedQuestion: (name, status) => `${name}: ${status.toLowerCase()}`,
+  decidedQuestion: (name, status) => `${sentence(name)}: ${status.toLowerCase()}`,
   likelyWrong: (share) => `${Math.round(share * 100)} % likely wrong`,
   place: (at, of) => `${at} of ${of}`,
   progress: ({ decided, left }) => `${number(decided)} decided, ${number(left)} left`,
   pace: (perHour) => `${number(perHour)} an hour`,
   noPlane: "Plane unknown",
   unitsOf: ([x]) => `${(1000 * x).toFixed(0)} µm a pixel`,
-  conflict: (name, by, status, at) => `${by} ${status} ${name} at ${at}, while you were deciding.`,
+  conflict: (name, by, status, at) => `${by} ${status} the ${name} at ${at}, while you were deciding.`,
   conflictFrame: (by, at) => `${by} decided on this frame at ${at}, while you were deciding.`,
   somebody: "Somebody else",
   kept: "Yours is kept.",
@@ -64,7 +64,6 @@ export const text = {
     window: "Window and level",
   },
   hints: {
-    select: "Click a mask to select it. Press ? for the keys.",
     box: "Drag a box around the structure",
     window: "Drag: sideways for the window, up and down for the level",
   },
@@ -75,6 +74,9 @@ export const text = {
   close: "Close",
   acceptMask: "Accept",
   acceptChanges: "Save changes",
+  acceptFrame: "Accept frame",
+  rejectMask: "Reject",
+  rejectFrame: "Reject frame",
   verdictShort: { accept: "Accept", review: "Review", reject: "Reject" },
   verdictTitles: {
     accept: "Accept the frame (Shift A)", review: "Mark the frame for review (Shift R)", reject: "Reject the frame (Shift X)",
@@ -130,7 +132,14 @@ export function clock(date) {
   return new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(date);
 }
 
+/** With a capital, as a name stands by itself. */
 export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /** An id such as b_mode or reviewer_wrong_plane in words. */
-export const words = (id) => sentence(id.replace(/^reviewer_/, "").replaceAll("_", " "));
+export const words = (id) => WORDS[id] ?? sentence(id.replace(/^reviewer_/, "").replaceAll("_", " "));
+
+const WORDS = {
+  predicted_iou: "Predicted IoU", b_mode: "B-mode", m_mode: "M-mode", color_doppler: "Color Doppler", sam: "SAM", onnx: "ONNX model",
+  grabcut: "GrabCut", model: "Fitted model", flow: "Carried from another image", import: "Imported", manual: "Drawn by hand",
+  iou: "IoU",
+};

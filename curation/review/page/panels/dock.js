@@ -19,7 +19,9 @@ export class Dock {
     const { region, frame } = review;
     for (const id of ["reject", "accept"]) byId(id).disabled = !frame;
     for (const id of ["back", "next"]) byId(id).disabled = review.state === "loading";
-    byId("accept-text").textContent = region?.draft?.changed ? text.acceptChanges : text.acceptMask;
+    const ofFrame = review.queue.kind === "frames" && !region?.draft?.changed;
+    byId("accept-text").textContent = ofFrame ? text.acceptFrame : region?.draft?.changed ? text.acceptChanges : text.acceptMask;
+    byId("reject-text").textContent = ofFrame ? text.rejectFrame : text.rejectMask;
     this.#renderOptions();
   }
 
@@ -41,7 +43,8 @@ export class Dock {
   #settings(tool) {
     if (tool.sized) return [this.#size()];
     if (tool.id === "points" || tool.id === "polygon") return [this.#sign(tool), tool.id === "polygon" ? this.#close(tool) : null];
-    return this.#choices().length ? [] : [el("span", { class: "hint", text: text.hints[tool.id] ?? "" })];
+    const hint = text.hints[tool.id];
+    return hint && !this.#choices().length ? [el("span", { class: "hint", text: hint })] : [];
   }
 
   #size() {
@@ -91,7 +94,7 @@ export class Dock {
   }
 
   #candidate({ bitmap, chosen, says, short, n }) {
-    const canvas = el("canvas", { width: "104", height: "88", "aria-hidden": "true" });
+    const canvas = el("canvas", { width: "128", height: "104", "aria-hidden": "true" });
     this.#thumbnail(canvas, bitmap);
     return el("button", {
       type: "button", class: "candidate", "data-key": `candidate-${n}`, "aria-label": says, title: says,

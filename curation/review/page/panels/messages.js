@@ -1,6 +1,6 @@
 // Short messages over the image, and the reasons that a rejection may be given for a moment.
 import { byId, el } from "../dom.js";
-import { text } from "../strings.js";
+import { sentence, text } from "../strings.js";
 
 const SHOWN_MS = { info: 2600, error: 6000 };
 
@@ -42,7 +42,7 @@ export class Messages {
       return;
     }
     const focused = panel.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    const what = this.decided?.name ? `${this.decided.name}: ${text.done[event.action].toLowerCase()}` : text.frameDone(text.done[event.action]);
+    const what = this.decided?.name ? `${sentence(this.decided.name)}: ${text.done[event.action].toLowerCase()}` : text.frameDone(text.done[event.action]);
     panel.replaceChildren(el("p", { text: text.reasonOf(what) }), el("div", {}, ...reasons.map(({ id, name }, n) => el("button", {
       type: "button", class: "chip", "data-key": id, "aria-pressed": String(event.reasons.includes(id)),
       onclick: () => this.toggle(n),

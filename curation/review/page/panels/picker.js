@@ -1,6 +1,6 @@
 // Finds a structure by a few letters: those of the plane first, then the others.
 import { byId, el } from "../dom.js";
-import { text } from "../strings.js";
+import { sentence, text } from "../strings.js";
 
 export class Picker {
   #selected = 0;
@@ -63,7 +63,7 @@ export class Picker {
   #option({ id, name, note }, n) {
     return el("li", {
       id: `pick-${n}`, role: "option", "aria-selected": String(n === this.#selected), onclick: () => this.#take(id),
-    }, name, note ? el("small", { text: note }) : null);
+    }, sentence(name), note ? el("small", { text: note }) : null);
   }
 
   // Names that begin with what is typed before those that contain it; the plane's own before the others.

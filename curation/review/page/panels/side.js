@@ -1,7 +1,7 @@
 // Beside the image: the structures of the frame, what is known of it, its captions, and how it looks.
 import { getHistory } from "../api.js";
 import { byId, el, icon, refresh } from "../dom.js";
-import { text, words } from "../strings.js";
+import { sentence, text, words } from "../strings.js";
 
 export class Side {
   constructor(review, look, actions) {
@@ -61,7 +61,7 @@ export class Side {
       },
     },
     el("span", { class: "swatch", "data-colour": frame.colours.get(region.structure) }),
-    el("span", { class: "name", text: this.review.nameOf(region.structure) }),
+    el("span", { class: "name", text: sentence(this.review.nameOf(region.structure)) }),
     el("span", { class: `state ${state}` }, stateIcon(state), text.status[state] ?? state)));
   }
 
@@ -69,7 +69,7 @@ export class Side {
     return el("li", {}, el("button", {
       type: "button", class: "structure missing", "data-key": id, "aria-label": text.drawNew(this.review.nameOf(id)),
       onclick: () => this.actions.startMask(id),
-    }, el("span", { class: "swatch" }), el("span", { class: "name", text: this.review.nameOf(id) }), icon("plus")));
+    }, el("span", { class: "swatch" }), el("span", { class: "name", text: sentence(this.review.nameOf(id)) }), icon("plus")));
   }
 
   #renderRegion(frame) {
@@ -110,7 +110,7 @@ export class Side {
   #renderFrame(frame) {
     const facts = frame?.facts;
     refresh(byId("frame-facts"), JSON.stringify([frame?.id, facts?.qc?.reasons]), () => (facts ? [
-      el("p", { class: "plane-name", text: this.review.planes.get(facts.plane)?.name ?? text.noPlane }),
+      el("p", { class: "plane-name", text: sentence(this.review.planes.get(facts.plane)?.name ?? text.noPlane) }),
       ...(facts.cleaning_reasons ?? []).map((reason) => caution(words(reason))),
       facts.burned_in_text === "unchecked" ? caution(text.uncheckedText) : null,
       list([
