@@ -302,7 +302,7 @@ def test_a_full_disk_is_one_line_and_the_journal_stays_whole(journal: Journal, p
 def test_a_write_that_fails_is_one_line_and_the_journal_stays_whole(journal: Journal, page: Reviewing) -> None:
     page.decide()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
     try:
         with pytest.raises(UserError, match="the disk cannot be read or written"):
             page.decide_on_many()
