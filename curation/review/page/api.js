@@ -44,9 +44,9 @@ export const postEmbed = (id) => request(`frames/${encodeURIComponent(id)}/embed
 
 export const postDecision = (event) => post("decisions", event);
 
-export const postUndo = () => post("undo", {});
+export const postUndo = (event_id) => post("undo", { event_id });
 
-export const postRedo = () => post("redo", {});
+export const postRedo = (event_id) => post("redo", { event_id });
 
 const json = async (path, options) => (await request(path, options)).json();
 

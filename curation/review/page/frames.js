@@ -188,13 +188,13 @@ async function build(facts, blob, planeStructures) {
   const regions = [];
   for (const row of facts.regions) {
     const bitmap = await bitmapOf(row.mask, width, height).catch(unreadable);
-    const same = row.reading_label && regions.find(({ id }) => id === row.region_id);
-    const region = same || new Region(row, bitmap ?? new Bitmap(width, height));
-    region.unreadable ||= bitmap === null;
-    if (row.reading_label && bitmap) region.readings.push({ label: row.reading_label, status: row.status, bitmap });
-    if (!same) regions.push(region);
+    const region = new Region(row, bitmap ?? new Bitmap(width, height));
+    region.unreadable = bitmap === null;
+    for (const { label, status, mask } of row.readings) {
+      region.readings.push({ label, status, bitmap: await bitmapOf(mask, width, height) });
+    }
+    regions.push(region);
   }
-  for (const region of regions) if (region.readings.length) region.status = "proposed";
   const frame = new Frame(facts, picture, half, regions, planeStructures);
   for (const region of regions) region.path(true);
   return frame;

@@ -299,7 +299,9 @@ export class Review extends EventTarget {
     const { frame, region, item } = this;
     const mask = action === "reject" ? null : region.draft || region.readings.length ? region.encoded() : null;
     const event = this.#event("region", action, region.draft?.used ?? []);
-    Object.assign(event, { region_id: region.id, structure: region.structure, expected: region.event });
+    Object.assign(event, {
+      region_id: region.id, structure: region.structure, expected: region.event, reading: region.facts.reading ?? "first",
+    });
     region.before = { status: region.status, bitmap: region.bitmap, draft: region.draft, reading: region.reading };
     if (action !== "reject") region.bitmap = region.shown;
     region.status = { accept: "accepted", edit: "edited", draw: "accepted", reject: "rejected" }[action];
@@ -339,8 +341,9 @@ export class Review extends EventTarget {
 
   #event(subject, action, used) {
     return {
-      event_id: newEventId(), subject, frame_id: this.frame.id, region_id: null, structure: null, action, mask: null,
-      reasons: [], expected: null, reading: this.item.reading, used, seconds: this.#watch.seconds(),
+      event_id: newEventId(), subject, action, frame_id: this.frame.id, frame_version: this.frame.facts.version,
+      region_id: null, structure: null, mask: null,
+      reasons: [], expected: null, reading: "first", used, seconds: this.#watch.seconds(),
     };
   }
 
@@ -406,7 +409,7 @@ export class Review extends EventTarget {
       return;
     }
     try {
-      await this.#tookBack(await post(), which);
+      await this.#tookBack(await post(newEventId()), which);
     } catch (error) {
       this.notice(error.message, "error");
     }
