@@ -111,7 +111,10 @@ class Server:
     def stop(self) -> int:
         """As Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
+        code = self.process.wait(timeout=30)
+        assert self.process.stderr is not None
+        assert self.process.stderr.read() == ""
+        return code
 
 
 def start_server(workspace: Path, *options: str) -> Server:
