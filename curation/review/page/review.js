@@ -556,7 +556,7 @@ export class Review extends EventTarget {
       this.#enter("error", error.message);
       return;
     }
-    this.notice(error.gone ? text.gone : text.notAnImage, "error");
+    this.notice(error.gone ? text.gone : text.notAnImage, error.gone ? "info" : "error");
     this.queue.drop(item);
     await this.showCurrent();
   }
@@ -582,7 +582,8 @@ export class Review extends EventTarget {
 
   #firstRegion(regionId) {
     const { frame, item } = this;
-    if (regionId) return frame.regions.find(({ id }) => id === regionId) ?? null;
+    const asked = regionId && frame.regions.find(({ id }) => id === regionId); // undone: it may be gone
+    if (asked) return asked;
     if (this.queue.kind === "frames") return null;
     return this.#openOf(item, frame)[0] ?? this.#askedOf(item, frame)[0] ?? frame.regions[0] ?? null;
   }

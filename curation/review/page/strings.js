@@ -48,9 +48,6 @@ export const text = {
   conflict: (name, by, status, at) => `${by} ${status} the ${name} at ${at}, while you were deciding.`,
   conflictFrame: (by, at) => `${by} decided on this frame at ${at}, while you were deciding.`,
   somebody: "Somebody else",
-  kept: "Yours is kept.",
-  taken: "Theirs stands.",
-  refused: "The server did not take it",
   empty: {
     masks: ["Nothing left to review", "No mask of this selection waits for a decision."],
     frames: ["No frame to review", "No frame of this selection waits for a decision."],
@@ -122,7 +119,6 @@ export const text = {
   ofPlane: "of this plane",
   candidate: (n, score) => `Candidate ${n}, score ${Math.round(score * 100)}`,
   brushSize: (px) => `${px} px`,
-  announceRegion: (name, at, of) => `${name}, ${at} of ${of}`,
   crosshair: (x, y, pressed) => `${x}, ${y}${pressed ? ", pressed" : ""}`,
 };
 
