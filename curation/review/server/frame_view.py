@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sono.curation.cleaning.sectors.geometry import Sector, outline
+from sono.curation.masks.decisions import waits
 from sono.manifests.decided_rows import decided_row, is_decided
 from sono.manifests.journal import Event, Journal
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, REGIONS, TableSpec
@@ -198,7 +199,8 @@ def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> 
     updated = row["updated_at"]
     return {
         "region_id": region_id,
-        **{name: row[name] for name in ("structure", "status", "mask", "bbox", "area_px", "source", "reviewer")},
+        **{name: row[name] for name in ("structure", "mask", "bbox", "area_px", "source", "reviewer")},
+        "status": "proposed" if waits(row) else row["status"],
         "scores": json.loads(row["scores"]) if row["scores"] else {},
         "updated_at": updated.isoformat() if isinstance(updated, datetime.datetime) else updated,
         "event": seen.subject.event,

@@ -23,8 +23,7 @@ import pytest
 from sono.manifests.journal import Journal, journal_path
 from sono.manifests.workspace import Workspace
 from tests.conftest import ROOT
-
-from .conftest import Client, Server
+from tests.curation.review.serving import Client, Server
 
 SECRET = "1234567890abcdef" * 2
 PASSWORDS = {"dr.weiss": "one", "s.khan": "two"}
