@@ -1,6 +1,7 @@
 // What each key and button does, by the names of keys.js.
 import { byId } from "./dom.js";
 import { showHelp } from "./panels/help.js";
+import { text } from "./strings.js";
 
 const ZOOM = 1.25;
 
@@ -126,7 +127,9 @@ export class Actions {
   }
 
   hideMasks() {
-    this.parts.look.setHidden(!this.parts.look.hidden);
+    const { look, review } = this.parts;
+    look.setHidden(!look.hidden);
+    if (look.hidden) review.notice(text.masksHidden);
   }
 
   fainter() {

@@ -187,7 +187,10 @@ export class Outbox extends EventTarget {
     this.#tries += 1;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, delay);
-      this.#wake = () => { clearTimeout(timer); resolve(); };
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
     });
     this.#wake = null;
   }
@@ -204,7 +207,10 @@ export class Outbox extends EventTarget {
   // Survives a reload. A second net: while the page is open, what counts is in memory.
   #store() {
     try {
-      this.storage?.setItem("sono-review-unsaved", JSON.stringify(this.entries.map(({ event, local }) => ({ event, local }))));
+      this.storage?.setItem(
+        "sono-review-unsaved",
+        JSON.stringify(this.entries.map(({ event, local }) => ({ event, local }))),
+      );
     } catch {
       // No room there: beforeunload still warns.
     }
@@ -218,7 +224,6 @@ export class Outbox extends EventTarget {
       return [];
     }
   }
-
 }
 
 /** 32 hex digits. */

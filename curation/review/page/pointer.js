@@ -127,7 +127,8 @@ export class Pointer {
   }
 
   #pinching() {
-    const now = this.#fingers(), before = this.#pinch;
+    const now = this.#fingers(),
+      before = this.#pinch;
     this.view.pan(now.x - before.x, now.y - before.y);
     if (before.apart > 0) this.view.zoom(now.apart / before.apart, now.x, now.y);
     this.#pinch = now;
@@ -144,7 +145,8 @@ export class Pointer {
   #wheel(event) {
     event.preventDefault();
     const unit = event.deltaMode === 1 ? LINE : event.deltaMode === 2 ? this.view.stage.height : 1;
-    const dx = event.deltaX * unit, dy = event.deltaY * unit;
+    const dx = event.deltaX * unit,
+      dy = event.deltaY * unit;
     if (event.ctrlKey || event.metaKey) {
       const { x, y } = this.#place(event);
       this.view.zoom(Math.exp(-Math.min(Math.max(dy, -60), 60) * 0.01), x, y);

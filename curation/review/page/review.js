@@ -14,6 +14,7 @@ const EMBEDDED_AHEAD = 2;
 export class Review extends EventTarget {
   #showing = 0; // counts what was asked to be shown: a frame that arrives late is not
   #embedded = new Set();
+  #moving = 0; // frames on their way: what is on screen is being left, and no decision is about it
   #coding = null; // the mask of a decision that is not in the outbox yet
   #watch = new Stopwatch();
 
@@ -32,10 +33,14 @@ export class Review extends EventTarget {
     this.region = null;
     this.asked = null; // prompts that have no answer yet
     this.conflicts = [];
+    this.answers = 0; // of the model, that were drawn
     this.state = "loading"; // loading, frame, empty or error
     this.error = "";
     this.outbox = new Outbox(api.postDecision, storage);
-    this.prompter = new Prompter((answer) => this.#answered(answer), (error) => this.#promptFailed(error));
+    this.prompter = new Prompter(
+      (answer) => this.#answered(answer),
+      (error) => this.#promptFailed(error),
+    );
     this.#listen();
   }
 
@@ -64,6 +69,15 @@ export class Review extends EventTarget {
 
   /** Shows a frame: at once if it was fetched ahead. */
   async show(item, regionId = null, forward = true) {
+    this.#moving += 1;
+    try {
+      await this.#show(item, regionId, forward);
+    } finally {
+      this.#moving -= 1;
+    }
+  }
+
+  async #show(item, regionId, forward) {
     this.#showing += 1;
     const turn = this.#showing;
     let frame = this.frames.ready(item);
@@ -95,20 +109,13 @@ export class Review extends EventTarget {
   /** Goes on to the next frame of the queue; `false` once there is none. */
   async goOn() {
     this.outbox.release();
-    let more;
-    try {
-      more = await this.queue.next();
-    } catch (error) {
-      this.notice(error.message, "error");
-      return;
-    }
-    if (more) await this.show(this.queue.current);
-    else this.#enter("empty");
+    await this.#goOnKeeping();
   }
 
   async back() {
     this.outbox.release();
-    if (this.item && this.queue.current && this.item !== this.queue.current) await this.show(this.queue.current, null, false);
+    if (this.item && this.queue.current && this.item !== this.queue.current)
+      await this.show(this.queue.current, null, false);
     else if (this.queue.back()) await this.show(this.queue.current, null, false);
     else this.notice(text.lastFrame);
   }
@@ -250,6 +257,7 @@ export class Review extends EventTarget {
       return;
     }
     const draft = region.edit();
+    this.answers += 1;
     draft.replace(candidates[0].bitmap, { tool, gesture, prompts });
     Object.assign(draft, { candidates, chosen: 0, gesture, tool });
     this.drew();
@@ -257,13 +265,14 @@ export class Review extends EventTarget {
 
   #promptFailed(error) {
     this.asked = null;
-    this.notice(error.message, "error");
+    this.#report(error);
     this.changed("prompts");
   }
 
   // ------------------------------------------------------------------------------------------------ deciding
 
   accept() {
+    if (this.#moving) return null;
     if (this.queue.kind === "frames" && !this.region?.draft?.changed) return this.decideFrame("accept");
     const { region } = this;
     if (!region) return this.goOn();
@@ -276,7 +285,8 @@ export class Review extends EventTarget {
       this.notice(text.questionReadings(this.nameOf(region.structure)));
       return null;
     }
-    if (region.reading?.status === "rejected" && region.reading.bitmap.equals(region.shown)) return this.#decide("reject");
+    if (region.reading?.status === "rejected" && region.reading.bitmap.equals(region.shown))
+      return this.#decide("reject");
     if (!region.id && region.state === "saved") return this.#decide("draw");
     if (!drawn && !region.readings.length && region.status !== "proposed" && region.status !== "rejected") {
       return this.#advance(); // decided already, and nothing is new
@@ -285,10 +295,12 @@ export class Review extends EventTarget {
   }
 
   reject() {
+    if (this.#moving) return null;
     if (this.queue.kind === "frames" && !this.region?.draft?.changed) return this.decideFrame("reject");
     const { region, frame } = this;
     if (!region) return null;
-    if (!region.id && region.state === "saved") { // nobody else has seen it: there is nothing to reject
+    if (!region.id && region.state === "saved") {
+      // nobody else has seen it: there is nothing to reject
       frame.remove(region);
       return this.#advance();
     }
@@ -300,12 +312,12 @@ export class Review extends EventTarget {
     const mask = action === "reject" ? null : region.draft || region.readings.length ? region.encoded() : null;
     const event = this.#event("region", action, region.draft?.used ?? []);
     Object.assign(event, { region_id: region.id, structure: region.structure, expected: region.event });
-    region.before = { status: region.status, bitmap: region.bitmap, draft: region.draft, reading: region.reading };
+    const { status, bitmap, draft, readings, reading } = region;
+    region.before = { status, bitmap, draft, readings, reading };
     if (action !== "reject") region.bitmap = region.shown;
     region.status = { accept: "accepted", edit: "edited", draw: "accepted", reject: "rejected" }[action];
-    region.draft = null;
+    Object.assign(region, { draft: null, readings: [], reading: null, state: "pending" });
     region.redraw();
-    region.state = "pending";
     region.item = item;
     this.#put(event, mask, region.key, action === "reject");
     this.dispatchEvent(new CustomEvent("decided", { detail: { action, name: this.nameOf(region.structure), frame } }));
@@ -323,41 +335,57 @@ export class Review extends EventTarget {
 
   decideFrame(verdict) {
     const { frame, item } = this;
-    if (!frame) return null;
+    if (!frame || this.#moving) return null;
     const { qc } = frame.facts;
     frame.before = qc;
     frame.facts.qc = { verdict, reasons: [], event: qc?.event ?? null };
     frame.qcState = "pending";
     frame.item = item;
     this.outbox.add(
-      { ...this.#event("frame", verdict, []), expected: qc?.event ?? null }, `frame-${frame.id}`, verdict !== "accept",
+      { ...this.#event("frame", verdict, []), expected: qc?.event ?? null },
+      `frame-${frame.id}`,
+      verdict !== "accept",
     );
     this.dispatchEvent(new CustomEvent("decided", { detail: { action: verdict, name: null, frame } }));
-    if (this.queue.kind === "frames" || verdict === "reject") return this.goOnKeeping();
+    if (this.queue.kind === "frames" || verdict === "reject") return this.#goOnKeeping();
     return this.changed("frame");
   }
 
   #event(subject, action, used) {
     return {
-      event_id: newEventId(), subject, frame_id: this.frame.id, region_id: null, structure: null, action, mask: null,
-      reasons: [], expected: null, reading: this.item.reading, used, seconds: this.#watch.seconds(),
+      event_id: newEventId(),
+      subject,
+      frame_id: this.frame.id,
+      region_id: null,
+      structure: null,
+      action,
+      mask: null,
+      reasons: [],
+      expected: null,
+      reading: this.item.reading,
+      used,
+      seconds: this.#watch.seconds(),
     };
   }
 
-  /** Goes on to the next frame while a decision still waits for its reason. */
-  async goOnKeeping() {
-    let more;
+  // To the next frame, while a decision may still wait for its reason.
+  async #goOnKeeping() {
+    this.#moving += 1;
     try {
-      more = await this.queue.next();
+      if (await this.queue.next()) await this.show(this.queue.current);
+      else this.#enter("empty");
     } catch (error) {
-      this.notice(error.message, "error");
-      return;
+      this.#report(error);
+    } finally {
+      this.#moving -= 1;
     }
-    if (more) await this.show(this.queue.current);
-    else this.#enter("empty");
   }
 
   async #advance() {
+    if (this.queue.kind === "frames") {
+      this.select(null); // the frame itself still waits
+      return;
+    }
     const [next] = this.openRegions;
     if (next) {
       this.select(next);
@@ -368,14 +396,14 @@ export class Review extends EventTarget {
       await this.#advanceInSeries(series);
       return;
     }
-    await this.goOnKeeping();
+    await this.#goOnKeeping();
   }
 
   // After the masks of another image of the cine: the next image with masks, then the queue again.
   async #advanceInSeries(series) {
     const next = series.frames.findIndex(({ masks }, n) => n > series.index && masks);
     if (next >= 0) await this.showInSeries(next);
-    else await this.goOnKeeping();
+    else await this.#goOnKeeping();
   }
 
   // ------------------------------------------------------------------------------------------------ undo and redo
@@ -408,7 +436,7 @@ export class Review extends EventTarget {
     try {
       await this.#tookBack(await post(), which);
     } catch (error) {
-      this.notice(error.message, "error");
+      this.#report(error);
     }
   }
 
@@ -430,7 +458,8 @@ export class Review extends EventTarget {
     const fresh = await this.frames.get(item);
     for (const { key, id, structure, draft } of old.flatMap(({ regions }) => regions)) {
       if (!draft?.changed) continue;
-      const region = fresh.regions.find((one) => one.key === key || (id && one.id === id)) ?? fresh.addRegion(structure);
+      const region =
+        fresh.regions.find((one) => one.key === key || (id && one.id === id)) ?? fresh.addRegion(structure);
       region.draft = draft;
     }
   }
@@ -529,7 +558,10 @@ export class Review extends EventTarget {
 
   /** Drawings that nobody has decided on. */
   get openDrawings() {
-    return this.frames.all().flatMap(({ regions }) => regions).filter(({ draft }) => draft?.changed).length;
+    return this.frames
+      .all()
+      .flatMap(({ regions }) => regions)
+      .filter(({ draft }) => draft?.changed).length;
   }
 
   // ------------------------------------------------------------------------------------------------ parts
@@ -542,6 +574,18 @@ export class Review extends EventTarget {
     this.dispatchEvent(new CustomEvent("notice", { detail: { text: message, kind } }));
   }
 
+  /** What the server says anew of who is here and how far they are. */
+  refresh(session) {
+    this.#count(session);
+    this.changed("frame");
+  }
+
+  #report(error) {
+    if (error.status === 401) this.outbox.signedOut = true;
+    else this.notice(error.message, "error");
+    this.changed("outbox");
+  }
+
   #enter(state, error = "") {
     this.#showing += 1;
     Object.assign(this, { state, error, item: null, frame: null, region: null, asked: null });
@@ -550,7 +594,10 @@ export class Review extends EventTarget {
 
   async #cannotShow(item, error) {
     if (error instanceof api.ApiError && !error.gone) {
-      this.#enter("error", error.message);
+      if (this.frame)
+        this.queue.returnTo(this.item); // what is on screen stays there
+      else this.#enter("error", error.message);
+      this.#report(error);
       return;
     }
     this.notice(error.gone ? text.gone : text.notAnImage, error.gone ? "info" : "error");

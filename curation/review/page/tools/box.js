@@ -46,8 +46,10 @@ export class BoxTool {
 
 function boxBetween(one, other) {
   return {
-    x: Math.min(one.x, other.x), y: Math.min(one.y, other.y),
-    width: Math.abs(one.x - other.x), height: Math.abs(one.y - other.y),
+    x: Math.min(one.x, other.x),
+    y: Math.min(one.y, other.y),
+    width: Math.abs(one.x - other.x),
+    height: Math.abs(one.y - other.y),
   };
 }
 

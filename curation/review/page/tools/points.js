@@ -19,7 +19,9 @@ export class PointsTool {
     const { box, points } = asked?.prompts ?? draft.prompts;
     const point = { x: at.x, y: at.y, positive: this.options.positive !== Boolean(negative) };
     this.review.prompt({
-      gesture: {}, tool: "points", prompts: { box, points: [...points, point] },
+      gesture: {},
+      tool: "points",
+      prompts: { box, points: [...points, point] },
       mask: draft.bitmap.bounds() ? draft.bitmap : null,
     });
   }
