@@ -20,8 +20,8 @@ export class Bitmap {
     const { width, height, bits } = this;
     const first = bits.indexOf(1);
     if (first < 0) return null;
-    const top = Math.floor(first / width),
-      bottom = Math.floor(bits.lastIndexOf(1) / width);
+    const top = Math.floor(first / width);
+    const bottom = Math.floor(bits.lastIndexOf(1) / width);
     let left = width,
       right = -1;
     for (let y = top; y <= bottom; y += 1) {
@@ -47,8 +47,8 @@ export class Bitmap {
   }
 
   equals(other) {
-    const a = this.bits,
-      b = other.bits;
+    const a = this.bits;
+    const b = other.bits;
     if (a.length !== b.length) return false;
     for (let at = 0; at < a.length; at += 1) if (a[at] !== b[at]) return false;
     return true;
@@ -73,11 +73,11 @@ export class Bitmap {
       square = reach * reach;
     for (let y = area.y; y < area.y + area.height; y += 1) {
       for (let x = area.x; x < area.x + area.width; x += 1) {
-        const px = x + 0.5 - from.x,
-          py = y + 0.5 - from.y;
+        const px = x + 0.5 - from.x;
+        const py = y + 0.5 - from.y;
         const along = length ? Math.min(Math.max((px * dx + py * dy) / length, 0), 1) : 0;
-        const ox = px - along * dx,
-          oy = py - along * dy;
+        const ox = px - along * dx;
+        const oy = py - along * dy;
         if (ox * ox + oy * oy <= square) this.bits[y * this.width + x] = value;
       }
     }
@@ -86,8 +86,8 @@ export class Bitmap {
 
   /** Fills a polygon by the even-odd rule, at pixel centres. */
   fill(points, value) {
-    const ys = points.map((point) => point.y),
-      xs = points.map((point) => point.x);
+    const ys = points.map((point) => point.y);
+    const xs = points.map((point) => point.x);
     const area = clip(
       {
         x: Math.floor(Math.min(...xs)),
@@ -129,8 +129,8 @@ export class Bitmap {
 /** The smallest rectangle around two; either may be null. */
 export function union(one, other) {
   if (!one || !other) return one || other;
-  const x = Math.min(one.x, other.x),
-    y = Math.min(one.y, other.y);
+  const x = Math.min(one.x, other.x);
+  const y = Math.min(one.y, other.y);
   return {
     x,
     y,
@@ -140,8 +140,8 @@ export function union(one, other) {
 }
 
 function clip({ x, y, right, bottom }, { width, height }) {
-  const left = Math.max(x, 0),
-    top = Math.max(y, 0);
+  const left = Math.max(x, 0);
+  const top = Math.max(y, 0);
   const area = { x: left, y: top, width: Math.min(right, width) - left, height: Math.min(bottom, height) - top };
   return area.width > 0 && area.height > 0 ? area : null;
 }
@@ -149,8 +149,8 @@ function clip({ x, y, right, bottom }, { width, height }) {
 function crossingsOf(points, y) {
   const found = [];
   for (let n = 0; n < points.length; n += 1) {
-    const one = points[n],
-      other = points[(n + 1) % points.length];
+    const one = points[n];
+    const other = points[(n + 1) % points.length];
     if (one.y <= y !== other.y <= y) found.push(one.x + ((y - one.y) * (other.x - one.x)) / (other.y - one.y));
   }
   return found.sort((a, b) => a - b);

@@ -43,7 +43,7 @@ export class Painter {
     if (!frame) return;
     this.#toImage(this.above, ratio);
     if (!this.look.hidden) this.#paintMasks(frame);
-    byId("stage").dataset.answers = this.review.answers;
+    byId("stage").dataset.answers = this.review.drawing.answers;
     this.#paintPrompts();
     this.#paintPolygon();
     this.#paintPointer(frame);
@@ -105,7 +105,7 @@ export class Painter {
     context.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
   }
 
-  // ------------------------------------------------------------------------------------------------ masks
+  // ---------------------------------------------------------------------------------- masks
 
   #paintMasks(frame) {
     const { region: selected } = this.review;
@@ -163,7 +163,7 @@ export class Painter {
     });
   }
 
-  // ------------------------------------------------------------------------------------------------ tools
+  // ---------------------------------------------------------------------------------- tools
 
   #paintPrompts() {
     const {
@@ -171,7 +171,7 @@ export class Painter {
       view: { scale },
       review,
     } = this;
-    const prompts = review.asked?.prompts ?? review.region?.draft?.prompts;
+    const prompts = review.drawing.asked?.prompts ?? review.region?.draft?.prompts;
     if (!prompts) return;
     context.save();
     if (prompts.box) {
@@ -193,8 +193,8 @@ export class Painter {
 
   // A plus or a minus in a disc: the sign says which, not only its colour.
   #paintPoint(context, { x, y, positive }, scale) {
-    const radius = 8 / scale,
-      arm = 4 / scale;
+    const radius = 8 / scale;
+    const arm = 4 / scale;
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
     context.fillStyle = positive ? "#fff" : "#16181d";

@@ -48,8 +48,8 @@ export class Draft {
   }
 
   commit(tool) {
-    const before = this.#before,
-      area = this.#area;
+    const before = this.#before;
+    const area = this.#area;
     this.#before = null;
     if (!before || !area) return;
     const { width, height } = this.bitmap;
@@ -68,8 +68,8 @@ export class Draft {
     const last = this.#steps[this.#at - 1];
     if (gesture && last?.gesture === gesture) this.undo();
     const area = union(this.bitmap.bounds(), bitmap.bounds()) ?? { x: 0, y: 0, width: 1, height: 1 };
-    const old = this.bitmap.cut(area),
-      from = this.prompts;
+    const old = this.bitmap.cut(area);
+    const from = this.prompts;
     this.bitmap.bits.set(bitmap.bits);
     this.prompts = prompts ?? this.prompts;
     this.#push({ tool, area, old, now: bitmap.cut(area), gesture, from, to: this.prompts });

@@ -207,9 +207,15 @@ async function build(facts, blob, planeStructures) {
   }
   for (const region of regions) if (region.readings.length) region.status = "proposed";
   const frame = new Frame(facts, picture, half, regions, planeStructures);
-  for (const region of regions) region.path(true);
+  for (const region of regions) {
+    region.path(true);
+    await breathe();
+  }
   return frame;
 }
+
+// Lets the page answer in between: frames are made ready while somebody works.
+const breathe = () => new Promise((resolve) => setTimeout(resolve));
 
 // A stored mask that cannot be decoded is shown as none, and said so.
 function unreadable(error) {

@@ -43,8 +43,8 @@ async function start() {
 }
 
 function join(review) {
-  const view = new View(),
-    look = new Look();
+  const view = new View();
+  const look = new Look();
   const desk = new Desk(review, view, look);
   const parts = { review, view, look, desk };
   const actions = new Actions(parts);
@@ -110,8 +110,8 @@ function draw(review, { panels, painter, view, look, stageText, messages }) {
 
 // On a small screen the details are a sheet, and hold what the top has no room for.
 function narrow() {
-  const side = byId("side"),
-    button = byId("details-button");
+  const side = byId("side");
+  const button = byId("details-button");
   const show = (open) => {
     side.classList.toggle("open", open);
     button.setAttribute("aria-expanded", String(open));
@@ -123,8 +123,8 @@ function narrow() {
 }
 
 function moveAt(query, ids) {
-  const small = matchMedia(query),
-    section = byId("queue-section");
+  const small = matchMedia(query);
+  const section = byId("queue-section");
   const homes = ids.map((id) => [byId(id), byId(id).nextElementSibling]);
   const move = () => {
     if (small.matches) section.prepend(...ids.map(byId));

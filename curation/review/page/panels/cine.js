@@ -19,15 +19,15 @@ export class Cine {
   }
 
   render() {
-    const { series } = this,
-      bar = byId("cine");
+    const { series } = this;
+    const bar = byId("cine");
     bar.hidden = !series;
     if (!series) {
       this.stop();
       return;
     }
     const playing = this.#timer !== null;
-    const signature = `${series.frames[0].frame_id} ${series.frames.length} ${playing} ${series.frames.map(({ masks }) => Number(masks)).join("")}`;
+    const signature = JSON.stringify([series.frames[0].frame_id, series.frames.map(({ masks }) => masks), playing]);
     refresh(bar, signature, () => this.#parts(series, playing));
     const slider = byId("cine-at");
     if (document.activeElement !== slider || !this.#busy) slider.value = String(series.index);

@@ -110,7 +110,7 @@ export class Dock {
       : null;
   }
 
-  // ------------------------------------------------------------------------------------------------ candidates
+  // ---------------------------------------------------------------------------------- candidates
 
   #choices() {
     const { region } = this.review;
@@ -152,7 +152,7 @@ export class Dock {
         title: says,
         "aria-pressed": String(chosen),
         onclick: () => {
-          this.review.chooseCandidate(n);
+          this.review.drawing.chooseCandidate(n);
           byId("stage").focus({ preventScroll: true });
         },
       },

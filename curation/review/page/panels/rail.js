@@ -20,8 +20,8 @@ export class Rail {
   }
 
   #button(id) {
-    const [key] = keysFor(`tool.${id}`),
-      missing = this.desk.missing(id);
+    const [key] = keysFor(`tool.${id}`);
+    const missing = this.desk.missing(id);
     return el(
       "button",
       {

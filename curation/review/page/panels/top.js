@@ -16,8 +16,8 @@ export class Top {
     for (const id of ["plane-filter", "structure-filter"]) {
       byId(id).addEventListener("change", () => this.#open(this.review.queue.kind));
     }
-    byId("undo").addEventListener("click", () => review.undo());
-    byId("redo").addEventListener("click", () => review.redo());
+    byId("undo").addEventListener("click", () => review.undoing.undo());
+    byId("redo").addEventListener("click", () => review.undoing.redo());
     byId("again").addEventListener("click", () => {
       if (review.state === "error") review.showCurrent();
       else this.#open(review.queue.kind);
@@ -74,10 +74,11 @@ export class Top {
   }
 
   #saving() {
-    const { outbox, openDrawings } = this.review;
+    const { outbox, saving } = this.review;
+    const { openDrawings } = saving;
     const narrow = matchMedia("(max-width: 1180px)").matches;
     const { failure, unsaved } = outbox;
-    if (failure || this.review.conflicts.length) {
+    if (failure || saving.conflicts.length) {
       const reason = failure?.message ?? text.twoPeople;
       return { state: "failed", says: narrow ? text.notSavedShort(unsaved) : text.notSaved(unsaved, reason) };
     }

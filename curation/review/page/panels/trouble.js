@@ -19,12 +19,13 @@ export class Trouble {
     window.addEventListener("online", () => review.outbox.retry());
     window.addEventListener("beforeunload", (event) => {
       review.outbox.release();
-      if (review.outbox.unsaved || review.openDrawings) event.preventDefault();
+      if (review.outbox.unsaved || review.saving.openDrawings) event.preventDefault();
     });
   }
 
   render() {
-    const { outbox, conflicts } = this.review;
+    const { outbox, saving } = this.review;
+    const { conflicts } = saving;
     byId("signed-out").hidden = !outbox.signedOut;
     if (!outbox.unsaved) this.opened = false;
     byId("unsaved").hidden = !this.opened;
@@ -49,7 +50,7 @@ export class Trouble {
     if (review.state === "error") await review.showCurrent();
   }
 
-  // ------------------------------------------------------------------------------------------------ not saved
+  // ---------------------------------------------------------------------------------- not saved
 
   #renderUnsaved(entries) {
     const signature = JSON.stringify(entries.map(({ event, state, message }) => [event.event_id, state, message]));
@@ -93,7 +94,7 @@ export class Trouble {
               class: "plain",
               "data-key": `drop ${event.event_id}`,
               text: text.discard,
-              onclick: () => this.review.discard(entry),
+              onclick: () => this.review.saving.discard(entry),
             })
           : null,
       ),
@@ -105,7 +106,7 @@ export class Trouble {
     return `${text.done[action]}: ${what}`;
   }
 
-  // ------------------------------------------------------------------------------------------------ two people
+  // ---------------------------------------------------------------------------------- two people
 
   #conflict(conflict) {
     const { event, answer } = conflict;
@@ -137,14 +138,14 @@ export class Trouble {
           class: "primary",
           "data-key": "mine",
           text: text.keepMine(text.done[event.action]),
-          onclick: () => this.review.keepMine(conflict),
+          onclick: () => this.review.saving.keepMine(conflict),
         }),
         el("button", {
           type: "button",
           class: "plain",
           "data-key": "theirs",
           text: text.takeTheirs,
-          onclick: () => this.review.takeTheirs(conflict),
+          onclick: () => this.review.saving.takeTheirs(conflict),
         }),
         el("button", {
           type: "button",
