@@ -83,7 +83,8 @@ export class View {
 
   // A corner of the image, at least, never leaves the stage.
   #keepInSight() {
-    const width = this.image.width * this.scale, height = this.image.height * this.scale;
+    const width = this.image.width * this.scale;
+    const height = this.image.height * this.scale;
     const part = 64;
     this.x = Math.min(Math.max(this.x, part - width), this.stage.width - part);
     this.y = Math.min(Math.max(this.y, part - height), this.stage.height - part);

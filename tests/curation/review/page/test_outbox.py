@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SERVER = """
-  const { Outbox } = await import("/static/decisions.js");
+  const { Outbox } = await import("/static/outbox.js");
   const { ApiError } = await import("/static/api.js");
   const sent = [], answers = [];  // an answer each, then all is well
   let n = 100;
