@@ -52,7 +52,7 @@ def with_decisions(journal: Journal, table: TableSpec, rows: pa.Table, underneat
     digest: list[tuple[str, int]] = []
     for place, row in zip(places, rows.take(places).to_pylist() if places else [], strict=True):
         latest, stands = standing[row[table.key]]
-        base = earlier.get(row[table.key]) if _is_decided(table, row) else row
+        base = earlier.get(row[table.key]) if is_decided(table, row) else row
         if stands is not None:
             wanted = decided_row(table, stands, row)
             digest.append((row[table.key], stands.n))
@@ -83,7 +83,7 @@ def decided_row(table: TableSpec, stands: Event, row: Mapping[str, Any]) -> dict
     }
 
 
-def _is_decided(table: TableSpec, row: Mapping[str, Any]) -> bool:
+def is_decided(table: TableSpec, row: Mapping[str, Any]) -> bool:
     """Whether a row already has a decision: stages name no reviewer."""
     if table is QC:
         return any(map(is_reviewers, row["reasons"]))

@@ -225,6 +225,11 @@ class Journal:
             yield from some
             after = some[-1].n
 
+    def has(self, event_id: str) -> bool:
+        """Whether a decision is in the journal, by the id that was made where it was made."""
+        with self._reading() as database:
+            return _one(database, "event_id = ?", [event_id]) is not None
+
     def event(self, n: int) -> Event | None:
         """The event with this number."""
         with self._reading() as database:
@@ -236,6 +241,12 @@ class Journal:
         sql = f"SELECT {_SUBJECT}, min(frame_id), max(n) FROM events WHERE {which} GROUP BY 1"
         with self._reading() as database:
             yield from database.execute(sql, [after, subject])
+
+    def regions_of(self, frame_id: str) -> list[str]:
+        """The regions of a frame on which there are deciding events, drawn ones included."""
+        sql = f"SELECT DISTINCT region_id FROM events WHERE frame_id = ? AND subject = 'region' AND {_DECIDES}"
+        with self._reading() as database:
+            return [region_id for (region_id,) in database.execute(sql, [frame_id])]
 
     def decided(self, subject: str, until: int) -> Iterator[tuple[str, str, str, str | None]]:
         """The subjects whose latest event, up to ``until``, left a decision: of the decision, the time, the reviewer
@@ -273,6 +284,18 @@ class Journal:
         with self._reading() as database:
             sql = f"SELECT count(*) FROM events WHERE n > ? AND {_DECIDES}"
             return int(database.execute(sql, [after]).fetchone()[0])
+
+    def decisions_since(self, reviewer: str, n: int) -> int:
+        """How many decisions, of any reading, a reviewer has made after this event."""
+        with self._reading() as database:
+            sql = "SELECT count(*) FROM events WHERE reviewer = ? AND n > ? AND action NOT IN ('undo', 'redo')"
+            return int(database.execute(sql, [reviewer, n]).fetchone()[0])
+
+    def read_again(self) -> list[str]:
+        """The regions that somebody has read a second time."""
+        sql = "SELECT DISTINCT region_id FROM events WHERE reading IN ('second', 'repeat') AND subject = 'region'"
+        with self._reading() as database:
+            return sorted(row[0] for row in database.execute(sql))
 
     def last(self) -> int:
         """The number of the last event that decides; 0 if there is none."""
@@ -401,6 +424,7 @@ _TABLE = (
         stands INTEGER REFERENCES events (n)
     )""",
     f"CREATE INDEX events_of_subject ON events ({_SUBJECT}, reading, n)",
+    "CREATE INDEX events_of_frame ON events (frame_id, n)",
     "CREATE INDEX events_of_reviewer ON events (reviewer, n)",
     "CREATE INDEX events_undone ON events (undoes, n) WHERE undoes IS NOT NULL",
     "CREATE TRIGGER events_stay BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events stay'); END",

@@ -23,7 +23,7 @@ from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
 
-SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "caption")
+SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "review", "caption")
 """Each section has a model that validates it; unknown sections are refused."""
 
 _FORMAT_FILE = "format.json"
@@ -287,6 +287,10 @@ center = "center"
 
 [qc]
 # min_short_side_px = 128
+
+[review]
+# second_share = 0.0   # of masks, read by a second reader as well, blinded
+# repeat_share = 0.0   # of masks, read again by the same reader
 
 [caption]
 # templates = "en"        # or "paper", or a folder with templates of your own

@@ -25,6 +25,7 @@ from .options import (
     writing_to,
 )
 from .proposals import carry, propose
+from .readers import agreement
 from .segmenter import fit
 
 app = typer.Typer(help="Masks of anatomical structures, from and for other tools.", no_args_is_help=True)
@@ -192,6 +193,7 @@ for _name, _command in (
     ("carry", carry),
     ("check", check),
     ("fit", fit),
+    ("agreement", agreement),
     ("export", export),
 ):
     app.command(_name)(_command)
