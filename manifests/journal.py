@@ -40,7 +40,7 @@ REVIEWER = "reviewer"
 
 _APPLICATION_ID, _VERSION = 0x536F6E6F, 1
 _BUSY_S = 30.0
-_PAGE_BYTES = 8192  # three events with two masks each; of SQLite's 4,096 one, and a third of it empty
+_PAGE_BYTES = 8192  # events with two masks take a third to a half of it; of 4,096 bytes a third would stay empty
 _AT_ONCE = 500  # rows or ids in one query
 
 
