@@ -101,7 +101,8 @@ class Server:
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(timeout=30)
         assert self.process.stderr is not None
-        assert self.process.stderr.read() == ""
+        complaints = self.process.stderr.read()
+        assert complaints == "", complaints
         return code
 
 
