@@ -17,7 +17,11 @@ from sono.curation.ingest.config import IngestSection
 from sono.curation.masks.backends.registry import BACKENDS, prefix_of
 from sono.curation.qc.stage import QcSection
 from sono.manifests import masks
+from sono.manifests.contradictions import find_contradictions
 from sono.manifests.errors import UserError
+from sono.manifests.journal import journal_path
+from sono.manifests.projection import STAGE as REVIEW_STAGE
+from sono.manifests.projection import applied_path
 from sono.manifests.query import query
 from sono.manifests.schemas import (
     CAPTIONS,
@@ -48,6 +52,7 @@ WRITTEN_BY: Mapping[str, str] = {
 
 WRITTEN_OTHERWISE: Mapping[str, str] = {
     "carry-": "masks carry {workspace}",
+    f"{REVIEW_STAGE}-": "masks check {workspace}",
     **{
         prefix_of(name): " ".join(
             [f"masks propose {{workspace}} --backend {name}", *(f"--{option} FILE" for option in kind.files)]
@@ -64,6 +69,7 @@ TABLE_OF_STAGE: Mapping[str, TableSpec] = {
     "masks-carry": REGIONS,
     "masks-check": MASK_CHECKS,
     "masks-propose": REGIONS,
+    REVIEW_STAGE: REGIONS,
     "statements": STATEMENTS,
     "records": RECORDS,
     "caption": CAPTIONS,
@@ -101,6 +107,7 @@ def check_workspace(workspace: Workspace, *, progress: Callable[[Progress], None
             check.table(table)
         check.exclusions()
         check.keys()
+        check.decisions()
         return CheckReport(check.parts, check.problems)
 
 
@@ -183,6 +190,30 @@ class _Check:
             if twice:
                 what = f"{twice:,} rows are in two parts: a run was interrupted, or a part was copied"
                 self._add(self._store.folder(table), what, self._rerun(table))
+
+    def decisions(self) -> None:
+        """The journal of decisions is whole, and the tables say what it says."""
+        place = journal_path(self._workspace.path)
+        for table in (REGIONS, QC):
+            for path in sorted(self._store.beside(table, "").parent.glob("part-*.parquet")):
+                damage = _damage(path, table)
+                if damage:
+                    self._add(path, damage, f"remove {shlex.quote(str(path))}: it is needed to undo decisions alone")
+        sound = [table for table in (REGIONS, QC) if len(self._store.paths(table)) == len(self._sound[table.name])]
+        try:
+            found = find_contradictions(self._store, sound)
+        except UserError as error:
+            self._add(place, error.what, error.fix or "put a copy from your backup in its place")
+            return
+        rerun = self._rerun(REGIONS, self._store.path(REGIONS, f"{REVIEW_STAGE}-"), first=False)
+        again = f"remove {shlex.quote(str(applied_path(self._store)))}, {rerun}"
+        backup = "put the newest copy of it from your backup in its place"
+        if found.damage:
+            self._add(place, found.damage, "keep this file and put a copy from your backup in its place")
+        for name, count in found.missing.items():
+            self._add(self._store.root / name, f"{count:,} rows are not as people decided", again)
+        for name, count in found.unknown.items():
+            self._add(place, f"{count:,} decisions in the table {name} are not in it", backup)
 
     def _add(self, path: Path, what: str, repair: str) -> None:
         self.problems.append(Problem(path.relative_to(self._workspace.path).as_posix(), what, repair))

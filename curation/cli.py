@@ -8,14 +8,14 @@ from typer.core import TyperGroup
 
 from sono.manifests import console
 
-from .commands import audit, captions, dataset, frames, masks, phantoms, workspace
+from .commands import audit, captions, dataset, frames, masks, phantoms, review, workspace
 
 
 class InOrderOfWork(TyperGroup):
     """Lists commands in the order in which they are used; Typer would list groups of commands first."""
 
     ORDER = (
-        *("init", "ingest", "qc", "masks", "caption", "preview", "trace", "build", "audit"),
+        *("init", "ingest", "qc", "masks", "review", "caption", "preview", "trace", "build", "audit"),
         *("status", "check", "exclusions", "phantom", "demo"),
     )
 
@@ -28,6 +28,7 @@ app = console.application("sono-curate", "Turn a hospital's fetal ultrasound arc
 app.info.cls = InOrderOfWork
 for command in (
     *(workspace.init, frames.ingest, frames.qc),
+    review.review,
     *(captions.caption, captions.preview, captions.trace),
     *(dataset.build, audit.audit, workspace.status, workspace.check, workspace.exclusions),
     *(phantoms.phantom, phantoms.demo),

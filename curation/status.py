@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from sono.curation.masks.checks.stage import MaskCheckStage
 from sono.curation.qc.parts import qc_parts
 from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.exclusions import count_exclusions
+from sono.manifests.journal import is_reviewers
+from sono.manifests.projection import decisions_pending
 from sono.manifests.schemas import ACCEPTED_STATUSES, CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
@@ -35,6 +37,8 @@ class Status:
     verdicts: Mapping[str, int]
     regions: Mapping[str, int]  # structure -> count of accepted masks
     proposed: Mapping[str, int]  # structure -> count of masks that await a decision
+    decided: Mapping[str, int]  # status -> count of masks that reviewers decided on; frames -> count of those
+    decisions_pending: int  # that are not in the tables yet
     mask_checks: Mapping[str, int]  # check -> accepted and proposed masks that fail it
     masks_not_measured: int  # by masks check, so that some checks say nothing of them
     records: int
@@ -48,8 +52,9 @@ def read_status(workspace: Workspace) -> Status:
     """Read the tables' metadata and small columns, but neither pixels nor masks."""
     store = workspace.store
     frames = store.read_all(FRAMES, ["patient_key", "center", "plane"])
-    verdicts = Counter(store.read_all(QC, ["verdict"])["verdict"].to_pylist())
-    masks = store.read_all(REGIONS, ["structure", "status"]).to_pylist()
+    judged = store.read_all(QC, ["verdict", "reasons"])
+    verdicts = Counter(judged["verdict"].to_pylist())
+    masks = store.read_all(REGIONS, ["structure", "status", "reviewer"]).to_pylist()
     regions = _by_count(mask["structure"] for mask in masks if mask["status"] in ACCEPTED_STATUSES)
     faults = count_faults(store, workspace.vocabulary)
     stale = {
@@ -70,6 +75,8 @@ def read_status(workspace: Workspace) -> Status:
         regions=regions,
         mask_checks={name: count for name, count in faults.items() if name != "not_measured"},
         masks_not_measured=faults["not_measured"],
+        decided=_decided(masks, judged["reasons"].to_pylist()),
+        decisions_pending=decisions_pending(store),
         proposed=_by_count(mask["structure"] for mask in masks if mask["status"] == "proposed"),
         records=store.count_rows(RECORDS),
         captions=captions,
@@ -113,6 +120,12 @@ def _by_count(values: Iterable[str | None]) -> dict[str, int]:
     """How often each value occurs, the most frequent first; null counts as ``unknown``."""
     counts = Counter("unknown" if value is None else value for value in values)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _decided(masks: Sequence[Mapping[str, str | None]], reasons: Sequence[Sequence[str]]) -> dict[str, int]:
+    by_status = _by_count(mask["status"] for mask in masks if mask["reviewer"] is not None)
+    frames = sum(any(map(is_reviewers, given)) for given in reasons)
+    return by_status | ({"frames": frames} if frames else {})
 
 
 def _exclusions(store: TableStore) -> dict[str, dict[str, int]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY_LIMIT = "4GB"  # beyond it DuckDB spills to disk
+_ROWS_AT_ONCE = 20_000
 
 
 @contextlib.contextmanager
@@ -63,6 +65,16 @@ def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa
         relation = connection.sql(sql, params=dict(parameters or {}))
         assert relation is not None, "a statement that gives no rows"
         return relation.to_arrow_table()
+
+
+def insert_rows(database: duckdb.DuckDBPyConnection, table: str, rows: Iterable[Sequence[object]]) -> None:
+    """Insert rows into a table, whose columns are in the same order; few of them are in memory at a time."""
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, _ROWS_AT_ONCE)):
+        arrays = [pa.array(column) for column in zip(*batch, strict=True)]
+        database.register("inserted", pa.Table.from_arrays(arrays, [f"c{number}" for number in range(len(arrays))]))
+        database.execute(f"INSERT INTO {table} SELECT * FROM inserted")
+        database.unregister("inserted")
 
 
 def view_table(database: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec) -> None:

@@ -7,14 +7,17 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .decided_rows import SUBJECTS, with_decisions
 from .errors import UserError
+from .journal import FOLDER as REVIEW
+from .journal import Journal, open_journal
 from .schemas import EXCLUSIONS, TableSpec
 
 _METADATA = b"sono"
@@ -32,6 +35,7 @@ class PartInfo:
     Attributes:
         exclusions: counts by reason what was left out of it.
         made_with: versions and settings that it was made with, as its stage names them; for people to read.
+        decisions: a digest of what people decided on its rows, which is no part of what its stage wrote.
     """
 
     name: str
@@ -41,6 +45,12 @@ class PartInfo:
     rows: int
     exclusions: dict[str, int] = field(default_factory=dict)
     made_with: dict[str, Any] = field(default_factory=dict)
+    decisions: str = ""
+
+    @property
+    def content_id(self) -> str:
+        """Changes whenever the content may: with what the part was made from, and with every decision on its rows."""
+        return f"{self.fingerprint}+{self.decisions}" if self.decisions else self.fingerprint
 
 
 @dataclass(frozen=True)
@@ -100,8 +110,44 @@ class TableStore:
         return sum(_count_rows(path) for path in self.paths(table))
 
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
-        """Write one part atomically: it is on disk when this returns, and a partial file is never visible."""
-        write_part(self.path(table, info.name), table, info, content)
+        """Write one part atomically: it is on disk when this returns, and a partial file is never visible.
+
+        What people decided on its rows stays: the part gets it, too.
+        """
+        journal = open_journal(self.root) if table.name in SUBJECTS else None
+        if journal is None:
+            write_part(self.path(table, info.name), table, info, content)
+        else:
+            with contextlib.closing(journal):
+                self.write_decided(journal, table, info, content, always=True)
+
+    def write_decided(
+        self, journal: Journal, table: TableSpec, info: PartInfo, content: pa.Table, *, always: bool = False
+    ) -> bool:
+        """Write a part with what people decided on its rows.
+
+        What its stage wrote of these rows is kept beside the journal, for the case that they take it back.
+
+        Args:
+            content: as a stage wrote it, or as the part has it now.
+            always: write the part even if no decision changes ``content``.
+
+        Returns:
+            Whether a decision changed ``content``.
+        """
+        beside = self.beside(table, info.name)
+        decided = with_decisions(journal, table, content, _read(beside, None) if beside.exists() else None)
+        if always or decided.changed:
+            if decided.underneath.num_rows:
+                write_part(beside, table, replace(info, rows=decided.underneath.num_rows), decided.underneath)
+            write_part(self.path(table, info.name), table, replace(info, decisions=decided.decisions), decided.table)
+            if not decided.underneath.num_rows:
+                beside.unlink(missing_ok=True)
+        return decided.changed
+
+    def beside(self, table: TableSpec, name: str) -> Path:
+        """Where what a stage wrote of a part's decided rows is, if there are any."""
+        return self.root / REVIEW / table.name / f"{_PART}{name}.parquet"
 
     def write_exclusions(self, info: PartInfo, content: pa.Table) -> None:
         path = self.path(EXCLUSIONS, f"{info.stage}-{info.name}")
@@ -115,6 +161,7 @@ class TableStore:
         # The part goes last: while it exists, the next run knows that there is still something to remove.
         self.path(EXCLUSIONS, f"{stage}-{name}").unlink(missing_ok=True)
         self.path(table, name).unlink(missing_ok=True)
+        self.beside(table, name).unlink(missing_ok=True)
 
     def remove_other_exclusions(self, stage: str, scope: str, names: Set[str]) -> None:
         """Remove exclusions of a stage and scope that belong to none of the parts ``names``.
@@ -128,7 +175,10 @@ class TableStore:
 
     def clear_leftovers(self) -> int:
         """Remove temporary files left by killed runs. Call it only while holding the workspace's lock."""
-        leftovers = list(self.root.glob(f"*/{TEMPORARY}*"))
+        leftovers = [
+            *self.root.glob(f"*/{TEMPORARY}*"),
+            *(path for name in SUBJECTS for path in (self.root / REVIEW / name).glob(f"{TEMPORARY}*")),
+        ]
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)

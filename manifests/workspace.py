@@ -18,11 +18,12 @@ from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
 from .key_check import check_key, pseudonyms_id, record_key
 from .outputs import refuse_inside_dataset
+from .projection import apply_decisions, decisions_applied
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
 
-SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "caption")
+SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "review", "caption")
 """Each section has a model that validates it; unknown sections are refused."""
 
 _FORMAT_FILE = "format.json"
@@ -113,6 +114,8 @@ class Workspace:
     def writing(self) -> Iterator[None]:
         """Lock the workspace for writing, clear what killed runs left behind, and check the key.
 
+        What people have decided meanwhile is in the tables when the block begins, and again when it has ended.
+
         Raises:
             UserError: another command is writing to it, or its key has been replaced.
         """
@@ -122,10 +125,22 @@ class Workspace:
             if self._key_file.exists():  # qc and build can do without it
                 record_key(self.path, self.keys)
             self._write_format()
+            apply_decisions(self.store)
             try:
                 yield
+                apply_decisions(self.store)
             finally:
                 self.store.clear_leftovers()  # an interrupted engine stops its workers mid-write
+
+    def apply_decisions(self) -> None:
+        """Bring everything that people have decided into the tables, for a command that only reads them.
+
+        Raises:
+            UserError: another command is writing to the workspace; whoever reads now would miss decisions.
+        """
+        if not decisions_applied(self.store):
+            with self.writing():
+                pass
 
     def check_format(self) -> None:
         """Check that the tables are this version's, and that patients' numbers meant then what they mean now.
@@ -231,6 +246,17 @@ def open_workspace(path: Path) -> Workspace:
     return workspace
 
 
+def open_to_read(path: Path) -> Workspace:
+    """Open a workspace of which nothing but the tables is read: they have everything that people have decided.
+
+    Raises:
+        UserError: as of ``open_workspace``, or another command is writing while decisions wait.
+    """
+    workspace = open_workspace(path)
+    workspace.apply_decisions()
+    return workspace
+
+
 def open_unchecked(path: Path) -> Workspace:
     """Open a workspace whatever its configuration and its tables are like, to find out what is wrong with them.
 
@@ -261,6 +287,10 @@ center = "center"
 
 [qc]
 # min_short_side_px = 128
+
+[review]
+# second_share = 0.0   # of masks, read by a second reader as well, blinded
+# repeat_share = 0.0   # of masks, read again by the same reader
 
 [caption]
 # templates = "en"        # or "paper", or a folder with templates of your own

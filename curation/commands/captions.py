@@ -102,9 +102,9 @@ def preview(
     """
     from sono.captioning.explain.preview import preview as examples_of
     from sono.captioning.explain.text import preview_text
-    from sono.manifests.workspace import open_workspace
+    from sono.manifests.workspace import open_to_read
 
-    examples = examples_of(open_workspace(workspace), count, templates=templates, seed=seed)
+    examples = examples_of(open_to_read(workspace), count, templates=templates, seed=seed)
     if as_json:
         console.print_json({"examples": [asdict(example) for example in examples]})
         return
@@ -126,9 +126,9 @@ def trace(
     """
     from sono.captioning.explain.text import trace_text
     from sono.captioning.explain.trace import trace as origin_of
-    from sono.manifests.workspace import open_workspace
+    from sono.manifests.workspace import open_to_read
 
-    traced = origin_of(open_workspace(workspace), caption_id, templates=templates)
+    traced = origin_of(open_to_read(workspace), caption_id, templates=templates)
     if as_json:
         console.print_json(asdict(traced))
     else:

@@ -25,6 +25,7 @@ from .options import (
     writing_to,
 )
 from .proposals import carry, propose
+from .readers import agreement
 from .segmenter import fit
 
 app = typer.Typer(help="Masks of anatomical structures, from and for other tools.", no_args_is_help=True)
@@ -142,11 +143,11 @@ def export(
     """
     from sono.curation.masks.export import export_masks
     from sono.manifests.schemas import ACCEPTED_STATUSES
-    from sono.manifests.workspace import open_workspace
+    from sono.manifests.workspace import open_to_read
 
     with console.progress_bar(enabled=not as_json) as progress:
         report = export_masks(
-            open_workspace(workspace),
+            open_to_read(workspace),
             out,
             mask_format=mask_format.value,
             structures=structure or (),
@@ -189,6 +190,7 @@ for _name, _command in (
     ("carry", carry),
     ("check", check),
     ("fit", fit),
+    ("agreement", agreement),
     ("export", export),
 ):
     app.command(_name)(_command)

@@ -65,13 +65,13 @@ def fit(
     """
     from sono.curation.masks.fit.run import Watch, fit_segmenter
     from sono.curation.masks.fit.settings import Architecture, FitSettings
-    from sono.manifests.workspace import open_workspace
+    from sono.manifests.workspace import open_to_read
 
     network = Architecture(encoder, size_px=size)
     settings = FitSettings(network, encoder_weights, epochs, minutes, validation=validation, seed=seed)
     watch = Watch() if as_json else Watch(_print_prepared, _print_epoch)
     report = fit_segmenter(
-        open_workspace(workspace), out, settings, structures=structures or (), centers=centers or (), watch=watch
+        open_to_read(workspace), out, settings, structures=structures or (), centers=centers or (), watch=watch
     )
     if as_json:
         console.print_json(asdict(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sono.manifests import console
+from sono.manifests.errors import UserError
 
 from .options import JsonOption, WorkspaceArgument, counts_text, print_next
 
@@ -39,7 +41,10 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     from sono.curation.status import read_status
     from sono.manifests.workspace import open_workspace
 
-    found = read_status(open_workspace(workspace))
+    opened = open_workspace(workspace)
+    with contextlib.suppress(UserError, OSError):  # another command writes to it, or nobody can: then decisions wait
+        opened.apply_decisions()
+    found = read_status(opened)
     if as_json:
         console.print_json(asdict(found))
         return
@@ -49,6 +54,10 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     print(f"regions     {sum(found.regions.values()):,}: {counts_text(found.regions)}")
     if found.proposed:
         print(f"proposed    {sum(found.proposed.values()):,}: {counts_text(found.proposed)}")
+    if found.decided:
+        print(f"decided     {counts_text(found.decided)}")
+    if found.decisions_pending:
+        print(f"            {found.decisions_pending:,} decisions are not in the tables yet")
     if found.regions or found.proposed:
         print(f"checks      {counts_text({name: count for name, count in found.mask_checks.items() if count})}")
     if found.masks_not_measured:

@@ -32,7 +32,7 @@ def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str]
     region_parts = _parts_of(store, REGIONS, accepted_parts(store))
     caption_parts = _parts_of(store, CAPTIONS, list(store.parts(CAPTIONS)))
     fingerprints = {
-        (table.name, name): info.fingerprint
+        (table.name, name): info.content_id
         for table in (FRAMES, CAPTIONS, REGIONS)
         for name, info in store.parts(table).items()
     }

@@ -13,3 +13,6 @@ ACCEPTED_BY_PERSON = (
     f"(status = 'edited' OR (status = 'accepted' AND (updated_at IS NOT NULL OR source NOT IN ({_A_PROGRAMS}))))"
 )
 """Masks that a person drew, edited or accepted: ``masks import --predicted`` accepts what nobody has looked at."""
+
+WAITS = f"(status = 'proposed' OR (status = 'accepted' AND updated_at IS NULL AND source IN ({_A_PROGRAMS})))"
+"""Masks that a program made and nobody has decided upon."""

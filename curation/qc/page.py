@@ -62,7 +62,7 @@ def write_qc_report(workspace: Workspace) -> Path:
         center=workspace.center,
         total=len(verdicts),
         verdicts=[(verdict, verdicts.count(verdict)) for verdict in VERDICTS],
-        reasons=[(reason, REASONS[reason], count) for reason, count in count_reasons(store).items()],
+        reasons=[(reason, REASONS.get(reason, "decided"), count) for reason, count in count_reasons(store).items()],
         exclusions=count_exclusions(store),
         histograms=_histograms(metrics, section),
         examples=_examples(store),
@@ -74,9 +74,9 @@ def write_qc_report(workspace: Workspace) -> Path:
 
 
 def count_reasons(store: TableStore) -> dict[str, int]:
-    """How many frames have each reason, in the order of ``REASONS``; a frame may have several."""
+    """How many frames have each reason, in the order of ``REASONS``, then those that people gave; some have several."""
     found = Counter(reason for reasons in store.read_all(QC, ["reasons"])["reasons"].to_pylist() for reason in reasons)
-    return {reason: found[reason] for reason in REASONS if reason in found}
+    return {reason: found[reason] for reason in (*REASONS, *sorted(found.keys() - REASONS)) if reason in found}
 
 
 _METRICS: Mapping[str, tuple[str, str]] = {

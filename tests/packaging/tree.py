@@ -25,6 +25,7 @@ ROOMS = {
         "ingest",
         "qc",
         "masks",
+        "review",
         "dataset",
         "audit",
         "phantom",

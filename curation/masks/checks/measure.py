@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,7 +37,14 @@ class Measures:
     agreement: list[dict[str, object]] = field(default_factory=list)
 
 
-def measure(regions: Sequence[Region], height: int, width: int, sectors: Sequence[Sector]) -> list[dict[str, object]]:
+def measure(
+    regions: Sequence[Region],
+    height: int,
+    width: int,
+    sectors: Sequence[Sector],
+    *,
+    wanted: Collection[str] | None = None,
+) -> list[dict[str, object]]:
     """The rows of ``mask_checks`` for the masks of one frame of height x width px, in their order.
 
     Masks of another size than the frame's are not compared with anything.
@@ -45,19 +52,24 @@ def measure(regions: Sequence[Region], height: int, width: int, sectors: Sequenc
     Args:
         regions: with ``region_id``, ``structure`` and ``mask``.
         sectors: where the frame shows ultrasound; empty if that is not known.
+        wanted: the ids of those to measure; all, if omitted. Of the others only what they have in common with these.
     """
-    measured = [_shape(region["mask"]) for region in regions]
+    is_wanted = [wanted is None or region["region_id"] in wanted for region in regions]
+    measured = [
+        _shape(region["mask"]) if chosen else Measures(problem=_problem(region["mask"]))
+        for region, chosen in zip(regions, is_wanted, strict=True)
+    ]
     codes = [
         _code(region["mask"]) if each.problem is None and list(region["mask"]["size"]) == [height, width] else None
         for region, each in zip(regions, measured, strict=True)
     ]
     shown = _code(masks.encode(sector_mask(sectors, height, width))) if sectors else None
-    for each, code in zip(measured, codes, strict=True):
-        if code is not None and shown is not None:
+    for each, code, chosen in zip(measured, codes, is_wanted, strict=True):
+        if code is not None and shown is not None and chosen:
             each.outside_px = int(coco.area(code)) - _shared_px(code, shown)
     for index, code in enumerate(codes):
         for other in range(index):
-            if code is not None and codes[other] is not None:
+            if code is not None and codes[other] is not None and (is_wanted[index] or is_wanted[other]):
                 _compare(regions[index], measured[index], code, regions[other], measured[other], codes[other])
     return [{"region_id": region["region_id"], **asdict(each)} for region, each in zip(regions, measured, strict=True)]
 
@@ -77,6 +89,15 @@ def _shape(rle: masks.Rle) -> Measures:
     _, labels, gaps, _ = cv2.connectedComponentsWithStats(1 - within, connectivity=4)
     holes = np.delete(gaps[:, cv2.CC_STAT_AREA], [0, labels[0, 0]])
     return Measures(specks=len(specks), speck_px=int(specks.sum()), holes=len(holes), hole_px=int(holes.sum()))
+
+
+def _problem(rle: masks.Rle) -> str | None:
+    """What ``_shape`` finds wrong with a mask, without decoding it."""
+    try:
+        masks.check_runs(rle)
+    except (ValueError, KeyError, TypeError):
+        return UNDECODABLE
+    return None
 
 
 def _code(rle: masks.Rle) -> dict[str, Any]:

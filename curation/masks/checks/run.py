@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sono.manifests.projection import apply_decisions
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
@@ -16,4 +17,5 @@ def check_masks(
 ) -> RunReport:
     """Bring ``mask_checks`` up to date with the masks. The caller holds ``workspace.writing()``."""
     store = workspace.store
+    apply_decisions(store)  # a stage may just have brought a region that was in a part of the review, or dropped one
     return run_stage(MaskCheckStage(), check_parts(store), store, engine=engine, progress=progress)

@@ -1,0 +1,133 @@
+"""What waits for a decision: the queue, less what was decided since it was built; it is built again meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from sono.curation.review.queue.build import QueueReport, build_queue, queue_path
+from sono.curation.review.queue.queue_file import Kind, Queue, QueuedFrame, QueuePage
+from sono.manifests.errors import UserError
+from sono.manifests.journal import DECIDING, Event, Journal
+from sono.manifests.workspace import Workspace, open_workspace
+
+_DECISIONS_UNTIL_REORDERED = 50
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """A subject of the queue on which there is an event; ``n`` is its number."""
+
+    n: int
+    stands: bool
+    kind: Kind
+    structure: str | None
+    plane: str | None
+    waited: bool  # whether it is in the queue
+
+
+class Work:
+    """The queue of a workspace with what was decided since it was built. Threads may share it.
+
+    Every so many decisions the queue is built again in another process, calibrated on them; reviewers go on meanwhile.
+    """
+
+    def __init__(self, workspace: Workspace, journal: Journal) -> None:
+        self._workspace, self._journal = workspace, journal
+        self._guard = threading.Lock()
+        self._decided: dict[str, _Decided] = {}
+        self._builder = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._building: Future[QueueReport] | None = None
+        self._last = self._reordered_at = journal.last()
+        self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
+        """Masks on which a decision stands."""
+        build_queue(workspace)
+        self._queue = Queue.open(queue_path(workspace))
+
+    def page(self, kind: Kind, after: str | None, limit: int, structure: str | None, plane: str | None) -> QueuePage:
+        """The next frames that wait.
+
+        Raises:
+            ValueError: ``after`` is no cursor.
+        """
+        return self._queue.next(after, limit, structure=structure, plane=plane, kind=kind, is_open=self._is_open)
+
+    def frame(self, frame_id: str) -> QueuedFrame | None:
+        """A frame as it stands in the queue."""
+        return self._queue.find(frame_id)
+
+    def left(self, kind: Kind, structure: str | None = None, plane: str | None = None) -> int:
+        """Masks (of ``frames``: frames) that wait."""
+        waiting = self._queue.count(structure=structure, plane=plane, kind=kind)
+        with self._guard:
+            decided = list(self._decided.values())
+        return waiting - sum(
+            each.stands
+            and each.waited
+            and each.kind == kind
+            and structure in (None, each.structure)
+            and plane in (None, each.plane)
+            for each in decided
+        )
+
+    def add(self, event: Event) -> bool:
+        """A decision that was stored: its subject waits no longer, or again. False if that is known already."""
+        described = self._described(event)
+        with self._guard:
+            if event.n <= self._last:
+                return False
+            self._last = event.n
+            if event.reading in DECIDING:
+                stood = (event.before or {}).get("reviewer") is not None
+                self._decided[event.subject_id] = described
+                self.decided += (event.decided - stood) if described.kind == "masks" else 0
+            due = event.n - self._reordered_at >= _DECISIONS_UNTIL_REORDERED and self._building is None
+            if due:
+                self._reordered_at = event.n
+                self._building = self._builder.submit(_build, self._workspace.path)
+        if due and self._building is not None:
+            self._building.add_done_callback(self._replace)
+        return True
+
+    def close(self) -> None:
+        """Stop building."""
+        self._builder.shutdown(wait=True, cancel_futures=True)
+
+    def _is_open(self, subject_id: str) -> bool:
+        known = self._decided.get(subject_id)
+        return known is None or not known.stands
+
+    def _described(self, event: Event) -> _Decided:
+        queued = self._queue.find(event.frame_id)
+        kind: Kind = "masks" if event.subject == "region" else "frames"
+        waited = queued is not None and (
+            queued.verdict == "review"
+            if kind == "frames"
+            else any(region.region_id == event.subject_id for region in queued.regions)
+        )
+        return _Decided(event.n, event.decided, kind, event.structure, queued.plane if queued else None, waited)
+
+    def _replace(self, built: Future[QueueReport]) -> None:
+        """Go on with the new queue. Where it could not be built, with the old one: it is only in another order."""
+        with self._guard:
+            self._building = None
+        if built.cancelled() or built.exception() is not None:
+            return
+        try:
+            queue = Queue.open(queue_path(self._workspace))
+        except UserError:
+            return
+        self._queue = queue
+        with self._guard:
+            ids = list(self._decided)
+        latest = self._journal.latest(ids)
+        for event in latest.values():
+            with self._guard:
+                self._decided[event.subject_id] = self._described(event)
+
+
+def _build(path: Path) -> QueueReport:
+    return build_queue(open_workspace(path))
