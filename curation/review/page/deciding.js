@@ -25,7 +25,7 @@ export class Deciding {
     if (this.#isAboutFrame) return this.decideFrame("accept");
     if (!region) return this.review.goOn();
     const problem = this.#problemOf(region);
-    if (problem) return this.review.notice(problem, "error");
+    if (problem) return this.review.notice(problem);
     const action = actionFor(region);
     return action ? this.#decide(action) : this.review.advance();
   }

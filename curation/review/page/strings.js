@@ -14,6 +14,8 @@ export const text = {
   nothingYet: "Ready",
   notSaved: (count, reason) => `${count} not saved: ${reason}`,
   notSavedShort: (count) => `${count} not saved`,
+  savedShort: "Saved",
+  openShort: (count) => `${count} open`,
   open: (count) => (count === 1 ? "1 drawing not decided" : `${count} drawings not decided`),
   status: {
     new: "New",
@@ -46,7 +48,7 @@ export const text = {
   questionFrame: "Is this frame fit for the dataset?",
   questionReadings: (name) => `Which reading of the ${name} is right?`,
   decidedQuestion: (name, status) => `${sentence(name)}: ${status.toLowerCase()}`,
-  likelyWrong: (share) => `${Math.round(share * 100)} % likely wrong`,
+  likelyWrong: (share) => `${Math.min(Math.round(share * 100), 99)} % likely wrong`,
   place: (at, of) => `${at} of ${of}`,
   progress: ({ decided, left }) => `${number(decided)} decided, ${number(left)} left`,
   pace: (perHour) => `${number(perHour)} an hour`,

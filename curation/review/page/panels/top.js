@@ -77,6 +77,7 @@ export class Top {
     const { outbox, saving } = this.review;
     const { openDrawings } = saving;
     const narrow = matchMedia("(max-width: 1180px)").matches;
+    const small = matchMedia("(max-width: 620px)").matches;
     const { failure, unsaved } = outbox;
     if (failure || saving.conflicts.length) {
       const reason = failure?.message ?? text.twoPeople;
@@ -88,10 +89,10 @@ export class Top {
     if (unsaved && (!sending || performance.now() - this.#sendingSince > SLOW_MS))
       return { state: "saving", says: text.saving };
     if (sending) setTimeout(() => this.review.changed("outbox"), SLOW_MS);
-    if (openDrawings) return { state: "open", says: text.open(openDrawings) };
+    if (openDrawings) return { state: "open", says: small ? text.openShort(openDrawings) : text.open(openDrawings) };
     if (unsaved) return { state: "saving", says: text.saving };
     return outbox.savedAt
-      ? { state: "saved", says: text.saved(clock(outbox.savedAt)) }
+      ? { state: "saved", says: small ? text.savedShort : text.saved(clock(outbox.savedAt)) }
       : { state: "none", says: text.nothingYet };
   }
 }
