@@ -32,7 +32,8 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     def start(workspace: Path | Workspace, *options: str) -> Server:
         path = workspace.path if isinstance(workspace, Workspace) else workspace
-        started.append(start_server(path, "--reviewer", "anna", *options))
+        named = options if "--reviewer" in options else ("--reviewer", "anna", *options)
+        started.append(start_server(path, *named))
         return started[-1]
 
     yield start
