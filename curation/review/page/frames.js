@@ -10,7 +10,7 @@ const KEPT = 24; // frames in memory,
 const KEPT_BYTES = 6e8; // or fewer, if they are large
 const LARGE = 4e6; // px, from which a half-size copy is drawn where the image is shown small
 
-/** One mask of a frame. `status` is what the page shows; `saved` is false until the server has said so. */
+/** One mask of a frame. `status` is what the page shows; `state` whether the server has acknowledged it. */
 export class Region {
   #paths = new Map();
   #drawn = null;
@@ -19,7 +19,8 @@ export class Region {
     this.key = facts.region_id ?? `new-${crypto.randomUUID()}`;
     this.id = facts.region_id ?? null;
     this.structure = facts.structure;
-    this.readings = []; // {label, status, bitmap}, of a region to adjudicate
+    this.readings = []; // {label, bitmap}, of a region to adjudicate; the bitmap is null where the reader rejected it
+    this.reading = null; // the one that was chosen
     this.unreadable = false;
     this.adopt(facts, bitmap);
     this.draft = null;
@@ -30,7 +31,8 @@ export class Region {
   adopt(facts, bitmap) {
     this.id = facts.region_id ?? this.id;
     this.facts = facts;
-    this.status = facts.status;
+    const decided = facts.reviewer && facts.updated_at; // by a person: a program's own status still waits for one
+    this.status = decided ? facts.status : this.id ? "proposed" : "new";
     this.event = facts.event ?? null;
     this.bitmap = bitmap;
   }
@@ -41,6 +43,11 @@ export class Region {
 
   get open() {
     return this.status === "proposed" || this.status === "new";
+  }
+
+  /** Something is drawn, or its structure is another one, and not decided. */
+  get changed() {
+    return Boolean(this.draft?.changed) || (this.id !== null && this.structure !== this.facts.structure);
   }
 
   /** Starts drawing on it, or goes on. */
@@ -89,13 +96,25 @@ export class Frame {
     );
   }
 
+  /** Puts the regions in the order in which they are asked about, the others after them. */
+  arrange(ids) {
+    const place = ({ id }) => (ids.includes(id) ? ids.indexOf(id) : ids.length);
+    this.regions.sort((one, other) => place(one) - place(other));
+  }
+
   /** A blank mask of a structure, which nobody knows of yet. */
   addRegion(structure) {
     const blank = new Bitmap(this.facts.width, this.facts.height);
-    const region = new Region({ structure, status: "new", scores: {}, p_bad: null }, blank);
+    const region = new Region({ structure, scores: {}, p_bad: null }, blank);
     this.regions.push(region);
     this.recolour();
     return region;
+  }
+
+  /** Says that a mask shows another structure. */
+  rename(region, structure) {
+    region.structure = structure;
+    this.recolour();
   }
 
   remove(region) {
@@ -104,7 +123,7 @@ export class Frame {
 
   /** Something on it is not acknowledged, or drawn and not decided: it must not be forgotten. */
   get precious() {
-    return this.qcState !== "saved" || this.regions.some(({ draft, state }) => draft?.changed || state !== "saved");
+    return this.qcState !== "saved" || this.regions.some(({ changed, state }) => changed || state !== "saved");
   }
 
   get bytes() {
@@ -178,7 +197,7 @@ export class Frames {
 
   async #load(key, id, reading) {
     try {
-      const [facts, blob] = await Promise.all([api.getFrame(id, reading), api.getImage(id)]);
+      const [facts, blob] = await Promise.all([api.getFrame(id), api.getImage(id)]);
       const frame = await build(facts, blob, this.structuresOf(facts.plane));
       this.#ready.set(key, frame);
       return frame;
@@ -199,13 +218,14 @@ async function build(facts, blob, planeStructures) {
   const regions = [];
   for (const row of facts.regions) {
     const bitmap = await bitmapOf(row.mask, width, height).catch(unreadable);
-    const same = row.reading_label && regions.find(({ id }) => id === row.region_id);
-    const region = same || new Region(row, bitmap ?? new Bitmap(width, height));
-    region.unreadable ||= bitmap === null;
-    if (row.reading_label && bitmap) region.readings.push({ label: row.reading_label, status: row.status, bitmap });
-    if (!same) regions.push(region);
+    const region = new Region(row, bitmap ?? new Bitmap(width, height));
+    region.unreadable = bitmap === null;
+    for (const { label, mask } of row.readings ?? []) {
+      region.readings.push({ label, bitmap: mask && (await bitmapOf(mask, width, height).catch(unreadable)) });
+    }
+    if (region.readings.length) region.status = "proposed";
+    regions.push(region);
   }
-  for (const region of regions) if (region.readings.length) region.status = "proposed";
   const frame = new Frame(facts, picture, half, regions, planeStructures);
   for (const region of regions) {
     region.path(true);

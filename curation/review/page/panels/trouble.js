@@ -113,14 +113,8 @@ export class Trouble {
     const theirs = answer.region ?? answer.qc ?? {};
     const by = theirs.reviewer ?? text.somebody;
     const at = theirs.updated_at ? clock(new Date(theirs.updated_at)) : "";
-    const says = answer.region
-      ? text.conflict(
-          this.review.nameOf(event.structure),
-          by,
-          text.status[theirs.status]?.toLowerCase() ?? theirs.status,
-          at,
-        )
-      : text.conflictFrame(by, text.verdict[theirs.verdict]?.toLowerCase() ?? "");
+    const status = text.status[theirs.status]?.toLowerCase();
+    const says = answer.region ? text.conflict(this.review.nameOf(event.structure), by, status, at) : answer.message;
     const picture = answer.region
       ? el("canvas", { width: "300", height: "224", role: "img", "aria-label": text.bothMasks })
       : null;
