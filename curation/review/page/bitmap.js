@@ -11,11 +11,6 @@ export class Bitmap {
     return new Bitmap(this.width, this.height, this.bits.slice());
   }
 
-  /** An empty mask of the same size. */
-  blank() {
-    return new Bitmap(this.width, this.height);
-  }
-
   at(x, y) {
     return x >= 0 && y >= 0 && x < this.width && y < this.height ? this.bits[y * this.width + x] : 0;
   }

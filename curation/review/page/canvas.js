@@ -153,7 +153,6 @@ export class Painter {
     } = this;
     const colours = ["#56b4e9", "#e69f00"];
     region.readings.forEach((reading, n) => {
-      if (!reading.bitmap) return;
       reading.path ??= this.desk.outline(reading.bitmap, true);
       context.save();
       context.lineWidth = 2 / scale;

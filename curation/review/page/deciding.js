@@ -46,7 +46,6 @@ export class Deciding {
   }
 
   #problemOf(region) {
-    if (region.reading && !region.reading.bitmap && !region.shown.bounds()) return null; // rejected, as its reader did
     if (!region.shown.bounds()) return region.id ? text.emptyMask : text.emptyNew;
     if (region.readings.length && !region.reading && !region.changed)
       return text.questionReadings(this.review.nameOf(region.structure));
@@ -55,11 +54,12 @@ export class Deciding {
 
   #decide(action) {
     const { frame, region, item } = this.review;
-    const mask = action === "edit" || action === "draw" ? region.encoded() : null;
+    const drawn = action === "edit" || action === "draw" || (action === "accept" && region.readings.length > 0);
+    const mask = drawn ? region.encoded() : null;
     if (action === "reject" && region.id) frame.rename(region, region.facts.structure);
     const event = this.#event("region", action, region.draft?.used ?? []);
     Object.assign(event, { region_id: region.id, structure: region.structure, expected: region.event });
-    event.reading = region.facts.reading ?? event.reading;
+    event.reading = region.facts.reading ?? "first";
     const { status, bitmap, draft, readings, reading, structure, facts } = region;
     region.before = { status, bitmap, draft, readings, reading, structure, facts };
     region.facts = { ...facts, structure };
@@ -130,7 +130,7 @@ const isUnknown = ({ id, state }) => id === null && state !== "pending";
 function actionFor(region) {
   const { readings, reading, shown, status } = region;
   if (isUnknown(region)) return "draw";
-  if (reading && !reading.bitmap && !shown.bounds()) return "reject";
+  if (reading?.status === "rejected" && reading.bitmap.equals(shown)) return "reject";
   if (region.changed) return "edit";
   return readings.length || status === "proposed" || status === "rejected" ? "accept" : null;
 }

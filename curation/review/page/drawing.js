@@ -48,8 +48,7 @@ export class Drawing {
     const readings = region?.readings ?? [];
     if (readings[index]) {
       const gesture = "reading";
-      const draft = region.edit();
-      draft.replace(readings[index].bitmap ?? draft.base.blank(), { tool: "reading", gesture });
+      region.edit().replace(readings[index].bitmap, { tool: "reading", gesture });
       region.reading = readings[index];
       this.drew();
       return true;

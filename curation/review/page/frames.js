@@ -19,7 +19,7 @@ export class Region {
     this.key = facts.region_id ?? `new-${crypto.randomUUID()}`;
     this.id = facts.region_id ?? null;
     this.structure = facts.structure;
-    this.readings = []; // {label, bitmap}, of a region to adjudicate; the bitmap is null where the reader rejected it
+    this.readings = []; // {label, status, bitmap}, of a region to adjudicate
     this.reading = null; // the one that was chosen
     this.unreadable = false;
     this.adopt(facts, bitmap);
@@ -31,8 +31,7 @@ export class Region {
   adopt(facts, bitmap) {
     this.id = facts.region_id ?? this.id;
     this.facts = facts;
-    const decided = facts.reviewer && facts.updated_at; // by a person: a program's own status still waits for one
-    this.status = decided ? facts.status : this.id ? "proposed" : "new";
+    this.status = facts.status;
     this.event = facts.event ?? null;
     this.bitmap = bitmap;
   }
@@ -105,7 +104,7 @@ export class Frame {
   /** A blank mask of a structure, which nobody knows of yet. */
   addRegion(structure) {
     const blank = new Bitmap(this.facts.width, this.facts.height);
-    const region = new Region({ structure, scores: {}, p_bad: null }, blank);
+    const region = new Region({ structure, status: "new", scores: {}, p_bad: null }, blank);
     this.regions.push(region);
     this.recolour();
     return region;
@@ -220,8 +219,9 @@ async function build(facts, blob, planeStructures) {
     const bitmap = await bitmapOf(row.mask, width, height).catch(unreadable);
     const region = new Region(row, bitmap ?? new Bitmap(width, height));
     region.unreadable = bitmap === null;
-    for (const { label, mask } of row.readings ?? []) {
-      region.readings.push({ label, bitmap: mask && (await bitmapOf(mask, width, height).catch(unreadable)) });
+    for (const { label, status, mask } of row.readings) {
+      const read = await bitmapOf(mask, width, height).catch(unreadable);
+      if (read) region.readings.push({ label, status, bitmap: read });
     }
     if (region.readings.length) region.status = "proposed";
     regions.push(region);

@@ -120,7 +120,7 @@ export class Dock {
         key: `${region.key} ${n} ${region.reading === reading}`,
         bitmap: reading.bitmap,
         chosen: region.reading === reading,
-        says: reading.bitmap ? text.reading(reading.label) : text.readingRejected(reading.label),
+        says: reading.status === "rejected" ? text.readingRejected(reading.label) : text.reading(reading.label),
         short: reading.label,
         n,
       }));
@@ -164,7 +164,7 @@ export class Dock {
   // All candidates in the same frame, so that they can be compared.
   #thumbnail(canvas, bitmap) {
     const { frame, region } = this.review;
-    const area = bitmap?.bounds() ?? { x: 0, y: 0, ...frame.size };
+    const area = bitmap.bounds() ?? { x: 0, y: 0, ...frame.size };
     const margin = Math.max(area.width, area.height) * 0.2 + 4;
     const scale = Math.min(canvas.width / (area.width + 2 * margin), canvas.height / (area.height + 2 * margin));
     const context = canvas.getContext("2d");
@@ -177,7 +177,6 @@ export class Dock {
       canvas.height / 2 - (area.y + area.height / 2) * scale,
     );
     context.drawImage(frame.picture, 0, 0, frame.size.width, frame.size.height);
-    if (!bitmap) return;
     const path = this.desk.outline(bitmap, true);
     context.fillStyle = context.strokeStyle = frame.colours.get(region.structure);
     context.globalAlpha = 0.35;
