@@ -59,6 +59,16 @@ export class Actions {
     this.parts.picker.open();
   }
 
+  rename() {
+    const { review, picker } = this.parts;
+    const { region, frame } = review;
+    if (!region) return;
+    picker.open(text.renameTo(review.nameOf(region.structure)), (structure) => {
+      frame.rename(region, structure);
+      review.changed("region");
+    });
+  }
+
   /** Starts a mask with a tool that can draw one. */
   startMask(structure) {
     const { review, desk } = this.parts;

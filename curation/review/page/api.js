@@ -32,7 +32,7 @@ export function getQueue({ kind, structure, plane, after, limit }) {
   return json(`queue?${query}`);
 }
 
-export const getFrame = (id, reading) => json(`frames/${encodeURIComponent(id)}?reading=${reading}`);
+export const getFrame = (id) => json(`frames/${encodeURIComponent(id)}`);
 
 export const getImage = async (id) => (await request(`frames/${encodeURIComponent(id)}/image`)).blob();
 
@@ -44,9 +44,9 @@ export const postEmbed = (id) => request(`frames/${encodeURIComponent(id)}/embed
 
 export const postDecision = (event) => post("decisions", event);
 
-export const postUndo = (event_id) => post("undo", { event_id });
+export const postUndo = (eventId) => post("undo", { event_id: eventId });
 
-export const postRedo = (event_id) => post("redo", { event_id });
+export const postRedo = (eventId) => post("redo", { event_id: eventId });
 
 const json = async (path, options) => (await request(path, options)).json();
 

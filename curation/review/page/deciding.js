@@ -42,23 +42,27 @@ export class Deciding {
   }
 
   get #isAboutFrame() {
-    return this.review.queue.kind === "frames" && !this.review.region?.draft?.changed;
+    return this.review.queue.kind === "frames" && !this.review.region?.changed;
   }
 
   #problemOf(region) {
     if (!region.shown.bounds()) return region.id ? text.emptyMask : text.emptyNew;
-    if (region.readings.length && !region.draft) return text.questionReadings(this.review.nameOf(region.structure));
+    if (region.readings.length && !region.reading && !region.changed)
+      return text.questionReadings(this.review.nameOf(region.structure));
     return null;
   }
 
   #decide(action) {
     const { frame, region, item } = this.review;
-    const mask = action === "reject" ? null : region.draft || region.readings.length ? region.encoded() : null;
+    const drawn = action === "edit" || action === "draw" || (action === "accept" && region.readings.length > 0);
+    const mask = drawn ? region.encoded() : null;
+    if (action === "reject" && region.id) frame.rename(region, region.facts.structure);
     const event = this.#event("region", action, region.draft?.used ?? []);
-    const { id, structure, event: expected, facts } = region;
-    Object.assign(event, { region_id: id, structure, expected, reading: facts.reading ?? "first" });
-    const { status, bitmap, draft, readings, reading } = region;
-    region.before = { status, bitmap, draft, readings, reading };
+    Object.assign(event, { region_id: region.id, structure: region.structure, expected: region.event });
+    event.reading = region.facts.reading ?? "first";
+    const { status, bitmap, draft, readings, reading, structure, facts } = region;
+    region.before = { status, bitmap, draft, readings, reading, structure, facts };
+    region.facts = { ...facts, structure };
     if (action !== "reject") region.bitmap = region.shown;
     region.status = STATUS[action];
     Object.assign(region, { draft: null, readings: [], reading: null, state: "pending" });
@@ -85,6 +89,7 @@ export class Deciding {
     const { frame, item } = this.review;
     if (!frame || this.review.moving) return null;
     const { qc } = frame.facts;
+    if (!qc?.verdict) return this.review.notice(text.notJudged);
     frame.before = qc;
     frame.facts.qc = { verdict, reasons: [], event: qc?.event ?? null };
     frame.qcState = "pending";
@@ -111,7 +116,7 @@ export class Deciding {
       mask: null,
       reasons: [],
       expected: null,
-      reading: "first",
+      reading: this.review.item.reading,
       used,
       seconds: this.#watch.seconds(),
     };
@@ -123,9 +128,9 @@ const isUnknown = ({ id, state }) => id === null && state !== "pending";
 
 // What accepting means; null where it was decided already and nothing is new.
 function actionFor(region) {
-  const { draft, readings, reading, shown, status } = region;
+  const { readings, reading, shown, status } = region;
   if (isUnknown(region)) return "draw";
   if (reading?.status === "rejected" && reading.bitmap.equals(shown)) return "reject";
-  if (draft?.changed) return "edit";
+  if (region.changed) return "edit";
   return readings.length || status === "proposed" || status === "rejected" ? "accept" : null;
 }

@@ -34,7 +34,8 @@ export class Draft {
 
   /** Names of the tools behind what is drawn now. */
   get used() {
-    return [...new Set(this.#steps.slice(0, this.#at).map(({ tool }) => tool))];
+    const tools = this.#steps.slice(0, this.#at).map(({ tool }) => tool);
+    return [...new Set(tools.slice(tools.lastIndexOf("reset") + 1))];
   }
 
   /** Begins a stroke; `extend` says what it changed, `commit` makes it one step, `abandon` takes it back. */

@@ -72,8 +72,14 @@ export class Drawing {
   /** Drops what was drawn since the last decision; one step back brings it again. */
   reset() {
     const { region } = this.review;
-    if (!region?.draft) return;
+    if (!region) return;
     this.cancel();
+    if (region.id) this.review.frame.rename(region, region.facts.structure);
+    region.reading = null;
+    if (!region.draft) {
+      this.review.changed("region");
+      return;
+    }
     region.draft.replace(region.draft.base, { tool: "reset", prompts: { box: null, points: [] } });
     region.draft.candidates = [];
     this.drew();

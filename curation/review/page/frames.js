@@ -10,7 +10,7 @@ const KEPT = 24; // frames in memory,
 const KEPT_BYTES = 6e8; // or fewer, if they are large
 const LARGE = 4e6; // px, from which a half-size copy is drawn where the image is shown small
 
-/** One mask of a frame. `status` is what the page shows; `saved` is false until the server has said so. */
+/** One mask of a frame. `status` is what the page shows; `state` whether the server has acknowledged it. */
 export class Region {
   #paths = new Map();
   #drawn = null;
@@ -20,6 +20,7 @@ export class Region {
     this.id = facts.region_id ?? null;
     this.structure = facts.structure;
     this.readings = []; // {label, status, bitmap}, of a region to adjudicate
+    this.reading = null; // the one that was chosen
     this.unreadable = false;
     this.adopt(facts, bitmap);
     this.draft = null;
@@ -41,6 +42,11 @@ export class Region {
 
   get open() {
     return this.status === "proposed" || this.status === "new";
+  }
+
+  /** Something is drawn, or its structure is another one, and not decided. */
+  get changed() {
+    return Boolean(this.draft?.changed) || (this.id !== null && this.structure !== this.facts.structure);
   }
 
   /** Starts drawing on it, or goes on. */
@@ -89,6 +95,12 @@ export class Frame {
     );
   }
 
+  /** Puts the regions in the order in which they are asked about, the others after them. */
+  arrange(ids) {
+    const place = ({ id }) => (ids.includes(id) ? ids.indexOf(id) : ids.length);
+    this.regions.sort((one, other) => place(one) - place(other));
+  }
+
   /** A blank mask of a structure, which nobody knows of yet. */
   addRegion(structure) {
     const blank = new Bitmap(this.facts.width, this.facts.height);
@@ -98,13 +110,19 @@ export class Frame {
     return region;
   }
 
+  /** Says that a mask shows another structure. */
+  rename(region, structure) {
+    region.structure = structure;
+    this.recolour();
+  }
+
   remove(region) {
     this.regions = this.regions.filter((one) => one !== region);
   }
 
   /** Something on it is not acknowledged, or drawn and not decided: it must not be forgotten. */
   get precious() {
-    return this.qcState !== "saved" || this.regions.some(({ draft, state }) => draft?.changed || state !== "saved");
+    return this.qcState !== "saved" || this.regions.some(({ changed, state }) => changed || state !== "saved");
   }
 
   get bytes() {
@@ -178,7 +196,7 @@ export class Frames {
 
   async #load(key, id, reading) {
     try {
-      const [facts, blob] = await Promise.all([api.getFrame(id, reading), api.getImage(id)]);
+      const [facts, blob] = await Promise.all([api.getFrame(id), api.getImage(id)]);
       const frame = await build(facts, blob, this.structuresOf(facts.plane));
       this.#ready.set(key, frame);
       return frame;
@@ -202,8 +220,10 @@ async function build(facts, blob, planeStructures) {
     const region = new Region(row, bitmap ?? new Bitmap(width, height));
     region.unreadable = bitmap === null;
     for (const { label, status, mask } of row.readings) {
-      region.readings.push({ label, status, bitmap: await bitmapOf(mask, width, height) });
+      const read = await bitmapOf(mask, width, height).catch(unreadable);
+      if (read) region.readings.push({ label, status, bitmap: read });
     }
+    if (region.readings.length) region.status = "proposed";
     regions.push(region);
   }
   const frame = new Frame(facts, picture, half, regions, planeStructures);

@@ -19,6 +19,7 @@ export const KEYS = [
       { id: "nextRegion", keys: ["n"], text: "Next structure of this frame" },
       { id: "previousRegion", keys: ["Shift+n"], text: "Structure before" },
       { id: "chooseStructure", keys: ["/"], text: "Find a structure, or start a new mask" },
+      { id: "rename", keys: ["l"], text: "It shows another structure: choose which" },
       { id: "nextCandidate", keys: ["Tab"], text: "Next candidate, while there are several" },
       {
         id: "digit",

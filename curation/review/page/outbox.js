@@ -91,11 +91,6 @@ export class Outbox extends EventTarget {
     this.#changed();
   }
 
-  /** What the server knows of a subject as its latest event. */
-  knows(subject, n) {
-    this.#latest.set(subject, n);
-  }
-
   /** Not acknowledged: neither conflicts, which wait for a person, nor what is held for a moment, are failures. */
   get unsaved() {
     return this.entries.length;
@@ -124,7 +119,7 @@ export class Outbox extends EventTarget {
     const entry = this.entries.find(({ event }) => event.event_id === eventId);
     if (!entry) return;
     entry.event = { ...entry.event, event_id: newEventId(), expected };
-    this.knows(entry.event.region_id ?? entry.event.frame_id, expected);
+    this.#latest.set(subjectOf(entry.event), expected);
     entry.state = "waiting";
     this.#changed();
     this.#run();
@@ -147,8 +142,8 @@ export class Outbox extends EventTarget {
   async #deliver(entry) {
     const { event, local } = entry;
     if (event.subject === "region" && !event.region_id) this.#identify(event, local);
-    const subject = event.region_id ?? (event.subject === "frame" ? event.frame_id : null);
-    if (subject && this.#latest.has(subject)) event.expected = this.#latest.get(subject);
+    const known = this.#latest.get(subjectOf(event)) ?? null;
+    if (known !== null) event.expected = Math.max(known, event.expected ?? known);
     entry.state = entry.state === "retrying" ? "retrying" : "sending";
     this.#changed();
     try {
@@ -156,8 +151,9 @@ export class Outbox extends EventTarget {
       this.#tries = 0;
       this.signedOut = false;
       this.savedAt = new Date();
-      this.#latest.set(subject ?? answer.region.region_id, answer.event.n);
-      if (answer.region) this.#ids.set(local, answer.region.region_id);
+      event.region_id ??= answer.region?.region_id ?? null;
+      this.#ids.set(local, event.region_id);
+      this.#latest.set(subjectOf(event), answer.event.n);
       this.entries = this.entries.filter((one) => one !== entry);
       this.#tell("saved", { event, local, answer });
       this.#changed();
@@ -234,3 +230,8 @@ export class Outbox extends EventTarget {
 
 /** 32 hex digits. */
 export const newEventId = () => crypto.randomUUID().replaceAll("-", "");
+
+// What follows what: decisions on one subject, but readings that decide nothing apart from those that do.
+function subjectOf({ region_id: region, frame_id: frame, reading }) {
+  return `${region ?? frame} ${reading === "second" || reading === "repeat" ? reading : ""}`;
+}

@@ -93,6 +93,7 @@ export class Review extends EventTarget {
       return;
     }
     this.drawing.cancel();
+    frame.arrange(item.regions ?? []);
     this.item = item;
     this.reading = item.reading;
     this.frame = frame;
@@ -236,6 +237,21 @@ export class Review extends EventTarget {
     this.progress = progress ?? this.progress;
   }
 
+  /** Asks for a frame anew. What was drawn and not decided yet stays, if it is still the same picture. */
+  async reload(frameId) {
+    const old = this.frames.all().filter(({ id }) => id === frameId);
+    this.frames.forget(frameId);
+    const item = this.queue.items.find(({ frame_id: id }) => id === frameId) ?? this.itemOf(frameId);
+    const fresh = await this.frames.get(item);
+    const drawn = old.filter(({ facts }) => facts.version === fresh.facts.version).flatMap(({ regions }) => regions);
+    for (const { key, id, structure, draft } of drawn) {
+      if (!draft?.changed) continue;
+      const known = fresh.regions.find((one) => one.key === key || (id && one.id === id));
+      (known ?? fresh.addRegion(structure)).draft = draft;
+    }
+    return item;
+  }
+
   /** Says what went wrong. That the server no longer knows the page is said in its own place. */
   report(error) {
     if (error.status === 401) this.outbox.signedOut = true;
@@ -258,6 +274,7 @@ export class Review extends EventTarget {
       this.report(error);
       return;
     }
+    if (!error.gone && !(error instanceof DOMException)) throw error; // a fault of the page: not to be hidden
     this.notice(error.gone ? text.gone : text.notAnImage, error.gone ? "info" : "error");
     this.queue.drop(item);
     await this.showCurrent();
@@ -286,7 +303,7 @@ export class Review extends EventTarget {
   // A new mask that nothing was drawn in.
   #dropEmpty() {
     const { region, frame } = this;
-    if (region && !region.id && region.state === "saved" && !region.draft?.changed) frame?.remove(region);
+    if (region && !region.id && region.state === "saved" && !region.changed) frame?.remove(region);
   }
 
   #firstRegion(regionId) {

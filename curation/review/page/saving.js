@@ -1,6 +1,8 @@
 // What the server says to decisions, and what follows on the page.
 import { bitmapOf } from "./frames.js";
 
+const OUTDATED = ["frame_changed", "region_gone", "reading_changed"]; // why a decision is refused
+
 export class Saving {
   constructor(review) {
     this.review = review;
@@ -29,15 +31,26 @@ export class Saving {
     }
     if (region && answer.region) {
       region.id = answer.region.region_id;
-      region.event = answer.event.n;
+      region.event = answer.region.event ?? answer.event.n;
       region.facts = answer.region;
       region.state = this.review.outbox.entries.some((entry) => entry.local === local) ? "pending" : "saved";
     }
     this.review.changed("frame");
   }
 
+  // The page knows too little of the frame by now: asked for anew.
+  async #renew(frameId) {
+    const { review } = this;
+    try {
+      const item = await review.reload(frameId);
+      if (review.frame?.id === frameId) await review.show(item, review.region?.id, false);
+    } catch (error) {
+      review.report(error);
+    }
+  }
+
   // It comes back: as it was before the decision, with what was drawn, next in the queue.
-  #refused({ event, local }) {
+  #refused({ event, local, error }) {
     const { frame, region } = this.#subjectOf(event, local);
     if (!frame) return;
     if (event.subject === "frame") {
@@ -49,18 +62,18 @@ export class Saving {
     }
     const item = region?.item ?? frame.item;
     if (item && item !== this.review.item) this.review.queue.comeBack(item);
+    if (OUTDATED.includes(error.code)) this.#renew(event.frame_id);
     this.review.changed("frame");
   }
 
   async keepMine({ event, answer }) {
     this.#settle(event);
-    this.review.outbox.insist(event.event_id, (answer.region ?? answer.qc)?.event ?? null);
+    this.review.outbox.insist(event.event_id, answer.event);
   }
 
   async takeTheirs({ event, local, answer }) {
     this.#settle(event);
     this.review.outbox.discard(event.event_id);
-    this.review.outbox.knows(event.region_id ?? event.frame_id, (answer.region ?? answer.qc)?.event ?? null);
     const { frame, region } = this.#subjectOf(event, local);
     if (frame && answer.qc) {
       Object.assign(frame.facts, { qc: answer.qc });
@@ -71,6 +84,7 @@ export class Saving {
       Object.assign(region, { draft: null, state: "saved" });
       region.redraw();
     }
+    if (!answer.region && !answer.qc) await this.#renew(event.frame_id);
     this.review.changed("frame");
   }
 
@@ -93,7 +107,7 @@ export class Saving {
     return this.review.frames
       .all()
       .flatMap(({ regions }) => regions)
-      .filter(({ draft }) => draft?.changed).length;
+      .filter(({ changed }) => changed).length;
   }
 
   // The frame and the region that an event is about, as far as they are in memory.

@@ -4,6 +4,8 @@ import { newEventId } from "./outbox.js";
 import { text } from "./strings.js";
 
 export class Undoing {
+  #eventIds = new Map(); // of what was asked and not answered: asked again, it is the same
+
   constructor(review) {
     this.review = review;
   }
@@ -33,34 +35,23 @@ export class Undoing {
       return;
     }
     try {
-      await this.#tookBack(await post(newEventId()), which);
+      if (!this.#eventIds.has(which)) this.#eventIds.set(which, newEventId());
+      const answer = await post(this.#eventIds.get(which));
+      this.#eventIds.delete(which);
+      await this.#tookBack(answer, which);
     } catch (error) {
+      if (!error.passing) this.#eventIds.delete(which);
       this.review.report(error);
     }
   }
 
   async #tookBack(answer, which) {
     this.review.count(answer);
-    this.review.outbox.knows(answer.region_id ?? answer.frame_id, answer.event.n);
-    await this.#reload(answer.frame_id);
+    await this.review.reload(answer.frame_id);
     await this.review.goTo(answer.frame_id, answer.region_id);
     const what =
       this.review.region && answer.region_id ? this.review.nameOf(this.review.region.structure) : text.theFrame;
     this.review.notice(which === "undo" ? text.undone(what) : text.redone(what));
     if (which === "redo") await this.review.advance();
-  }
-
-  // What was drawn and not decided yet stays.
-  async #reload(frameId) {
-    const old = this.review.frames.all().filter(({ id }) => id === frameId);
-    this.review.frames.forget(frameId);
-    const item = this.review.queue.items.find(({ frame_id: id }) => id === frameId) ?? this.review.itemOf(frameId);
-    const fresh = await this.review.frames.get(item);
-    for (const { key, id, structure, draft } of old.flatMap(({ regions }) => regions)) {
-      if (!draft?.changed) continue;
-      const region =
-        fresh.regions.find((one) => one.key === key || (id && one.id === id)) ?? fresh.addRegion(structure);
-      region.draft = draft;
-    }
   }
 }

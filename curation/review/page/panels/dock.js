@@ -19,10 +19,10 @@ export class Dock {
     const { region, frame } = review;
     for (const id of ["reject", "accept"]) byId(id).disabled = !frame;
     for (const id of ["back", "next"]) byId(id).disabled = review.state === "loading";
-    const ofFrame = review.queue.kind === "frames" && !region?.draft?.changed;
+    const ofFrame = review.queue.kind === "frames" && !region?.changed;
     byId("accept-text").textContent = ofFrame
       ? text.acceptFrame
-      : region?.draft?.changed
+      : region?.changed
         ? text.acceptChanges
         : text.acceptMask;
     byId("reject-text").textContent = ofFrame ? text.rejectFrame : text.rejectMask;
@@ -120,7 +120,7 @@ export class Dock {
         key: `${region.key} ${n} ${region.reading === reading}`,
         bitmap: reading.bitmap,
         chosen: region.reading === reading,
-        says: `${text.readings[reading.label] ?? reading.label}: ${text.status[reading.status] ?? reading.status}`,
+        says: reading.status === "rejected" ? text.readingRejected(reading.label) : text.reading(reading.label),
         short: reading.label,
         n,
       }));

@@ -63,7 +63,7 @@ export class Messages {
               onclick: () => this.toggle(n),
             },
             n < 9 ? el("kbd", { text: String(n + 1) }) : null,
-            name,
+            sentence(name),
           ),
         ),
       ),

@@ -35,8 +35,9 @@ export class Picker {
     });
   }
 
-  open(about = "") {
+  open(about = "", choose = this.choose) {
     if (!this.review.frame || byId("picker").open) return;
+    this.chosen = choose;
     this.about.textContent = about;
     this.about.hidden = !about;
     this.input.value = "";
@@ -60,7 +61,7 @@ export class Picker {
 
   #take(id) {
     byId("picker").close();
-    this.choose(id);
+    this.chosen(id);
   }
 
   #render() {

@@ -115,6 +115,7 @@ export class Side {
       region
         ? [
             region.unreadable ? caution(text.badMask(this.review.nameOf(region.structure))) : null,
+            facts.other_pixels ? caution(text.otherPixels) : null,
             list([
               [text.source, facts.source && words(facts.source)],
               [text.area, area(facts.area_px, frame.facts.pixel_mm)],
@@ -225,7 +226,7 @@ export class Side {
 
 function stateOf(region) {
   if (region.state !== "saved") return region.state;
-  if (region.draft?.changed) return "editing";
+  if (region.changed) return "editing";
   return region.readings.length ? "reading" : region.status;
 }
 

@@ -2,6 +2,7 @@
 import { byId, el } from "../dom.js";
 import { clock, number, text } from "../strings.js";
 
+const LEFT = { masks: "left", frames: "left_frames", adjudication: "to_adjudicate" };
 const SLOW_MS = 150; // faster saving is not announced: "saved" alone is calmer
 
 export class Top {
@@ -28,6 +29,7 @@ export class Top {
     const { review } = this;
     for (const button of byId("kinds").children) {
       button.setAttribute("aria-pressed", String(button.dataset.kind === review.queue.kind));
+      if (button.dataset.kind === "adjudication") button.dataset.count = review.progress.to_adjudicate || "";
     }
     this.#renderProgress();
     this.#renderSave();
@@ -56,7 +58,8 @@ export class Top {
 
   #renderProgress() {
     const { progress } = this.review;
-    byId("progress-text").textContent = text.progress(progress);
+    const left = progress[LEFT[this.review.queue.kind]] ?? progress.left;
+    byId("progress-text").textContent = text.progress(progress.decided, left);
     byId("pace").textContent = progress.per_hour === null ? "" : text.pace(progress.per_hour);
     const all = progress.decided + progress.left;
     const share = all ? progress.decided / all : 0;

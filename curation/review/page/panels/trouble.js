@@ -1,6 +1,7 @@
 // What could not be saved, what two people decided at once, and a server that no longer knows this page.
 import { getSession } from "../api.js";
 import { byId, el, refresh } from "../dom.js";
+import { union } from "../bitmap.js";
 import { bitmapOf } from "../frames.js";
 import { outline } from "../outline.js";
 import { text, clock } from "../strings.js";
@@ -113,14 +114,8 @@ export class Trouble {
     const theirs = answer.region ?? answer.qc ?? {};
     const by = theirs.reviewer ?? text.somebody;
     const at = theirs.updated_at ? clock(new Date(theirs.updated_at)) : "";
-    const says = answer.region
-      ? text.conflict(
-          this.review.nameOf(event.structure),
-          by,
-          text.status[theirs.status]?.toLowerCase() ?? theirs.status,
-          at,
-        )
-      : text.conflictFrame(by, text.verdict[theirs.verdict]?.toLowerCase() ?? "");
+    const status = text.status[theirs.status]?.toLowerCase();
+    const says = answer.region ? text.conflict(this.review.nameOf(event.structure), by, status, at) : answer.message;
     const picture = answer.region
       ? el("canvas", { width: "300", height: "224", role: "img", "aria-label": text.bothMasks })
       : null;
@@ -166,8 +161,11 @@ export class Trouble {
     const mine = frame.regions.find(({ key }) => key === local)?.shown;
     const theirs = await bitmapOf(answer.region.mask, width, height);
     const context = canvas.getContext("2d");
-    const scale = Math.min(canvas.width / width, canvas.height / height);
-    context.setTransform(scale, 0, 0, scale, (canvas.width - width * scale) / 2, (canvas.height - height * scale) / 2);
+    const area = union(theirs.bounds(), mine?.bounds()) ?? { x: 0, y: 0, width, height };
+    const scale = Math.min(canvas.width / area.width, canvas.height / area.height) / 1.6;
+    const left = canvas.width / 2 - (area.x + area.width / 2) * scale;
+    const top = canvas.height / 2 - (area.y + area.height / 2) * scale;
+    context.setTransform(scale, 0, 0, scale, left, top);
     context.drawImage(frame.picture, 0, 0, width, height);
     context.lineWidth = 3 / scale;
     for (const [bitmap, colour, dash] of [

@@ -17,7 +17,8 @@ SERVER = """
     return { event: { n, at: "" }, region: { region_id: event.region_id ?? "made-by-the-server" }, qc: null };
   };
   const event = (event_id, more = {}) => ({
-    event_id, subject: "region", frame_id: "f", region_id: "r", action: "accept", reasons: [], expected: 1, ...more,
+    event_id, subject: "region", frame_id: "f", region_id: "r", action: "accept", reasons: [], expected: 1,
+    reading: "first", ...more,
   });
   const until = async (met) => { while (!met()) await new Promise((resolve) => setTimeout(resolve, 5)); };
 """
@@ -59,6 +60,21 @@ def test_decisions_are_sent_in_their_order_and_follow_each_other(modules: Any) -
         """,
     )
     assert sent == [["e1", 1], ["e1", 1], ["e2", 101], ["e3", 102]]
+
+
+def test_a_reading_that_decides_nothing_does_not_follow_the_decisions(modules: Any) -> None:
+    sent = run(
+        modules,
+        """
+        const outbox = new Outbox(send);
+        outbox.add(event("e1"), "r");
+        outbox.add(event("e2", { reading: "repeat", expected: null }), "r");
+        outbox.add(event("e3"), "r");
+        await until(() => !outbox.unsaved);
+        return sent.map((one) => [one.event_id, one.expected]);
+        """,
+    )
+    assert sent == [["e1", 1], ["e2", None], ["e3", 101]]
 
 
 def test_a_new_mask_decided_twice_becomes_one_region(modules: Any) -> None:
