@@ -34,7 +34,7 @@ def write_page(
         alike_iou=alike_iou,
         name=_name,
         readers=_readers,
-        interval=interval,
+        number=_number,
     )
     write_atomically(path, lambda file: file.write(page.encode()))
 
@@ -48,6 +48,10 @@ def _readers(figures: AgreementFigures) -> str:
         return "all readers"
     one, other = figures.readers
     return one if one == other else f"{one} and {other}"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
