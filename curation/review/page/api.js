@@ -44,20 +44,18 @@ export const postEmbed = (id) => request(`frames/${encodeURIComponent(id)}/embed
 
 export const postDecision = (event) => post("decisions", event);
 
-export const postUndo = () => post("undo", {});
+export const postUndo = (event_id) => post("undo", { event_id });
 
-export const postRedo = () => post("redo", {});
+export const postRedo = (event_id) => post("redo", { event_id });
 
 const json = async (path, options) => (await request(path, options)).json();
 
 const post = (path, body) => json(path, asPost(body));
 
-function asPost(body) {
-  return {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Sono-Review": "1" },
-    body: JSON.stringify(body),
-  };
+function asPost(content) {
+  const body = JSON.stringify(content);
+  const keepalive = body.length < 60_000; // it is sent even if the page is closed; browsers take no more than 64 kB
+  return { method: "POST", headers: { "Content-Type": "application/json", "X-Sono-Review": "1" }, body, keepalive };
 }
 
 async function request(path, options = {}) {

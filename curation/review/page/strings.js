@@ -11,13 +11,22 @@ export const text = {
   badMask: (name) => `The stored mask of ${name} cannot be read: draw it anew, or reject it`,
   saving: "Saving",
   saved: (time) => `Saved ${time}`,
-  nothingYet: "Nothing to save yet",
+  nothingYet: "Ready",
   notSaved: (count, reason) => `${count} not saved: ${reason}`,
   notSavedShort: (count) => `${count} not saved`,
+  savedShort: "Saved",
+  openShort: (count) => `${count} open`,
   open: (count) => (count === 1 ? "1 drawing not decided" : `${count} drawings not decided`),
   status: {
-    new: "New", proposed: "To decide", accepted: "Accepted", edited: "Corrected", rejected: "Rejected",
-    pending: "Saving", failed: "Not saved", editing: "Changed", reading: "Two readings",
+    new: "New",
+    proposed: "To decide",
+    accepted: "Accepted",
+    edited: "Corrected",
+    rejected: "Rejected",
+    pending: "Saving",
+    failed: "Not saved",
+    editing: "Changed",
+    reading: "Two readings",
   },
   done: { accept: "Accepted", edit: "Corrected", draw: "Drawn", reject: "Rejected", review: "For review" },
   verdict: { accept: "Accepted", review: "For review", reject: "Rejected" },
@@ -38,19 +47,16 @@ export const text = {
   questionNew: (name) => `Draw the ${name}`,
   questionFrame: "Is this frame fit for the dataset?",
   questionReadings: (name) => `Which reading of the ${name} is right?`,
-  decidedQuestion: (name, status) => `${name}: ${status.toLowerCase()}`,
-  likelyWrong: (share) => `${Math.round(share * 100)} % likely wrong`,
+  decidedQuestion: (name, status) => `${sentence(name)}: ${status.toLowerCase()}`,
+  likelyWrong: (share) => `${Math.min(Math.round(share * 100), 99)} % likely wrong`,
   place: (at, of) => `${at} of ${of}`,
   progress: ({ decided, left }) => `${number(decided)} decided, ${number(left)} left`,
   pace: (perHour) => `${number(perHour)} an hour`,
   noPlane: "Plane unknown",
   unitsOf: ([x]) => `${(1000 * x).toFixed(0)} µm a pixel`,
-  conflict: (name, by, status, at) => `${by} ${status} ${name} at ${at}, while you were deciding.`,
+  conflict: (name, by, status, at) => `${by} ${status} the ${name} at ${at}, while you were deciding.`,
   conflictFrame: (by, at) => `${by} decided on this frame at ${at}, while you were deciding.`,
   somebody: "Somebody else",
-  kept: "Yours is kept.",
-  taken: "Theirs stands.",
-  refused: "The server did not take it",
   empty: {
     masks: ["Nothing left to review", "No mask of this selection waits for a decision."],
     frames: ["No frame to review", "No frame of this selection waits for a decision."],
@@ -60,14 +66,19 @@ export const text = {
   cannotLoad: "The frames cannot be loaded",
   readings: { A: "Reading A", B: "Reading B" },
   tools: {
-    select: "Select and move", box: "Box", points: "Points", brush: "Brush", eraser: "Eraser", polygon: "Polygon",
+    select: "Select and move",
+    box: "Box",
+    points: "Points",
+    brush: "Brush",
+    eraser: "Eraser",
+    polygon: "Polygon",
     window: "Window and level",
   },
   hints: {
-    select: "Click a mask to select it. Press ? for the keys.",
     box: "Drag a box around the structure",
     window: "Drag: sideways for the window, up and down for the level",
   },
+  masksHidden: "Masks are hidden. H shows them again.",
   size: "Size",
   sign: "What a click says",
   pointSigns: ["Part of it", "Not part"],
@@ -75,9 +86,14 @@ export const text = {
   close: "Close",
   acceptMask: "Accept",
   acceptChanges: "Save changes",
+  acceptFrame: "Accept frame",
+  rejectMask: "Reject",
+  rejectFrame: "Reject frame",
   verdictShort: { accept: "Accept", review: "Review", reject: "Reject" },
   verdictTitles: {
-    accept: "Accept the frame (Shift A)", review: "Mark the frame for review (Shift R)", reject: "Reject the frame (Shift X)",
+    accept: "Accept the frame (Shift A)",
+    review: "Mark the frame for review (Shift R)",
+    reject: "Reject the frame (Shift X)",
   },
   frameDone: (what) => `Frame: ${what.toLowerCase()}`,
   cine: "Image of the cine",
@@ -120,7 +136,6 @@ export const text = {
   ofPlane: "of this plane",
   candidate: (n, score) => `Candidate ${n}, score ${Math.round(score * 100)}`,
   brushSize: (px) => `${px} px`,
-  announceRegion: (name, at, of) => `${name}, ${at} of ${of}`,
   crosshair: (x, y, pressed) => `${x}, ${y}${pressed ? ", pressed" : ""}`,
 };
 
@@ -130,7 +145,23 @@ export function clock(date) {
   return new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(date);
 }
 
+/** With a capital, as a name stands by itself. */
 export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /** An id such as b_mode or reviewer_wrong_plane in words. */
-export const words = (id) => sentence(id.replace(/^reviewer_/, "").replaceAll("_", " "));
+export const words = (id) => WORDS[id] ?? sentence(id.replace(/^reviewer_/, "").replaceAll("_", " "));
+
+const WORDS = {
+  predicted_iou: "Predicted IoU",
+  b_mode: "B-mode",
+  m_mode: "M-mode",
+  color_doppler: "Color Doppler",
+  sam: "SAM",
+  onnx: "ONNX model",
+  grabcut: "GrabCut",
+  model: "Fitted model",
+  flow: "Carried from another image",
+  import: "Imported",
+  manual: "Drawn by hand",
+  iou: "IoU",
+};

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sono.curation.masks.decisions import WAITS
 from sono.manifests.journal import Journal, open_journal
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import FRAMES, MASK_CHECKS, QC, REGIONS
@@ -19,7 +18,8 @@ from sono.manifests.workspace import Workspace
 
 from .features import Signs, prepare, signs_of
 from .order import Order, fit_order
-from .queue_file import QUEUE, write_queue
+from .queue_file import write_queue
+from .queue_rows import queue_rows
 from .reviewed import decided_masks, reviewed_signs
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def build_queue(workspace: Workspace, out: Path | None = None) -> QueueReport:
     started = time.monotonic()
     journal = open_journal(workspace.path)
     with _tables(workspace) as database:
-        order = _order(database, journal)
+        order = _order(database, journal, queue_path(workspace).with_name("reviewed.arrow"))
         _make_waiting(database, journal)
-        signs = signs_of(database, "waiting")
-        rows = _rows(database, signs, order)
+        signs = signs_of(database, "waiting", ["part"])
+        rows = queue_rows(_frames(database), signs, order.p_bad(signs))
         (left_out,) = database.execute(_LEFT_OUT).fetchall()
     facts = {
         "frames": rows.num_rows,
@@ -85,19 +85,19 @@ def build_queue(workspace: Workspace, out: Path | None = None) -> QueueReport:
 
 
 def waiting_signs(workspace: Workspace) -> Signs:
-    """The signs of all masks that wait for a decision, in no order."""
+    """The signs of all masks that wait for a decision, in no order; their keys also have ``patient_key``."""
     with _tables(workspace) as database:
         _make_waiting(database, open_journal(workspace.path))
-        return signs_of(database, "waiting")
+        return signs_of(database, "waiting", ["patient_key"])
 
 
-def _order(database: duckdb.DuckDBPyConnection, journal: Journal | None) -> Order:
+def _order(database: duckdb.DuckDBPyConnection, journal: Journal | None, cache: Path) -> Order:
     decided = decided_masks(journal) if journal else []
-    return fit_order(reviewed_signs(database, decided)) if decided else Order(0, None, None)
+    return fit_order(reviewed_signs(database, decided, cache)) if decided else Order(0, None, None)
 
 
 def _make_waiting(database: duckdb.DuckDBPyConnection, journal: Journal | None) -> None:
-    """The tables ``proposed`` and ``waiting``: the latter has the columns ``ASKED`` and ``part``."""
+    """The tables ``proposed`` and ``waiting``: what ``signs_of`` needs, and ``part``."""
     database.execute(_PROPOSED, {"decided": _decided_since(database, journal)})
     database.execute(_WAITING)
 
@@ -107,7 +107,7 @@ def _decided_since(database: duckdb.DuckDBPyConnection, journal: Journal | None)
     if journal is None:
         return []
     changed = [region_id for region_id, *_ in journal.changed("region")]
-    sql = f"SELECT region_id FROM regions WHERE {WAITS} AND region_id IN (SELECT unnest($ids))"
+    sql = "SELECT region_id FROM known WHERE waits AND region_id IN (SELECT unnest($ids))"
     shown = [row[0] for row in database.execute(sql, {"ids": changed}).fetchall()]
     return [region_id for region_id, event in journal.latest(shown).items() if event.decided]
 
@@ -121,12 +121,10 @@ def _tables(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         yield database
 
 
-_PROPOSED = f"""
+_PROPOSED = """
 CREATE TEMP TABLE proposed AS
-SELECT r.region_id, r.frame_id, r.structure, r.source, r.area_px, r.bbox, r.scores, parse_filename(r.filename) AS part,
-    r.pixel_digest = f.pixel_digest AS same_pixels, coalesce(q.verdict = 'reject', false) AS rejected
-FROM regions r JOIN frames f USING (frame_id) LEFT JOIN qc q USING (frame_id)
-WHERE {WAITS} AND r.region_id NOT IN (SELECT unnest($decided::VARCHAR[]))
+SELECT k.*, coalesce(f.verdict = 'reject', false) AS frame_rejected FROM known k JOIN frame_fields f USING (frame)
+WHERE k.waits AND k.region_id NOT IN (SELECT unnest($decided::VARCHAR[]))
 """
 
 _WAITING = """
@@ -136,53 +134,18 @@ SELECT region_id, avg(iou) AS others FROM (
     SELECT region_id, other.iou AS iou FROM pairs UNION ALL SELECT other.region_id, other.iou FROM pairs
 ) GROUP BY region_id;
 CREATE TEMP TABLE waiting AS
-SELECT p.region_id, p.frame_id, p.structure, p.source, p.area_px, p.bbox, p.scores, p.part,
-    m.specks, m.holes, m.outside_px,
+SELECT p.* EXCLUDE (plane), m.specks, m.holes, m.outside_px,
     CASE WHEN m.region_id IS NOT NULL THEN coalesce(list_max([o.share FOR o IN m.overlaps]), 0) END AS overlap, a.others
 FROM proposed p LEFT JOIN mask_checks m USING (region_id) LEFT JOIN agreeing a USING (region_id)
-WHERE p.same_pixels AND NOT p.rejected
+WHERE p.same_pixels AND NOT p.frame_rejected
 """
 
 _LEFT_OUT = """
-SELECT count(*) FILTER (NOT same_pixels AND NOT rejected), count(*) FILTER (rejected) FROM proposed
+SELECT count(*) FILTER (NOT same_pixels AND NOT frame_rejected), count(*) FILTER (frame_rejected) FROM proposed
 """
 
 
-def _rows(database: duckdb.DuckDBPyConnection, signs: Signs, order: Order) -> pa.Table:
-    """The rows of the queue, in order: the frame with the worst mask first, then frames to be judged themselves."""
-    p_bad = pa.array(order.p_bad(signs))
-    database.register("rated", signs.keys.select(["region_id"]).append_column("p_bad", p_bad))
-    database.execute(_ORDERED)
-    found = database.sql("SELECT * FROM ordered ORDER BY row").to_arrow_table()
-    database.unregister("rated")
-    by_id = database.sql("SELECT row FROM ordered ORDER BY frame_id").to_arrow_table()["row"]
-    return pa.table(
-        [*(_as(found[field.name], field.type) for field in list(QUEUE)[:-1]), by_id.cast(pa.int32())], schema=QUEUE
-    )
-
-
-def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    if pa.types.is_dictionary(kind):
-        return column.dictionary_encode().cast(kind)
-    if pa.types.is_list(kind) and pa.types.is_dictionary(kind.value_type):
-        lists = column.combine_chunks()
-        return pa.chunked_array([pa.ListArray.from_arrays(lists.offsets, lists.values.dictionary_encode())])
-    return column.cast(kind)
-
-
-_ORDERED = """
-CREATE TEMP TABLE ordered AS
-WITH asked AS (
-    SELECT w.frame_id, list(w.region_id ORDER BY r.p_bad DESC, w.region_id) AS regions,
-        list(w.part ORDER BY r.p_bad DESC, w.region_id) AS region_parts,
-        list(w.structure ORDER BY r.p_bad DESC, w.region_id) AS structures,
-        list(r.p_bad ORDER BY r.p_bad DESC, w.region_id) AS p_bad, max(r.p_bad) AS frame_p_bad
-    FROM waiting w JOIN rated r USING (region_id) GROUP BY w.frame_id
-)
-SELECT f.frame_id, parse_filename(f.filename) AS frame_part, coalesce(a.regions, []) AS regions,
-    coalesce(a.region_parts, []) AS region_parts, coalesce(a.structures, []) AS structures,
-    coalesce(a.p_bad, []) AS p_bad, a.frame_p_bad, f.plane, f.center, q.verdict,
-    row_number() OVER (ORDER BY a.frame_p_bad DESC NULLS LAST, f.frame_id) - 1 AS row
-FROM frames f LEFT JOIN asked a USING (frame_id) LEFT JOIN qc q USING (frame_id)
-WHERE a.frame_id IS NOT NULL OR q.verdict = 'review'
-"""
+def _frames(database: duckdb.DuckDBPyConnection) -> pa.Table:
+    """All frames of the workspace in the order of their numbers."""
+    sql = "SELECT frame_id, part, plane, center, verdict FROM frame_fields ORDER BY frame"
+    return database.sql(sql).to_arrow_table()

@@ -6,7 +6,7 @@ what is not a number is not known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sono.curation.masks.decisions import ACCEPTED_BY_PERSON
+from sono.curation.masks.decisions import ACCEPTED_BY_PERSON, WAITS
 from sono.curation.masks.propose.places import FIELD_MACRO
 from sono.manifests.vocabulary import Vocabulary
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FEWEST_PATIENTS = 8
 """With fewer, nothing is said of how masks of a structure usually are."""
 
+_FEWEST_HERE = 3  # masks in a frame, for some of them to stand out from the others
 _MOST_Z = 6.0  # robust z-scores beyond it are as bad as this
 
 _SCORES = (
@@ -42,25 +43,36 @@ SIGNS: Mapping[str, tuple[str, str]] = {
     "expected_dice": ("1 - s.expected_dice", "the model expects a low Dice"),
     "predicted_iou": ("1 - s.predicted_iou", "the model predicts a low IoU of its own mask"),
     "likeness": ("1 - s.likeness", "what was carried along a cine does not look like where it came from"),
-    "others": ("1 - a.others", "other masks of the structure in the frame are different"),
-    "area": ("z.area", "its share of the field is unusual for the structure in the plane"),
-    "relative_area": ("z.relative_area", "its size does not go with that of the other structures in the frame"),
-    "place": ("z.place", "it lies where the structure usually is not"),
-    "aspect": ("z.aspect", "it is narrower or wider than usual"),
-    "fill": ("z.fill", "it covers an unusual share of its box"),
-    "specks": ("ln(1 + a.specks)", "it has parts of less than 2% of the largest one"),
-    "holes": ("ln(1 + a.holes)", "it has holes"),
-    "outside": ("at_most(a.outside_px / greatest(a.area_px, 1), 1)", "it lies outside of the ultrasound"),
-    "overlap": ("a.overlap", "it overlaps with a structure that it is neither part of nor passes into"),
-    "not_in_plane": ("a.not_in_plane", "the vocabulary does not list the structure for the plane"),
-    "empty": ("(a.area_px <= 0)::DOUBLE", "nothing is drawn"),
+    "others": ("1 - s.others", "other masks of the structure in the frame are different"),
+    "area": ("oddness(s.z_area)", "its share of the field is unusual for the structure in the plane"),
+    "relative_area": (
+        "oddness(s.z_area - h.z_area)",
+        "its size does not go with that of the other structures in the frame",
+    ),
+    "place": ("oddness(sqrt(s.z_x**2 + s.z_y**2))", "it lies where the structure usually is not"),
+    "relative_place": (
+        "oddness(sqrt((s.z_x - h.z_x)**2 + (s.z_y - h.z_y)**2))",
+        "it is not where the other structures of the frame make one expect it",
+    ),
+    "aspect": ("oddness(s.z_aspect)", "it is narrower or wider than usual"),
+    "fill": ("oddness(s.z_fill)", "it covers an unusual share of its box"),
+    "specks": ("ln(1 + s.specks)", "it has parts of less than 2% of the largest one"),
+    "holes": ("ln(1 + s.holes)", "it has holes"),
+    "outside": (
+        "CASE WHEN s.outside_px > s.area_px THEN 1 ELSE s.outside_px / greatest(s.area_px, 1) END",
+        "it lies outside of the ultrasound",
+    ),
+    "overlap": ("s.overlap", "it overlaps with a structure that it is neither part of nor passes into"),
+    "not_in_plane": ("s.not_in_plane", "the vocabulary does not list the structure for the plane"),
+    "empty": ("(s.area_px <= 0)::DOUBLE", "nothing is drawn"),
 }
 """Name -> expression, and what it means. Z-scores are absolute, robust and at most 6."""
 
-ASKED = pa.schema(
+MEASURED = pa.schema(
     {
         "region_id": pa.string(),
         "frame_id": pa.string(),
+        "pixel_digest": pa.string(),
         "structure": pa.string(),
         "source": pa.string(),
         "area_px": pa.int64(),
@@ -81,7 +93,7 @@ class Signs:
     """Masks with their signs, one row per mask.
 
     Attributes:
-        keys: columns region_id, frame_id, structure, source, patient_key.
+        keys: columns region_id, frame (of ``frame_fields``), structure, source, and those that were asked for.
         values: shape [masks, signs], in the order of ``SIGNS``; NaN where nothing is known.
     """
 
@@ -93,62 +105,75 @@ class Signs:
 
 
 def prepare(database: duckdb.DuckDBPyConnection, vocabulary: Vocabulary) -> None:
-    """Make what signs are compared with: frames with their fields, and how masks of a structure usually are.
+    """Make what signs are computed from: frames with their fields, masks with their shapes, and what is usual.
+
+    ``frame_fields``: one row per frame, numbered by ``frame`` from 0. ``known``: one row per mask that nobody rejected.
 
     Args:
-        database: with the views ``frames`` and ``regions``.
+        database: with the views ``frames``, ``qc`` and ``regions``.
     """
     listed = [(plane.id, structure) for plane in vocabulary.planes.values() for structure in plane.structures]
     database.execute(  # an Arrow table of these would load pandas
         "CREATE TEMP TABLE plane_structures AS SELECT unnest($planes) AS plane, unnest($structures) AS structure",
         {"planes": [plane for plane, _ in listed], "structures": [name for _, name in listed]},
     )
-    database.execute(FIELD_MACRO)
-    database.execute(_AT_MOST)
-    database.execute(_FRAMES)
-    database.execute(_SHAPED.format(name="usual_masks", table="regions", reference=ACCEPTED_BY_PERSON,
-                                    condition="t.status <> 'rejected'"))  # fmt: skip
-    database.execute(_USUAL)
+    for statement in (FIELD_MACRO, _ODDNESS, _FRAMES, _KNOWN, _USUAL):
+        database.execute(statement)
 
 
-def signs_of(database: duckdb.DuckDBPyConnection, asked: str) -> Signs:
-    """The signs of the masks in a table or view of the columns ``ASKED``, in no order.
+def signs_of(database: duckdb.DuckDBPyConnection, asked: str, also: Sequence[str] = ()) -> Signs:
+    """The signs of the masks in a table or view, in no order.
 
-    Masks whose frame is not in the workspace are left out.
+    Args:
+        asked: its name; it has region_id, frame, structure, source, scores, area_px, ``SHAPE``, and the columns of
+            ``MEASURED`` from ``specks`` on.
+        also: further columns of it that are wanted among the keys.
     """
-    database.execute(_SHAPED.format(name="shaped", table=asked, reference="false", condition="true"))
-    database.execute(_SCORED.format(asked=asked))
-    expressions = ", ".join(f"({expression})::FLOAT AS {name}" for name, (expression, _) in SIGNS.items())
-    found = database.sql(_SIGNS.format(asked=asked, expressions=expressions)).to_arrow_table()
-    database.execute("DROP TABLE shaped; DROP TABLE scored")
+    expressions = ", ".join(f"({expression})::FLOAT AS sign_{name}" for name, (expression, _) in SIGNS.items())
+    keys = ["region_id", "frame", "structure", "source", *also]
+    sql = _SIGNS.format(asked=asked, expressions=expressions, keys=", ".join(f"s.{key}" for key in keys))
+    found = database.sql(sql).to_arrow_table()
     values = np.empty((found.num_rows, len(SIGNS)), np.float32)
     for column, name in enumerate(SIGNS):
-        values[:, column] = found[name].to_numpy()
-    return Signs(found.select(["region_id", "frame_id", "structure", "source", "patient_key"]), values)
+        values[:, column] = found[f"sign_{name}"].to_numpy()
+    return Signs(found.select(keys), values)
 
 
-_AT_MOST = "CREATE OR REPLACE MACRO at_most(value, most) AS CASE WHEN value IS NOT NULL THEN least(value, most) END"
+_ODDNESS = f"""
+CREATE OR REPLACE MACRO oddness(z) AS CASE WHEN z IS NOT NULL THEN least(abs(z), {_MOST_Z}) END
+"""
 """``least`` alone takes NULL for no limit: what is not known would be the worst."""
 
 _FRAMES = """
 CREATE TEMP TABLE frame_fields AS
-SELECT frame_id, coalesce(plane, '') AS plane, patient_key, field_of(sectors, height, width) AS field FROM frames
+SELECT (row_number() OVER () - 1)::INTEGER AS frame, f.frame_id, parse_filename(f.filename) AS part, f.plane,
+    f.patient_key, f.center, f.pixel_digest, q.verdict, field_of(f.sectors, f.height, f.width) AS field
+FROM frames f
+LEFT JOIN qc q ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
 """
 
-_SHAPED = """
-CREATE TEMP TABLE {name} AS
-SELECT t.region_id, t.frame_id, t.structure, f.plane, f.patient_key, {reference} AS reference,
-    ln(nullif(t.area_px, 0) / (f.field[3]::DOUBLE * f.field[4])) AS area,
-    (t.bbox[1] + t.bbox[3] / 2 - f.field[1]) / f.field[3] AS x,
-    (t.bbox[2] + t.bbox[4] / 2 - f.field[2]) / f.field[4] AS y,
-    ln(nullif(t.bbox[3], 0) / nullif(t.bbox[4], 0)::DOUBLE) AS aspect,
-    t.area_px / nullif(t.bbox[3]::DOUBLE * t.bbox[4], 0) AS fill
-FROM {table} t JOIN frame_fields f USING (frame_id)
-WHERE {condition}
+SHAPE = """
+    ln(nullif(r.area_px, 0) / (f.field[3]::DOUBLE * f.field[4])) AS area,
+    (r.bbox[1] + r.bbox[3] / 2 - f.field[1]) / f.field[3] AS x,
+    (r.bbox[2] + r.bbox[4] / 2 - f.field[2]) / f.field[4] AS y,
+    ln(nullif(r.bbox[3], 0) / nullif(r.bbox[4], 0)::DOUBLE) AS aspect,
+    r.area_px / nullif(r.bbox[3]::DOUBLE * r.bbox[4], 0) AS fill
+"""
+"""Of a mask ``r`` in a frame ``f``, as columns of SQL."""
+
+_KNOWN = f"""
+CREATE TEMP TABLE known AS
+SELECT r.region_id, f.frame, r.structure, r.source, r.status, parse_filename(r.filename) AS part, r.area_px,
+    CASE WHEN r.status = 'proposed' THEN r.scores END AS scores, r.pixel_digest = f.pixel_digest AS same_pixels,
+    {ACCEPTED_BY_PERSON} AS reference, {WAITS} AS waits, coalesce(f.plane, '') AS plane, f.patient_key, {SHAPE}
+FROM regions r JOIN frame_fields f USING (frame_id) WHERE r.status <> 'rejected'
 """
 
 _MEASURES = {"area": 0.1, "x": 0.02, "y": 0.02, "aspect": 0.1, "fill": 0.03}
 """Of a mask's shape, and the smallest spread that counts: if others happen to be closer together, that is no reason."""
+
+_COMPARED = 200_000
+"""Masks of the whole workspace that are enough to say what is usual; those of people all count."""
 
 
 def _usual(keys: str, condition: str) -> str:
@@ -157,20 +182,22 @@ def _usual(keys: str, condition: str) -> str:
         for name, least in _MEASURES.items()
     )
     return (
-        f"SELECT {keys}, {spread} FROM usual_masks WHERE {condition} "
+        f"SELECT {keys}, {spread} FROM known WHERE {condition} "
         f"GROUP BY ALL HAVING count(DISTINCT patient_key) >= {FEWEST_PATIENTS}"
     )
 
+
+_SOME = f"hash(frame) % greatest(1, (SELECT count(*) // {_COMPARED} FROM known)) = 0"
 
 _USUAL = f"""
 CREATE TEMP TABLE usual AS
 WITH levels AS (
     SELECT 0 AS level, * FROM ({_usual("structure, plane", "reference")})
-    UNION ALL SELECT 1, * FROM ({_usual("structure, plane", "true")})
-    UNION ALL SELECT 2, * FROM ({_usual("structure, NULL::VARCHAR AS plane", "true")})
+    UNION ALL SELECT 1, * FROM ({_usual("structure, plane", _SOME)})
+    UNION ALL SELECT 2, * FROM ({_usual("structure, NULL::VARCHAR AS plane", _SOME)})
 )
 SELECT p.structure, p.plane, arg_min(columns(levels.* EXCLUDE (level, structure, plane)), level)
-FROM (SELECT DISTINCT structure, plane FROM usual_masks) p
+FROM (SELECT DISTINCT structure, plane FROM known) p
 JOIN levels ON levels.structure = p.structure AND coalesce(levels.plane, p.plane) = p.plane
 GROUP BY p.structure, p.plane
 """
@@ -182,46 +209,34 @@ _NUMBERS = ", ".join(
     for number, name in enumerate(_SCORES, start=1)
 )
 
-_SCORED = f"""
-CREATE TEMP TABLE scored AS
-WITH valid AS (
-    SELECT region_id, source, structure, CASE WHEN json_valid(scores) THEN scores
-        ELSE regexp_replace(scores, '-?(NaN|Infinity)', 'null', 'g') END AS scores
-    FROM {{asked}}
-), texts AS (
-    SELECT region_id, source, structure, json_extract_string(
-        CASE WHEN json_valid(scores) THEN scores END, {[f"$.{name}" for name in _SCORES]}) AS found
-    FROM valid
-), numbers AS (SELECT region_id, source, structure, {_NUMBERS} FROM texts)
-SELECT * REPLACE (coalesce(score, confidence) AS score),
-    CASE WHEN score IS NOT NULL AND count(score) OVER same >= 20 THEN
-        percent_rank() OVER (PARTITION BY source, structure ORDER BY score) END AS score_rank
-FROM numbers WINDOW same AS (PARTITION BY source, structure)
-"""
-
-
-def _z(name: str) -> str:
-    return f"abs(m.{name} - u.{name}) / u.{name}_spread"
-
-
 _SIGNS = f"""
-WITH zs AS (
-    SELECT m.region_id, m.frame_id, (m.area - u.area) / u.area_spread AS signed_area,
-        sqrt(({_z("x")})**2 + ({_z("y")})**2) AS place, {_z("aspect")} AS aspect, {_z("fill")} AS fill
-    FROM shaped m LEFT JOIN usual u ON u.structure = m.structure AND u.plane = m.plane
-), z AS (
-    SELECT region_id, {", ".join(f"at_most({name}, {_MOST_Z}) AS {name}" for name in ("place", "aspect", "fill"))},
-        at_most(abs(signed_area), {_MOST_Z}) AS area,
-        CASE WHEN count(signed_area) OVER here >= 3 THEN
-            at_most(abs(signed_area - median(signed_area) OVER here), {_MOST_Z}) END AS relative_area
-    FROM zs WINDOW here AS (PARTITION BY frame_id)
-), a AS (
-    SELECT t.*, f.patient_key,
+WITH valid AS (
+    SELECT a.*, coalesce(f.plane, '') AS plane, CASE WHEN json_valid(scores) THEN scores
+        ELSE regexp_replace(scores, '-?(NaN|Infinity)', 'null', 'g') END AS json
+    FROM {{asked}} a JOIN frame_fields f USING (frame)
+), texts AS (
+    SELECT * EXCLUDE (json), json_extract_string(
+        CASE WHEN json_valid(json) THEN json END, {[f"$.{name}" for name in _SCORES]}) AS found
+    FROM valid
+), numbers AS (
+    SELECT * EXCLUDE (found), {_NUMBERS} FROM texts
+), scored AS (
+    SELECT * REPLACE (coalesce(score, confidence) AS score),
+        CASE WHEN score IS NOT NULL AND count(score) OVER (PARTITION BY source, structure) >= 20 THEN
+            percent_rank() OVER (PARTITION BY source, structure ORDER BY score) END AS score_rank
+    FROM numbers
+), compared AS (
+    SELECT m.* EXCLUDE (area, x, y, aspect, fill), (m.area - u.area) / u.area_spread AS z_area,
+        (m.x - u.x) / u.x_spread AS z_x, (m.y - u.y) / u.y_spread AS z_y,
+        (m.aspect - u.aspect) / u.aspect_spread AS z_aspect, (m.fill - u.fill) / u.fill_spread AS z_fill,
         CASE WHEN p.plane IS NOT NULL THEN (s.structure IS NULL)::DOUBLE END AS not_in_plane
-    FROM {{asked}} t JOIN frame_fields f USING (frame_id)
-    LEFT JOIN (SELECT DISTINCT plane FROM plane_structures) p ON p.plane = f.plane
-    LEFT JOIN plane_structures s ON s.plane = f.plane AND s.structure = t.structure
+    FROM scored m
+    LEFT JOIN usual u ON u.structure = m.structure AND u.plane = m.plane
+    LEFT JOIN (SELECT DISTINCT plane FROM plane_structures) p ON p.plane = m.plane
+    LEFT JOIN plane_structures s ON s.plane = m.plane AND s.structure = m.structure
+), here AS (
+    SELECT frame, median(z_area) AS z_area, median(z_x) AS z_x, median(z_y) AS z_y
+    FROM compared GROUP BY frame HAVING count(z_area) >= {_FEWEST_HERE}
 )
-SELECT a.region_id, a.frame_id, a.structure, a.source, a.patient_key, {{expressions}}
-FROM a JOIN scored s USING (region_id) JOIN z USING (region_id)
+SELECT {{keys}}, {{expressions}} FROM compared s LEFT JOIN here h USING (frame)
 """

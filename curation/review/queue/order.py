@@ -53,6 +53,7 @@ FEWEST_REVIEWED, FEWEST_OF_A_KIND = 30, 8
 _STRENGTH = 0.05  # inverse of the penalty on squared coefficients: one reviewed mask moves little, thousands decide
 _PRIOR_SCALE = 5.0  # the stated order itself is trusted: its coefficient is penalised that much less, squared
 _FOLDS = 5
+_AT_ONCE = 50_000  # masks
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Order:
 
     def p_bad(self, signs: Signs) -> npt.NDArray[np.float32]:
         """Of every mask, shape [masks]."""
-        if self._model is None:
-            return _sigmoid(stated_log_odds(signs.values)).astype(np.float32)
-        return self._model.p_bad(signs).astype(np.float32)
+        if self._model is not None:
+            return self._model.p_bad(signs).astype(np.float32)
+        return _sigmoid(stated_log_odds(signs.values)).astype(np.float32)
 
 
 def stated_log_odds(values: npt.NDArray[np.float32]) -> Floats:
@@ -133,7 +134,10 @@ class _Model:
         return cls(weights[: general.shape[1]], float(fitted.intercept_[0]), by_name)
 
     def p_bad(self, signs: Signs) -> Floats:
-        odds = _columns(signs.values) @ self.coefficients + self.intercept
+        odds = np.full(len(signs), self.intercept)
+        for start in range(0, len(signs), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            odds[some] += _columns(signs.values[some]) @ self.coefficients
         for codes, names in _labels(signs):
             odds += np.array([self.by_name.get(name, 0.0) for name in names])[codes]
         return _sigmoid(odds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from sono.curation.cleaning.sectors.geometry import Sector
 from sono.curation.masks.checks.measure import measure
 from sono.curation.review.mask_iou import mask_iou
 from sono.manifests.journal import DECIDING, Journal
+from sono.manifests.store import write_atomically
 
-from .features import ASKED, signs_of
+from .features import MEASURED, SHAPE, signs_of
 from .order import Reviewed
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ MOST_EVENTS, MOST_MASKS = 6000, 2000
 
 @dataclass(frozen=True)
 class Decided:
-    """A mask as it was before anybody decided on it: a row of ``regions``, as the journal keeps it."""
+    """A mask as it was before anybody decided on it: a row of ``regions``, as event ``n`` of the journal keeps it."""
 
+    n: int
     row: Mapping[str, Any]
     bad: bool
 
@@ -41,18 +44,21 @@ class Decided:
 def decided_masks(journal: Journal) -> list[Decided]:
     """The latest decisions on masks that were there before, each mask once; undone decisions count as none."""
     last = journal.last()
-    originals: dict[str, Mapping[str, Any]] = {}
+    originals: dict[str, tuple[int, Mapping[str, Any]]] = {}
     standing: dict[str, Mapping[str, Any]] = {}
     for event in journal.events(after=max(last - MOST_EVENTS, 0)):
         if event.region_id is None or event.reading not in DECIDING:
             continue
         standing.pop(event.region_id, None)  # so that the dictionary is in the order of the latest decisions
         if event.before is not None and event.before.get("updated_at") is None and event.undoes is None:
-            originals[event.region_id] = event.before
+            originals[event.region_id] = event.n, event.before
         if event.stands is not None and event.after is not None:
             standing[event.region_id] = event.after
     latest = [region_id for region_id in standing if region_id in originals][-MOST_MASKS:]
-    return [Decided(originals[region_id], is_bad(originals[region_id], standing[region_id])) for region_id in latest]
+    return [
+        Decided(n, row, is_bad(row, standing[str(row["region_id"])]))
+        for n, row in (originals[region_id] for region_id in latest)
+    ]
 
 
 def is_bad(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -62,7 +68,7 @@ def is_bad(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     return after["status"] == "edited" and mask_iou(before["mask"], after["mask"]) < ALIKE_IOU
 
 
-def reviewed_signs(database: duckdb.DuckDBPyConnection, decided: Sequence[Decided]) -> Reviewed:
+def reviewed_signs(database: duckdb.DuckDBPyConnection, decided: Sequence[Decided], cache: Path) -> Reviewed:
     """The signs of decided masks, measured on what was asked about.
 
     Other masks of their frames are taken as they were before they were decided on, too, rejected ones as well: that is
@@ -70,18 +76,55 @@ def reviewed_signs(database: duckdb.DuckDBPyConnection, decided: Sequence[Decide
 
     Args:
         database: after ``features.prepare``.
+        cache: a file that keeps what was measured; it may be deleted at any time.
     """
-    by_id = {str(each.row["region_id"]): each for each in decided}
-    rows = list(_asked(database, by_id))
-    database.register("reviewed", pa.Table.from_pylist(rows, schema=ASKED))
-    signs = signs_of(database, "reviewed")
-    database.unregister("reviewed")
-    bad = [by_id[region_id].bad for region_id in signs.keys["region_id"].to_pylist()]
-    return Reviewed(signs, np.array(bad, np.bool_))
+    known = _read(cache)
+    missing = {str(each.row["region_id"]): each for each in decided if each.n not in known}
+    numbers = {region_id: each.n for region_id, each in missing.items()}
+    fresh = {numbers[row["region_id"]]: row for row in _measured_rows(database, missing)} if missing else {}
+    rows = {each.n: row for each in decided if (row := fresh.get(each.n) or known.get(each.n)) is not None}
+    if fresh:
+        _keep(cache, rows)
+    database.register("measured", pa.Table.from_pylist(list(rows.values()), schema=MEASURED))
+    database.execute(_REVIEWED)
+    database.unregister("measured")
+    signs = signs_of(database, "reviewed", ["patient_key"])
+    by_id = {str(each.row["region_id"]): each.bad for each in decided}
+    return Reviewed(signs, np.array([by_id[key] for key in signs.keys["region_id"].to_pylist()], np.bool_))
 
 
-def _asked(database: duckdb.DuckDBPyConnection, by_id: Mapping[str, Decided]) -> list[dict[str, Any]]:
-    """Rows of ``ASKED``; none for masks whose frame is not there any more, or has other pixels."""
+_REVIEWED = f"""
+CREATE OR REPLACE TEMP TABLE reviewed AS
+SELECT r.*, f.frame, f.patient_key, {SHAPE}
+FROM measured r JOIN frame_fields f USING (frame_id, pixel_digest)
+"""
+
+
+def _read(cache: Path) -> dict[int, dict[str, Any]]:
+    """What was measured earlier, by the number of the event; nothing if it cannot be read."""
+    try:
+        with pa.memory_map(str(cache)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        if table.schema.names != ["n", *MEASURED.names]:
+            return {}
+        return {row.pop("n"): row for row in table.to_pylist()}
+    except (OSError, pa.ArrowInvalid):
+        return {}
+
+
+def _keep(cache: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
+    schema = pa.schema([pa.field("n", pa.int64()), *MEASURED])
+    table = pa.Table.from_pylist([{"n": n, **row} for n, row in rows.items()], schema=schema)
+
+    def write(file: Any) -> None:
+        with pa.ipc.new_file(file, schema) as writer:
+            writer.write_table(table)
+
+    write_atomically(cache, write)
+
+
+def _measured_rows(database: duckdb.DuckDBPyConnection, by_id: Mapping[str, Decided]) -> list[dict[str, Any]]:
+    """Rows of ``MEASURED``; none for masks whose frame is not there any more, or has other pixels."""
     frame_ids = sorted({str(each.row["frame_id"]) for each in by_id.values()})
     frames = {
         frame["frame_id"]: frame
@@ -136,4 +179,4 @@ def _measured(
             }
 
 
-_OF_ROW = ("region_id", "frame_id", "structure", "source", "area_px", "bbox", "scores")
+_OF_ROW = ("region_id", "frame_id", "pixel_digest", "structure", "source", "area_px", "bbox", "scores")

@@ -12,8 +12,7 @@ import pytest
 from sono.curation.review.server.access import BehindProxy, checked_reviewer
 from sono.manifests.errors import UserError
 from sono.manifests.workspace import Workspace
-
-from .conftest import Client, Server
+from tests.curation.review.serving import Client, Server
 
 Serve = Callable[..., Server]
 

@@ -13,8 +13,7 @@ from sono.manifests import masks
 from sono.manifests.journal import Journal, journal_path
 from sono.manifests.schemas import FRAMES, QC, REGIONS
 from sono.manifests.workspace import Workspace
-
-from .conftest import Client, Server
+from tests.curation.review.serving import Client, Server
 
 Serve = Callable[..., Server]
 

@@ -34,6 +34,8 @@ export class Outbox extends EventTarget {
    */
   add(event, local, hold = false) {
     this.release();
+    const replaced = (entry) => entry.local === local && entry.state === "refused";
+    this.entries = this.entries.filter((entry) => !replaced(entry));
     this.entries.push({ event, local, state: hold ? "held" : "waiting", message: "" });
     if (hold) this.#timer = setTimeout(() => this.release(), HOLD_MS);
     this.#changed();
@@ -144,10 +146,7 @@ export class Outbox extends EventTarget {
 
   async #deliver(entry) {
     const { event, local } = entry;
-    if (event.subject === "region" && !event.region_id && this.#ids.has(local)) {
-      event.region_id = this.#ids.get(local);
-      if (event.action === "draw") event.action = "edit";
-    }
+    if (event.subject === "region" && !event.region_id) this.#identify(event, local);
     const subject = event.region_id ?? (event.subject === "frame" ? event.frame_id : null);
     if (subject && this.#latest.has(subject)) event.expected = this.#latest.get(subject);
     entry.state = entry.state === "retrying" ? "retrying" : "sending";
@@ -166,6 +165,13 @@ export class Outbox extends EventTarget {
       if (!(error instanceof ApiError)) throw error;
       await this.#failed(entry, error);
     }
+  }
+
+  // A mask that was drawn here is a region once its first decision is saved; until then, any is its first.
+  #identify(event, local) {
+    event.region_id = this.#ids.get(local) ?? null;
+    if (event.region_id && event.action === "draw") event.action = "edit";
+    else if (!event.region_id && event.action === "edit") event.action = "draw";
   }
 
   async #failed(entry, error) {
@@ -187,7 +193,10 @@ export class Outbox extends EventTarget {
     this.#tries += 1;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, delay);
-      this.#wake = () => { clearTimeout(timer); resolve(); };
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
     });
     this.#wake = null;
   }
@@ -204,7 +213,10 @@ export class Outbox extends EventTarget {
   // Survives a reload. A second net: while the page is open, what counts is in memory.
   #store() {
     try {
-      this.storage?.setItem("sono-review-unsaved", JSON.stringify(this.entries.map(({ event, local }) => ({ event, local }))));
+      this.storage?.setItem(
+        "sono-review-unsaved",
+        JSON.stringify(this.entries.map(({ event, local }) => ({ event, local }))),
+      );
     } catch {
       // No room there: beforeunload still warns.
     }
@@ -218,7 +230,6 @@ export class Outbox extends EventTarget {
       return [];
     }
   }
-
 }
 
 /** 32 hex digits. */

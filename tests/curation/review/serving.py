@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
-
-import pytest
-
-from sono.curation.masks.run import import_masks
-from sono.curation.qc.run import qc
-from sono.manifests.stages import in_process
-from sono.manifests.workspace import Workspace
-from tests.curation.masks.conftest import _six_frames
-
-__all__ = ["_six_frames"]
 
 
 @dataclass
@@ -111,7 +99,11 @@ class Server:
     def stop(self) -> int:
         """As Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
+        code = self.process.wait(timeout=30)
+        assert self.process.stderr is not None
+        complaints = self.process.stderr.read()
+        assert complaints == "", complaints
+        return code
 
 
 def start_server(workspace: Path, *options: str) -> Server:
@@ -133,33 +125,3 @@ def start_server(workspace: Path, *options: str) -> Server:
         assert process.stderr is not None
         raise AssertionError(process.stderr.read())
     return Server(process, json.loads(line)["address"])
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    """Starts servers, which end with the test."""
-    started: list[Server] = []
-
-    def start(workspace: Path | Workspace, *options: str) -> Server:
-        path = workspace.path if isinstance(workspace, Workspace) else workspace
-        started.append(start_server(path, "--reviewer", "anna", *options))
-        return started[-1]
-
-    yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.process.wait()
-        for stream in (server.process.stdout, server.process.stderr):
-            if stream:
-                stream.close()
-
-
-@pytest.fixture
-def predicted(_six_frames: Path, tmp_path: Path) -> Workspace:
-    """Six frames with three masks each that a program made, judged by quality control."""
-    workspace = Workspace(Path(shutil.copytree(_six_frames / "workspace", tmp_path / "predicted")))
-    report = import_masks(workspace, _six_frames / "masks", mask_format="png", predicted=True, engine=in_process)
-    assert report.rows == 18
-    qc(workspace, engine=in_process)
-    return workspace
