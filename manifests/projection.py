@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STAGE = "review"
 APPLIED = "applied.json"
-_MEMORY = "1GB"  # beyond it the keys of decided rows are on disk
+_MEMORY = "128MB"  # of DuckDB; beyond it the keys of decided rows are on disk
 
 
 @dataclass(frozen=True)
