@@ -46,13 +46,14 @@ types: $(STAMP)
 pytest: $(STAMP) tools
 	$(PYTEST)
 
-# What is not a Python package: a browser, an independent validator of DICOM files, and the language file without which no
-# text can be shown to be gone. Tests that need a program are skipped, and say so, where it could not be installed.
+# What is not a Python package: a browser, an independent validator of DICOM files, a reverse proxy, and the language file
+# without which no text can be shown to be gone. Tests that need a program are skipped, and say so, where it could not be
+# installed.
 tools:
-	@command -v chromium >/dev/null && command -v dciodvfy >/dev/null && ls /usr/share/tesseract-ocr/*/tessdata/eng.traineddata \
-	  >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
-	  && apt-get install -qq -y chromium dicom3tools tesseract-ocr-eng >/dev/null; } \
-	  || echo 'To run every test: apt-get install chromium dicom3tools tesseract-ocr-eng'
+	@command -v chromium >/dev/null && command -v dciodvfy >/dev/null && command -v nginx >/dev/null \
+	  && ls /usr/share/tesseract-ocr/*/tessdata/eng.traineddata >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+	  && apt-get install -qq -y chromium dicom3tools nginx-light tesseract-ocr-eng >/dev/null; } \
+	  || echo 'To run every test: apt-get install chromium dicom3tools nginx-light tesseract-ocr-eng'
 
 # make bench IMAGES=folder
 bench: $(STAMP)

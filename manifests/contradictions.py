@@ -59,7 +59,7 @@ def find_contradictions(store: TableStore, tables: Sequence[TableSpec]) -> Contr
 
 def _load(database: duckdb.DuckDBPyConnection, journal: Journal | None, subject: str, until: int) -> None:
     """The tables ``decided``, of decisions that the tables should have, and ``known``, of all subjects."""
-    database.execute("CREATE TABLE decided (key VARCHAR, at VARCHAR, reviewer VARCHAR, verdict VARCHAR)")
+    database.execute("CREATE TABLE decided (key VARCHAR, decided_at VARCHAR, reviewer VARCHAR, verdict VARCHAR)")
     database.execute("CREATE TABLE known (key VARCHAR, frame_id VARCHAR, n BIGINT)")
     if journal is None:
         return
@@ -67,7 +67,7 @@ def _load(database: duckdb.DuckDBPyConnection, journal: Journal | None, subject:
     insert_rows(database, "known", journal.changed(subject))
 
 
-_BY_REVIEWER = f"len(list_filter(t.reasons, r -> r = '{REVIEWER}' OR starts_with(r, '{REVIEWER}_'))) > 0"
+_BY_REVIEWER = f"len([r FOR r IN t.reasons IF r = '{REVIEWER}' OR starts_with(r, '{REVIEWER}_')]) > 0"
 
 
 def _sql(table: TableSpec) -> str:
@@ -75,7 +75,7 @@ def _sql(table: TableSpec) -> str:
     if table is QC:  # a frame that quality control has not seen yet has no row
         absent, as_decided, by_person = "FALSE", "t.verdict = d.verdict", _BY_REVIEWER
     else:
-        absent, as_decided = "TRUE", "t.updated_at = d.at::TIMESTAMPTZ AND t.reviewer = d.reviewer"
+        absent, as_decided = "TRUE", "t.updated_at = d.decided_at::TIMESTAMPTZ AND t.reviewer = d.reviewer"
         by_person = "t.reviewer IS NOT NULL AND t.updated_at IS NOT NULL"
     return f"""SELECT
         (SELECT count(*) FROM decided d LEFT JOIN {table.name} t ON t.{table.key} = d.key

@@ -40,6 +40,7 @@ REVIEWER = "reviewer"
 
 _APPLICATION_ID, _VERSION = 0x536F6E6F, 1
 _BUSY_S = 30.0
+_PAGE_BYTES = 8192  # events with two masks take a third to a half of it; of 4,096 bytes a third would stay empty
 _AT_ONCE = 500  # rows or ids in one query
 
 
@@ -256,6 +257,14 @@ class Journal:
             FROM events l JOIN events s ON s.n = l.stands WHERE l.n <= ? AND l.n IN ({latest})"""
         with self._reading() as database:
             yield from database.execute(sql, [until, subject])
+
+    def words(self) -> Iterator[str]:
+        """Each distinct text that is in events besides ids, rows of regions, and who decided when."""
+        texts = "json_remove(tool, '$.seconds')", "structure", "CASE WHEN subject = 'frame' THEN after END"
+        with self._reading() as database:
+            for text in texts:
+                rows = database.execute(f"SELECT DISTINCT {text} AS text FROM events WHERE text IS NOT NULL")
+                yield from (value for (value,) in rows)
 
     def first_masks(self, ids: Collection[str]) -> dict[str, str]:
         """The run lengths of what people saw when they first decided on these regions; drawn ones are not there."""
@@ -494,6 +503,7 @@ def _is_journal(database: sqlite3.Connection, path: Path) -> bool:
 def _make(database: sqlite3.Connection, path: Path) -> None:
     """Make the tables; several processes may try to at once."""
     deadline = time.monotonic() + _BUSY_S
+    database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     while True:
         try:
             database.execute("PRAGMA journal_mode = WAL")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import duckdb
 
 STAGE = "review"
-_MEMORY = "1GB"  # beyond it the keys of decided rows are on disk
+APPLIED = "applied.json"
+_MEMORY = "128MB"  # of DuckDB; beyond it the keys of decided rows are on disk
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class _Applied:
 
 def applied_path(store: TableStore) -> Path:
     """Where it is noted what the tables have; without the note, everything is looked at again."""
-    return store.root / FOLDER / "applied.json"
+    return store.root / FOLDER / APPLIED
 
 
 def applied_until(store: TableStore) -> int:

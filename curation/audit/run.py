@@ -99,7 +99,7 @@ def _scan(
     """Everything that the workspace says and that no rule explains."""
     places = table_parts(workspace.store)
     words = scan_files(workspace.path, allowed)
-    scan = PartScan(workspace.store, allowed, words.abbreviated())
+    scan = PartScan(allowed, words.abbreviated())
     for done, result in enumerate(engine(scan, places), start=1):
         if isinstance(result, Crashed):
             raise UserError(

@@ -78,7 +78,7 @@ def import_(
 
     Example: sono-curate masks import archive /data/masks --structure head --suffix _mask
     """
-    from sono.curation.masks.run import import_masks
+    from sono.curation.masks.run import import_masks, kept_decisions
     from sono.curation.status import read_status
 
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
@@ -93,13 +93,16 @@ def import_(
             engine=engine,
             progress=progress,
         )
+        kept = kept_decisions(opened)
         _, page = check_and_show(opened, engine, progress)
         next_step = read_status(opened).next_step
     if as_json:
-        console.print_json({"run": asdict(report), "report": str(page)})
+        console.print_json({"run": asdict(report), "kept_decisions": kept, "report": str(page)})
         return
     print(f"{report.rows:,} regions. {work_text(report)}")
     print_exclusions(report.exclusions)
+    if kept:
+        print(f"  kept {kept:,} masks that people decided on: their files have others by now")
     print(f"Look at {page}")
     print_next(next_step)
 

@@ -131,7 +131,7 @@ def _print_history(workspace: Path, subject_id: str, *, as_json: bool) -> None:
         words = [
             f"{event['n']:>6}  {event['at']}  {event['reviewer']}: {event['action']}",
             f"of {event['undoes']}" if event["undoes"] else "",
-            f"({event['before'] or 'nothing'} -> {event['after'] or 'nothing'})",
+            f"({event['status_before'] or 'nothing'} -> {event['status_after'] or 'nothing'})",
             f"IoU {event['iou']:.3f}" if event["iou"] is not None else "",
             f"with {', '.join(tool['used'])}" if tool.get("used") else "",
             f"as {event['reading']} reading" if event["reading"] != "first" else "",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sono.curation.ingest.files import SourceFile, find_files
 from sono.manifests.errors import UserError
-from sono.manifests.schemas import FRAMES
+from sono.manifests.journal import open_journal
+from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
@@ -74,6 +76,28 @@ def import_masks(
         return run_stage(stage, plan.parts, workspace.store, engine=engine, scope=scope, progress=progress)
     finally:
         plan.path.unlink(missing_ok=True)
+
+
+def kept_decisions(workspace: Workspace) -> int:
+    """How many imported masks are as people decided, though the files that they came from have others by now."""
+    store = workspace.store
+    journal = open_journal(store.root)
+    if journal is None:
+        return 0
+    kept = 0
+    with contextlib.closing(journal):
+        for name, info in store.parts(REGIONS).items():
+            beside = store.beside(REGIONS, name)
+            if info.stage != MaskImportStage.name or not beside.exists():
+                continue
+            decided = store.read(REGIONS, name, ["region_id", "reviewer"]).to_pylist()
+            ids = {row["region_id"] for row in decided if row["reviewer"] is not None}
+            seen = journal.first_masks(ids)
+            kept += sum(
+                seen.get(row["region_id"]) not in (None, row["mask"]["counts"])
+                for row in store.find_rows(beside, REGIONS, ids, ["mask"])
+            )
+    return kept
 
 
 def _files(masks: Path, workspace: Workspace) -> Sequence[SourceFile]:

@@ -89,7 +89,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     [
         ("1a2b", "masks import {path} DIR"),
         ("carry-1a2b", "masks carry {path}"),
-        ("proposed-sam-1a2b", "masks propose {path} --backend NAME"),
+        ("proposed-sam-1a2b", "masks propose {path} --backend sam --checkpoint FILE"),
     ],
 )
 def test_a_part_with_masks_is_written_again_by_the_command_that_wrote_it(

@@ -35,10 +35,10 @@ class Reviewer:
         after = {**before, **(drawn(mask) if mask is not None else {})}
         return self._append(action, before, after, latest, **other)
 
-    def draw(self, frame_id: str, structure: str, mask: masks.Mask, region_id: str) -> Event:
+    def draw(self, frame_id: str, structure: str, mask: masks.Mask, region_id: str, pixel_digest: str = "d") -> Event:
         row = {
             **dict.fromkeys(REGIONS.schema.names),
-            **{"region_id": region_id, "frame_id": frame_id, "structure": structure, "pixel_digest": "d"},
+            **{"region_id": region_id, "frame_id": frame_id, "structure": structure, "pixel_digest": pixel_digest},
             **drawn(mask),
             "source": "manual",
         }

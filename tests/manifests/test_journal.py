@@ -302,7 +302,7 @@ def test_a_full_disk_is_one_line_and_the_journal_stays_whole(journal: Journal, p
 def test_a_write_that_fails_is_one_line_and_the_journal_stays_whole(journal: Journal, page: Reviewing) -> None:
     page.decide()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
     try:
         with pytest.raises(UserError, match="the disk cannot be read or written"):
             page.decide_on_many()
@@ -410,3 +410,15 @@ def test_a_copied_workspace_keeps_its_decisions(journal: Journal, page: Reviewin
     journal.close()
     shutil.copytree(journal.path.parent, tmp_path / "copy")
     assert Journal(tmp_path / "copy" / "journal.sqlite").history("r1") == [event]
+
+
+def test_a_journal_that_cannot_be_written_can_be_read(
+    journal: Journal, page: Reviewing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = page.decide()
+    journal.close()
+    monkeypatch.setattr("os.access", lambda *_: False)  # as it is on a read-only file system
+    archived = Journal(journal.path)
+    assert archived.history("r1") == [event]
+    with pytest.raises(UserError, match="the journal of decisions cannot be written"):
+        archived.append(page.new("reject"), expected=event.n)

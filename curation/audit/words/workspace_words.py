@@ -6,6 +6,7 @@ left, so what headers say can be searched for in all of it.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import re
@@ -21,6 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sono.curation.audit.findings import Findings
+from sono.manifests.decided_rows import SUBJECTS
+from sono.manifests.journal import FILE, open_journal
+from sono.manifests.journal import FOLDER as REVIEW
+from sono.manifests.projection import APPLIED
 from sono.manifests.schemas import TABLES, TableSpec
 from sono.manifests.store import TableStore, damage_named, part_name
 
@@ -47,6 +52,7 @@ _TAG_NAME = re.compile(r"</?[a-zA-Z][a-zA-Z\d]*")
 _PAGES = "reports"
 _SHORT_NUMBER = 4  # digits, as in _EXPLAINED
 _BATCH_ROWS = 4096
+_NOT_SEARCHED = {"mask", "reviewer"}  # whoever decides says so themselves, and no dataset has it
 _CELL_MOST = 64  # characters of a value that is compared as a whole
 _CHUNK_BYTES = 1 << 22
 _PASSED_OVER = {"secret.key", "key-check", ".lock", "reports/audit.html"}  # the key's, and the audit's own page
@@ -123,21 +129,19 @@ class ScannedPart(NamedTuple):
 
 @dataclass(frozen=True)
 class PartScan:
-    """Reads one part of a table for the audit; runs in a worker.
+    """Reads one part of a table, as ``table_parts`` names it, for the audit; runs in a worker.
 
     Attributes:
         abbreviated: what may be how a key begins.
     """
 
-    store: TableStore
     allowed: frozenset[str] = field(repr=False)
     abbreviated: frozenset[str] = field(repr=False)
 
     def __call__(self, place: tuple[str, str]) -> ScannedPart:
-        table, part = TABLES[place[0]], place[1]
+        table, path = TABLES[place[0]], Path(place[1])
         words, findings, begun = WorkspaceWords(), Findings(), set[str]()
-        path = self.store.path(table, part)
-        words.add_text(part, "file names", self.allowed)
+        words.add_text(part_name(path), "file names", self.allowed)
         with damage_named(path), pq.ParquetFile(path) as file:
             for text in _metadata(file, table):
                 words.add_text(text, f"{table.name} metadata", self.allowed)
@@ -155,7 +159,7 @@ class PartScan:
             Which of ``abbreviated`` are how one of its keys begins.
         """
         begun: set[str] = set()
-        for name in (name for name in batch.schema.names if name != "mask"):
+        for name in (name for name in batch.schema.names if name not in _NOT_SEARCHED):
             known = name in table.schema.names
             column = name if known else "another_column"  # whose name may be anything
             if known and not table.schema.field(name).nullable:
@@ -189,23 +193,36 @@ def _metadata(file: pq.ParquetFile, table: TableSpec) -> Iterator[str]:
 
 
 def table_parts(store: TableStore) -> list[tuple[str, str]]:
-    """The parts of all tables: table and name."""
-    return [(table.name, part_name(path)) for table in TABLES.values() for path in store.paths(table)]
+    """The parts of all tables, and what is kept of them beside the journal of decisions: table and path."""
+    beside = [(name, path) for name in SUBJECTS for path in sorted((store.root / REVIEW / name).glob("part-*.parquet"))]
+    parts = [(table.name, path) for table in TABLES.values() for path in store.paths(table)]
+    return [(name, str(path)) for name, path in [*parts, *beside]]
 
 
 def scan_files(workspace: Path, allowed: frozenset[str]) -> WorkspaceWords:
     """The words of every file that is not a part of a table, and of all names of files."""
     words = WorkspaceWords()
+    journal = open_journal(workspace)
+    if journal is not None:
+        with contextlib.closing(journal):
+            for text in journal.words():
+                words.add_text(text, "journal of decisions", allowed)
     for path in sorted(workspace.rglob("*")):
         relative = path.relative_to(workspace)
-        if relative.as_posix() in _PASSED_OVER or relative.parts[0] == FOLDER:
+        if relative.as_posix() in _PASSED_OVER or _is_of_journal(relative) or relative.parts[0] == FOLDER:
             continue
         for part in relative.parts:
             words.add_text(part.removesuffix(".parquet").removeprefix("part-"), "file names", allowed)
-        if path.is_file() and not (relative.parts[0] in TABLES and path.suffix == ".parquet"):
+        folder = relative.parent.as_posix().removeprefix(f"{REVIEW}/")
+        if path.is_file() and not (folder in TABLES and path.suffix == ".parquet"):
             for text in _readable(path):
                 words.add_text(text, _shown(relative), allowed)
     return words
+
+
+def _is_of_journal(relative: Path) -> bool:
+    """The journal is asked for its words: as bytes, the times of decisions would be somebody's dates."""
+    return relative.parts[0] == REVIEW and (relative.name.startswith(FILE) or relative.name == APPLIED)
 
 
 def _all_allowed(piece: str, allowed: frozenset[str]) -> bool:

@@ -1,11 +1,12 @@
 // What each key and button does, by the names of keys.js.
 import { byId } from "./dom.js";
 import { showHelp } from "./panels/help.js";
+import { text } from "./strings.js";
 
 const ZOOM = 1.25;
 
 export class Actions {
-  /** @param parts  {review, desk, view, look, cine, messages, picker, keyboard}, as far as they exist when one is run */
+  /** @param parts  {review, desk, view, look, cine, messages, picker, keyboard}, joined after this one is made */
   constructor(parts) {
     this.parts = parts;
   }
@@ -14,7 +15,7 @@ export class Actions {
   run(id) {
     const [group, name] = id.split(".");
     if (group === "tool") return this.parts.desk.take(name);
-    if (group === "frame") return this.parts.review.decideFrame(name);
+    if (group === "frame") return this.parts.review.deciding.decideFrame(name);
     return this[id]();
   }
 
@@ -22,12 +23,12 @@ export class Actions {
     const { desk, review } = this.parts;
     if (desk.tool === desk.polygon && desk.polygon.close()) return null;
     review.outbox.release();
-    return review.accept();
+    return review.deciding.accept();
   }
 
   reject() {
     this.parts.review.outbox.release();
-    return this.parts.review.reject();
+    return this.parts.review.deciding.reject();
   }
 
   next() {
@@ -39,11 +40,11 @@ export class Actions {
   }
 
   undo() {
-    return this.parts.review.undo();
+    return this.parts.review.undoing.undo();
   }
 
   redo() {
-    return this.parts.review.redo();
+    return this.parts.review.undoing.redo();
   }
 
   nextRegion() {
@@ -58,6 +59,16 @@ export class Actions {
     this.parts.picker.open();
   }
 
+  rename() {
+    const { review, picker } = this.parts;
+    const { region, frame } = review;
+    if (!region) return;
+    picker.open(text.renameTo(review.nameOf(region.structure)), (structure) => {
+      frame.rename(region, structure);
+      review.changed("region");
+    });
+  }
+
   /** Starts a mask with a tool that can draw one. */
   startMask(structure) {
     const { review, desk } = this.parts;
@@ -68,12 +79,12 @@ export class Actions {
   }
 
   nextCandidate() {
-    return document.activeElement === byId("stage") && this.parts.review.nextCandidate();
+    return document.activeElement === byId("stage") && this.parts.review.drawing.nextCandidate();
   }
 
   digit(key) {
     const n = Number(key) - 1;
-    return this.parts.messages.toggle(n) || this.parts.review.chooseCandidate(n);
+    return this.parts.messages.toggle(n) || this.parts.review.drawing.chooseCandidate(n);
   }
 
   smaller() {
@@ -90,7 +101,7 @@ export class Actions {
   }
 
   reset() {
-    this.parts.review.reset();
+    this.parts.review.drawing.reset();
   }
 
   cancel() {
@@ -113,12 +124,22 @@ export class Actions {
     this.parts.review.changed("view");
   }
 
+  zoomToMask() {
+    const { review, view } = this.parts;
+    const area = review.region?.shown.bounds();
+    if (!area) return;
+    view.show(area);
+    review.changed("view");
+  }
+
   outlineOnly() {
     this.parts.look.setOutlineOnly(!this.parts.look.outlineOnly);
   }
 
   hideMasks() {
-    this.parts.look.setHidden(!this.parts.look.hidden);
+    const { look, review } = this.parts;
+    look.setHidden(!look.hidden);
+    if (look.hidden) review.notice(text.masksHidden);
   }
 
   fainter() {

@@ -32,7 +32,7 @@ export function getQueue({ kind, structure, plane, after, limit }) {
   return json(`queue?${query}`);
 }
 
-export const getFrame = (id, reading) => json(`frames/${encodeURIComponent(id)}?reading=${reading}`);
+export const getFrame = (id) => json(`frames/${encodeURIComponent(id)}`);
 
 export const getImage = async (id) => (await request(`frames/${encodeURIComponent(id)}/image`)).blob();
 
@@ -44,20 +44,18 @@ export const postEmbed = (id) => request(`frames/${encodeURIComponent(id)}/embed
 
 export const postDecision = (event) => post("decisions", event);
 
-export const postUndo = () => post("undo", {});
+export const postUndo = (eventId) => post("undo", { event_id: eventId });
 
-export const postRedo = () => post("redo", {});
+export const postRedo = (eventId) => post("redo", { event_id: eventId });
 
 const json = async (path, options) => (await request(path, options)).json();
 
 const post = (path, body) => json(path, asPost(body));
 
-function asPost(body) {
-  return {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Sono-Review": "1" },
-    body: JSON.stringify(body),
-  };
+function asPost(content) {
+  const body = JSON.stringify(content);
+  const keepalive = body.length < 60_000; // it is sent even if the page is closed; browsers take no more than 64 kB
+  return { method: "POST", headers: { "Content-Type": "application/json", "X-Sono-Review": "1" }, body, keepalive };
 }
 
 async function request(path, options = {}) {

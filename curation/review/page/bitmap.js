@@ -20,12 +20,22 @@ export class Bitmap {
     const { width, height, bits } = this;
     const first = bits.indexOf(1);
     if (first < 0) return null;
-    const top = Math.floor(first / width), bottom = Math.floor(bits.lastIndexOf(1) / width);
-    let left = width, right = -1;
+    const top = Math.floor(first / width);
+    const bottom = Math.floor(bits.lastIndexOf(1) / width);
+    let left = width,
+      right = -1;
     for (let y = top; y <= bottom; y += 1) {
       const row = y * width;
-      for (let x = 0; x < left; x += 1) if (bits[row + x]) { left = x; break; }
-      for (let x = width - 1; x > right; x -= 1) if (bits[row + x]) { right = x; break; }
+      for (let x = 0; x < left; x += 1)
+        if (bits[row + x]) {
+          left = x;
+          break;
+        }
+      for (let x = width - 1; x > right; x -= 1)
+        if (bits[row + x]) {
+          right = x;
+          break;
+        }
     }
     return { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
   }
@@ -37,7 +47,8 @@ export class Bitmap {
   }
 
   equals(other) {
-    const a = this.bits, b = other.bits;
+    const a = this.bits;
+    const b = other.bits;
     if (a.length !== b.length) return false;
     for (let at = 0; at < a.length; at += 1) if (a[at] !== b[at]) return false;
     return true;
@@ -46,17 +57,27 @@ export class Bitmap {
   /** Draws a line with a round brush from one point to another; the pixels whose centres it covers become `value`. */
   stroke(from, to, radius, value) {
     const reach = Math.max(radius, 0.5);
-    const area = clip({
-      x: Math.floor(Math.min(from.x, to.x) - reach), y: Math.floor(Math.min(from.y, to.y) - reach),
-      right: Math.ceil(Math.max(from.x, to.x) + reach), bottom: Math.ceil(Math.max(from.y, to.y) + reach),
-    }, this);
+    const area = clip(
+      {
+        x: Math.floor(Math.min(from.x, to.x) - reach),
+        y: Math.floor(Math.min(from.y, to.y) - reach),
+        right: Math.ceil(Math.max(from.x, to.x) + reach),
+        bottom: Math.ceil(Math.max(from.y, to.y) + reach),
+      },
+      this,
+    );
     if (!area) return null;
-    const dx = to.x - from.x, dy = to.y - from.y, length = dx * dx + dy * dy, square = reach * reach;
+    const dx = to.x - from.x,
+      dy = to.y - from.y,
+      length = dx * dx + dy * dy,
+      square = reach * reach;
     for (let y = area.y; y < area.y + area.height; y += 1) {
       for (let x = area.x; x < area.x + area.width; x += 1) {
-        const px = x + 0.5 - from.x, py = y + 0.5 - from.y;
+        const px = x + 0.5 - from.x;
+        const py = y + 0.5 - from.y;
         const along = length ? Math.min(Math.max((px * dx + py * dy) / length, 0), 1) : 0;
-        const ox = px - along * dx, oy = py - along * dy;
+        const ox = px - along * dx;
+        const oy = py - along * dy;
         if (ox * ox + oy * oy <= square) this.bits[y * this.width + x] = value;
       }
     }
@@ -65,11 +86,17 @@ export class Bitmap {
 
   /** Fills a polygon by the even-odd rule, at pixel centres. */
   fill(points, value) {
-    const ys = points.map((point) => point.y), xs = points.map((point) => point.x);
-    const area = clip({
-      x: Math.floor(Math.min(...xs)), y: Math.floor(Math.min(...ys)),
-      right: Math.ceil(Math.max(...xs)), bottom: Math.ceil(Math.max(...ys)),
-    }, this);
+    const ys = points.map((point) => point.y);
+    const xs = points.map((point) => point.x);
+    const area = clip(
+      {
+        x: Math.floor(Math.min(...xs)),
+        y: Math.floor(Math.min(...ys)),
+        right: Math.ceil(Math.max(...xs)),
+        bottom: Math.ceil(Math.max(...ys)),
+      },
+      this,
+    );
     if (!area) return null;
     for (let y = area.y; y < area.y + area.height; y += 1) {
       const crossings = crossingsOf(points, y + 0.5);
@@ -102,16 +129,19 @@ export class Bitmap {
 /** The smallest rectangle around two; either may be null. */
 export function union(one, other) {
   if (!one || !other) return one || other;
-  const x = Math.min(one.x, other.x), y = Math.min(one.y, other.y);
+  const x = Math.min(one.x, other.x);
+  const y = Math.min(one.y, other.y);
   return {
-    x, y,
+    x,
+    y,
     width: Math.max(one.x + one.width, other.x + other.width) - x,
     height: Math.max(one.y + one.height, other.y + other.height) - y,
   };
 }
 
 function clip({ x, y, right, bottom }, { width, height }) {
-  const left = Math.max(x, 0), top = Math.max(y, 0);
+  const left = Math.max(x, 0);
+  const top = Math.max(y, 0);
   const area = { x: left, y: top, width: Math.min(right, width) - left, height: Math.min(bottom, height) - top };
   return area.width > 0 && area.height > 0 ? area : null;
 }
@@ -119,8 +149,9 @@ function clip({ x, y, right, bottom }, { width, height }) {
 function crossingsOf(points, y) {
   const found = [];
   for (let n = 0; n < points.length; n += 1) {
-    const one = points[n], other = points[(n + 1) % points.length];
-    if ((one.y <= y) !== (other.y <= y)) found.push(one.x + ((y - one.y) * (other.x - one.x)) / (other.y - one.y));
+    const one = points[n];
+    const other = points[(n + 1) % points.length];
+    if (one.y <= y !== other.y <= y) found.push(one.x + ((y - one.y) * (other.x - one.x)) / (other.y - one.y));
   }
   return found.sort((a, b) => a - b);
 }

@@ -1,5 +1,7 @@
 // Draws the stage: the image on one canvas, masks and tools on another above it, once per animation frame at most.
 import { byId } from "./dom.js";
+import { sentence } from "./strings.js";
+import { regionAt } from "./tools/select.js";
 
 const EXACT_SCALE = 4; // from which single pixels are seen: then outlines follow them
 
@@ -27,7 +29,11 @@ export class Painter {
   }
 
   #paint() {
-    const { view, review: { frame } } = this;
+    const {
+      view,
+      review: { frame },
+    } = this;
+    if (frame && this.shown !== frame && !sameSeries(this.shown, frame)) view.fitted = true; // it begins unzoomed
     if (frame) view.setImage(frame.size.width, frame.size.height);
     const ratio = window.devicePixelRatio || 1;
     this.#paintImage(frame, ratio);
@@ -37,17 +43,29 @@ export class Painter {
     if (!frame) return;
     this.#toImage(this.above, ratio);
     if (!this.look.hidden) this.#paintMasks(frame);
+    byId("stage").dataset.answers = this.review.drawing.answers;
     this.#paintPrompts();
     this.#paintPolygon();
     this.#paintPointer(frame);
+    this.#paintName(frame);
   }
 
   #paintImage(frame, ratio) {
     const { view, look } = this;
-    const signature = [frame?.id, frame?.facts.reading, view.x, view.y, view.scale, view.stage.width, view.stage.height, ratio].join();
+    const signature = [
+      frame?.id,
+      frame?.facts.reading,
+      view.x,
+      view.y,
+      view.scale,
+      view.stage.width,
+      view.stage.height,
+      ratio,
+    ].join();
     if (signature !== this.#image || this.shown !== frame) {
       this.#image = signature;
       this.shown = frame;
+      byId("stage").dataset.frame = frame?.id ?? "";
       this.#fitCanvas(this.imageCanvas, ratio);
       this.below.setTransform(1, 0, 0, 1, 0, 0);
       this.below.fillStyle = "#000";
@@ -87,7 +105,7 @@ export class Painter {
     context.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
   }
 
-  // ------------------------------------------------------------------------------------------------ masks
+  // ---------------------------------------------------------------------------------- masks
 
   #paintMasks(frame) {
     const { region: selected } = this.review;
@@ -100,13 +118,17 @@ export class Painter {
   }
 
   #paintMask(frame, region, selected) {
-    const { above: context, look, view: { scale } } = this;
+    const {
+      above: context,
+      look,
+      view: { scale },
+    } = this;
     const colour = frame.colours.get(region.structure);
     const path = region.path(scale < EXACT_SCALE);
     context.save();
     context.lineJoin = "round";
     if (!look.outlineOnly) {
-      context.globalAlpha = look.opacity * (selected ? 1 : 0.4);
+      context.globalAlpha = look.opacity * (selected ? 1 : 0.3);
       context.fillStyle = colour;
       context.fill(path, "evenodd");
     }
@@ -125,7 +147,10 @@ export class Painter {
   }
 
   #paintReadings(frame, region) {
-    const { above: context, view: { scale } } = this;
+    const {
+      above: context,
+      view: { scale },
+    } = this;
     const colours = ["#56b4e9", "#e69f00"];
     region.readings.forEach((reading, n) => {
       reading.path ??= this.desk.outline(reading.bitmap, true);
@@ -138,16 +163,23 @@ export class Painter {
     });
   }
 
-  // ------------------------------------------------------------------------------------------------ tools
+  // ---------------------------------------------------------------------------------- tools
 
   #paintPrompts() {
-    const { above: context, view: { scale }, review } = this;
-    const prompts = review.asked?.prompts ?? review.region?.draft?.prompts;
+    const {
+      above: context,
+      view: { scale },
+      review,
+    } = this;
+    const prompts = review.drawing.asked?.prompts ?? review.region?.draft?.prompts;
     if (!prompts) return;
     context.save();
     if (prompts.box) {
       const { x, y, width, height } = prompts.box;
-      for (const [style, line] of [["rgba(0,0,0,.6)", 3], ["#fff", 1.25]]) {
+      for (const [style, line] of [
+        ["rgba(0,0,0,.6)", 3],
+        ["#fff", 1.25],
+      ]) {
         context.strokeStyle = style;
         context.lineWidth = line / scale;
         context.setLineDash(line === 3 ? [] : [5 / scale, 4 / scale]);
@@ -161,7 +193,8 @@ export class Painter {
 
   // A plus or a minus in a disc: the sign says which, not only its colour.
   #paintPoint(context, { x, y, positive }, scale) {
-    const radius = 8 / scale, arm = 4 / scale;
+    const radius = 8 / scale;
+    const arm = 4 / scale;
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
     context.fillStyle = positive ? "#fff" : "#16181d";
@@ -181,7 +214,11 @@ export class Painter {
   }
 
   #paintPolygon() {
-    const { above: context, view: { scale }, desk } = this;
+    const {
+      above: context,
+      view: { scale },
+      desk,
+    } = this;
     const { open, hovered } = desk.polygon;
     if (!open.length) return;
     const ahead = desk.crosshair.at ?? hovered;
@@ -189,7 +226,10 @@ export class Painter {
     context.beginPath();
     open.forEach(({ x, y }, n) => (n ? context.lineTo(x, y) : context.moveTo(x, y)));
     if (ahead) context.lineTo(ahead.x, ahead.y);
-    for (const [style, line] of [["rgba(0,0,0,.6)", 3.5], ["#fff", 1.5]]) {
+    for (const [style, line] of [
+      ["rgba(0,0,0,.6)", 3.5],
+      ["#fff", 1.5],
+    ]) {
       context.strokeStyle = style;
       context.lineWidth = line / scale;
       context.stroke();
@@ -205,13 +245,20 @@ export class Painter {
 
   // The brush's circle at the pointer, or the crosshair of the keyboard.
   #paintPointer(frame) {
-    const { above: context, view: { scale }, desk } = this;
+    const {
+      above: context,
+      view: { scale },
+      desk,
+    } = this;
     const at = desk.crosshair.at ?? desk.pointer;
     context.save();
     if (at && desk.tool.sized) {
       context.beginPath();
       context.arc(at.x, at.y, Math.max(desk.options.size / 2, 0.5), 0, 2 * Math.PI);
-      for (const [style, line] of [["rgba(0,0,0,.7)", 3], ["#fff", 1.25]]) {
+      for (const [style, line] of [
+        ["rgba(0,0,0,.7)", 3],
+        ["#fff", 1.25],
+      ]) {
         context.strokeStyle = style;
         context.lineWidth = line / scale;
         context.stroke();
@@ -225,7 +272,10 @@ export class Painter {
       context.lineTo(width, y);
       context.moveTo(x, 0);
       context.lineTo(x, height);
-      for (const [style, line] of [["rgba(0,0,0,.6)", 3], [desk.crosshair.pressed ? "#ffd54a" : "#fff", 1]]) {
+      for (const [style, line] of [
+        ["rgba(0,0,0,.6)", 3],
+        [desk.crosshair.pressed ? "#ffd54a" : "#fff", 1],
+      ]) {
         context.strokeStyle = style;
         context.lineWidth = line / scale;
         context.stroke();
@@ -233,4 +283,31 @@ export class Painter {
     }
     context.restore();
   }
+
+  // What the mask under the pointer is, with the tool that selects it.
+  #paintName(frame) {
+    const { above: context, desk, review } = this;
+    const region =
+      desk.tool.id === "select" && desk.pointer && !this.look.hidden && regionAt(frame, desk.pointer, review.region);
+    if (!region || region === review.region || region.status === "rejected") return;
+    const ratio = window.devicePixelRatio || 1;
+    const { x, y } = this.view.toStage(desk.pointer);
+    const name = sentence(review.nameOf(region.structure));
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.font = "13px system-ui, sans-serif";
+    const { width } = context.measureText(name);
+    const left = Math.min(x + 14, this.view.stage.width - width - 20);
+    context.fillStyle = "rgba(18, 20, 25, .85)";
+    context.beginPath();
+    context.roundRect(left, y + 14, width + 16, 24, 7);
+    context.fill();
+    context.fillStyle = "#f3f5f8";
+    context.textBaseline = "middle";
+    context.fillText(name, left + 8, y + 26.5);
+  }
+}
+
+function sameSeries(one, other) {
+  const first = (frame) => frame?.facts.series?.frames[0].frame_id;
+  return first(one) !== undefined && first(one) === first(other);
 }

@@ -10,7 +10,7 @@ export function coloursOf(planeStructures, structures) {
     const place = planeStructures.indexOf(id);
     const own = place >= 0 && place < COLOURS.length ? COLOURS[place] : null;
     const taken = [...colours.values()].includes(own);
-    colours.set(id, own && !taken ? own : free() ?? COLOURS[colours.size % COLOURS.length]);
+    colours.set(id, own && !taken ? own : (free() ?? COLOURS[colours.size % COLOURS.length]));
   }
   return colours;
 }

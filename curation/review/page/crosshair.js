@@ -66,8 +66,10 @@ export class Crosshair {
 
   #say() {
     this.review.changed("prompts");
-    this.review.dispatchEvent(new CustomEvent("say", {
-      detail: text.crosshair(Math.floor(this.at.x), Math.floor(this.at.y), this.pressed),
-    }));
+    this.review.dispatchEvent(
+      new CustomEvent("say", {
+        detail: text.crosshair(Math.floor(this.at.x), Math.floor(this.at.y), this.pressed),
+      }),
+    );
   }
 }

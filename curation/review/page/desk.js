@@ -16,11 +16,17 @@ export class Desk {
     this.review = review;
     this.options = { size: 24, positive: true };
     this.polygon = new PolygonTool(review, this.options, view);
-    this.tools = new Map([
-      new SelectTool(review, view), new BoxTool(review), new PointsTool(review, this.options),
-      new BrushTool(review, this.options, false), new BrushTool(review, this.options, true),
-      this.polygon, new WindowTool(look),
-    ].map((tool) => [tool.id, tool]));
+    this.tools = new Map(
+      [
+        new SelectTool(review, view),
+        new BoxTool(review),
+        new PointsTool(review, this.options),
+        new BrushTool(review, this.options, false),
+        new BrushTool(review, this.options, true),
+        this.polygon,
+        new WindowTool(look),
+      ].map((tool) => [tool.id, tool]),
+    );
     this.tool = this.tools.get("select");
     this.crosshair = new Crosshair(this, review, view);
     this.pointer = null; // where a mouse or pen hovers, in px of the image

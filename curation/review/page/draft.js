@@ -8,6 +8,7 @@ export class Draft {
   #at = 0;
   #before = null; // the bits as they were when a stroke began
   #area = null;
+  #changed = null; // what `changed` said, until there is another step
 
   /** @param {import("./bitmap.js").Bitmap} base  the mask as it stands; a blank one for a new mask */
   constructor(base) {
@@ -19,7 +20,8 @@ export class Draft {
   }
 
   get changed() {
-    return this.#at > 0 && !this.bitmap.equals(this.base);
+    this.#changed ??= this.#at > 0 && !this.bitmap.equals(this.base);
+    return this.#changed;
   }
 
   get canUndo() {
@@ -32,7 +34,8 @@ export class Draft {
 
   /** Names of the tools behind what is drawn now. */
   get used() {
-    return [...new Set(this.#steps.slice(0, this.#at).map(({ tool }) => tool))];
+    const tools = this.#steps.slice(0, this.#at).map(({ tool }) => tool);
+    return [...new Set(tools.slice(tools.lastIndexOf("reset") + 1))];
   }
 
   /** Begins a stroke; `extend` says what it changed, `commit` makes it one step, `abandon` takes it back. */
@@ -46,11 +49,12 @@ export class Draft {
   }
 
   commit(tool) {
-    const before = this.#before, area = this.#area;
+    const before = this.#before;
+    const area = this.#area;
     this.#before = null;
     if (!before || !area) return;
     const { width, height } = this.bitmap;
-    const old = new (this.bitmap.constructor)(width, height, before).cut(area);
+    const old = new this.bitmap.constructor(width, height, before).cut(area);
     this.#push({ tool, area, old, now: this.bitmap.cut(area), gesture: null, from: this.prompts, to: this.prompts });
     this.candidates = [];
   }
@@ -65,7 +69,8 @@ export class Draft {
     const last = this.#steps[this.#at - 1];
     if (gesture && last?.gesture === gesture) this.undo();
     const area = union(this.bitmap.bounds(), bitmap.bounds()) ?? { x: 0, y: 0, width: 1, height: 1 };
-    const old = this.bitmap.cut(area), from = this.prompts;
+    const old = this.bitmap.cut(area);
+    const from = this.prompts;
     this.bitmap.bits.set(bitmap.bits);
     this.prompts = prompts ?? this.prompts;
     this.#push({ tool, area, old, now: bitmap.cut(area), gesture, from, to: this.prompts });
@@ -74,6 +79,7 @@ export class Draft {
   undo() {
     if (!this.canUndo) return false;
     this.#at -= 1;
+    this.#changed = null;
     const { area, old, from } = this.#steps[this.#at];
     this.bitmap.paste(area, old);
     this.prompts = from;
@@ -85,6 +91,7 @@ export class Draft {
     if (!this.canRedo) return false;
     const { area, now, to } = this.#steps[this.#at];
     this.#at += 1;
+    this.#changed = null;
     this.bitmap.paste(area, now);
     this.prompts = to;
     this.candidates = [];
@@ -94,5 +101,6 @@ export class Draft {
   #push(step) {
     this.#steps.splice(this.#at, Infinity, step);
     this.#at += 1;
+    this.#changed = null;
   }
 }

@@ -6,10 +6,11 @@ import { coloursOf } from "./colours.js";
 import { Draft } from "./draft.js";
 import { outline } from "./outline.js";
 
-const KEPT = 24; // frames in memory
+const KEPT = 24; // frames in memory,
+const KEPT_BYTES = 6e8; // or fewer, if they are large
 const LARGE = 4e6; // px, from which a half-size copy is drawn where the image is shown small
 
-/** One mask of a frame. `status` is what the page shows; `saved` is false until the server has said so. */
+/** One mask of a frame. `status` is what the page shows; `state` whether the server has acknowledged it. */
 export class Region {
   #paths = new Map();
   #drawn = null;
@@ -19,6 +20,7 @@ export class Region {
     this.id = facts.region_id ?? null;
     this.structure = facts.structure;
     this.readings = []; // {label, status, bitmap}, of a region to adjudicate
+    this.reading = null; // the one that was chosen
     this.unreadable = false;
     this.adopt(facts, bitmap);
     this.draft = null;
@@ -40,6 +42,11 @@ export class Region {
 
   get open() {
     return this.status === "proposed" || this.status === "new";
+  }
+
+  /** Something is drawn, or its structure is another one, and not decided. */
+  get changed() {
+    return Boolean(this.draft?.changed) || (this.id !== null && this.structure !== this.facts.structure);
   }
 
   /** Starts drawing on it, or goes on. */
@@ -82,7 +89,16 @@ export class Frame {
   }
 
   recolour() {
-    this.colours = coloursOf(this.planeStructures, this.regions.map(({ structure }) => structure));
+    this.colours = coloursOf(
+      this.planeStructures,
+      this.regions.map(({ structure }) => structure),
+    );
+  }
+
+  /** Puts the regions in the order in which they are asked about, the others after them. */
+  arrange(ids) {
+    const place = ({ id }) => (ids.includes(id) ? ids.indexOf(id) : ids.length);
+    this.regions.sort((one, other) => place(one) - place(other));
   }
 
   /** A blank mask of a structure, which nobody knows of yet. */
@@ -94,13 +110,23 @@ export class Frame {
     return region;
   }
 
+  /** Says that a mask shows another structure. */
+  rename(region, structure) {
+    region.structure = structure;
+    this.recolour();
+  }
+
   remove(region) {
     this.regions = this.regions.filter((one) => one !== region);
   }
 
   /** Something on it is not acknowledged, or drawn and not decided: it must not be forgotten. */
   get precious() {
-    return this.qcState !== "saved" || this.regions.some(({ draft, state }) => draft?.changed || state !== "saved");
+    return this.qcState !== "saved" || this.regions.some(({ changed, state }) => changed || state !== "saved");
+  }
+
+  get bytes() {
+    return this.size.width * this.size.height * (4 + this.regions.length);
   }
 
   close() {
@@ -157,9 +183,11 @@ export class Frames {
 
   /** Closes frames beyond what memory should hold; never the one on screen or one with unsaved work. */
   trim(current) {
+    let bytes = this.all().reduce((sum, frame) => sum + frame.bytes, 0);
     for (const [key, frame] of [...this.#ready]) {
-      if (this.#frames.size <= KEPT) return;
+      if (this.#ready.size <= KEPT && bytes <= KEPT_BYTES) return;
       if (frame === current || frame.precious) continue;
+      bytes -= frame.bytes;
       frame.close();
       this.#ready.delete(key);
       this.#frames.delete(key);
@@ -168,7 +196,7 @@ export class Frames {
 
   async #load(key, id, reading) {
     try {
-      const [facts, blob] = await Promise.all([api.getFrame(id, reading), api.getImage(id)]);
+      const [facts, blob] = await Promise.all([api.getFrame(id), api.getImage(id)]);
       const frame = await build(facts, blob, this.structuresOf(facts.plane));
       this.#ready.set(key, frame);
       return frame;
@@ -182,23 +210,32 @@ export class Frames {
 async function build(facts, blob, planeStructures) {
   const picture = await createImageBitmap(blob);
   const { width, height } = facts;
-  const half = width * height > LARGE
-    ? await createImageBitmap(blob, { resizeWidth: width >> 1, resizeHeight: height >> 1, resizeQuality: "high" })
-    : null;
+  const half =
+    width * height > LARGE
+      ? await createImageBitmap(blob, { resizeWidth: width >> 1, resizeHeight: height >> 1, resizeQuality: "high" })
+      : null;
   const regions = [];
   for (const row of facts.regions) {
     const bitmap = await bitmapOf(row.mask, width, height).catch(unreadable);
-    const same = row.reading_label && regions.find(({ id }) => id === row.region_id);
-    const region = same || new Region(row, bitmap ?? new Bitmap(width, height));
-    region.unreadable ||= bitmap === null;
-    if (row.reading_label && bitmap) region.readings.push({ label: row.reading_label, status: row.status, bitmap });
-    if (!same) regions.push(region);
+    const region = new Region(row, bitmap ?? new Bitmap(width, height));
+    region.unreadable = bitmap === null;
+    for (const { label, status, mask } of row.readings) {
+      const read = await bitmapOf(mask, width, height).catch(unreadable);
+      if (read) region.readings.push({ label, status, bitmap: read });
+    }
+    if (region.readings.length) region.status = "proposed";
+    regions.push(region);
   }
-  for (const region of regions) if (region.readings.length) region.status = "proposed";
   const frame = new Frame(facts, picture, half, regions, planeStructures);
-  for (const region of regions) region.path(true);
+  for (const region of regions) {
+    region.path(true);
+    await breathe();
+  }
   return frame;
 }
+
+// Lets the page answer in between: frames are made ready while somebody works.
+const breathe = () => new Promise((resolve) => setTimeout(resolve));
 
 // A stored mask that cannot be decoded is shown as none, and said so.
 function unreadable(error) {

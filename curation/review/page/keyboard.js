@@ -3,8 +3,19 @@ import { byId } from "./dom.js";
 import { actionOf } from "./keys.js";
 
 const REPEATABLE = new Set([
-  "undo", "redo", "smaller", "larger", "zoomIn", "zoomOut", "fainter", "stronger", "previousImage", "nextImage", "nextRegion",
-  "previousRegion", "nextCandidate",
+  "undo",
+  "redo",
+  "smaller",
+  "larger",
+  "zoomIn",
+  "zoomOut",
+  "fainter",
+  "stronger",
+  "previousImage",
+  "nextImage",
+  "nextRegion",
+  "previousRegion",
+  "nextCandidate",
 ]);
 
 export class Keyboard {

@@ -43,7 +43,8 @@ async function start() {
 }
 
 function join(review) {
-  const view = new View(), look = new Look();
+  const view = new View();
+  const look = new Look();
   const desk = new Desk(review, view, look);
   const parts = { review, view, look, desk };
   const actions = new Actions(parts);
@@ -54,8 +55,14 @@ function join(review) {
   parts.picker = new Picker(review, (structure) => actions.startMask(structure));
   parts.stageText = new StageText(review, view);
   parts.panels = [
-    new Top(review), new Rail(desk), new Dock(review, desk, actions), new Side(review, look, actions), parts.stageText,
-    parts.cine, parts.messages, new Trouble(review),
+    new Top(review),
+    new Rail(desk),
+    new Dock(review, desk, actions),
+    new Side(review, look, actions),
+    parts.stageText,
+    parts.cine,
+    parts.messages,
+    new Trouble(review),
   ];
   parts.painter = new Painter(review, view, look, desk);
   review.addEventListener("choose", () => parts.picker.open(text.chooseFirst));
@@ -103,19 +110,26 @@ function draw(review, { panels, painter, view, look, stageText, messages }) {
 
 // On a small screen the details are a sheet, and hold what the top has no room for.
 function narrow() {
-  const side = byId("side"), button = byId("details-button");
+  const side = byId("side");
+  const button = byId("details-button");
   const show = (open) => {
     side.classList.toggle("open", open);
     button.setAttribute("aria-expanded", String(open));
   };
   button.addEventListener("click", () => show(!side.classList.contains("open")));
   byId("stage").addEventListener("pointerdown", () => show(false));
-  const small = matchMedia("(max-width: 620px)");
-  const home = new Map(["filters", "progress", "redo", "help-button"].map((id) => [byId(id), byId(id).nextElementSibling]));
+  moveAt("(max-width: 900px)", ["filters", "help-button"]);
+  moveAt("(max-width: 620px)", ["kinds"]);
+}
+
+function moveAt(query, ids) {
+  const small = matchMedia(query);
+  const section = byId("queue-section");
+  const homes = ids.map((id) => [byId(id), byId(id).nextElementSibling]);
   const move = () => {
-    byId("queue-section").hidden = !small.matches;
-    if (small.matches) byId("queue-section").append(...home.keys());
-    else for (const [element, next] of [...home].reverse()) next.before(element);
+    if (small.matches) section.prepend(...ids.map(byId));
+    else for (const [element, next] of homes) next.before(element);
+    section.hidden = !section.children.length;
   };
   small.addEventListener("change", move);
   move();
@@ -131,7 +145,7 @@ function wakeUp(review) {
     }
     if (hiddenAt === null || Date.now() - hiddenAt < LONG_MS) return;
     try {
-      await getSession();
+      review.refresh(await getSession());
     } catch (error) {
       review.outbox.signedOut = error.status === 401;
       review.changed("outbox");

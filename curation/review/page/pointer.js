@@ -114,10 +114,10 @@ export class Pointer {
   #hover(at) {
     this.desk.pointer = at;
     this.desk.tool.hover?.(at);
-    if (this.desk.tool.sized) this.review.changed("pointer");
+    if (this.desk.tool.sized || this.desk.tool.id === "select") this.review.changed("pointer");
   }
 
-  // ------------------------------------------------------------------------------------------------ two fingers
+  // ---------------------------------------------------------------------------------- two fingers
 
   #startPinch() {
     if (this.#drawing !== null) this.desk.tool.cancel(); // the first finger was no stroke
@@ -127,7 +127,8 @@ export class Pointer {
   }
 
   #pinching() {
-    const now = this.#fingers(), before = this.#pinch;
+    const now = this.#fingers();
+    const before = this.#pinch;
     this.view.pan(now.x - before.x, now.y - before.y);
     if (before.apart > 0) this.view.zoom(now.apart / before.apart, now.x, now.y);
     this.#pinch = now;
@@ -139,12 +140,13 @@ export class Pointer {
     return { x: (one.x + other.x) / 2, y: (one.y + other.y) / 2, apart: Math.hypot(one.x - other.x, one.y - other.y) };
   }
 
-  // ------------------------------------------------------------------------------------------------ wheel
+  // ---------------------------------------------------------------------------------- wheel
 
   #wheel(event) {
     event.preventDefault();
     const unit = event.deltaMode === 1 ? LINE : event.deltaMode === 2 ? this.view.stage.height : 1;
-    const dx = event.deltaX * unit, dy = event.deltaY * unit;
+    const dx = event.deltaX * unit;
+    const dy = event.deltaY * unit;
     if (event.ctrlKey || event.metaKey) {
       const { x, y } = this.#place(event);
       this.view.zoom(Math.exp(-Math.min(Math.max(dy, -60), 60) * 0.01), x, y);

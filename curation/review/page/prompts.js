@@ -59,11 +59,11 @@ export class Prompter {
       structure: region.structure,
       box: box && [box.x, box.y, box.width, box.height],
       points: points.map(({ x, y, positive }) => [x, y, positive ? 1 : 0]),
-      mask: mask && await encodeMask(mask.bits, width, height),
+      mask: mask && (await encodeMask(mask.bits, width, height)),
     });
-    const decoded = await Promise.all(candidates.map(async ({ mask: rle, score }) => (
-      { bitmap: await bitmapOf(rle, width, height), score }
-    )));
+    const decoded = await Promise.all(
+      candidates.map(async ({ mask: rle, score }) => ({ bitmap: await bitmapOf(rle, width, height), score })),
+    );
     return { candidates: decoded, ms };
   }
 }

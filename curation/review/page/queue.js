@@ -15,7 +15,6 @@ export class Queue {
     this.plane = plane;
     this.items = [];
     this.at = 0;
-    this.left = null;
   }
 
   get current() {
@@ -52,6 +51,12 @@ export class Queue {
     else this.items.splice(this.at, 0, item);
   }
 
+  /** Back to an item that is still on screen. */
+  returnTo(item) {
+    const at = this.items.indexOf(item);
+    if (at >= 0) this.at = at;
+  }
+
   /** Puts an item that failed right after the current one, so that it comes back. */
   comeBack(item) {
     if (!this.ahead(2).includes(item)) this.items.splice(this.at + 1, 0, item);
@@ -66,15 +71,16 @@ export class Queue {
   }
 
   #load() {
-    this.#loading ??= this.#fetch().finally(() => { this.#loading = null; });
+    this.#loading ??= this.#fetch().finally(() => {
+      this.#loading = null;
+    });
     return this.#loading;
   }
 
   async #fetch() {
     const { kind, structure, plane } = this;
-    const { items, cursor, left } = await getQueue({ kind, structure, plane, after: this.#cursor, limit: LIMIT });
+    const { items, cursor } = await getQueue({ kind, structure, plane, after: this.#cursor, limit: LIMIT });
     this.items.push(...items);
-    this.left = left;
     this.#cursor = cursor;
     this.#ended = !cursor || items.length === 0;
   }

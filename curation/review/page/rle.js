@@ -6,7 +6,10 @@
 export function decode({ size: [height, width], counts }) {
   const runs = readRuns(counts);
   const bits = new Uint8Array(height * width);
-  let x = 0, y = 0, value = 0, total = 0;
+  let x = 0,
+    y = 0,
+    value = 0,
+    total = 0;
   for (const run of runs) {
     total += run;
     if (run < 0 || total > bits.length) throw new RangeError("the runs of a mask do not fit its image");
@@ -16,7 +19,10 @@ export function decode({ size: [height, width], counts }) {
       if (value) for (let at = y * width + x, stop = end * width; at < stop; at += width) bits[at] = 1;
       left -= end - y;
       y = end;
-      if (y === height) { y = 0; x += 1; }
+      if (y === height) {
+        y = 0;
+        x += 1;
+      }
     }
     value = 1 - value;
   }
@@ -27,10 +33,15 @@ export function decode({ size: [height, width], counts }) {
 /** Encodes a bitmap (by rows, 0 or not 0) of the given size. */
 export function encode(bits, width, height) {
   const runs = [];
-  let value = 0, run = 0;
+  let value = 0,
+    run = 0;
   for (let x = 0; x < width; x += 1) {
     for (let y = 0, at = x; y < height; y += 1, at += width) {
-      if ((bits[at] !== 0) !== (value !== 0)) { runs.push(run); run = 0; value = 1 - value; }
+      if ((bits[at] !== 0) !== (value !== 0)) {
+        runs.push(run);
+        run = 0;
+        value = 1 - value;
+      }
       run += 1;
     }
   }
@@ -43,7 +54,9 @@ export function encode(bits, width, height) {
 function readRuns(counts) {
   const runs = [];
   for (let at = 0; at < counts.length;) {
-    let number = 0, place = 0, code;
+    let number = 0,
+      place = 0,
+      code;
     do {
       code = counts.charCodeAt(at) - 48;
       if (!(code >= 0 && code < 64) || place > 30) throw new RangeError("not the runs of a mask");

@@ -39,6 +39,15 @@ export class View {
     this.fitted = true;
   }
 
+  /** Zooms so that a rectangle of the image takes half of the stage. */
+  show({ x, y, width, height }) {
+    const scale = Math.min(this.stage.width / width, this.stage.height / height) / 2;
+    this.scale = Math.min(Math.max(scale, this.fitScale), LARGEST / 4);
+    this.x = this.stage.width / 2 - (x + width / 2) * this.scale;
+    this.y = this.stage.height / 2 - (y + height / 2) * this.scale;
+    this.fitted = false;
+  }
+
   /** Zooms by a factor; the point under (x, y) of the stage stays where it is. */
   zoom(factor, x = this.stage.width / 2, y = this.stage.height / 2) {
     const scale = Math.min(Math.max(this.scale * factor, this.fitScale / 2), LARGEST);
@@ -74,7 +83,8 @@ export class View {
 
   // A corner of the image, at least, never leaves the stage.
   #keepInSight() {
-    const width = this.image.width * this.scale, height = this.image.height * this.scale;
+    const width = this.image.width * this.scale;
+    const height = this.image.height * this.scale;
     const part = 64;
     this.x = Math.min(Math.max(this.x, part - width), this.stage.width - part);
     this.y = Math.min(Math.max(this.y, part - height), this.stage.height - part);

@@ -107,7 +107,7 @@ def _decided_since(database: duckdb.DuckDBPyConnection, journal: Journal | None)
     if journal is None:
         return []
     changed = [region_id for region_id, *_ in journal.changed("region")]
-    sql = "SELECT region_id FROM known WHERE status = 'proposed' AND region_id IN (SELECT unnest($ids))"
+    sql = "SELECT region_id FROM known WHERE waits AND region_id IN (SELECT unnest($ids))"
     shown = [row[0] for row in database.execute(sql, {"ids": changed}).fetchall()]
     return [region_id for region_id, event in journal.latest(shown).items() if event.decided]
 
@@ -124,7 +124,7 @@ def _tables(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
 _PROPOSED = """
 CREATE TEMP TABLE proposed AS
 SELECT k.*, coalesce(f.verdict = 'reject', false) AS frame_rejected FROM known k JOIN frame_fields f USING (frame)
-WHERE k.status = 'proposed' AND k.region_id NOT IN (SELECT unnest($decided::VARCHAR[]))
+WHERE k.waits AND k.region_id NOT IN (SELECT unnest($decided::VARCHAR[]))
 """
 
 _WAITING = """

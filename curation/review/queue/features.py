@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sono.curation.masks.decisions import ACCEPTED_BY_PERSON
+from sono.curation.masks.decisions import ACCEPTED_BY_PERSON, WAITS
 from sono.curation.masks.propose.places import FIELD_MACRO
 from sono.manifests.vocabulary import Vocabulary
 
@@ -165,7 +165,7 @@ _KNOWN = f"""
 CREATE TEMP TABLE known AS
 SELECT r.region_id, f.frame, r.structure, r.source, r.status, parse_filename(r.filename) AS part, r.area_px,
     CASE WHEN r.status = 'proposed' THEN r.scores END AS scores, r.pixel_digest = f.pixel_digest AS same_pixels,
-    {ACCEPTED_BY_PERSON} AS reference, coalesce(f.plane, '') AS plane, f.patient_key, {SHAPE}
+    {ACCEPTED_BY_PERSON} AS reference, {WAITS} AS waits, coalesce(f.plane, '') AS plane, f.patient_key, {SHAPE}
 FROM regions r JOIN frame_fields f USING (frame_id) WHERE r.status <> 'rejected'
 """
 

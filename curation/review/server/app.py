@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -108,7 +109,7 @@ def review_app(review: Review, access: Access) -> Starlette:
 
     routes = [
         Route("/", index),
-        Mount("/static", StaticFiles(directory=page)),
+        Mount("/static", _Assets(directory=page)),
         _get("/api/session", review, _session),
         _get("/api/queue", review, _queue),
         _get("/api/frames/{frame_id}", review, _frame),
@@ -121,6 +122,13 @@ def review_app(review: Review, access: Access) -> Starlette:
         _get("/api/history/{subject_id}", review, _history),
     ]
     return Starlette(routes=routes, middleware=[Middleware(AccessCheck, access=access)])
+
+
+class _Assets(StaticFiles):
+    """The page's own files, and none of the package around them."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        return super().lookup_path(path) if Path(path).suffix in (".css", ".js", ".svg") else ("", None)
 
 
 @dataclass(frozen=True)

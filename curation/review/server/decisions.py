@@ -85,8 +85,10 @@ class Decisions:
         after = dict(before.row) if before.row is not None else self._drawn(asked, region_id, frame)
         if asked.structure is not None:
             after["structure"] = self._structure(asked.structure)
-        if asked.action in ("edit", "draw"):
+        if asked.action in ("edit", "draw") or (asked.action == "accept" and asked.reading == "adjudication"):
             after |= _outlined(asked, frame)
+        elif asked.mask is not None and asked.action == "accept" and _outlined(asked, frame)["mask"] != after["mask"]:
+            raise RefusedError("other_mask", "The mask that was accepted is not the one that is there: load it again.")
         elif asked.action == "accept" and tuple(after["mask"]["size"]) != (frame["height"], frame["width"]):
             raise RefusedError("other_size", "This mask was drawn on an image of another size: draw it again.")
         if asked.action != "reject":

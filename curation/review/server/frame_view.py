@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sono.curation.cleaning.sectors.geometry import Sector, outline
+from sono.curation.masks.decisions import waits
 from sono.manifests.decided_rows import decided_row, is_decided
 from sono.manifests.journal import Event, Journal
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, REGIONS, TableSpec
@@ -38,17 +39,25 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class ShownReading:
+    """What one reader made of a mask, by its label; ``mask`` is None if they rejected it."""
+
+    label: str
+    mask: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
 class ShownRegion:
     """A region as one reviewer may see it.
 
     Attributes:
         reading: that the reviewer's decision will be.
-        candidates: to adjudicate: the mask of either reading by its label, None where it was rejected.
+        readings: to adjudicate: either reading.
     """
 
     subject: Subject
     reading: str = "first"
-    candidates: Sequence[tuple[str, Mapping[str, Any] | None]] = ()
+    readings: Sequence[ShownReading] = ()
 
 
 class FrameReader:
@@ -184,18 +193,22 @@ def version_of(frame: Mapping[str, Any]) -> str:
 
 
 def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> dict[str, object]:
-    """A region as the page gets it."""
+    """A region as the page gets it; to adjudicate, with both readings: of a rejected one the mask that was rejected."""
     row = seen.subject.row
     assert row is not None
     updated = row["updated_at"]
     return {
         "region_id": region_id,
-        **{name: row[name] for name in ("structure", "status", "mask", "bbox", "area_px", "source", "reviewer")},
+        **{name: row[name] for name in ("structure", "mask", "bbox", "area_px", "source", "reviewer")},
+        "status": "proposed" if waits(row) else row["status"],
         "scores": json.loads(row["scores"]) if row["scores"] else {},
         "updated_at": updated.isoformat() if isinstance(updated, datetime.datetime) else updated,
         "event": seen.subject.event,
         "reading": seen.reading,
-        "candidates": [{"label": label, "mask": mask} for label, mask in seen.candidates],
+        "readings": [
+            {"label": each.label, "status": "accepted" if each.mask else "rejected", "mask": each.mask or row["mask"]}
+            for each in seen.readings
+        ],
         "other_pixels": row["pixel_digest"] != frame["pixel_digest"],
     }
 

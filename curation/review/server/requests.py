@@ -28,8 +28,8 @@ FRAME_REASONS = {
 }
 """Why a frame is rejected or kept for review, by id."""
 
-TOOLS = ("box", "points", "brush", "eraser", "polygon", "candidate", "keyboard", "shown")
-"""What a mask can be made with; ``shown`` is a mask that was accepted as it was shown."""
+TOOLS = ("box", "points", "brush", "eraser", "polygon", "reading", "reset")
+"""What a mask can be made with; ``reading`` is one that another reader made, ``reset`` drops what was drawn."""
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")]
 _EventId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

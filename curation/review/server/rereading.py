@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sono.curation.review.readings import Owed, OwedReadings, ReadingPlan, shown
 from sono.manifests.journal import Journal
 
-from .frame_view import ShownRegion, Subject
+from .frame_view import ShownReading, ShownRegion, Subject
 
 _HANDED_OUT_S = 600.0  # before a mask that was to be read again, and was not, is handed out anew
 
@@ -32,8 +32,8 @@ class Rereading:
             return ShownRegion(subject)
         asked, *others = shown(self._journal.history(region_id), str(reading), self._plan)
         if reading == "adjudication":
-            labelled = [(str(each.label), each.row["mask"] if each.row else None) for each in others]
-            return ShownRegion(Subject(asked.row, subject.event), "adjudication", labelled)
+            readings = [ShownReading(str(each.label), each.row["mask"] if each.row else None) for each in others]
+            return ShownRegion(Subject(asked.row, subject.event), "adjudication", readings)
         return ShownRegion(Subject(asked.row, None), str(reading))
 
     def next(self, reviewer: str, limit: int, readings: Sequence[str], structure: str | None) -> list[Owed]:

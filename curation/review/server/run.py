@@ -144,20 +144,28 @@ def _serve(
 
 def _run(server: uvicorn.Server, listener: socket.socket, started: Callable[[], object]) -> None:
     """Run the server in a thread of its own until Ctrl-C, which is how it is stopped, or until it fails."""
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
-    thread.start()
+    # Not Thread.join: interrupted, it takes the thread for ended (https://github.com/python/cpython/issues/90882).
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="server").start()
     try:
-        while not server.started and thread.is_alive():
+        while not server.started and not ended.is_set():
             time.sleep(0.005)
-        if thread.is_alive():
+        if not ended.is_set():
             started()
-        while thread.is_alive():
-            thread.join(1.0)
+        while not ended.wait(1.0):
+            pass
     except (KeyboardInterrupt, Interrupted):
         pass
     finally:
         server.should_exit = True
-        thread.join()
+        ended.wait()
 
 
 @contextmanager

@@ -19,14 +19,15 @@ export class Cine {
   }
 
   render() {
-    const { series } = this, bar = byId("cine");
+    const { series } = this;
+    const bar = byId("cine");
     bar.hidden = !series;
     if (!series) {
       this.stop();
       return;
     }
     const playing = this.#timer !== null;
-    const signature = `${series.frames[0].frame_id} ${series.frames.length} ${playing} ${series.frames.map(({ masks }) => Number(masks)).join("")}`;
+    const signature = JSON.stringify([series.frames[0].frame_id, series.frames.map(({ masks }) => masks), playing]);
     refresh(bar, signature, () => this.#parts(series, playing));
     const slider = byId("cine-at");
     if (document.activeElement !== slider || !this.#busy) slider.value = String(series.index);
@@ -52,20 +53,37 @@ export class Cine {
   }
 
   #parts(series, playing) {
-    const button = (name, label, onclick) => (
-      el("button", { type: "button", class: "round", "data-key": name, "aria-label": label, title: label, onclick }, icon(name))
-    );
+    const button = (name, label, onclick) =>
+      el(
+        "button",
+        { type: "button", class: "round", "data-key": name, "aria-label": label, title: label, onclick },
+        icon(name),
+      );
     return [
       button("back", text.previousImage, () => this.step(-1)),
       button(playing ? "pause" : "play", playing ? text.pause : text.play, () => this.toggle()),
       button("next", text.nextImage, () => this.step(1)),
-      el("div", { id: "cine-slider" }, el("input", {
-        id: "cine-at", type: "range", min: "0", max: String(series.frames.length - 1), "aria-label": text.cine, "data-key": "slider",
-        oninput: ({ target }) => {
-          this.stop();
-          this.#go(Number(target.value));
-        },
-      }), el("div", { id: "cine-marks", "aria-hidden": "true" }, ...series.frames.map(({ masks }) => el("span", { class: masks ? "masked" : "" })))),
+      el(
+        "div",
+        { id: "cine-slider" },
+        el("input", {
+          id: "cine-at",
+          type: "range",
+          min: "0",
+          max: String(series.frames.length - 1),
+          "aria-label": text.cine,
+          "data-key": "slider",
+          oninput: ({ target }) => {
+            this.stop();
+            this.#go(Number(target.value));
+          },
+        }),
+        el(
+          "div",
+          { id: "cine-marks", "aria-hidden": "true" },
+          ...series.frames.map(({ masks }) => el("span", { class: masks ? "masked" : "" })),
+        ),
+      ),
       el("output", { id: "cine-out" }),
     ];
   }
@@ -87,10 +105,13 @@ export class Cine {
     const { index, frames } = this.series;
     const next = (index + 1) % frames.length;
     const between = frames[next].time_ms - frames[index].time_ms;
-    this.#timer = setTimeout(async () => {
-      const timer = this.#timer;
-      await this.#go(next);
-      if (this.#timer === timer && this.series) this.#play();
-    }, between > 0 ? Math.max(between, FASTEST_MS) : UNKNOWN_MS);
+    this.#timer = setTimeout(
+      async () => {
+        const timer = this.#timer;
+        await this.#go(next);
+        if (this.#timer === timer && this.series) this.#play();
+      },
+      between > 0 ? Math.max(between, FASTEST_MS) : UNKNOWN_MS,
+    );
   }
 }

@@ -19,18 +19,28 @@ export class Dock {
     const { region, frame } = review;
     for (const id of ["reject", "accept"]) byId(id).disabled = !frame;
     for (const id of ["back", "next"]) byId(id).disabled = review.state === "loading";
-    byId("accept-text").textContent = region?.draft?.changed ? text.acceptChanges : text.acceptMask;
+    const ofFrame = review.queue.kind === "frames" && !region?.changed;
+    byId("accept-text").textContent = ofFrame
+      ? text.acceptFrame
+      : region?.changed
+        ? text.acceptChanges
+        : text.acceptMask;
+    byId("reject-text").textContent = ofFrame ? text.rejectFrame : text.rejectMask;
     this.#renderOptions();
   }
 
   #renderOptions() {
     const { tool, options } = this.desk;
     const choices = this.#choices();
-    const signature = [tool.id, options.positive, choices.map(({ key }) => key).join(), tool.open?.length > 2].join("|");
-    refresh(byId("options"), signature, () => [
-      choices.length ? el("div", { id: "candidates" }, ...choices.map((choice) => this.#candidate(choice))) : null,
-      ...this.#settings(tool),
-    ].filter(Boolean));
+    const signature = [tool.id, options.positive, choices.map(({ key }) => key).join(), tool.open?.length > 2].join(
+      "|",
+    );
+    refresh(byId("options"), signature, () =>
+      [
+        choices.length ? el("div", { id: "candidates" }, ...choices.map((choice) => this.#candidate(choice))) : null,
+        ...this.#settings(tool),
+      ].filter(Boolean),
+    );
     const slider = byId("brush-size");
     if (slider) {
       slider.value = options.size;
@@ -40,44 +50,79 @@ export class Dock {
 
   #settings(tool) {
     if (tool.sized) return [this.#size()];
-    if (tool.id === "points" || tool.id === "polygon") return [this.#sign(tool), tool.id === "polygon" ? this.#close(tool) : null];
-    return this.#choices().length ? [] : [el("span", { class: "hint", text: text.hints[tool.id] ?? "" })];
+    if (tool.id === "points" || tool.id === "polygon")
+      return [this.#sign(tool), tool.id === "polygon" ? this.#close(tool) : null];
+    const hint = text.hints[tool.id];
+    return hint && !this.#choices().length ? [el("span", { class: "hint", text: hint })] : [];
   }
 
   #size() {
-    return el("label", {}, text.size, el("input", {
-      id: "brush-size", type: "range", min: "1", max: "120", value: String(this.desk.options.size),
-      oninput: ({ target }) => {
-        this.desk.options.size = Number(target.value);
-        this.review.changed("tool");
-      },
-    }), el("output", { id: "brush-out" }));
+    return el(
+      "label",
+      {},
+      text.size,
+      el("input", {
+        id: "brush-size",
+        type: "range",
+        min: "1",
+        max: "120",
+        value: String(this.desk.options.size),
+        oninput: ({ target }) => {
+          this.desk.options.size = Number(target.value);
+          this.review.changed("tool");
+        },
+      }),
+      el("output", { id: "brush-out" }),
+    );
   }
 
   #sign({ id }) {
-    const choice = (positive, label, name) => el("button", {
-      type: "button", "data-key": label, "aria-pressed": String(this.desk.options.positive === positive),
-      onclick: () => this.desk.setPositive(positive),
-    }, icon(name), label);
+    const choice = (positive, label, name) =>
+      el(
+        "button",
+        {
+          type: "button",
+          "data-key": label,
+          "aria-pressed": String(this.desk.options.positive === positive),
+          onclick: () => this.desk.setPositive(positive),
+        },
+        icon(name),
+        label,
+      );
     const [add, remove] = id === "points" ? text.pointSigns : text.polygonSigns;
-    return el("div", { class: "segments", role: "group", "aria-label": text.sign }, choice(true, add, "plus"), choice(false, remove, "minus"));
+    return el(
+      "div",
+      { class: "segments", role: "group", "aria-label": text.sign },
+      choice(true, add, "plus"),
+      choice(false, remove, "minus"),
+    );
   }
 
   #close(tool) {
     return tool.open.length > 2
-      ? el("button", { type: "button", class: "plain", "data-key": "close", text: text.close, onclick: () => tool.close() })
+      ? el("button", {
+          type: "button",
+          class: "plain",
+          "data-key": "close",
+          text: text.close,
+          onclick: () => tool.close(),
+        })
       : null;
   }
 
-  // ------------------------------------------------------------------------------------------------ candidates
+  // ---------------------------------------------------------------------------------- candidates
 
   #choices() {
     const { region } = this.review;
     if (!region) return [];
     if (region.readings.length) {
       return region.readings.map((reading, n) => ({
-        key: `${region.key} ${n} ${region.reading === reading}`, bitmap: reading.bitmap, chosen: region.reading === reading,
-        says: `${text.readings[reading.label] ?? reading.label}: ${text.status[reading.status] ?? reading.status}`, short: reading.label, n,
+        key: `${region.key} ${n} ${region.reading === reading}`,
+        bitmap: reading.bitmap,
+        chosen: region.reading === reading,
+        says: reading.status === "rejected" ? text.readingRejected(reading.label) : text.reading(reading.label),
+        short: reading.label,
+        n,
       }));
     }
     const { candidates = [], chosen } = region.draft ?? {};
@@ -85,22 +130,35 @@ export class Dock {
     this.numbers ??= new WeakMap();
     if (!this.numbers.has(candidates)) this.numbers.set(candidates, performance.now());
     return candidates.slice(0, 9).map(({ bitmap, score }, n) => ({
-      key: `${this.numbers.get(candidates)} ${n} ${n === chosen}`, bitmap, chosen: n === chosen,
-      says: text.candidate(n + 1, score), short: String(n + 1), n,
+      key: `${this.numbers.get(candidates)} ${n} ${n === chosen}`,
+      bitmap,
+      chosen: n === chosen,
+      says: text.candidate(n + 1, score),
+      short: String(n + 1),
+      n,
     }));
   }
 
   #candidate({ bitmap, chosen, says, short, n }) {
-    const canvas = el("canvas", { width: "104", height: "88", "aria-hidden": "true" });
+    const canvas = el("canvas", { width: "128", height: "104", "aria-hidden": "true" });
     this.#thumbnail(canvas, bitmap);
-    return el("button", {
-      type: "button", class: "candidate", "data-key": `candidate-${n}`, "aria-label": says, title: says,
-      "aria-pressed": String(chosen),
-      onclick: () => {
-        this.review.chooseCandidate(n);
-        byId("stage").focus({ preventScroll: true });
+    return el(
+      "button",
+      {
+        type: "button",
+        class: "candidate",
+        "data-key": `candidate-${n}`,
+        "aria-label": says,
+        title: says,
+        "aria-pressed": String(chosen),
+        onclick: () => {
+          this.review.drawing.chooseCandidate(n);
+          byId("stage").focus({ preventScroll: true });
+        },
       },
-    }, canvas, el("kbd", { "aria-hidden": "true", text: short }));
+      canvas,
+      el("kbd", { "aria-hidden": "true", text: short }),
+    );
   }
 
   // All candidates in the same frame, so that they can be compared.
@@ -111,7 +169,12 @@ export class Dock {
     const scale = Math.min(canvas.width / (area.width + 2 * margin), canvas.height / (area.height + 2 * margin));
     const context = canvas.getContext("2d");
     context.setTransform(
-      scale, 0, 0, scale, canvas.width / 2 - (area.x + area.width / 2) * scale, canvas.height / 2 - (area.y + area.height / 2) * scale,
+      scale,
+      0,
+      0,
+      scale,
+      canvas.width / 2 - (area.x + area.width / 2) * scale,
+      canvas.height / 2 - (area.y + area.height / 2) * scale,
     );
     context.drawImage(frame.picture, 0, 0, frame.size.width, frame.size.height);
     const path = this.desk.outline(bitmap, true);

@@ -1,6 +1,6 @@
 // Short messages over the image, and the reasons that a rejection may be given for a moment.
 import { byId, el } from "../dom.js";
-import { text } from "../strings.js";
+import { sentence, text } from "../strings.js";
 
 const SHOWN_MS = { info: 2600, error: 6000 };
 
@@ -8,7 +8,9 @@ export class Messages {
   constructor(review) {
     this.review = review;
     review.addEventListener("notice", ({ detail }) => this.show(detail));
-    review.addEventListener("decided", ({ detail }) => { this.decided = detail; });
+    review.addEventListener("decided", ({ detail }) => {
+      this.decided = detail;
+    });
     review.addEventListener("say", ({ detail }) => this.say(detail));
     const panel = byId("reasons");
     for (const name of ["pointerenter", "focusin"]) panel.addEventListener(name, () => review.outbox.pause());
@@ -42,11 +44,30 @@ export class Messages {
       return;
     }
     const focused = panel.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    const what = this.decided?.name ? `${this.decided.name}: ${text.done[event.action].toLowerCase()}` : text.frameDone(text.done[event.action]);
-    panel.replaceChildren(el("p", { text: text.reasonOf(what) }), el("div", {}, ...reasons.map(({ id, name }, n) => el("button", {
-      type: "button", class: "chip", "data-key": id, "aria-pressed": String(event.reasons.includes(id)),
-      onclick: () => this.toggle(n),
-    }, n < 9 ? el("kbd", { text: String(n + 1) }) : null, name))));
+    const what = this.decided?.name
+      ? `${sentence(this.decided.name)}: ${text.done[event.action].toLowerCase()}`
+      : text.frameDone(text.done[event.action]);
+    panel.replaceChildren(
+      el("p", { text: text.reasonOf(what) }),
+      el(
+        "div",
+        {},
+        ...reasons.map(({ id, name }, n) =>
+          el(
+            "button",
+            {
+              type: "button",
+              class: "chip",
+              "data-key": id,
+              "aria-pressed": String(event.reasons.includes(id)),
+              onclick: () => this.toggle(n),
+            },
+            n < 9 ? el("kbd", { text: String(n + 1) }) : null,
+            sentence(name),
+          ),
+        ),
+      ),
+    );
     if (focused) panel.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -56,7 +77,9 @@ export class Messages {
     const reason = event && this.review.session.reasons[event.subject][n];
     if (!reason) return Boolean(event);
     const { reasons } = event;
-    this.review.outbox.amend(reasons.includes(reason.id) ? reasons.filter((id) => id !== reason.id) : [...reasons, reason.id]);
+    this.review.outbox.amend(
+      reasons.includes(reason.id) ? reasons.filter((id) => id !== reason.id) : [...reasons, reason.id],
+    );
     return true;
   }
 }

@@ -20,15 +20,24 @@ export class Rail {
   }
 
   #button(id) {
-    const [key] = keysFor(`tool.${id}`), missing = this.desk.missing(id);
-    return el("button", {
-      type: "button", "data-tool": id, "aria-pressed": "false", "aria-label": text.tools[id],
-      "aria-disabled": missing ? "true" : null, "aria-keyshortcuts": key,
-      title: missing ?? `${text.tools[id]} (${key})`,
-      onclick: () => {
-        this.desk.take(id);
-        byId("stage").focus({ preventScroll: true });
+    const [key] = keysFor(`tool.${id}`);
+    const missing = this.desk.missing(id);
+    return el(
+      "button",
+      {
+        type: "button",
+        "data-tool": id,
+        "aria-pressed": "false",
+        "aria-label": text.tools[id],
+        "aria-disabled": missing ? "true" : null,
+        "aria-keyshortcuts": key,
+        title: missing ?? `${text.tools[id]} (${key})`,
+        onclick: () => {
+          this.desk.take(id);
+          byId("stage").focus({ preventScroll: true });
+        },
       },
-    }, icon(id));
+      icon(id),
+    );
   }
 }

@@ -1,6 +1,6 @@
 // On the image: what is asked, how large it is shown, and what there is instead of an image.
 import { byId } from "../dom.js";
-import { text } from "../strings.js";
+import { sentence, text } from "../strings.js";
 
 const WAIT_MS = 200; // before "Loading" is said: most frames are there sooner
 
@@ -45,7 +45,10 @@ export class StageText {
 
   question() {
     const { region, queue, frame } = this.review;
-    if (!region) return queue.kind === "frames" ? text.questionFrame : this.review.planes.get(frame.facts.plane)?.name ?? text.noPlane;
+    if (!region)
+      return queue.kind === "frames"
+        ? text.questionFrame
+        : sentence(this.review.planes.get(frame.facts.plane)?.name ?? text.noPlane);
     const name = this.review.nameOf(region.structure);
     if (region.readings.length) return text.questionReadings(name);
     if (region.status === "new") return text.questionNew(name);
@@ -59,7 +62,9 @@ export class StageText {
     return [
       place.of > 1 && place.at ? text.place(place.at, place.of) : "",
       region.status === "proposed" && typeof bad === "number" && bad >= 0.3 ? text.likelyWrong(bad) : "",
-    ].filter(Boolean).join(" · ");
+    ]
+      .filter(Boolean)
+      .join(" · ");
   }
 
   #renderEmpty() {

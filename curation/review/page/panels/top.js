@@ -2,6 +2,7 @@
 import { byId, el } from "../dom.js";
 import { clock, number, text } from "../strings.js";
 
+const LEFT = { masks: "left", frames: "left_frames", adjudication: "to_adjudicate" };
 const SLOW_MS = 150; // faster saving is not announced: "saved" alone is calmer
 
 export class Top {
@@ -16,15 +17,19 @@ export class Top {
     for (const id of ["plane-filter", "structure-filter"]) {
       byId(id).addEventListener("change", () => this.#open(this.review.queue.kind));
     }
-    byId("undo").addEventListener("click", () => review.undo());
-    byId("redo").addEventListener("click", () => review.redo());
-    byId("again").addEventListener("click", () => this.#open(this.review.queue.kind));
+    byId("undo").addEventListener("click", () => review.undoing.undo());
+    byId("redo").addEventListener("click", () => review.undoing.redo());
+    byId("again").addEventListener("click", () => {
+      if (review.state === "error") review.showCurrent();
+      else this.#open(review.queue.kind);
+    });
   }
 
   render() {
     const { review } = this;
     for (const button of byId("kinds").children) {
       button.setAttribute("aria-pressed", String(button.dataset.kind === review.queue.kind));
+      if (button.dataset.kind === "adjudication") button.dataset.count = review.progress.to_adjudicate || "";
     }
     this.#renderProgress();
     this.#renderSave();
@@ -43,15 +48,18 @@ export class Top {
 
   #fillFilters() {
     const { planes, structures } = this.review.session;
-    const options = (entries) => [...entries].sort((a, b) => a.name.localeCompare(b.name))
-      .map(({ id, name }) => el("option", { value: id, text: name }));
+    const options = (entries) =>
+      [...entries]
+        .sort((a, b) => a.name.localeCompare(b.name))
+        .map(({ id, name }) => el("option", { value: id, text: name }));
     byId("plane-filter").append(...options(planes));
     byId("structure-filter").append(...options(structures));
   }
 
   #renderProgress() {
     const { progress } = this.review;
-    byId("progress-text").textContent = text.progress(progress);
+    const left = progress[LEFT[this.review.queue.kind]] ?? progress.left;
+    byId("progress-text").textContent = text.progress(progress.decided, left);
     byId("pace").textContent = progress.per_hour === null ? "" : text.pace(progress.per_hour);
     const all = progress.decided + progress.left;
     const share = all ? progress.decided / all : 0;
@@ -69,20 +77,25 @@ export class Top {
   }
 
   #saving() {
-    const { outbox, openDrawings } = this.review;
+    const { outbox, saving } = this.review;
+    const { openDrawings } = saving;
     const narrow = matchMedia("(max-width: 1180px)").matches;
+    const small = matchMedia("(max-width: 620px)").matches;
     const { failure, unsaved } = outbox;
-    if (failure || this.review.conflicts.length) {
+    if (failure || saving.conflicts.length) {
       const reason = failure?.message ?? text.twoPeople;
       return { state: "failed", says: narrow ? text.notSavedShort(unsaved) : text.notSaved(unsaved, reason) };
     }
     const sending = outbox.entries.some(({ state }) => state === "sending" || state === "waiting");
     if (!sending) this.#sendingSince = null;
     else this.#sendingSince ??= performance.now();
-    if (unsaved && (!sending || performance.now() - this.#sendingSince > SLOW_MS)) return { state: "saving", says: text.saving };
+    if (unsaved && (!sending || performance.now() - this.#sendingSince > SLOW_MS))
+      return { state: "saving", says: text.saving };
     if (sending) setTimeout(() => this.review.changed("outbox"), SLOW_MS);
-    if (openDrawings) return { state: "open", says: text.open(openDrawings) };
+    if (openDrawings) return { state: "open", says: small ? text.openShort(openDrawings) : text.open(openDrawings) };
     if (unsaved) return { state: "saving", says: text.saving };
-    return outbox.savedAt ? { state: "saved", says: text.saved(clock(outbox.savedAt)) } : { state: "none", says: text.nothingYet };
+    return outbox.savedAt
+      ? { state: "saved", says: small ? text.savedShort : text.saved(clock(outbox.savedAt)) }
+      : { state: "none", says: text.nothingYet };
   }
 }

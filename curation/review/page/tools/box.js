@@ -14,7 +14,7 @@ export class BoxTool {
   }
 
   down(at) {
-    if (!this.review.target()) return;
+    if (!this.review.drawing.target()) return;
     this.#start = within(at, this.review.frame.size);
     this.#gesture = {};
   }
@@ -31,8 +31,7 @@ export class BoxTool {
   cancel() {
     if (!this.#start) return false;
     this.#start = null;
-    this.review.prompter.cancel();
-    this.review.asked = null;
+    this.review.drawing.cancel();
     this.review.changed("prompts");
     return true;
   }
@@ -40,14 +39,16 @@ export class BoxTool {
   #ask(at) {
     const box = boxBetween(this.#start, within(at, this.review.frame.size));
     if (box.width < SMALLEST || box.height < SMALLEST) return;
-    this.review.prompt({ gesture: this.#gesture, tool: "box", prompts: { box, points: [] }, mask: null });
+    this.review.drawing.prompt({ gesture: this.#gesture, tool: "box", prompts: { box, points: [] }, mask: null });
   }
 }
 
 function boxBetween(one, other) {
   return {
-    x: Math.min(one.x, other.x), y: Math.min(one.y, other.y),
-    width: Math.abs(one.x - other.x), height: Math.abs(one.y - other.y),
+    x: Math.min(one.x, other.x),
+    y: Math.min(one.y, other.y),
+    width: Math.abs(one.x - other.x),
+    height: Math.abs(one.y - other.y),
   };
 }
 

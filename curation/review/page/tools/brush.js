@@ -15,10 +15,9 @@ export class BrushTool {
   }
 
   down(at, { negative }) {
-    this.#draft = this.review.target();
+    this.#draft = this.review.drawing.target();
     if (!this.#draft) return;
-    this.review.prompter.cancel();
-    this.review.asked = null;
+    this.review.drawing.cancel();
     this.#draft.begin();
     this.value = this.erases !== Boolean(negative) ? 0 : 1;
     this.#last = at;
@@ -29,7 +28,7 @@ export class BrushTool {
     if (!this.#last) return;
     this.#draft.extend(this.#draft.bitmap.stroke(this.#last, at, this.options.size / 2, this.value));
     this.#last = at;
-    this.review.drew();
+    this.review.drawing.drew();
   }
 
   up(at) {
@@ -37,14 +36,14 @@ export class BrushTool {
     this.move(at);
     this.#draft.commit(this.value ? "brush" : "eraser");
     this.#last = null;
-    this.review.drew();
+    this.review.drawing.drew();
   }
 
   cancel() {
     if (!this.#last) return false;
     this.#draft.abandon();
     this.#last = null;
-    this.review.drew();
+    this.review.drawing.drew();
     return true;
   }
 }

@@ -13,13 +13,15 @@ export class PointsTool {
   down(at, { negative }) {
     const { width, height } = this.review.frame?.size ?? { width: 0, height: 0 };
     if (at.x < 0 || at.y < 0 || at.x >= width || at.y >= height) return;
-    const draft = this.review.target();
+    const draft = this.review.drawing.target();
     if (!draft) return;
-    const { asked } = this.review;
+    const { asked } = this.review.drawing;
     const { box, points } = asked?.prompts ?? draft.prompts;
     const point = { x: at.x, y: at.y, positive: this.options.positive !== Boolean(negative) };
-    this.review.prompt({
-      gesture: {}, tool: "points", prompts: { box, points: [...points, point] },
+    this.review.drawing.prompt({
+      gesture: {},
+      tool: "points",
+      prompts: { box, points: [...points, point] },
       mask: draft.bitmap.bounds() ? draft.bitmap : null,
     });
   }

@@ -16,7 +16,7 @@ export class PolygonTool {
   }
 
   down(at) {
-    if (!this.review.target()) return;
+    if (!this.review.drawing.target()) return;
     if (this.frame !== this.review.frame || this.region !== this.review.region) this.points = [];
     this.frame = this.review.frame;
     this.region = this.review.region;
@@ -41,12 +41,12 @@ export class PolygonTool {
   /** Fills it; false if there is nothing to close. */
   close() {
     if (this.points.length < 3 || this.region !== this.review.region) return false;
-    const draft = this.review.target();
+    const draft = this.review.drawing.target();
     draft.begin();
     draft.extend(draft.bitmap.fill(this.points, this.options.positive ? 1 : 0));
     draft.commit("polygon");
     this.points = [];
-    this.review.drew();
+    this.review.drawing.drew();
     return true;
   }
 

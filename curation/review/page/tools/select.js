@@ -18,7 +18,8 @@ export class SelectTool {
 
   move(at, { stage }) {
     if (!this.#from) return;
-    const dx = stage.x - this.#from.x, dy = stage.y - this.#from.y;
+    const dx = stage.x - this.#from.x;
+    const dy = stage.y - this.#from.y;
     if (!this.#moved && Math.hypot(dx, dy) < 4) return;
     this.#moved = true;
     this.#from = stage;
@@ -42,7 +43,8 @@ export class SelectTool {
 
 /** The smallest mask at a point; where several lie, another one than the selected. */
 export function regionAt(frame, at, selected) {
-  const x = Math.floor(at.x), y = Math.floor(at.y);
+  const x = Math.floor(at.x);
+  const y = Math.floor(at.y);
   const under = (frame?.regions ?? []).filter((region) => region.shown.at(x, y));
   const others = under.filter((region) => region !== selected);
   const sizeOf = ({ facts }) => facts.area_px ?? 0;

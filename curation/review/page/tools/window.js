@@ -16,7 +16,8 @@ export class WindowTool {
   move(at, { stage }) {
     if (!this.#from) return;
     this.look.setWindow(
-      this.#from.window + (stage.x - this.#from.stage.x) * 0.6, this.#from.level + (stage.y - this.#from.stage.y) * 0.4,
+      this.#from.window + (stage.x - this.#from.stage.x) * 0.6,
+      this.#from.level + (stage.y - this.#from.stage.y) * 0.4,
     );
   }
 

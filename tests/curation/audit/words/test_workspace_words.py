@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.curation.audit.words.allowed_words import allowed_words
-from sono.curation.audit.words.workspace_words import PartScan, scan_files
+from sono.curation.audit.words.workspace_words import PartScan, scan_files, table_parts
+from sono.manifests.journal import Journal, NewEvent, journal_path
+from sono.manifests.projection import apply_decisions
 from sono.manifests.schemas import QC
 from sono.manifests.store import PartInfo, TableStore
 
@@ -56,7 +58,7 @@ def test_how_a_key_begins_is_explained_and_other_digits_are_not(tmp_path: Path) 
     store.write(QC, PartInfo("qc", "qc", "qc", "qc", 1), qc(key))
     page(tmp_path, f"<code>{key[:12]}</code> <code>{key[:8]}</code> <code>99458106b0d1</code>")
     words = scan_files(tmp_path, ALLOWED)
-    words.explain(PartScan(store, ALLOWED, words.abbreviated())(("qc", "qc")).abbreviated)
+    words.explain(PartScan(ALLOWED, words.abbreviated())(("qc", str(store.path(QC, "qc")))).abbreviated)
     assert set(words.pieces) == {"99458106b0d1"}
 
 
@@ -65,11 +67,28 @@ def test_a_column_that_no_table_has_is_searched_and_not_named(tmp_path: Path) ->
     rows = qc("5" * 32).append_column("yamamoto_id", pa.array(["aiko"]))
     store.folder(QC).mkdir()
     pq.write_table(rows, store.path(QC, "qc"))
-    scanned = PartScan(store, ALLOWED, frozenset())(("qc", "qc"))
+    scanned = PartScan(ALLOWED, frozenset())(("qc", str(store.path(QC, "qc"))))
     assert scanned.words.pieces == {"yamamoto_id": {"qc metadata"}, "aiko": {"qc.another_column"}}
     said = scanned.findings.to_pylist()
     assert "another_column_is_no_pseudonym" in {row["reason"] for row in said}
     assert not any("yamamoto" in str(row) for row in said)
+
+
+def test_the_journal_of_decisions_says_who_and_when_and_nothing_else(tmp_path: Path) -> None:
+    journal, key = Journal(journal_path(tmp_path)), "5" * 32
+    after = {"verdict": "reject", "reasons": ["reviewer_wrong_plane"]}
+    values = {"reviewer": "Sato", "subject": "frame", "frame_id": key, "region_id": None, "action": "reject"}
+    decision = NewEvent(event_id="1" * 32, after=after, tool={"used": ["box"], "seconds": 4.25}, **values)
+    journal.append(decision, expected=None)
+    assert pieces(tmp_path).keys() <= {"wrong_plane", "reviewer_wrong_plane"}
+    store = TableStore(tmp_path)
+    store.write(QC, PartInfo("qc", "qc", "qc", "qc", 1), qc(key))
+    assert len(table_parts(store)) == 2
+    apply_decisions(store)
+    assert pieces(tmp_path).keys() <= {"wrong_plane", "reviewer_wrong_plane"}
+    tool = {"used": ["Yamamoto's box"]}
+    journal.append(NewEvent(event_id="2" * 32, after=after, tool=tool, **values), expected=1)
+    assert "yamamoto" in " ".join(pieces(tmp_path))
 
 
 def qc(frame_id: str) -> pa.Table:

@@ -23,6 +23,7 @@ from sono.manifests.schemas import REGIONS
 from sono.manifests.stages import RunReport, in_process
 from sono.manifests.workspace import Workspace
 from tests.curation.masks.cines import DrawnCine
+from tests.manifests.reviewing import Reviewer
 
 Row = dict[str, Any]
 HEAD, CAVUM = "head", "cavum_septi_pellucidi"
@@ -156,3 +157,25 @@ def test_of_one_structure_the_others_stay(with_cine: Workspace) -> None:
 def test_a_workspace_that_was_moved_is_not_stale(with_cine: Workspace, tmp_path: Path) -> None:
     run(with_cine)
     assert run(Workspace(with_cine.path.rename(tmp_path / "moved"))).computed == 0
+
+
+def test_what_reviewers_decided_stays_when_carried_again(with_cine: Workspace) -> None:
+    run(with_cine)
+    before = regions(with_cine)
+    ids = sorted(row["region_id"] for row in before.values() if row["source"] == "flow")
+    anna = Reviewer(with_cine)
+    anna.decide("reject", ids[0])
+    anna.decide("accept", ids[1])
+    for _ in range(2):
+        with with_cine.writing():
+            run(with_cine)
+        after = {row["region_id"]: row["status"] for row in regions(with_cine).values()}
+        assert (after[ids[0]], after[ids[1]]) == ("rejected", "accepted")
+    anna.undo()
+    anna.undo()
+    with with_cine.writing():
+        undone = {row["region_id"]: row for row in regions(with_cine).values()}
+        assert all(undone[row["region_id"]] == row for row in before.values() if row["region_id"] in ids[:2])
+        run(with_cine)
+    assert regions(with_cine) == before
+    assert check_workspace(with_cine).problems == []

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from sono.manifests.stages import in_process
 from sono.manifests.store import part_name, read_info
 from sono.manifests.workspace import Workspace
 from tests.curation.masks.small_sam import export_sam, save_checkpoint, small_sam
+from tests.manifests.reviewing import Reviewer
 
 from .conftest import Heads
 
@@ -231,33 +230,30 @@ def test_proposals_are_not_lost_to_a_run_with_a_missing_model(heads: Heads, tmp_
     assert heads.regions() == before
 
 
-def decide(heads: Heads, statuses: Mapping[str, str]) -> None:
-    """Give regions another status where they are, as a person's decisions do."""
-    store, now = heads.workspace.store, datetime(2026, 3, 1, tzinfo=UTC)
-    for name, info in store.parts(REGIONS).items():
-        rows = [
-            {**row, "status": statuses[row["region_id"]], "updated_at": now} if row["region_id"] in statuses else row
-            for row in store.read(REGIONS, name).to_pylist()
-        ]
-        store.write(REGIONS, info, REGIONS.from_rows(rows))
-
-
 def test_decisions_upon_proposals_stay(heads: Heads) -> None:
     heads.propose()
     ids = [row["region_id"] for row in heads.regions()]
-    statuses = {ids[0]: "accepted", ids[1]: "rejected", ids[2]: "edited"}
-    decide(heads, statuses)
-    decided = {key: row for key, row in by_id(heads).items() if key in statuses}
+    before = by_id(heads)
+    anna = Reviewer(heads.workspace)
+    for key, action in zip(ids, ("accept", "reject", "edit"), strict=False):
+        anna.decide(action, key)
+    heads.workspace.apply_decisions()
+    decided = {key: row for key, row in by_id(heads).items() if key in ids[:3]}
+    assert [decided[key]["status"] for key in ids[:3]] == ["accepted", "rejected", "edited"]
     report = heads.propose()
     assert (report.run.rows, report.decided) == (13, 3)
-    assert {key: by_id(heads)[key] for key in statuses} == decided
+    assert {key: by_id(heads)[key] for key in ids[:3]} == decided
     heads.propose(structures=["thalami"])
-    assert {key: by_id(heads)[key] for key in statuses} == decided
+    assert {key: by_id(heads)[key] for key in ids[:3]} == decided
     for path in heads.workspace.store.paths(FRAMES):
         frames = heads.workspace.store.read(FRAMES, part_name(path))
         heads.workspace.store.write(FRAMES, replace(read_info(path), rows=0), frames.slice(0, 0))
     heads.propose()
     assert by_id(heads) == decided
+    for _ in range(3):
+        anna.undo()
+    heads.workspace.apply_decisions()
+    assert by_id(heads) == {key: before[key] for key in ids[:3]}
     assert check_workspace(heads.workspace).problems == []
 
 

@@ -34,6 +34,8 @@ export class Outbox extends EventTarget {
    */
   add(event, local, hold = false) {
     this.release();
+    const replaced = (entry) => entry.local === local && entry.state === "refused";
+    this.entries = this.entries.filter((entry) => !replaced(entry));
     this.entries.push({ event, local, state: hold ? "held" : "waiting", message: "" });
     if (hold) this.#timer = setTimeout(() => this.release(), HOLD_MS);
     this.#changed();
@@ -89,11 +91,6 @@ export class Outbox extends EventTarget {
     this.#changed();
   }
 
-  /** What the server knows of a subject as its latest event. */
-  knows(subject, n) {
-    this.#latest.set(subject, n);
-  }
-
   /** Not acknowledged: neither conflicts, which wait for a person, nor what is held for a moment, are failures. */
   get unsaved() {
     return this.entries.length;
@@ -122,7 +119,7 @@ export class Outbox extends EventTarget {
     const entry = this.entries.find(({ event }) => event.event_id === eventId);
     if (!entry) return;
     entry.event = { ...entry.event, event_id: newEventId(), expected };
-    this.knows(entry.event.region_id ?? entry.event.frame_id, expected);
+    this.#latest.set(subjectOf(entry.event), expected);
     entry.state = "waiting";
     this.#changed();
     this.#run();
@@ -144,12 +141,9 @@ export class Outbox extends EventTarget {
 
   async #deliver(entry) {
     const { event, local } = entry;
-    if (event.subject === "region" && !event.region_id && this.#ids.has(local)) {
-      event.region_id = this.#ids.get(local);
-      if (event.action === "draw") event.action = "edit";
-    }
-    const subject = event.region_id ?? (event.subject === "frame" ? event.frame_id : null);
-    if (subject && this.#latest.has(subject)) event.expected = this.#latest.get(subject);
+    if (event.subject === "region" && !event.region_id) this.#identify(event, local);
+    const known = this.#latest.get(subjectOf(event)) ?? null;
+    if (known !== null) event.expected = Math.max(known, event.expected ?? known);
     entry.state = entry.state === "retrying" ? "retrying" : "sending";
     this.#changed();
     try {
@@ -157,8 +151,9 @@ export class Outbox extends EventTarget {
       this.#tries = 0;
       this.signedOut = false;
       this.savedAt = new Date();
-      this.#latest.set(subject ?? answer.region.region_id, answer.event.n);
-      if (answer.region) this.#ids.set(local, answer.region.region_id);
+      event.region_id ??= answer.region?.region_id ?? null;
+      this.#ids.set(local, event.region_id);
+      this.#latest.set(subjectOf(event), answer.event.n);
       this.entries = this.entries.filter((one) => one !== entry);
       this.#tell("saved", { event, local, answer });
       this.#changed();
@@ -166,6 +161,13 @@ export class Outbox extends EventTarget {
       if (!(error instanceof ApiError)) throw error;
       await this.#failed(entry, error);
     }
+  }
+
+  // A mask that was drawn here is a region once its first decision is saved; until then, any is its first.
+  #identify(event, local) {
+    event.region_id = this.#ids.get(local) ?? null;
+    if (event.region_id && event.action === "draw") event.action = "edit";
+    else if (!event.region_id && event.action === "edit") event.action = "draw";
   }
 
   async #failed(entry, error) {
@@ -187,7 +189,10 @@ export class Outbox extends EventTarget {
     this.#tries += 1;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, delay);
-      this.#wake = () => { clearTimeout(timer); resolve(); };
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
     });
     this.#wake = null;
   }
@@ -204,7 +209,10 @@ export class Outbox extends EventTarget {
   // Survives a reload. A second net: while the page is open, what counts is in memory.
   #store() {
     try {
-      this.storage?.setItem("sono-review-unsaved", JSON.stringify(this.entries.map(({ event, local }) => ({ event, local }))));
+      this.storage?.setItem(
+        "sono-review-unsaved",
+        JSON.stringify(this.entries.map(({ event, local }) => ({ event, local }))),
+      );
     } catch {
       // No room there: beforeunload still warns.
     }
@@ -218,8 +226,12 @@ export class Outbox extends EventTarget {
       return [];
     }
   }
-
 }
 
 /** 32 hex digits. */
 export const newEventId = () => crypto.randomUUID().replaceAll("-", "");
+
+// What follows what: decisions on one subject, but readings that decide nothing apart from those that do.
+function subjectOf({ region_id: region, frame_id: frame, reading }) {
+  return `${region ?? frame} ${reading === "second" || reading === "repeat" ? reading : ""}`;
+}

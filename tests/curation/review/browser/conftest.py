@@ -1,0 +1,93 @@
+"""The page of a real server in real Chromium."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sono.manifests.journal import Event, Journal, journal_path
+from sono.manifests.workspace import Workspace
+from tests.curation.review.serving import Server
+
+TIMEOUT_MS = 15_000
+
+
+@dataclass
+class Reviewing:
+    """A page with everything that went wrong in it."""
+
+    page: Any
+    journal: Journal
+    errors: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def ready(self) -> None:
+        """Wait until a frame with a question is shown."""
+        self.page.wait_for_selector("#question:not([hidden])", timeout=TIMEOUT_MS)
+
+    def saved(self, events: int) -> list[Event]:
+        """Wait until the page says that everything is saved; there are so many events then."""
+        self.page.wait_for_selector("#save[data-state=saved]", timeout=TIMEOUT_MS)
+        found = list(self.journal.events())
+        assert len(found) == events
+        return found
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that the page is about to show. The page's own rules let no test wait in it."""
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
+        while not condition():
+            assert time.monotonic() < deadline, self.page.inner_text("body")
+            self.page.wait_for_timeout(20)
+
+    def question(self) -> str:
+        text: str = self.page.inner_text("#question-text")
+        return text
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        """Along points given in shares of the stage."""
+        box = self.page.locator("#stage").bounding_box()
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=4)
+        self.page.mouse.up()
+
+
+@pytest.fixture
+def review(browser: Any) -> Iterator[Callable[..., Reviewing]]:
+    """Opens pages of a server; at the end none of them may have had an error or asked anybody else."""
+    opened: list[Reviewing] = []
+
+    def open_page(server: Server, workspace: Workspace | Path, **options: Any) -> Reviewing:
+        path = workspace.path if isinstance(workspace, Workspace) else workspace
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        page = context.new_page()
+        found = Reviewing(page, Journal(journal_path(path)))
+        page.on("pageerror", lambda error: found.errors.append(str(error)))
+        page.on("request", lambda request: found.requested.append(request.url))
+        page.on("console", lambda message: found.errors.append(message.text) if _is_fault(message) else None)
+        page.goto(server.address)
+        opened.append(found)
+        return found
+
+    yield open_page
+    for each in opened:
+        each.page.context.close()
+        assert each.errors == []
+        hosts = {url.split("/")[2].partition(":")[0] for url in each.requested if not url.startswith("blob:")}
+        assert hosts == {"127.0.0.1"}
+
+
+def _is_fault(message: Any) -> bool:
+    # Chromium reports every answer of 400 and more, and every lost connection, as an error of its own.
+    return message.type == "error" and "Failed to load resource" not in message.text

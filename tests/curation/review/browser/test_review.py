@@ -1,0 +1,173 @@
+"""A person reviews masks in a browser; what the page calls saved is in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sono.manifests import masks
+from sono.manifests.workspace import Workspace
+from tests.curation.review.serving import Server
+
+from .conftest import TIMEOUT_MS, Reviewing
+
+Serve = Callable[..., Server]
+Review = Callable[..., Reviewing]
+
+pytestmark = pytest.mark.slow
+
+
+def mask_of(row: Any) -> masks.Mask:
+    return masks.decode(row["mask"])
+
+
+def test_accept_reject_draw_undo_and_redo(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted), predicted)
+    at.ready()
+    first = at.question()
+    at.press("Enter")
+    at.until(lambda: at.question() != first)
+    at.press("x", "3")  # not visible
+    at.press("Enter")
+    accepted, rejected, third = at.saved(3)
+    assert (accepted.action, rejected.action, third.action) == ("accept", "reject", "accept")
+    assert rejected.tool["reasons"] == ["not_visible"]
+    assert accepted.after is not None
+    assert accepted.before is not None
+    assert accepted.after["mask"] == accepted.before["mask"]
+
+    at.ready()
+    at.press("b")
+    at.drag((0.4, 0.5), (0.6, 0.5))
+    at.press("Enter")
+    edited = at.saved(4)[-1]
+    assert (edited.action, edited.tool["used"]) == ("edit", ["brush"])
+    assert edited.after is not None
+    assert edited.before is not None
+    before, after = mask_of(edited.before), mask_of(edited.after)
+    assert (after & ~before).sum() > 100  # what the brush added
+    assert not (before & ~after).any()  # and nothing else
+
+    for expected in ("undo", "undo", "redo", "redo"):
+        events = at.journal.count()
+        at.press("Control+z" if expected == "undo" else "Control+Shift+Z")
+        at.until(lambda so_far=events: at.journal.count() > so_far)
+        assert at.saved(events + 1)[-1].action == expected
+        at.ready()
+    assert at.journal.latest([edited.subject_id])[edited.subject_id].after == edited.after
+
+
+def test_a_box_is_answered_and_its_mask_accepted(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted, "--backend", "grabcut"), predicted)
+    at.ready()
+    at.press("r")
+    with at.page.expect_response(lambda answer: answer.url.endswith("/proposals")) as answer:
+        at.drag((0.3, 0.3), (0.6, 0.7))
+    assert answer.value.json()["candidates"]
+    at.page.wait_for_selector("#candidates")
+    at.press("Enter")
+    (edited,) = at.saved(1)
+    assert edited.tool["used"] == ["box"]
+    assert edited.after is not None
+    proposed = [mask_of(each) for each in answer.value.json()["candidates"]]
+    assert any(np.array_equal(mask_of(edited.after), each) for each in proposed)
+
+
+def test_a_reload_loses_nothing(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted), predicted)
+    at.ready()
+    at.press("Enter")
+    at.saved(1)
+    at.page.reload()
+    at.ready()
+    assert "1 decided" in at.page.inner_text("#progress-text")
+    at.press("Control+z")  # the decision of the visit before
+    at.until(lambda: "0 decided" in at.page.inner_text("#progress-text"))
+    assert [event.action for event in at.journal.events()] == ["accept", "undo"]
+
+
+def test_two_browsers_at_once(predicted: Workspace, serve: Serve, review: Review) -> None:
+    server = serve(predicted)
+    one, other = review(server, predicted), review(server, predicted)
+    one.ready()
+    other.ready()
+    assert one.question() == other.question()
+    one.press("Enter")
+    one.saved(1)
+    other.press("x")
+    other.page.wait_for_selector("#conflicts:not([hidden])", timeout=TIMEOUT_MS)
+    assert "anna accepted" in other.page.inner_text("#conflicts")
+    assert [event.action for event in one.journal.events()] == ["accept"]
+    other.page.get_by_role("button", name="Keep mine").click()
+    assert [event.action for event in other.saved(2)] == ["accept", "reject"]
+
+
+def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, review: Review) -> None:
+    """What is decided while there is no server stays on the page, and is saved once there is one again."""
+    server = serve(predicted)
+    port = server.address.partition("127.0.0.1:")[2].partition("/")[0]
+    at = review(server, predicted)
+    at.ready()
+    at.press("Enter")
+    at.saved(1)
+    server.process.kill()
+    server.process.wait()
+    at.press("Enter")
+    at.page.wait_for_selector("#save:not([data-state=saved])", timeout=TIMEOUT_MS)
+    at.page.wait_for_timeout(1000)
+    assert at.page.get_attribute("#save", "data-state") not in ("saved", "ready")
+    again = serve(predicted, "--port", port)
+    assert len(list(at.journal.events())) == 1
+    at.page.wait_for_selector("#signed-out:not([hidden])", timeout=TIMEOUT_MS)  # it has another token
+    assert "Nothing on this page is lost" in at.page.inner_text("#signed-out")
+    second = at.page.context.new_page()
+    second.goto(again.address)
+    at.page.get_by_role("button", name="Try again").first.click()
+    assert [event.action for event in at.saved(2)] == ["accept", "accept"]
+
+
+def test_everything_can_be_done_with_the_keyboard(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted, "--backend", "grabcut"), predicted)
+    at.ready()
+    at.press("?")
+    at.page.wait_for_selector("#help[open]")
+    assert "Accept the mask" in at.page.inner_text("#help")
+    at.press("Escape")
+    at.press("e", *["ArrowRight"] * 3, "Enter", *["ArrowRight"] * 6, "Enter")  # erase along a line
+    at.press("v", "Enter")
+    erased = at.saved(1)[0]
+    assert (erased.action, erased.tool["used"]) == ("edit", ["eraser"])
+    at.ready()
+    at.press("r", "ArrowLeft", "Enter", *["ArrowRight"] * 10, *["ArrowDown"] * 8)
+    with at.page.expect_response(lambda answer: answer.url.endswith("/proposals")):
+        at.press("Enter")
+    at.page.wait_for_selector("#candidates")
+    at.press("v", "Enter")
+    assert at.saved(2)[1].tool["used"] == ["box"]
+    at.press("Shift+X", "1")
+    assert at.saved(3)[2].after == {"verdict": "reject", "reasons": ["reviewer_wrong_plane"]}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_people_who_cannot_point_or_see_well_can_use_it(
+    predicted: Workspace, serve: Serve, review: Review, scheme: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    at = review(serve(predicted, "--backend", "grabcut"), predicted, color_scheme=scheme, bypass_csp=True)
+    at.ready()
+    narrow = {"width": 390, "height": 844}
+    for size, keys in (
+        ({"width": 1280, "height": 800}, []),
+        ({"width": 1280, "height": 800}, ["?"]),
+        (narrow, ["Escape"]),
+    ):
+        at.page.set_viewport_size(size)
+        at.press(*keys)
+        at.page.wait_for_timeout(300)
+        found = Axe().run(at.page)
+        assert found.violations_count == 0, found.generate_report()
+        assert at.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
