@@ -62,6 +62,8 @@ def _print(title: str, rows: Sequence[AgreementFigures], nothing: str) -> None:
               + ", ".join(f"{count:,} {answer}" for answer, count in answers.items()))  # fmt: skip
         print(f"    kappa {interval(row.kappa)}, Dice {interval(row.dice)}, IoU {interval(row.iou)}, "
               f"Hausdorff 95 {_distances(row)}")  # fmt: skip
+        if row.renamed:
+            print(f"    {row.renamed:,} readings say that the mask shows another structure: they count as rejections")
         if row.empty:
             print(f"    {row.empty:,} kept masks were emptied: they have no distance")
 

@@ -66,11 +66,15 @@ class ReadingPlan:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one reader decided: event ``n``, and the mask if it was kept, with the digest of the pixels under it."""
+    """What one reader decided: event ``n``, and the mask if it was kept, with the digest of the pixels under it.
+
+    ``structure`` is what the reader says it shows, which may be another one than was proposed.
+    """
 
     reviewer: str
     n: int
     status: str
+    structure: str | None
     pixel_digest: str | None
     mask: Mapping[str, Any] | None = field(repr=False)
 
@@ -84,6 +88,7 @@ class Readings:
     """All that has been read of one mask, and stands.
 
     Attributes:
+        structure: that it was proposed as.
         original: its row of ``regions`` before anybody decided; None if there is no such decision, or if a person drew
             it: then there was nothing to read.
         first: by who decided first. What somebody else makes of it later, having seen it, is in ``others``.
@@ -114,7 +119,7 @@ def readings_of(history: Sequence[Event]) -> Readings:
         if event.region_id is None:
             continue
         found.region_id, found.frame_id = event.region_id, event.frame_id
-        found.structure = event.structure or found.structure
+        found.structure = found.structure or event.structure
         standing = by_number.get(event.stands) if event.stands is not None else None
         if event.reading in ("second", "repeat"):
             of_reading = found.seconds if event.reading == "second" else found.repeats
@@ -139,6 +144,7 @@ def _decide(found: Readings, event: Event, standing: Event | None) -> None:
     found.adjudication = None if event.undoes is not None else found.adjudication
     if found.first is None:
         found.original = event.before
+        found.structure = (event.before or {}).get("structure") or event.structure
     if found.first is None or found.first.reviewer == standing.reviewer:
         found.first = _reading(standing)
     else:
@@ -149,12 +155,12 @@ def _reading(event: Event) -> Reading:
     after = event.after or {}
     status = str(after.get("status"))
     mask = after.get("mask") if status in KEPT else None
-    return Reading(event.reviewer, event.n, status, after.get("pixel_digest"), mask)
+    return Reading(event.reviewer, event.n, status, after.get("structure"), after.get("pixel_digest"), mask)
 
 
 def disagree(one: Reading, other: Reading, alike_iou: float) -> bool:
-    """Whether one keeps what the other rejects, or both keep masks of a lower IoU than ``alike_iou``."""
-    if one.kept != other.kept:
+    """Whether one keeps what the other rejects, or both keep masks of a lower IoU or of different structures."""
+    if one.kept != other.kept or (one.kept and one.structure != other.structure):
         return True
     if one.mask is None or other.mask is None:
         return False
@@ -232,7 +238,7 @@ def shown(history: Sequence[Event], reading: str, plan: ReadingPlan) -> list[Sho
     if plan.swapped(readings.region_id):
         both.reverse()
     return [asked] + [
-        ShownMask(label, _blinded(readings.original, each.mask) if each.kept else None)
+        ShownMask(label, {**_blinded(readings.original, each.mask), "structure": each.structure} if each.kept else None)
         for label, each in zip("AB", both, strict=True)
     ]
 

@@ -26,6 +26,7 @@ class AgreementFigures:
         masks_mm, masks_px: of how many masks.
         empty: masks that both kept and one or both emptied: they count in ``dice`` and ``iou``, as 1 if both did and
             else 0, and have no distance.
+        renamed: readings that kept a mask as another structure: they count as rejections of what it was proposed as.
         unchanged: masks that both kept with not a pixel's difference.
         disagreements, adjudicated: masks on which two readers disagree, and those between which somebody has decided.
     """
@@ -47,6 +48,7 @@ class AgreementFigures:
     masks_mm: int
     masks_px: int
     empty: int
+    renamed: int
     unchanged: int
     disagreements: int
     adjudicated: int
@@ -103,6 +105,7 @@ def _figures(structure: str | None, readers: tuple[str, str] | None, pairs: Sequ
         masks_mm=len(far_mm),
         masks_px=len(far_px),
         empty=sum(like.empty > 0 for like, _, _ in drawn),
+        renamed=sum(pair.renamed for pair in pairs),
         unchanged=sum(like.dice == 1 for like, _, _ in drawn),
         disagreements=sum(pair.adjudicated is not None for pair in pairs),
         adjudicated=sum(pair.adjudicated is True for pair in pairs),

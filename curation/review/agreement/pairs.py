@@ -33,8 +33,9 @@ class Pair:
 
     Attributes:
         readers: in alphabetical order; twice the same name if one reader read it twice.
-        kept: whether each of them kept the mask, accepted or edited, in the order of ``readers``; the first reading
-            first if it is one reader.
+        kept: whether each of them kept the mask, accepted or edited, as the structure that it was proposed as, in the
+            order of ``readers``; the first reading first if it is one reader.
+        renamed: how many of them kept it as another structure.
         likeness: of the two masks, in mm if ``in_mm``; None unless both kept it.
         adjudicated: None if they agree, else whether somebody has decided between them.
     """
@@ -43,6 +44,7 @@ class Pair:
     patient: str
     readers: tuple[str, str]
     kept: tuple[bool, bool]
+    renamed: int
     likeness: Likeness | None
     in_mm: bool
     adjudicated: bool | None
@@ -96,10 +98,11 @@ def _compared(
     if one.pixel_digest != other.pixel_digest:
         return "other_pixels"
     first, second = sorted((one, other), key=lambda reading: (reading.reviewer, reading.n))
+    kept = [reading.kept and reading.structure == readings.structure for reading in (first, second)]
     size = frame["pixel_mm_x"], frame["pixel_mm_y"]
     in_mm = bool(size[0] and size[1] and frame["pixel_digest"] == one.pixel_digest)
     try:
-        alike = _likeness(first, second, size if in_mm else (1.0, 1.0))
+        alike = _likeness(first, second, size if in_mm else (1.0, 1.0)) if all(kept) else None
         differ = disagree(one, other, alike_iou)
     except ValueError:
         return "damaged_mask"
@@ -108,7 +111,8 @@ def _compared(
         readings.structure or "",
         frame["patient_key"],
         (first.reviewer, second.reviewer),
-        (first.kept, second.kept),
+        (kept[0], kept[1]),
+        sum(each.kept for each in (first, second)) - sum(kept),
         alike,
         in_mm,
         adjudicated,

@@ -63,7 +63,7 @@ def decided_masks(journal: Journal) -> list[Decided]:
 
 def is_bad(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether a decision says that the mask before it was bad; both are rows of ``regions``."""
-    if after["status"] == "rejected":
+    if after["status"] == "rejected" or after["structure"] != before["structure"]:
         return True
     return after["status"] == "edited" and mask_iou(before["mask"], after["mask"]) < ALIKE_IOU
 

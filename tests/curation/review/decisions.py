@@ -46,7 +46,14 @@ class Decisions:
         return str(row["region_id"])
 
     def decide(
-        self, region_id: str, reviewer: str, action: str, mask: Mask | None = None, *, reading: str = "first"
+        self,
+        region_id: str,
+        reviewer: str,
+        action: str,
+        mask: Mask | None = None,
+        *,
+        reading: str = "first",
+        structure: str | None = None,
     ) -> Event:
         history = self.journal.history(region_id)
         same = [each for each in history if each.reading in DECIDING] if reading in DECIDING else [
@@ -54,7 +61,7 @@ class Decisions:
         ]  # fmt: skip
         now = same[-1].after if same else None
         row = now if now is not None else self.rows[region_id]
-        after = dict(row)
+        after = {**row, "structure": structure or row["structure"]}
         if mask is not None:
             after |= {
                 "mask": masks.encode(mask),
@@ -67,7 +74,7 @@ class Decisions:
             subject="region",
             frame_id=row["frame_id"],
             region_id=region_id,
-            structure=row["structure"],
+            structure=after["structure"],
             action=action,
             reading=reading,
             before=None if action == "draw" else row,

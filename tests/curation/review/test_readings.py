@@ -95,6 +95,21 @@ def test_a_disagreement_is_adjudicated_by_who_read_it_neither_time(
     assert owes(decisions, region, "zoe") is None
 
 
+def test_readers_who_name_different_structures_disagree(decisions: Decisions) -> None:
+    region = propose(decisions)
+    decisions.decide(region, "ada", "edit", structure="thalami")
+    decisions.decide(region, "bea", "accept", reading="second")
+    assert owes(decisions, region, "eve") == "adjudication"
+    asked, *both = shown(decisions.journal.history(region), "adjudication", SECOND)
+    assert asked.row is not None
+    assert asked.row["structure"] == "head"
+    assert {each.row["structure"] for each in both if each.row} == {"head", "thalami"}
+    same = propose(decisions, 1)
+    for reading, reviewer in (("first", "ada"), ("second", "bea")):
+        decisions.decide(same, reviewer, "edit", structure="thalami", reading=reading)
+    assert owes(decisions, same, "eve") is None
+
+
 def test_how_alike_two_masks_have_to_be_is_the_plans(decisions: Decisions) -> None:
     region = propose(decisions)
     decisions.decide(region, "ada", "edit", box(12))  # IoU 18/22

@@ -120,6 +120,13 @@ def test_one_sided_rejections_alone_are_told(world: World) -> None:
     assert (found.masks, found.only_one, found.dice.value, found.kappa.value, found.alike.value) == (1, 1, None, 0, 0)
 
 
+def test_who_names_another_structure_does_not_keep_the_mask_as_this_one(world: World) -> None:
+    region = world.read(("ada", *KEPT, "first"))
+    world.decisions.decide(region, "bea", "edit", structure="thalami", reading="second")
+    found = row(report_agreement(world.written()).between, "head")
+    assert (found.only_one, found.renamed, found.dice.value, found.disagreements) == (1, 1, None, 1)
+
+
 def test_a_single_patient_has_figures_without_intervals(world: World) -> None:
     for mask in (SMALLER, HEAD, disc(50, 40, 18)):
         world.twice(KEPT, ("edit", mask), patient="the only one")
