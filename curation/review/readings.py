@@ -167,51 +167,61 @@ def disagree(one: Reading, other: Reading, alike_iou: float) -> bool:
     return mask_iou(one.mask, other.mask) < alike_iou
 
 
-def owed(
-    readings: Readings, reviewer: str, plan: ReadingPlan, decisions_since: Callable[[str, int], int]
-) -> str | None:
-    """Which reading of a mask a reviewer is to make: first, second, repeat, adjudication, or None.
+@dataclass(frozen=True)
+class Outstanding:
+    """What is still to be read of a mask.
+
+    Attributes:
+        reading: first, second, adjudication, or None.
+        not_by: who may not make it.
+        repeat_by: who is to repeat their own reading, which is event ``repeat_of``; None if nobody is.
+    """
+
+    reading: str | None
+    not_by: frozenset[str] = frozenset()
+    repeat_by: str | None = None
+    repeat_of: int = 0
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.reading is None and self.repeat_by is None
+
+
+def outstanding(readings: Readings, plan: ReadingPlan) -> Outstanding:
+    """What the plan has read of a mask that has not been read yet.
 
     Nobody reads second what they have read or changed, repeats what somebody else read, or adjudicates a reading of
-    their own.
+    their own. Masks that a person drew are not read again: there was nothing to read.
+    """
+    first, second = readings.first, readings.second
+    if first is None:
+        return Outstanding("first", frozenset(readings.seconds))
+    if readings.original is None:
+        return Outstanding(None)
+    reading = None
+    if readings.adjudication is None:
+        if second is None:
+            reading = "second" if plan.read_twice(readings.region_id) else None
+        else:
+            reading = "adjudication" if disagree(first, second, plan.alike_iou) else None
+    is_repeated = plan.repeated(readings.region_id) and first.reviewer not in readings.repeats
+    involved = frozenset({first.reviewer, *readings.seconds, *readings.others})
+    return Outstanding(reading, involved, first.reviewer if is_repeated else None, first.n)
+
+
+def owed_by(
+    reviewer: str, left: Outstanding, plan: ReadingPlan, decisions_since: Callable[[str, int], int]
+) -> str | None:
+    """Which reading of a mask a reviewer is to make: first, second, repeat, adjudication, or None.
 
     Args:
         decisions_since: how many decisions a reviewer has made after an event, by its number.
     """
-    first, second = readings.first, readings.second
-    if first is None:
-        return None if reviewer in readings.seconds else "first"
-    if readings.original is None:  # drawn by a person: there was nothing to read
-        return None
-    is_outsider = reviewer not in {first.reviewer, *readings.seconds, *readings.others}
-    if is_outsider and readings.adjudication is None:
-        if second is None:
-            return "second" if plan.read_twice(readings.region_id) else None
-        return "adjudication" if disagree(first, second, plan.alike_iou) else None
-    if (
-        reviewer == first.reviewer
-        and reviewer not in readings.repeats
-        and plan.repeated(readings.region_id)
-        and decisions_since(reviewer, first.n) >= plan.repeat_after
-    ):
+    if left.reading is not None and reviewer not in left.not_by:
+        return left.reading
+    if left.repeat_by == reviewer and decisions_since(reviewer, left.repeat_of) >= plan.repeat_after:
         return "repeat"
     return None
-
-
-def is_settled(readings: Readings, plan: ReadingPlan) -> bool:
-    """Whether nobody will owe a reading of the mask any more, unless something is undone."""
-    first, second = readings.first, readings.second
-    if first is None:
-        return False
-    if readings.original is None:
-        return True
-    if plan.repeated(readings.region_id) and first.reviewer not in readings.repeats:
-        return False
-    if readings.adjudication is not None:
-        return True
-    if second is None:
-        return not plan.read_twice(readings.region_id)
-    return not disagree(first, second, plan.alike_iou)
 
 
 @dataclass(frozen=True)
@@ -260,19 +270,19 @@ class Owed:
 class OwedReadings:
     """The second and repeated readings and adjudications that are still to be made, kept up to date from the journal.
 
-    Only masks that the plan has read again, and that are not settled, are held. Threads must take turns.
+    Only masks that the plan has read again, and of which something is left to read, are held. Threads must take turns.
     """
 
     def __init__(self, journal: Journal, plan: ReadingPlan) -> None:
         self.journal, self.plan = journal, plan
-        self._open: dict[str, Readings | None] = {  # None: not looked at yet
+        self._left: dict[str, _Left | None] = {  # None: not looked at yet
             region_id: None for region_id, *_ in journal.changed("region") if self._is_chosen(region_id)
         }
 
     def note(self, region_id: str) -> None:
         """Look at a mask again: something was decided, undone or read."""
         if self._is_chosen(region_id):
-            self._open[region_id] = None
+            self._left[region_id] = None
 
     def next(
         self, reviewer: str, limit: int, *, readings: Iterable[str] = ("second", "repeat"), structure: str | None = None
@@ -280,35 +290,49 @@ class OwedReadings:
         """What the reviewer is to read again, some of it; ask again once that is done."""
         wanted = set(readings)
         found: list[Owed] = []
-        for each in self._unsettled():
+        for each in self._look():
             if len(found) >= limit:
                 break
             if structure in (None, each.structure):
-                reading = owed(each, reviewer, self.plan, self.journal.decisions_since)
+                reading = owed_by(reviewer, each.left, self.plan, self.journal.decisions_since)
                 if reading in wanted:
                     found.append(Owed(each.region_id, each.frame_id, each.structure, str(reading)))
         return found
 
     def owed(self, region_id: str, reviewer: str) -> str | None:
         """Which reading of one mask the reviewer is to make."""
-        found = readings_of(self.journal.history(region_id))
-        return owed(found, reviewer, self.plan, self.journal.decisions_since)
+        left = outstanding(readings_of(self.journal.history(region_id)), self.plan)
+        return owed_by(reviewer, left, self.plan, self.journal.decisions_since)
 
     def count(self, reviewer: str, readings: Iterable[str] = ("second", "repeat")) -> int:
         """How many readings the reviewer is to make."""
-        return len(self.next(reviewer, len(self._open) + 1, readings=readings))
+        return len(self.next(reviewer, len(self._left) + 1, readings=readings))
 
     def _is_chosen(self, region_id: str) -> bool:
         return self.plan.read_twice(region_id) or self.plan.repeated(region_id)
 
-    def _unsettled(self) -> Iterator[Readings]:
-        for region_id, known in list(self._open.items()):
-            readings = known if known is not None else readings_of(self.journal.history(region_id))
-            if is_settled(readings, self.plan):
-                self._open.pop(region_id, None)
-            elif readings.first is not None:
-                self._open[region_id] = readings
-                yield readings
+    def _look(self) -> Iterator[_Left]:
+        for region_id, known in list(self._left.items()):
+            if known is None:
+                readings = readings_of(self.journal.history(region_id))
+                left = outstanding(readings, self.plan)
+                if left.is_nothing:
+                    del self._left[region_id]
+                    continue
+                known = _Left(region_id, readings.frame_id, readings.structure, left)
+                self._left[region_id] = known
+            if known.left.reading != "first":
+                yield known
+
+
+@dataclass(frozen=True)
+class _Left:
+    """A mask of which something is left to read."""
+
+    region_id: str
+    frame_id: str
+    structure: str | None
+    left: Outstanding
 
 
 def mixed(first: Sequence[Any], again: Sequence[Any], every: int) -> list[Any]:

@@ -12,9 +12,9 @@ import pytest
 from sono.curation.review.readings import (
     OwedReadings,
     ReadingPlan,
-    is_settled,
     mixed,
-    owed,
+    outstanding,
+    owed_by,
     readings_of,
     shown,
 )
@@ -38,7 +38,7 @@ def propose(decisions: Decisions, number: int = 0) -> str:
 
 def owes(decisions: Decisions, region_id: str, reviewer: str, plan: ReadingPlan = SECOND) -> str | None:
     found = readings_of(decisions.journal.history(region_id))
-    return owed(found, reviewer, plan, decisions.journal.decisions_since)
+    return owed_by(reviewer, outstanding(found, plan), plan, decisions.journal.decisions_since)
 
 
 def test_the_first_reading_is_anybodys_and_the_second_somebody_elses(decisions: Decisions) -> None:
@@ -49,7 +49,7 @@ def test_the_first_reading_is_anybodys_and_the_second_somebody_elses(decisions: 
     assert owes(decisions, region, "bea") == "second"
     decisions.decide(region, "bea", "accept", reading="second")
     assert owes(decisions, region, "bea") is owes(decisions, region, "eve") is None
-    assert is_settled(readings_of(decisions.journal.history(region)), SECOND)
+    assert outstanding(readings_of(decisions.journal.history(region)), SECOND).is_nothing
 
 
 def test_the_share_is_kept_and_the_choice_is_the_keys() -> None:
