@@ -13,7 +13,8 @@ the others the product proposes masks, measures and orders them. Kinds of masks,
               an edge, and as many untouched ones, without scores, so that only anatomy speaks
 A mask is bad if its IoU with the truth is below 0.75, or below 0.9. Reviewing is played with the truth: a mask below
 0.75 is rejected, one below 0.9 corrected to the truth, the others accepted. The calibrated order is fitted on masks of
-patients drawn at random and held against masks of all others; five draws, mean AUROC.
+patients drawn at random and held against masks of all others; five draws, mean AUROC. "Own prediction" is the Dice that
+the segmenter expects of its own mask: predicted IoU and stability need a SAM, of which there are no weights here.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ def main() -> None:
 
 def run_order(options: argparse.Namespace) -> None:
     print(f"Phantoms of seed {options.seed}, {options.patients} patients\n")
-    print("| masks | bad: IoU below | masks | bad | predicted IoU | stability | score | agreement | stated order | "
-          + " | ".join(f"{number} reviewed" for number in REVIEWED) + " |")  # fmt: skip
+    single = ("own prediction", "score", "other prompts", "other masks", "stated order")
+    columns = ["masks", "bad: IoU below", "masks", "bad", *single, *(f"{number} reviewed" for number in REVIEWED)]
+    print(f"| {' | '.join(columns)} |")
     print("|---|---:|---:|---:|" + "---:|" * (5 + len(REVIEWED)))
     for name, workspace, truth in worlds(options.out, options.patients, options.seed, options.minutes):
         for row in compared(name, workspace, truth):
@@ -95,7 +97,7 @@ def all_orders(signs: Any, ious: npt.NDArray[np.float64]) -> list[list[npt.NDArr
     from sono.curation.review.queue.order import Reviewed, fit_order, stated_log_odds
 
     names = list(SIGNS)
-    single = [[signs.values[:, names.index(name)]] for name in ("predicted_iou", "stability", "score", "others")]
+    single = [[signs.values[:, names.index(name)]] for name in ("expected_dice", "score", "prompts", "others")]
     orders = [*single, [stated_log_odds(signs.values)]]
     patients = np.array(signs.keys["patient_key"].to_pylist())
     for number in REVIEWED:
