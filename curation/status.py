@@ -87,6 +87,7 @@ def read_status(workspace: Workspace) -> Status:
             frames=frames.num_rows,
             qc_stale=stale["qc"] > 0,
             regions=len(regions),
+            proposed=sum(mask["status"] == "proposed" for mask in masks),
             captions=captions,
             dataset=dataset,
         ),
@@ -94,12 +95,14 @@ def read_status(workspace: Workspace) -> Status:
 
 
 def _next_step(
-    path: str, *, frames: int, qc_stale: bool, regions: int, captions: int, dataset: LatestDataset | None
+    path: str, *, frames: int, qc_stale: bool, regions: int, proposed: int, captions: int, dataset: LatestDataset | None
 ) -> str:
     if not frames:
         return f"sono-curate ingest {path} SOURCE"
     if qc_stale:
         return f"sono-curate qc {path}"
+    if proposed and not regions:
+        return f"sono-curate review {path}"
     if not captions:
         if not regions:
             return f"sono-curate masks import {path} DIR --structure NAME"

@@ -25,7 +25,9 @@ def review(
     reviewer: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who decides; if omitted, your user name on this machine.")
     ] = None,
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 means any that is free.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="0 means that of the last time, or any that is free.")
+    ] = 0,
     backend: Annotated[
         BackendName | None, typer.Option(help="What answers boxes and points, as for masks propose.")
     ] = None,

@@ -153,6 +153,7 @@ export class Painter {
     } = this;
     const colours = ["#56b4e9", "#e69f00"];
     region.readings.forEach((reading, n) => {
+      if (reading.status === "rejected") return;
       reading.path ??= this.desk.outline(reading.bitmap, true);
       context.save();
       context.lineWidth = 2 / scale;

@@ -155,6 +155,7 @@ class Asked:
 
 
 def _session(review: Review, asked: Asked) -> object:
+    review.rereading.came(asked.reviewer)
     undo, redo = review.journal.undo_state(asked.reviewer)
     vocabulary = review.vocabulary
     return {
@@ -250,7 +251,10 @@ def _redo(review: Review, asked: Asked) -> object:
 
 
 def _history(review: Review, asked: Asked) -> object:
-    return {"events": history_of(review.journal, asked.path["subject_id"])}
+    subject_id = asked.path["subject_id"]
+    if review.rereading.is_blinded(subject_id, asked.reviewer):
+        raise RefusedError("blinded", "You read this mask without knowing what others decided.")
+    return {"events": history_of(review.journal, subject_id)}
 
 
 Handler = Callable[[Review, Asked], object]

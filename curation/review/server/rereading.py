@@ -25,16 +25,14 @@ class Rereading:
 
     def region(self, region_id: str, subject: Subject, reviewer: str) -> ShownRegion:
         """A region as the reviewer may see it; ``subject`` is the region as it stands."""
-        if not (self._plan.read_twice(region_id) or self._plan.repeated(region_id)):
+        reading = self._owes(region_id, reviewer)
+        if reading == "first":
             return ShownRegion(subject)
-        reading = self._owed.owed(region_id, reviewer)
-        if reading in (None, "first"):
-            return ShownRegion(subject)
-        asked, *others = shown(self._journal.history(region_id), str(reading), self._plan)
+        asked, *others = shown(self._journal.history(region_id), reading, self._plan)
         if reading == "adjudication":
             readings = [ShownReading(str(each.label), each.row["mask"] if each.row else None) for each in others]
             return ShownRegion(Subject(asked.row, subject.event), "adjudication", readings)
-        return ShownRegion(Subject(asked.row, None), str(reading))
+        return ShownRegion(Subject(asked.row, None), reading)
 
     def next(self, reviewer: str, limit: int, readings: Sequence[str], structure: str | None) -> list[Owed]:
         """What the reviewer is to read again, each handed out once in a while."""
@@ -56,7 +54,22 @@ class Rereading:
         with self._guard:
             return self._owed.count(reviewer, readings)
 
+    def came(self, reviewer: str) -> None:
+        """The reviewer's page was loaded: what it was handed and has not read is handed out again."""
+        with self._guard:
+            self._handed_out = {key: at for key, at in self._handed_out.items() if key[0] != reviewer}
+
+    def is_blinded(self, region_id: str, reviewer: str) -> bool:
+        """Whether the reviewer is to read the mask without knowing what others decided."""
+        return self._owes(region_id, reviewer) != "first"
+
     def note(self, region_id: str) -> None:
         """Something was decided on a region."""
         with self._guard:
             self._owed.note(region_id)
+
+    def _owes(self, region_id: str, reviewer: str) -> str:
+        """The reading that a decision of the reviewer would be."""
+        if not (self._plan.read_twice(region_id) or self._plan.repeated(region_id)):
+            return "first"
+        return self._owed.owed(region_id, reviewer) or "first"

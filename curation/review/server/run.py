@@ -34,7 +34,7 @@ from .work import Work
 if TYPE_CHECKING:
     import uvicorn
 
-_RUNNING = "server.json"
+_RUNNING, _PORT = "server.json", "port"
 _HOST = "127.0.0.1"
 
 
@@ -60,7 +60,7 @@ def serve_review(
 
     Args:
         reviewer: who decides; behind a proxy, its users do.
-        port: 0 for any that is free.
+        port: 0 for that of the last time, or any that is free.
         backend: what answers prompts; None for drawing alone.
         ready: called with the address to open, once it can be opened.
 
@@ -74,7 +74,7 @@ def serve_review(
         raise UserError(
             "the workspace has no frames yet", where=str(workspace.path), fix="run sono-curate ingest first"
         )
-    with _alone(workspace), _listening(port) as listener:
+    with _alone(workspace), _listening(port or _last_port(workspace)) as listener:
         origin = f"http://{_HOST}:{listener.getsockname()[1]}"
         access: Access = (
             BehindProxy(proxy.origin, proxy.user_header, proxy.secret) if proxy else Alone(reviewer, origin)
@@ -132,6 +132,8 @@ def _serve(
         note = workspace.path / FOLDER / _RUNNING
         content = json.dumps({"pid": os.getpid(), "address": origin}).encode()
         write_atomically(note, lambda file: file.write(content))
+        port = str(listener.getsockname()[1]).encode()
+        write_atomically(workspace.path / FOLDER / _PORT, lambda file: file.write(port))
         try:
             _run(server, listener, lambda: ready(access.address if isinstance(access, Alone) else access.origin))
         finally:
@@ -195,6 +197,20 @@ def _where(folder: Path) -> str:
         return f" at {json.loads((folder / _RUNNING).read_text())['address']}"
     except (OSError, ValueError, KeyError):
         return ""
+
+
+def _last_port(workspace: Workspace) -> int:
+    """The port of the last time, so that a page that is still open finds its server again; 0 if there is none, or it
+    is taken.
+    """
+    try:
+        port = int((workspace.path / FOLDER / _PORT).read_text())
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((_HOST, port))
+    except (OSError, ValueError, OverflowError):
+        return 0
+    return port
 
 
 @contextmanager

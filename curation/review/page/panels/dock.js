@@ -121,7 +121,7 @@ export class Dock {
         bitmap: reading.bitmap,
         chosen: region.reading === reading,
         says: reading.status === "rejected" ? text.readingRejected(reading.label) : text.reading(reading.label),
-        short: reading.label,
+        short: reading.status === "rejected" ? `${reading.label} ✕` : reading.label,
         n,
       }));
     }

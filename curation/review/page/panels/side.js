@@ -122,7 +122,7 @@ export class Side {
               ...Object.entries(facts.scores ?? {}).map(([name, value]) => [words(name), score(value)]),
               [text.decidedBy, facts.reviewer],
             ]),
-            region.id ? this.#history(region.id) : null,
+            showsHistory(region) ? this.#history(region.id) : null,
           ].filter(Boolean)
         : [],
     );
@@ -229,6 +229,9 @@ function stateOf(region) {
   if (region.changed) return "editing";
   return region.readings.length ? "reading" : region.status;
 }
+
+// Who reads again, or decides between two readers, must not see who decided what before.
+const showsHistory = ({ id, facts }) => id !== null && (facts.reading ?? "first") === "first";
 
 function stateIcon(state) {
   const name = { accepted: "tick", edited: "tick", rejected: "cross", failed: "alert" }[state];

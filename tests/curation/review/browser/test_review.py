@@ -108,7 +108,6 @@ def test_two_browsers_at_once(predicted: Workspace, serve: Serve, review: Review
 def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, review: Review) -> None:
     """What is decided while there is no server stays on the page, and is saved once there is one again."""
     server = serve(predicted)
-    port = server.address.partition("127.0.0.1:")[2].partition("/")[0]
     at = review(server, predicted)
     at.ready()
     at.press("Enter")
@@ -119,7 +118,8 @@ def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, r
     at.page.wait_for_selector("#save:not([data-state=saved])", timeout=TIMEOUT_MS)
     at.page.wait_for_timeout(1000)
     assert at.page.get_attribute("#save", "data-state") not in ("saved", "ready")
-    again = serve(predicted, "--port", port)
+    again = serve(predicted)
+    assert again.address.partition("/?")[0] == server.address.partition("/?")[0]
     assert len(list(at.journal.events())) == 1
     at.page.wait_for_selector("#signed-out:not([hidden])", timeout=TIMEOUT_MS)  # it has another token
     assert "Nothing on this page is lost" in at.page.inner_text("#signed-out")

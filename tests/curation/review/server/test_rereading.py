@@ -48,6 +48,7 @@ def test_a_second_reading_is_blinded_and_a_disagreement_adjudicated(predicted: W
     assert (seen["mask"], seen["status"], seen["reviewer"]) == (region["mask"], "proposed", None)
     assert "anna" not in str(frame["regions"])
     assert seen["event"] is None
+    assert ben.ask("GET", f"/api/history/{region['region_id']}")[1]["error"] == "blinded"
     status, answer = ben.decide(frame, seen, "reject")
     assert status == 200, answer
     server.stop()
