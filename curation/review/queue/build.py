@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from sono.manifests.journal import Journal, open_journal
+from sono.manifests.projection import applied_until
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import FRAMES, MASK_CHECKS, QC, REGIONS
+from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
 
 from .features import Signs, prepare, signs_of
@@ -67,7 +69,7 @@ def build_queue(workspace: Workspace, out: Path | None = None) -> QueueReport:
     journal = open_journal(workspace.path)
     with _tables(workspace) as database:
         order = _order(database, journal, queue_path(workspace).with_name("reviewed.arrow"))
-        _make_waiting(database, journal)
+        _make_waiting(database, workspace.store, journal)
         signs = signs_of(database, "waiting", ["part", "tie"])
         rows = queue_rows(_frames(database), signs, order.p_bad(signs))
         (left_out,) = database.execute(_LEFT_OUT).fetchall()
@@ -87,7 +89,7 @@ def build_queue(workspace: Workspace, out: Path | None = None) -> QueueReport:
 def waiting_signs(workspace: Workspace) -> Signs:
     """The signs of all masks that wait for a decision, in no order; their keys also have ``patient_key``."""
     with _tables(workspace) as database:
-        _make_waiting(database, open_journal(workspace.path))
+        _make_waiting(database, workspace.store, open_journal(workspace.path))
         return signs_of(database, "waiting", ["patient_key"])
 
 
@@ -96,17 +98,17 @@ def _order(database: duckdb.DuckDBPyConnection, journal: Journal | None, cache: 
     return fit_order(reviewed_signs(database, decided, cache)) if decided else Order(0, None, None)
 
 
-def _make_waiting(database: duckdb.DuckDBPyConnection, journal: Journal | None) -> None:
+def _make_waiting(database: duckdb.DuckDBPyConnection, store: TableStore, journal: Journal | None) -> None:
     """The tables ``proposed`` and ``waiting``: what ``signs_of`` needs, and ``part``."""
-    database.execute(_PROPOSED, {"decided": _decided_since(database, journal)})
+    database.execute(_PROPOSED, {"decided": _decided_since(database, store, journal)})
     database.execute(_WAITING)
 
 
-def _decided_since(database: duckdb.DuckDBPyConnection, journal: Journal | None) -> list[str]:
+def _decided_since(database: duckdb.DuckDBPyConnection, store: TableStore, journal: Journal | None) -> list[str]:
     """Masks that the tables still show as proposed although a decision on them stands."""
     if journal is None:
         return []
-    changed = [region_id for region_id, *_ in journal.changed("region")]
+    changed = [region_id for region_id, *_ in journal.changed("region", after=applied_until(store))]
     sql = "SELECT region_id FROM known WHERE waits AND region_id IN (SELECT unnest($ids))"
     shown = [row[0] for row in database.execute(sql, {"ids": changed}).fetchall()]
     return [region_id for region_id, event in journal.latest(shown).items() if event.decided]

@@ -332,3 +332,19 @@ def test_what_was_measured_of_reviewed_masks_is_kept_and_may_be_deleted(
     build_queue(workspace)
     assert kept.read_bytes() == before
     assert Queue.open(queue_path(workspace)).next(None, 9).frames == expected
+
+
+def test_decisions_in_the_tables_and_after_them_are_not_asked_about_again(workspace: Workspace) -> None:
+    tables = Tables()
+    reviewable(tables, 12)
+    build(workspace, tables)
+    decisions = Decisions(Journal(journal_path(workspace.path)))
+    rows = workspace.store.read_all(REGIONS).to_pylist()
+    for row in rows[:4]:
+        decide(workspace, decisions, row)
+    with workspace.writing():  # which brings the tables up to date
+        pass
+    for row in rows[4:6]:
+        decide(workspace, decisions, row)
+    build_queue(workspace)
+    assert sorted(order(Queue.open(queue_path(workspace)))) == sorted(row["region_id"] for row in rows[6:])
