@@ -8,14 +8,14 @@ from typer.core import TyperGroup
 
 from sono.manifests import console
 
-from .commands import audit, captions, dataset, frames, masks, phantoms, review, workspace
+from .commands import audit, captions, dataset, frames, masks, phantoms, review, withdrawal, workspace
 
 
 class InOrderOfWork(TyperGroup):
     """Lists commands in the order in which they are used; Typer would list groups of commands first."""
 
     ORDER = (
-        *("init", "ingest", "qc", "masks", "review", "caption", "preview", "trace", "build", "audit"),
+        *("init", "ingest", "qc", "masks", "review", "caption", "preview", "trace", "build", "audit", "withdraw"),
         *("status", "check", "exclusions", "phantom", "demo"),
     )
 
@@ -31,6 +31,7 @@ for command in (
     review.review,
     *(captions.caption, captions.preview, captions.trace),
     *(dataset.build, audit.audit, workspace.status, workspace.check, workspace.exclusions),
+    withdrawal.withdraw,
     *(phantoms.phantom, phantoms.demo),
 ):
     app.command()(command)

@@ -303,6 +303,33 @@ class Journal:
             found = database.execute(f"SELECT n FROM events WHERE {_DECIDES} ORDER BY n DESC LIMIT 1").fetchone()
         return int(found[0]) if found else 0
 
+    def forget(self, frame_ids: Collection[str]) -> int:
+        """Empty the events on these frames, of which only the numbers stay, and write the file anew.
+
+        The one exception to "append only": their patients took back their consent.
+
+        Returns:
+            How many there were.
+        """
+        columns = ("before", "after", "structure", "region_id", "undoes", "stands")
+        values = ", ".join([*(f"{column} = NULL" for column in columns), "decided = 0", "tool = '{}'", "reviewer = ''",
+                            "subject = 'frame'", "frame_id = ''", f"action = '{_FORGOTTEN}'",
+                            f"reading = '{_FORGOTTEN}'"])  # fmt: skip
+        forgotten = 0
+        with self._transaction() as database:
+            database.execute("DROP TRIGGER events_stay_as_they_are")
+            for some in _slices(frame_ids):
+                condition = "frame_id IN (SELECT value FROM json_each(?))"
+                # Undo and redo of an event name it: all of them are on its frame.
+                done = database.execute(f"UPDATE events SET {values} WHERE {condition}", [json.dumps(some)])
+                forgotten += done.rowcount
+            database.execute(_STAY_AS_THEY_ARE)
+        if forgotten:
+            with self._reading() as database:
+                database.execute("VACUUM")  # or the file would keep the old pages' bytes
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return forgotten
+
     def problem(self) -> str | None:
         """What SQLite finds wrong with the file; None if it is whole."""
         with self._reading() as database:
@@ -404,6 +431,11 @@ _FAULTS: Mapping[int, tuple[str, str]] = {
 _SUBJECT = "coalesce(region_id, frame_id)"
 _DECIDES = "reading IN ('first', 'adjudication')"
 
+_FORGOTTEN = "forgotten"  # the action of an event of which nothing but its number is left
+_STAY_AS_THEY_ARE = (
+    "CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events stay'); END"
+)
+
 _TABLE = (
     """CREATE TABLE events (
         n INTEGER PRIMARY KEY,
@@ -428,7 +460,7 @@ _TABLE = (
     "CREATE INDEX events_of_reviewer ON events (reviewer, n)",
     "CREATE INDEX events_undone ON events (undoes, n) WHERE undoes IS NOT NULL",
     "CREATE TRIGGER events_stay BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events stay'); END",
-    "CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events stay'); END",
+    _STAY_AS_THEY_ARE,
 )
 
 _COLUMNS = (

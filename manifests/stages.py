@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from .schemas import EXCLUSIONS, SCHEMA_VERSION, TableSpec
 from .store import PartInfo
+from .withdrawn import MESSAGE, REASON
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -101,6 +102,10 @@ class PartStore(Protocol):
     """Where parts are kept. Picklable, with no state other than its location."""
 
     def parts(self, table: TableSpec) -> dict[str, PartInfo]: ...
+
+    def admitted(self, table: TableSpec, rows: pa.Table) -> pa.Table:
+        """The rows that may be kept."""
+        ...
 
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None: ...
 
@@ -274,6 +279,10 @@ def _run_rows(rows: _Rows) -> tuple[int, StageOutput]:
 def _write_output(task: _Task, output: StageOutput) -> PartInfo:
     """Exclusions are written first: the table's own file marks the part as done."""
     stage = task.stage
+    kept = task.store.admitted(stage.output, output.table)
+    # Their rows and files are only counted: nothing may name a patient who has withdrawn.
+    left_out = [Exclusion(REASON, REASON, MESSAGE)] * (output.table.num_rows - kept.num_rows)
+    output = StageOutput(kept, [*output.exclusions, *left_out])
     counts: dict[str, int] = {}
     for exclusion in output.exclusions:
         counts[exclusion.reason] = counts.get(exclusion.reason, 0) + 1

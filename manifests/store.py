@@ -19,6 +19,7 @@ from .errors import UserError
 from .journal import FOLDER as REVIEW
 from .journal import Journal, open_journal
 from .schemas import EXCLUSIONS, TableSpec
+from .withdrawn import admitted, read_withdrawn
 
 _METADATA = b"sono"
 _PART = "part-"
@@ -108,6 +109,10 @@ class TableStore:
 
     def count_rows(self, table: TableSpec) -> int:
         return sum(_count_rows(path) for path in self.paths(table))
+
+    def admitted(self, table: TableSpec, rows: pa.Table) -> pa.Table:
+        """What a stage wrote, without patients who took back their consent."""
+        return admitted(read_withdrawn(self.root), table, rows)
 
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
         """Write one part atomically: it is on disk when this returns, and a partial file is never visible.

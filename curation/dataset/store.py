@@ -39,6 +39,11 @@ class DatasetStore:
         assert table is DATASET
         return {path.stem: read_info(path) for path in sorted((self.root / "data").glob("*.parquet"))}
 
+    def admitted(self, table: TableSpec, rows: pa.Table) -> pa.Table:
+        """All: who took back consent is in no table of the workspace."""
+        del table
+        return rows
+
     def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
         write_part(
             self._path(info.name),

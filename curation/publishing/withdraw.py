@@ -1,0 +1,323 @@
+"""Takes patients who took back their consent out of everything that a workspace holds."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sono.manifests.decided_rows import SUBJECTS
+from sono.manifests.errors import UserError
+from sono.manifests.journal import FOLDER as REVIEW
+from sono.manifests.journal import open_journal
+from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.query import connect, insert_rows, view_table
+from sono.manifests.schemas import (
+    CAPTIONS,
+    EXCLUSIONS,
+    FRAMES,
+    MASK_CHECKS,
+    QC,
+    RECORDS,
+    REGIONS,
+    STATEMENTS,
+    TableSpec,
+)
+from sono.manifests.stages import Progress
+from sono.manifests.store import PartInfo, TableStore, exclusive, make_private, read_info, write_atomically, write_part
+from sono.manifests.withdrawn import FILE, PATIENT_COLUMNS, TABLES_OF_PATIENTS, Withdrawn, read_withdrawn
+from sono.manifests.workspace import Workspace
+
+from .patient_list import ListedPatient
+
+if TYPE_CHECKING:
+    import duckdb
+
+PROOFS = "withdrawals"
+_MADE_AGAIN = ("cache", "reports", "audit")
+"""Folders of what follows from the tables: pictures, embeddings and pages of patients who stay are made again."""
+
+
+@dataclass
+class WithdrawalReport:
+    """What was removed.
+
+    Attributes:
+        patients: of the list, that the workspace had anything of.
+        unknown: of the list, that it had nothing of: a later ingest leaves them out all the same.
+        rows: removed, by table.
+        parts_rewritten: of all tables.
+        events: of the journal of decisions, of which only the numbers stay.
+        proof: the file that lists what was removed, by key.
+    """
+
+    patients: int
+    unknown: int
+    rows: dict[str, int] = field(default_factory=dict)
+    parts_rewritten: int = 0
+    events: int = 0
+    proof: str = ""
+
+
+def withdraw(
+    workspace: Workspace,
+    patients: Sequence[ListedPatient],
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> WithdrawalReport:
+    """Remove patients from every table, the journal, caches and reports. The caller holds ``workspace.writing()``.
+
+    Their keys are remembered first, so an interrupted withdrawal resumes where it stopped, and no later ingest takes
+    them in. What depends on them goes before their frames, by which it is found.
+
+    Raises:
+        UserError: a number is several patients', the workspace is being reviewed, or a part is damaged.
+    """
+    with _not_reviewed(workspace), _found(workspace, patients) as (database, known):
+        _remember(workspace, database, known)
+        report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data))
+        _remove_rows(workspace.store, database, report, progress)
+        journal = open_journal(workspace.path)
+        if journal is not None:
+            with contextlib.closing(journal):
+                report.events = journal.forget([frame_id for (frame_id,) in database.sql("FROM gone").fetchall()])
+        for name in _MADE_AGAIN:
+            shutil.rmtree(workspace.path / name, ignore_errors=True)
+        _remove_frames(workspace.store, database, report)
+        report.proof = str(_prove(workspace, database, report))
+        _write_list(workspace, replace(read_withdrawn(workspace.path), unfinished=False))
+    return report
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Keys of the listed patients by column, and those of the list whom a table names."""
+
+    keys: Mapping[str, frozenset[str]]
+    with_data: Sequence[ListedPatient]
+
+
+@contextlib.contextmanager
+def _not_reviewed(workspace: Workspace) -> Iterator[None]:
+    """Keep review servers out: they hold frames of everybody in memory, and write to the journal."""
+    folder = workspace.path / REVIEW
+    make_private(folder)
+    try:
+        with exclusive(folder, str(workspace.path)):
+            yield
+    except UserError as error:
+        if error.what != "another command is writing here":
+            raise
+        raise UserError(
+            "this workspace is being reviewed", where=str(workspace.path), fix="stop sono-curate review with Ctrl-C"
+        ) from None
+
+
+@contextlib.contextmanager
+def _found(
+    workspace: Workspace, patients: Sequence[ListedPatient]
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, _Known]]:
+    """A database with ``gone``, ``gone_sources``, ``gone_studies`` and ``gone_patients``: keys of what goes."""
+    with connect() as database:
+        for table in (FRAMES, STATEMENTS, RECORDS, REGIONS):
+            view_table(database, workspace.store, table)
+        names = [each for each in TABLES_OF_PATIENTS if each != RECORDS.name]
+        columns = ", ".join(PATIENT_COLUMNS)
+        database.execute(
+            f"CREATE TEMP TABLE known AS {' UNION '.join(f'SELECT {columns} FROM {name}' for name in names)}"
+        )
+        keys: dict[str, set[str]] = {column: set() for column in PATIENT_COLUMNS}
+        with_data = [patient for patient in patients if _add_keys(database, patient, workspace.keys, keys)]
+        withdrawn = read_withdrawn(workspace.path).with_keys({name: frozenset(some) for name, some in keys.items()})
+        _find_rows(database, withdrawn)
+        yield database, _Known(withdrawn.keys, with_data)
+
+
+def _add_keys(
+    database: duckdb.DuckDBPyConnection, patient: ListedPatient, pseudonyms: Pseudonymizer, keys: dict[str, set[str]]
+) -> bool:
+    """Add every key by which rows may name a patient. False if none does.
+
+    Files and records that name the issuer of a number, its center, or neither, have different keys of one patient.
+
+    Raises:
+        UserError: the list has a number alone, and several centers use it.
+    """
+    column, key = patient.rule(pseudonyms)
+    rows = _known_as(database, column, key)
+    by_number = {row[2] for row in rows if row[2] is not None}
+    centers = {row[1] for row in rows if row[1] is not None} - by_number
+    if column == "patient_number_key" and len(centers) > 1:
+        raise UserError(
+            f"the number in line {patient.line} is used in {len(centers)} centers of this workspace",
+            fix="add a column center or issuer to the list, which says whose number it is",
+        )
+    if not rows or column != "patient_number_key":  # a bare number must not keep out another center's patient later
+        keys[column].add(key)
+    keys["patient_key"] |= {row[0] for row in rows}
+    keys["patient_center_key"] |= centers
+    for number in by_number:
+        others = {row[1] for row in _known_as(database, "patient_number_key", number) if row[1] is not None}
+        if others <= centers | by_number:  # nobody else has it, so rows with the number alone are this patient's
+            keys["patient_key"].add(number)
+    return bool(rows)
+
+
+def _known_as(database: duckdb.DuckDBPyConnection, column: str, key: str) -> list[tuple[str, str | None, str | None]]:
+    """The keys of rows that have this one: patient, center, number."""
+    sql = f"SELECT DISTINCT {', '.join(PATIENT_COLUMNS)} FROM known WHERE {column} = $key"
+    return [(patient, center, number) for patient, center, number in database.execute(sql, {"key": key}).fetchall()]
+
+
+def _find_rows(database: duckdb.DuckDBPyConnection, withdrawn: Withdrawn) -> None:
+    """Everything of patients who withdrew, now or in a withdrawal that was interrupted."""
+    for column in PATIENT_COLUMNS:
+        database.execute(f"CREATE TEMP TABLE by_{column} (key VARCHAR)")
+        insert_rows(database, f"by_{column}", ((key,) for key in sorted(withdrawn.keys.get(column, ()))))
+    theirs = " OR ".join(f"{column} IN (SELECT key FROM by_{column})" for column in PATIENT_COLUMNS)
+    database.execute(f"CREATE TEMP TABLE gone AS SELECT frame_id FROM frames WHERE {theirs}")
+    database.execute(
+        f"CREATE TEMP TABLE gone_sources AS SELECT source_key FROM frames WHERE {theirs} "
+        f"UNION SELECT source_key FROM statements WHERE {theirs}"
+    )
+    database.execute(
+        f"CREATE TEMP TABLE gone_patients AS SELECT patient_key FROM frames WHERE {theirs} "
+        f"UNION SELECT patient_key FROM statements WHERE {theirs} UNION SELECT key FROM by_patient_key"
+    )
+    database.execute(
+        f"CREATE TEMP TABLE gone_studies AS SELECT study_key FROM frames WHERE {theirs} "
+        f"UNION SELECT study_key FROM statements WHERE ({theirs}) AND study_key IS NOT NULL"
+    )
+    database.execute("CREATE TEMP TABLE gone_regions AS SELECT region_id FROM regions SEMI JOIN gone USING (frame_id)")
+
+
+def _remember(workspace: Workspace, database: duckdb.DuckDBPyConnection, known: _Known) -> None:
+    patients = frozenset(key for (key,) in database.sql("FROM gone_patients").fetchall())
+    withdrawn = replace(Withdrawn(known.keys).with_keys({"patient_key": patients}), unfinished=True)
+    _write_list(workspace, withdrawn)
+
+
+def _write_list(workspace: Workspace, withdrawn: Withdrawn) -> None:
+    content = json.dumps(withdrawn.as_json(), indent=1).encode() + b"\n"
+    write_atomically(workspace.path / FILE, lambda file: file.write(content), mode=0o600)
+
+
+_GOING: Sequence[tuple[TableSpec, str, str]] = (
+    (CAPTIONS, "frame_id", "gone"),
+    (MASK_CHECKS, "region_id", "gone_regions"),
+    (QC, "frame_id", "gone"),
+    (REGIONS, "frame_id", "gone"),
+    (EXCLUSIONS, "source_key", "gone_sources"),
+    (RECORDS, "study_key", "gone_studies"),
+    (RECORDS, "patient_key", "gone_patients"),
+    (STATEMENTS, "source_key", "gone_sources"),
+)
+"""What goes before the frames: table, column, and the table of keys."""
+
+
+def _remove_rows(
+    store: TableStore,
+    database: duckdb.DuckDBPyConnection,
+    report: WithdrawalReport,
+    progress: Callable[[Progress], None],
+) -> None:
+    for done, (table, column, keys) in enumerate(_GOING):
+        progress(Progress("withdraw", len(_GOING) + 1, done, sum(report.rows.values()), 0))
+        _rewrite(store, database, table, column, keys, report)
+        if table.name in SUBJECTS:  # what stages wrote underneath decisions
+            _rewrite(TableStore(store.root / REVIEW), database, table, column, keys, Counter())
+    _remove_verdicts_that_name_them(store, database)
+
+
+def _remove_frames(store: TableStore, database: duckdb.DuckDBPyConnection, report: WithdrawalReport) -> None:
+    _rewrite(store, database, FRAMES, "frame_id", "gone", report)
+
+
+def _rewrite(
+    store: TableStore,
+    database: duckdb.DuckDBPyConnection,
+    table: TableSpec,
+    column: str,
+    keys: str,
+    report: WithdrawalReport | Counter[str],
+) -> None:
+    """Write the parts without these rows that have any. They stay as up to date as they were."""
+    paths = [str(path) for path in store.paths(table)]
+    if not paths:
+        return
+    sql = f"SELECT DISTINCT filename FROM read_parquet($paths, filename = true) SEMI JOIN {keys} USING ({column})"
+    for (path,) in sorted(database.execute(sql, {"paths": paths}).fetchall()):
+        info = read_info(Path(path))
+        rows = store.read(table, info.name if table is not EXCLUSIONS else Path(path).stem.removeprefix("part-"))
+        going = _membership(database, rows, column, keys)
+        kept = rows.take(pa.array([number for number, goes in enumerate(going) if not goes], pa.int64()))
+        if isinstance(report, WithdrawalReport):
+            report.rows[table.name] = report.rows.get(table.name, 0) + rows.num_rows - kept.num_rows
+            report.parts_rewritten += 1
+        _write(Path(path), store, table, info, kept)
+
+
+def _membership(database: duckdb.DuckDBPyConnection, rows: pa.Table, column: str, keys: str) -> Iterable[bool]:
+    database.register("rows", rows.select([column]))
+    try:
+        sql = f"SELECT {column} IN (SELECT {column} FROM {keys}) FROM rows"
+        return [bool(goes) for (goes,) in database.execute(sql).fetchall()]
+    finally:
+        database.unregister("rows")
+
+
+def _write(path: Path, store: TableStore, table: TableSpec, info: PartInfo, kept: pa.Table) -> None:
+    if table is EXCLUSIONS:
+        _write_exclusions(path, store, info, kept)
+    else:
+        write_part(path, table, replace(info, rows=kept.num_rows), kept)
+
+
+def _write_exclusions(path: Path, store: TableStore, info: PartInfo, kept: pa.Table) -> None:
+    """An exclusions' part and the counts in the part that it belongs to."""
+    counts = dict(Counter(kept["reason"].to_pylist()))
+    if kept.num_rows:
+        write_part(path, EXCLUSIONS, replace(info, exclusions=counts), kept)
+    for table in (FRAMES, QC, REGIONS, STATEMENTS, RECORDS, CAPTIONS):
+        beside = store.path(table, info.name)
+        if beside.exists() and (its := read_info(beside)).stage == info.stage:
+            write_part(beside, table, replace(its, exclusions=counts), store.read(table, info.name))
+    if not kept.num_rows:
+        path.unlink()
+
+
+def _remove_verdicts_that_name_them(store: TableStore, database: duckdb.DuckDBPyConnection) -> None:
+    """Duplicates of a frame that goes are named after it: the next ``qc`` judges these parts again."""
+    paths = [str(path) for path in store.paths(QC)]
+    if not paths:
+        return
+    sql = "SELECT DISTINCT filename FROM read_parquet($paths, filename = true) WHERE duplicate_group IN (FROM gone)"
+    for (path,) in database.execute(sql, {"paths": paths}).fetchall():
+        info = read_info(Path(path))
+        store.remove(QC, info.name, info.stage)
+
+
+def _prove(workspace: Workspace, database: duckdb.DuckDBPyConnection, report: WithdrawalReport) -> Path:
+    folder = workspace.path / PROOFS
+    make_private(folder)
+    numbers = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()]
+    path = folder / f"{max(numbers, default=0) + 1:04d}.json"
+    listed = {
+        name: sorted(key for (key,) in database.sql(f"FROM {table}").fetchall() if key is not None)
+        for name, table in (("patient_keys", "gone_patients"), ("study_keys", "gone_studies"), ("frame_ids", "gone"))
+    }
+    content = {
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "removed": {name: value for name, value in asdict(report).items() if name != "proof"},
+        **listed,
+    }
+    write_atomically(path, lambda file: file.write(json.dumps(content, indent=1).encode() + b"\n"), mode=0o600)
+    return path
