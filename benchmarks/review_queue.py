@@ -1,6 +1,6 @@
 """How well the review queue puts bad masks first, and how fast a queue of a million masks is ordered and read.
 
-    python benchmarks/review_queue.py order [--patients 600] [--seed 2026] [--minutes 3] [--out review_queue]
+    python benchmarks/review_queue.py order [--patients 600] [--seed 2026] [--minutes 4] [--out review_queue]
     python benchmarks/review_queue.py speed [--frames 300000] [--regions 1000000] [--out review_queue]
 
 order: B-mode phantoms, one frame per patient, written into tables as ingest writes them. Half of the patients have
