@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -139,8 +139,12 @@ def vocabulary_sha256(vocabulary: Vocabulary) -> str:
 
 
 def normalise(text: str) -> str:
-    """Lower case, every run of other characters than letters and digits one space."""
-    return re.sub(r"[^a-z0-9]+", " ", text.casefold()).strip()
+    """Lower case, every run of other characters than letters and digits of any script one space.
+
+    Marks belong to their letters: in many scripts two words differ in them alone.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join("".join(each if unicodedata.category(each)[0] in "LMN" else " " for each in folded).split())
 
 
 def _checked(content: _File, where: str) -> Vocabulary:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from sono.curation.ingest.files import SourceFile
 from sono.manifests.errors import UserError
-from sono.manifests.vocabulary import Vocabulary
+from sono.manifests.vocabulary import Vocabulary, normalise
 
 from .formats.protocol import Found
 
@@ -111,9 +109,8 @@ class LabelNames:
 
 
 def _folded(label: str) -> str:
-    """A label whose case and punctuation do not count; unlike ``normalise``, it keeps the letters of all languages."""
-    text = unicodedata.normalize("NFKC", label).casefold()
-    return re.sub(r"[\W_]+", " ", text).strip() or text
+    """A label whose case and punctuation do not count, unless there is nothing else."""
+    return normalise(label) or label
 
 
 def _first_folder(file: SourceFile) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from importlib import resources
 from pathlib import Path
 
@@ -219,6 +221,26 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_packaged_file_is_beside_the_code() -> None:
     assert resources.files("sono.manifests").joinpath("planes.toml").is_file()
     assert vocabularies.normalise("Trans-Thalamic_(TT)") == "trans thalamic tt"
+
+
+def test_names_in_any_script_are_found_and_told_apart(tmp_path: Path) -> None:
+    names = {
+        "head": ("Головка плода", "κεφαλή", "رأس", "頭部", "mắt", "दिल", "cráneo"),
+        "femur": ("Бедро", "μηρός", "فخذ", "大腿骨", "mặt", "दाल", "cráneos"),
+    }
+    text = SMALL
+    for structure, synonyms in names.items():
+        given = f'id = "{structure}"\nname = "{structure}"\nsynonyms = {json.dumps(synonyms, ensure_ascii=False)}\n'
+        synonyms_before = 'synonyms = ["skull"]\n' if structure == "head" else ""
+        text = text.replace(f'id = "{structure}"\nname = "{structure}"\n{synonyms_before}', given, 1)
+    vocabulary = load(written(tmp_path, text))
+    for structure, synonyms in names.items():
+        for name in synonyms:
+            for form in (name, name.upper(), f" {name.replace(' ', '_')}.", unicodedata.normalize("NFD", name)):
+                assert vocabulary.find_structure(form) == structure, form
+    assert vocabulary.find_structure("Головка") is None
+    assert vocabulary.find_structure("head 頭") is None  # not understood is not left out
+    assert vocabulary.nearest_structure("Головка плоде") == "head"
 
 
 def test_the_documented_table_is_the_packaged_vocabulary(packaged: Vocabulary) -> None:

@@ -10,14 +10,12 @@ import contextlib
 import html
 import json
 import re
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,6 +28,7 @@ from sono.manifests.schemas import TABLES, TableSpec
 from sono.manifests.store import TableStore, damage_named, part_name
 
 from .allowed_words import normalized, pieces_of, words_of
+from .binary_files import strings_of, text_in
 
 FOLDER = "audit"
 """What the audit itself writes into a workspace."""
@@ -164,7 +163,7 @@ class PartScan:
             column = name if known else "another_column"  # whose name may be anything
             if known and not table.schema.field(name).nullable:
                 _count_empty(batch.column(name), (table.name, name), findings)
-            for values in _strings(batch.column(name)):
+            for values in strings_of(batch.column(name)):
                 keys = [
                     value for value in values if _is_key(name) and (_KEY.fullmatch(value) or _SHA256.fullmatch(value))
                 ]
@@ -238,20 +237,6 @@ def _is_key(column: str) -> bool:
     return column.endswith(("_key", "_id", "_sha256")) or column in _KEYS
 
 
-def _strings(column: pa.Array) -> Iterator[list[str]]:
-    """The distinct strings in a column, whatever it is made of."""
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        yield [value for value in column.unique().to_pylist() if value is not None]
-    elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _strings(column.flatten())
-    elif pa.types.is_struct(kind):
-        for child in column.flatten():
-            yield from _strings(child)
-    elif pa.types.is_binary(kind):
-        yield [value.decode(errors="replace") for value in column.unique().to_pylist() if value is not None]
-
-
 def _count_empty(column: pa.Array, place: tuple[str, str], findings: Findings) -> None:
     """A required column: its nulls, and its strings without a character."""
     table, name = place
@@ -272,8 +257,8 @@ def _readable(path: Path) -> Iterator[str]:
             text = unseen.sub(" ", text)
         yield html.unescape(text)
         return
-    if path.suffix == ".npz" and (names := _names_of_arrays(path)) is not None:
-        yield " ".join(names)
+    if (texts := text_in(path)) is not None:
+        yield from texts
         return
     rest = ""
     with path.open("rb") as file:
@@ -281,16 +266,6 @@ def _readable(path: Path) -> Iterator[str]:
             text = rest + content.decode("utf-8", errors="replace")
             rest = text[-_CELL_MOST:]  # so that no word is cut in two
             yield text
-
-
-def _names_of_arrays(path: Path) -> list[str] | None:
-    """Of a file that has only arrays of numbers, as the cache of embeddings has: their bytes spell anything."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            numbers = all(content[name].dtype.kind in "fiub" for name in content.files)
-            return list(content.files) if numbers and not content.zip.comment else None
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile):
-        return None
 
 
 def _shown(relative: Path) -> str:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sono.curation.masks.backends.registry import BackendChoice, known_structures, prefix_of, refuse_unknown
+from sono.curation.masks.backends.registry import (
+    BackendChoice,
+    known_structures,
+    open_backend,
+    prefix_of,
+    refuse_unknown,
+)
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES, QC
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
@@ -64,13 +70,13 @@ def propose_masks(
         cache_gb: what embeddings may take on disk; 0 for none.
 
     Raises:
-        UserError: a structure is unknown to the vocabulary or to the model, a file of the model is missing, or frames
+        UserError: a structure is unknown to the vocabulary or to the model, the backend cannot be loaded, or frames
             have not been judged yet.
     """
     _check_tables(workspace)
     chosen = [workspace.vocabulary.require_structure(name) for name in structures]
     refuse_unknown(chosen, backend)
-    sha256 = backend.model_sha256()
+    sha256 = open_backend(backend).model_sha256  # refused here, also if there is nothing to propose
     folder = embedding_folder(workspace)
     cache = EmbeddingCache(folder, int(cache_gb * 1e9)) if cache_gb > 0 else None
     with (

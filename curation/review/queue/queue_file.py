@@ -274,7 +274,7 @@ def write_queue(path: Path, rows: pa.Table, facts: Mapping[str, Any]) -> str:
     Returns:
         The id of this build.
     """
-    build_id = uuid.uuid4().hex[:12]
+    build_id = uuid.uuid4().hex
     header = json.dumps({"version": _VERSION, "build_id": build_id, "facts": facts})
     table = rows.unify_dictionaries().replace_schema_metadata({_METADATA: header})
 

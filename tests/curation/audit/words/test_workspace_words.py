@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 
 from sono.curation.audit.words.allowed_words import allowed_words
 from sono.curation.audit.words.workspace_words import PartScan, scan_files, table_parts
+from sono.curation.review.queue.queue_file import QUEUE, write_queue
+from sono.curation.review.server.frame_index import FrameIndex
 from sono.manifests.journal import Journal, NewEvent, journal_path
 from sono.manifests.projection import apply_decisions
 from sono.manifests.schemas import QC
@@ -51,6 +55,30 @@ def test_arrays_of_numbers_spell_nothing_but_their_names(tmp_path: Path) -> None
     assert pieces(tmp_path) == {"yamamoto": {"other files"}}
     np.savez(folder / f"{'1a' * 20}.npz", size=np.array(["Yamamoto"]))
     assert pieces(tmp_path)
+
+
+def test_what_the_review_keeps_beside_the_tables_has_nothing_but_pseudonyms(tmp_path: Path) -> None:
+    keys = [f"{number:032x}" for number in range(0x0BAD_CAFE, 0x0BAD_CAFE + 9)]
+    queue = [{"frame_id": key, "frame_part": "part-qc.parquet", "regions": [key], "center": "center"} for key in keys]
+    folder = tmp_path / "cache" / "review"
+    folder.mkdir(parents=True)
+    facts = {"regions": 19640123, "auroc_stated": 0.51}
+    write_queue(folder / "queue.arrow", pa.Table.from_pylist(queue, schema=QUEUE), facts)
+    store = TableStore(tmp_path)
+    store.write(QC, PartInfo("qc", "qc", "qc", "qc", 9), pa.concat_tables(map(qc, keys)))
+    FrameIndex(store, folder).refresh()  # which stays open: most of it is in its write-ahead log
+    assert pieces(tmp_path) == {}
+    assert (folder / "frames.sqlite-wal").exists()
+    with contextlib.closing(sqlite3.connect(folder / "frames.sqlite")) as database:
+        database.execute("INSERT INTO held VALUES ('Yamamoto', 'qc', 'part-1.parquet', 0)")
+        database.commit()
+    assert pieces(tmp_path) == {"yamamoto": {"other files"}}
+    named = [{**queue[0], "center": "Sato"}]
+    write_queue(folder / "queue.arrow", pa.Table.from_pylist(named, schema=QUEUE), {"by": ["Tanaka"]})
+    assert pieces(tmp_path).keys() == {"yamamoto", "sato", "tanaka"}
+    for path in folder.glob("frames.sqlite*"):
+        path.write_bytes(b"Suzuki" + bytes(200))
+    assert pieces(tmp_path).keys() == {"suzuki", "sato", "tanaka"}
 
 
 def test_how_a_key_begins_is_explained_and_other_digits_are_not(tmp_path: Path) -> None:

@@ -230,6 +230,15 @@ def test_proposals_are_not_lost_to_a_run_with_a_missing_model(heads: Heads, tmp_
     assert heads.regions() == before
 
 
+def test_a_wrong_model_is_refused_even_if_there_is_nothing_to_propose(heads: Heads, tmp_path: Path) -> None:
+    heads.accept(heads.truth, tmp_path / "masks")
+    (tmp_path / "sam.pth").write_bytes(b"nothing")
+    assert heads.propose(structures=["head"]).run.computed == 0
+    for name, text in (("sam", "truncated, damaged or of another kind"), ("none", "file not found")):
+        with pytest.raises(UserError, match=text):
+            heads.propose(BackendChoice("sam", tmp_path / f"{name}.pth"), structures=["head"])
+
+
 def test_decisions_upon_proposals_stay(heads: Heads) -> None:
     heads.propose()
     ids = [row["region_id"] for row in heads.regions()]
