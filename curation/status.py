@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from sono.curation.dataset.latest import LatestDataset, latest_dataset
 from sono.curation.masks.carry.run import stale_carried
 from sono.curation.masks.checks.judged import count_faults
 from sono.curation.masks.checks.parts import check_parts
 from sono.curation.masks.checks.stage import MaskCheckStage
+from sono.curation.masks.decisions import ACCEPTED
+from sono.curation.masks.propose.stale import stale_proposed
 from sono.curation.qc.parts import qc_parts
 from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.exclusions import count_exclusions
-from sono.manifests.journal import is_reviewers
+from sono.manifests.journal import REVIEWER
 from sono.manifests.projection import decisions_pending
-from sono.manifests.schemas import ACCEPTED_STATUSES, CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
+from sono.manifests.query import connect, view_table
+from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)
@@ -49,16 +55,16 @@ class Status:
 
 
 def read_status(workspace: Workspace) -> Status:
-    """Read the tables' metadata and small columns, but neither pixels nor masks."""
+    """Count in the tables, and compare the parts with what a run would make; no pixels are read.
+
+    The memory that it takes does not grow with the number of masks.
+    """
     store = workspace.store
-    frames = store.read_all(FRAMES, ["patient_key", "center", "plane"])
-    judged = store.read_all(QC, ["verdict", "reasons"])
-    verdicts = Counter(judged["verdict"].to_pylist())
-    masks = store.read_all(REGIONS, ["structure", "status", "reviewer"]).to_pylist()
-    regions = _by_count(mask["structure"] for mask in masks if mask["status"] in ACCEPTED_STATUSES)
+    counts = _count(store)
     faults = count_faults(store, workspace.vocabulary)
     stale = {
         "qc": stale_parts(QcStage(workspace.section("qc", QcSection)), qc_parts(store), store),
+        "masks-propose": stale_proposed(workspace),
         "masks-carry": stale_carried(workspace),
         "masks-check": stale_parts(MaskCheckStage(), check_parts(store), store),
     }
@@ -66,32 +72,75 @@ def read_status(workspace: Workspace) -> Status:
     dataset = latest_dataset(workspace)
     return Status(
         center=workspace.center,
-        patients=len(set(frames["patient_key"].to_pylist())),
-        frames=frames.num_rows,
-        frames_by_center=_by_count(frames["center"].to_pylist()),
-        frames_by_plane=_by_count(frames["plane"].to_pylist()),
+        patients=counts.patients,
+        frames=sum(counts.centers.values()),
+        frames_by_center=counts.centers,
+        frames_by_plane=counts.planes,
         exclusions=_exclusions(store),
-        verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
-        regions=regions,
+        verdicts={verdict: counts.verdicts.get(verdict, 0) for verdict in VERDICTS},
+        regions=counts.accepted,
         mask_checks={name: count for name, count in faults.items() if name != "not_measured"},
         masks_not_measured=faults["not_measured"],
-        decided=_decided(masks, judged["reasons"].to_pylist()),
+        decided=counts.decided,
         decisions_pending=decisions_pending(store),
-        proposed=_by_count(mask["structure"] for mask in masks if mask["status"] == "proposed"),
+        proposed=counts.proposed,
         records=store.count_rows(RECORDS),
         captions=captions,
         stale={stage: parts for stage, parts in stale.items() if parts},
         dataset=dataset,
         next_step=_next_step(
             str(workspace.path),
-            frames=frames.num_rows,
+            frames=sum(counts.centers.values()),
             qc_stale=stale["qc"] > 0,
-            regions=len(regions),
-            proposed=sum(mask["status"] == "proposed" for mask in masks),
+            regions=len(counts.accepted),
+            proposed=sum(counts.proposed.values()),
             captions=captions,
             dataset=dataset,
         ),
     )
+
+
+class _Counts(NamedTuple):
+    """What the tables of frames, verdicts and masks hold; every mapping has the most frequent value first."""
+
+    patients: int
+    centers: Mapping[str, int]
+    planes: Mapping[str, int]
+    verdicts: Mapping[str, int]
+    accepted: Mapping[str, int]
+    proposed: Mapping[str, int]
+    decided: Mapping[str, int]
+
+
+def _count(store: TableStore) -> _Counts:
+    with connect() as database:
+        for table in (FRAMES, QC, REGIONS):
+            view_table(database, store, table)
+        ((patients, judged),) = database.sql(_TOTALS).fetchall()
+        decided = _by_value(database, "status", "regions WHERE reviewer IS NOT NULL")
+        return _Counts(
+            patients=patients,
+            centers=_by_value(database, "center", "frames"),
+            planes=_by_value(database, "plane", "frames"),
+            verdicts=_by_value(database, "verdict", "qc"),
+            accepted=_by_value(database, "structure", f"regions WHERE {ACCEPTED}"),
+            proposed=_by_value(database, "structure", "regions WHERE status = 'proposed'"),
+            decided={**decided, **({"frames": judged} if judged else {})},
+        )
+
+
+_TOTALS = f"""
+SELECT (SELECT count(DISTINCT patient_key) FROM frames), (
+    SELECT count(*) FROM qc WHERE len([r FOR r IN reasons IF r = '{REVIEWER}' OR starts_with(r, '{REVIEWER}_')]) > 0
+)
+"""
+"""Patients, and frames that a person has judged: ``journal.is_reviewers`` in SQL."""
+
+
+def _by_value(database: duckdb.DuckDBPyConnection, column: str, rows: str) -> dict[str, int]:
+    """How often each value of a column occurs; null counts as ``unknown``."""
+    counted = f"SELECT coalesce({column}, 'unknown') AS value, count(*) AS n FROM {rows} GROUP BY value"
+    return dict(database.sql(f"{counted} ORDER BY n DESC, value").fetchall())
 
 
 def _next_step(
@@ -117,18 +166,6 @@ def _next_step(
 def _short(path: Path) -> str:
     """The path as one would type it here."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _by_count(values: Iterable[str | None]) -> dict[str, int]:
-    """How often each value occurs, the most frequent first; null counts as ``unknown``."""
-    counts = Counter("unknown" if value is None else value for value in values)
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _decided(masks: Sequence[Mapping[str, str | None]], reasons: Sequence[Sequence[str]]) -> dict[str, int]:
-    by_status = _by_count(mask["status"] for mask in masks if mask["reviewer"] is not None)
-    frames = sum(any(map(is_reviewers, given)) for given in reasons)
-    return by_status | ({"frames": frames} if frames else {})
 
 
 def _exclusions(store: TableStore) -> dict[str, dict[str, int]]:

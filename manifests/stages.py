@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -212,7 +212,7 @@ def run_stage(
     return report
 
 
-def stale_parts(stage: Stage, parts: Sequence[Part], store: PartStore) -> int:
+def stale_parts(stage: Stage, parts: Iterable[Part], store: PartStore) -> int:
     """How many of ``parts`` a run would compute."""
     present = store.parts(stage.output)
     return sum(part.name not in present or present[part.name].fingerprint != fingerprint(stage, part) for part in parts)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,39 +22,41 @@ from sono.manifests.store import TableStore, part_name
 from .stage import INPUT, SOURCE, CarryStage
 
 SCOPE = "carry"
+_ROWS_AT_ONCE = 10_000
 _GONE = "carry-gone"  # the part of decided regions whose frames are gone
 
 
-def carry_parts(store: TableStore, structures: Sequence[str] | None) -> list[Part]:
+def carry_parts(store: TableStore, structures: Sequence[str] | None) -> Iterator[Part]:
     """Stale when frames, or decisions upon masks of their cines, change.
 
     Decided regions of this stage's own table are part of the input, and are kept: a run never removes a decision.
+    Each part holds the ids of its own: whoever only asks for digests has one part in memory.
     """
-    by_part: dict[str | None, list[dict[str, Any]]] = {}
-    for row in _decided(store):
-        by_part.setdefault(row["frames_path"], []).append(row)
     fingerprints = {name: info.fingerprint for name, info in store.parts(FRAMES).items()}
-    parts = []
-    for path, rows in by_part.items():
+    for path, rows in _decided(store):
         # Without paths: a workspace that was moved is not stale.
         facts = [{name: value for name, value in row.items() if not name.endswith("_path")} for row in rows]
         name = f"carry-{part_name(path)}" if path else _GONE
         fingerprint = fingerprints[part_name(path)] if path else None
         digest = hashlib.sha256(json.dumps([fingerprint, facts]).encode()).hexdigest()
-        parts.append(Part(name, digest, partial(_load, store, name, path, rows, structures)))
-    return parts
+        yield Part(name, digest, partial(_load, store, name, path, rows, structures))
 
 
-def _decided(store: TableStore) -> list[dict[str, Any]]:
-    """Every region that somebody decided upon, of cines with one to carry; and all that this stage once proposed."""
+def _decided(store: TableStore) -> Iterator[tuple[str | None, list[dict[str, Any]]]]:
+    """Every region that somebody decided upon, of cines with one to carry; and all that this stage once proposed.
+
+    They are together with the others of the same part of ``frames``; of regions whose frames are gone, that is None.
+    """
     own = [
         str(store.path(REGIONS, name)) for name, info in store.parts(REGIONS).items() if info.stage == CarryStage.name
     ]
     with connect() as database:
         view_table(database, store, FRAMES)
         view_table(database, store, REGIONS)
-        rows: list[dict[str, Any]] = database.sql(_DECIDED, params={"own": own}).to_arrow_table().to_pylist()
-    return rows
+        batches = database.sql(_DECIDED, params={"own": own}).to_arrow_reader(_ROWS_AT_ONCE)
+        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        for path, of_part in itertools.groupby(rows, key=itemgetter("frames_path")):
+            yield path, list(of_part)
 
 
 _DECIDED = f"""

@@ -41,7 +41,7 @@ def carry_masks(
         refuse_unknown(chosen or (), backend)
     sha256 = open_backend(backend).model_sha256 if backend else None
     stage = CarryStage(workspace.keys, workspace.store, chosen, backend, sha256)
-    parts = carry_parts(workspace.store, chosen)
+    parts = list(carry_parts(workspace.store, chosen))
     if not parts and not any(info.stage == stage.name for info in workspace.store.parts(stage.output).values()):
         raise UserError(
             "no frame of a cine has a mask that a person accepted",

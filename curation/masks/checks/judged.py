@@ -73,6 +73,21 @@ def judged_masks(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.D
     drawn mask), ``measured``, ``accepted``, and ``faults`` and ``unjudged``: the names of ``CHECKS`` that it fails, and
     of those that cannot be judged.
     """
+    with _judging(store, vocabulary) as database:
+        database.execute(f"CREATE TEMP TABLE judged AS {_JUDGED}")
+        yield database
+
+
+def count_faults(store: TableStore, vocabulary: Vocabulary) -> dict[str, int]:
+    """How many masks fail each check, of those that nobody rejected; also ``not_measured`` if some were not yet."""
+    with _judging(store, vocabulary) as database:
+        database.execute(f"CREATE TEMP VIEW judged AS {_JUDGED}")  # read once, so it need not be kept
+        return fault_counts(database)
+
+
+@contextmanager
+def _judging(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that has all that ``_JUDGED`` reads."""
     with connect() as database:
         for table in (FRAMES, REGIONS, RECORDS, MASK_CHECKS):
             view_table(database, store, table)
@@ -83,24 +98,14 @@ def judged_masks(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.D
         )
         database.execute(_AREAS)
         database.execute(_USUAL_AREAS)
-        database.execute(_JUDGED)
         yield database
-
-
-def count_faults(store: TableStore, vocabulary: Vocabulary) -> dict[str, int]:
-    """How many masks fail each check, of those that nobody rejected; also ``not_measured`` if some were not yet."""
-    with judged_masks(store, vocabulary) as database:
-        return fault_counts(database)
 
 
 def fault_counts(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """The same of an open database; every check is named, whether or not a mask fails it."""
-    found = dict(
-        database.sql("SELECT name, count(*) FROM (SELECT unnest(faults) AS name FROM judged) GROUP BY name").fetchall()
-    )
-    counts = {name: int(found.get(name, 0)) for name in CHECKS}
-    (unmeasured,) = database.sql("SELECT count(*) FROM judged WHERE NOT measured").fetchall()
-    return {**counts, "not_measured": int(unmeasured[0])}
+    counts = ", ".join(f"count(*) FILTER (list_contains(faults, '{name}'))" for name in CHECKS)
+    (found,) = database.sql(f"SELECT {counts}, count(*) FILTER (NOT measured) FROM judged").fetchall()
+    return dict(zip((*CHECKS, "not_measured"), found, strict=True))
 
 
 _AREAS = f"""
@@ -134,7 +139,6 @@ _FAULTS = ", ".join(f"CASE WHEN {condition} THEN '{name}' END" for name, (condit
 _UNJUDGED = ", ".join(f"CASE WHEN ({condition}) IS NULL THEN '{name}' END" for name, (condition, _) in CHECKS.items())
 
 _JUDGED = f"""
-CREATE TEMP TABLE judged AS
 SELECT r.region_id, r.frame_id, r.structure, r.source, r.status, r.updated_at, r.area_px, r.bbox,
     r.filename AS region_path, f.filename AS frame_path, f.plane, f.height, f.width, a.ga_days, a.area_mm2, a.z,
     coalesce(

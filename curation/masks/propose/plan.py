@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -89,6 +90,7 @@ def plan(
     structures: Sequence[str] | None,
     keep_others: bool,
     limit: int | None,
+    folder: Path | None = None,
 ) -> Iterator[Plan]:
     """The parts of a run: one for each part of ``frames``. They can be loaded inside the ``with`` block only.
 
@@ -99,8 +101,9 @@ def plan(
         structures: what to propose; None for all structures of each frame's plane.
         keep_others: earlier proposals for other structures stay.
         limit: frames at most, of those for which the backend has proposed nothing yet; None for all.
+        folder: where the rows of the plan are until the end; that of the regions if omitted.
     """
-    with connect() as database, handoff_file(store.folder(REGIONS)) as path:
+    with connect() as database, handoff_file(folder or store.folder(REGIONS)) as path:
         _make_views(database, store, vocabulary, structures, prefix)
         database.register("places", find_places(database))
         database.execute(_WANTED)

@@ -20,7 +20,7 @@ from sono.manifests.workspace import Workspace
 
 from .embedding_cache import EmbeddingCache, tally_in
 from .plan import plan
-from .stage import ProposeStage
+from .stage import ProposeStage, Wanted
 
 CACHE_GB = 20.0
 
@@ -79,19 +79,20 @@ def propose_masks(
     sha256 = open_backend(backend).model_sha256  # refused here, also if there is nothing to propose
     folder = embedding_folder(workspace)
     cache = EmbeddingCache(folder, int(cache_gb * 1e9)) if cache_gb > 0 else None
+    wanted = Wanted(chosen or known_structures(backend), keep_others=bool(chosen), all_frames=limit is None)
     with (
         plan(
             workspace.store,
             workspace.vocabulary,
             prefix=prefix_of(backend.name),
-            structures=chosen or known_structures(backend),
-            keep_others=bool(chosen),
+            structures=wanted.structures,
+            keep_others=wanted.keep_others,
             limit=limit,
         ) as planned,
         tally_in(folder.parent) as tally,
     ):
         report = run_stage(
-            ProposeStage(workspace.keys, backend, sha256, cache, tally),
+            ProposeStage(workspace.keys, backend, sha256, cache, tally, wanted),
             planned.parts,
             workspace.store,
             engine=engine,

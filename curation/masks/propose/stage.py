@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,11 +23,27 @@ _DECIMALS = 4
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a run was asked to propose.
+
+    Attributes:
+        structures: None for all structures of each frame's plane.
+        keep_others: earlier proposals for other structures stay.
+        all_frames: False if only some were tried.
+    """
+
+    structures: Sequence[str] | None
+    keep_others: bool
+    all_frames: bool
+
+
+@dataclass(frozen=True)
 class ProposeStage:
     """From frames to proposed regions. Input columns: ``plan.INPUT``.
 
     Attributes:
         model_sha256: of the files of ``backend``.
+        wanted: what of the frames was asked for, which the input of the parts follows from.
     """
 
     keys: Pseudonymizer
@@ -35,6 +51,7 @@ class ProposeStage:
     model_sha256: str | None
     cache: EmbeddingCache | None
     tally: Tally
+    wanted: Wanted
 
     name = "masks-propose"
     version = 2
@@ -44,10 +61,10 @@ class ProposeStage:
         return REGIONS
 
     def config(self) -> Mapping[str, object]:
-        return self.made_with()
+        return self.backend.as_config(self.model_sha256)
 
     def made_with(self) -> Mapping[str, object]:
-        return self.backend.as_config(self.model_sha256)
+        return {**self.config(), "wanted": asdict(self.wanted)}
 
     def __call__(self, part: pa.Table) -> StageOutput:
         from sono.curation.images.pixels import ExcludedError

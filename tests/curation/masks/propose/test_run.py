@@ -174,6 +174,33 @@ def test_status_counts_proposals_apart(heads: Heads, tmp_path: Path) -> None:
     assert (status.regions, status.proposed) == ({"head": 2}, {"head": 11})
 
 
+def test_status_says_when_to_propose_again(heads: Heads, tmp_path: Path) -> None:
+    def stale() -> int:
+        return read_status(heads.workspace).stale.get("masks-propose", 0)
+
+    heads.propose(limit=3)
+    assert stale() == 0  # it was only tried
+    heads.propose(structures=["head"])
+    assert stale() == 0
+    heads.accept(["P1/scan0"], tmp_path / "thalami", structure="thalami")
+    assert stale() == 0  # it is not what was asked for
+    heads.accept(["P1/scan0"], tmp_path / "heads")
+    assert stale() == 1
+    heads.propose(structures=["head"])
+    assert stale() == 0
+    store = heads.workspace.store
+    for table in (FRAMES, QC):
+        ((name, info),) = store.parts(table).items()
+        rows = store.read(table, name)
+        kept = [row for row in rows.to_pylist() if row["frame_id"] != heads.frame_id("P2/scan0")]
+        store.write(table, info, table.from_rows(kept))
+        later = [row for row in rows.to_pylist() if row["frame_id"] == heads.frame_id("P2/scan0")]
+        store.write(table, replace(info, name="new"), table.from_rows(later))
+    assert stale() == 2  # the part with a new frame, and the one that has lost it
+    heads.propose(structures=["head"])
+    assert stale() == 0
+
+
 @pytest.mark.slow
 def test_sam_and_its_export_propose_beside_grabcut_and_embed_each_frame_once(heads: Heads, tmp_path: Path) -> None:
     model = small_sam()
