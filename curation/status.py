@@ -57,7 +57,7 @@ class Status:
 def read_status(workspace: Workspace) -> Status:
     """Count in the tables, and compare the parts with what a run would make; no pixels are read.
 
-    The memory that it takes does not grow with the number of masks.
+    Rows are counted and compared in DuckDB, which spills to disk, or a part at a time.
     """
     store = workspace.store
     counts = _count(store)

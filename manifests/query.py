@@ -24,13 +24,13 @@ _ROWS_AT_ONCE = 20_000
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
     """A new DuckDB with limited memory that spills to a temporary folder; only ORDER BY gives rows an order."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="sono-duckdb-") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": MEMORY_LIMIT,
+            "memory_limit": memory_limit,
             "temp_directory": folder,
             "preserve_insertion_order": False,
         }

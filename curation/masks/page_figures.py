@@ -67,34 +67,37 @@ GROUP BY structure ORDER BY structure
 
 
 def worst(database: duckdb.DuckDBPyConnection, most: int) -> list[dict[str, Any]]:
-    """Of each structure the masks with most faults first, then those with the lowest score, then the oddest areas."""
+    """Of each structure the masks with most faults first, then those with the lowest score, then the oddest areas.
+
+    ``frame_path`` and ``region_path`` are the parts that have them.
+    """
     return _rows(database, _WORST.format(most=most))
 
 
 _WORST = """
 WITH compared AS (
-    SELECT region_id, frame_id, structure, source, status, region_path, frame_path, faults, score, z,
-        area_px / (height::DOUBLE * width) AS share, share / median(share) OVER (PARTITION BY structure) AS times
-    FROM judged
+    SELECT region_id, structure, len(faults) AS wrong, score, area_px / (height::DOUBLE * width) AS share FROM judged
+), typical AS (
+    SELECT structure, median(share) AS median FROM compared GROUP BY structure
 ), ranked AS (
-    SELECT *, row_number() OVER (
+    SELECT region_id, share, share / median AS times, row_number() OVER (
         PARTITION BY structure
-        ORDER BY len(faults) DESC, score NULLS LAST, abs(ln(nullif(times, 0))) DESC NULLS LAST, region_id
-    ) AS place FROM compared
+        ORDER BY wrong DESC, score NULLS LAST, abs(ln(nullif(share / median, 0))) DESC NULLS LAST, region_id
+    ) AS place FROM compared JOIN typical USING (structure) QUALIFY place <= {most}
 )
-SELECT * FROM ranked WHERE place <= {most} ORDER BY structure, place
+SELECT j.region_id, j.frame_id, j.structure, j.source, j.status, j.faults, j.score, j.z, w.share, w.times, w.place,
+    r.filename AS region_path, f.filename AS frame_path
+FROM ranked w JOIN judged j USING (region_id) JOIN regions r USING (region_id)
+LEFT JOIN frames f ON f.frame_id = j.frame_id
+ORDER BY j.structure, w.place
 """
+"""Few columns are sorted, and the rest is looked up of the few masks that are shown."""
 
 
 def missing(database: duckdb.DuckDBPyConnection, vocabulary: Vocabulary) -> list[PlaneFigure]:
     """The planes that there are frames of, with what is outlined in them."""
     frames = dict(database.sql("SELECT plane, count(*) FROM frames WHERE plane IS NOT NULL GROUP BY plane").fetchall())
-    outlined = {
-        (plane, structure): count
-        for plane, structure, count in database.sql(
-            "SELECT plane, structure, count(DISTINCT frame_id) FROM judged WHERE accepted GROUP BY plane, structure"
-        ).fetchall()
-    }
+    outlined = {(plane, structure): count for plane, structure, count in database.sql(_OUTLINED).fetchall()}
     return [
         PlaneFigure(
             plane.name, frames[plane.id], [(name, outlined.get((plane.id, name), 0)) for name in plane.structures]
@@ -102,6 +105,13 @@ def missing(database: duckdb.DuckDBPyConnection, vocabulary: Vocabulary) -> list
         for plane in vocabulary.planes.values()
         if plane.id in frames
     ]
+
+
+_OUTLINED = """
+SELECT plane, structure, count(*) FROM (SELECT DISTINCT plane, structure, frame_id FROM judged WHERE accepted)
+GROUP BY plane, structure
+"""
+"""Frames, and not masks; ``count(DISTINCT frame_id)`` would not spill to disk."""
 
 
 def agreement(database: duckdb.DuckDBPyConnection, most: int) -> list[dict[str, Any]]:

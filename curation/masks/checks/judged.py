@@ -15,6 +15,8 @@ from sono.manifests.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import duckdb
 
+_MEMORY = "1GB"  # other commands show the page at their end, and hold something themselves
+
 OUTSIDE_SHARE = 0.02
 """Of a mask's area: that much outside of the ultrasound is more than the edge of a sector is uncertain by."""
 
@@ -53,7 +55,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "the vocabulary does not list the structure for the frame's plane",
     ),
     "unusual_area": (
-        f"abs(a.z) > {AREA_Z}",
+        f"abs(z) > {AREA_Z}",
         "its area in mm² is far from that of accepted masks of the structure, in the same plane and week of gestation",
     ),
     "overlap": (
@@ -68,10 +70,9 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 def judged_masks(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB whose table ``judged`` has one row per mask that nobody rejected.
 
-    Columns: those of ``regions`` that say what it is, ``frame_path`` and ``region_path`` (the parts), ``plane``,
-    ``ga_days``, ``area_mm2``, ``z`` (of the area; NULL if it cannot be judged), ``score`` (of its proposal; NULL of a
-    drawn mask), ``measured``, ``accepted``, and ``faults`` and ``unjudged``: the names of ``CHECKS`` that it fails, and
-    of those that cannot be judged.
+    Columns: those of ``regions`` that say what it is, ``plane``, ``ga_days``, ``area_mm2``, ``z`` (of the area; NULL
+    if it cannot be judged), ``score`` (of its proposal; NULL of a drawn mask), ``measured``, ``accepted``, and
+    ``faults`` and ``unjudged``: the names of ``CHECKS`` that it fails, and of those that cannot be judged.
     """
     with _judging(store, vocabulary) as database:
         database.execute(f"CREATE TEMP TABLE judged AS {_JUDGED}")
@@ -88,7 +89,7 @@ def count_faults(store: TableStore, vocabulary: Vocabulary) -> dict[str, int]:
 @contextmanager
 def _judging(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that has all that ``_JUDGED`` reads."""
-    with connect() as database:
+    with connect(_MEMORY) as database:
         for table in (FRAMES, REGIONS, RECORDS, MASK_CHECKS):
             view_table(database, store, table)
         listed = [(plane.id, structure) for plane in vocabulary.planes.values() for structure in plane.structures]
@@ -96,7 +97,7 @@ def _judging(store: TableStore, vocabulary: Vocabulary) -> Iterator[duckdb.DuckD
             "CREATE TEMP TABLE plane_structures AS SELECT unnest($planes) AS plane, unnest($structures) AS structure",
             {"planes": [plane for plane, _ in listed], "structures": [name for _, name in listed]},
         )
-        database.execute(_AREAS)
+        database.execute(_AGES)
         database.execute(_USUAL_AREAS)
         yield database
 
@@ -108,24 +109,21 @@ def fault_counts(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return dict(zip((*CHECKS, "not_measured"), found, strict=True))
 
 
-_AREAS = f"""
-CREATE TEMP VIEW areas AS
-SELECT r.region_id, r.structure, coalesce(f.plane, '') AS plane, g.ga_days // 7 AS week, f.patient_key, g.ga_days,
-    r.area_px * f.pixel_mm_x * f.pixel_mm_y AS area_mm2, ln(nullif(area_mm2, 0)) AS log_area,
-    {ACCEPTED_BY_PERSON} AS reference
-FROM regions r JOIN frames f USING (frame_id)
-LEFT JOIN (
-    SELECT study_key, max(ga_days) AS ga_days FROM records WHERE plane IS NULL GROUP BY study_key
-) g ON g.study_key = f.study_key
-WHERE status <> 'rejected'
+_AREA_MM2 = "r.area_px * f.pixel_mm_x * f.pixel_mm_y"
+
+_AGES = """
+CREATE TEMP VIEW ages AS
+SELECT study_key, max(ga_days) AS ga_days FROM records WHERE plane IS NULL GROUP BY study_key
 """
 
 # Each patient counts once in a week, however many frames there are; the weeks before and after count, too.
 _USUAL_AREAS = f"""
 CREATE TEMP VIEW usual_areas AS
 WITH by_patient AS (
-    SELECT structure, plane, week, patient_key, median(log_area) AS log_area FROM areas
-    WHERE reference AND log_area IS NOT NULL AND week IS NOT NULL GROUP BY structure, plane, week, patient_key
+    SELECT r.structure, coalesce(f.plane, '') AS plane, g.ga_days // 7 AS week, f.patient_key,
+        median(ln(nullif({_AREA_MM2}, 0))) AS log_area
+    FROM regions r JOIN frames f USING (frame_id) JOIN ages g ON g.study_key = f.study_key
+    WHERE {ACCEPTED_BY_PERSON} AND {_AREA_MM2} > 0 AND g.ga_days IS NOT NULL GROUP BY ALL
 ), around AS (
     SELECT structure, plane, week + unnest([-1, 0, 1]) AS week, patient_key, log_area FROM by_patient
 )
@@ -140,7 +138,8 @@ _UNJUDGED = ", ".join(f"CASE WHEN ({condition}) IS NULL THEN '{name}' END" for n
 
 _JUDGED = f"""
 SELECT r.region_id, r.frame_id, r.structure, r.source, r.status, r.updated_at, r.area_px, r.bbox,
-    r.filename AS region_path, f.filename AS frame_path, f.plane, f.height, f.width, a.ga_days, a.area_mm2, a.z,
+    f.plane, f.height, f.width, g.ga_days,
+    {_AREA_MM2} AS area_mm2, (ln(nullif(area_mm2, 0)) - u.middle) / u.spread AS z,
     coalesce(
         try_cast(json_extract_string(r.scores, '$.confidence') AS DOUBLE),
         try_cast(json_extract_string(r.scores, '$.score') AS DOUBLE)
@@ -153,9 +152,7 @@ LEFT JOIN frames f USING (frame_id)
 LEFT JOIN mask_checks m ON m.region_id = r.region_id
 LEFT JOIN (SELECT DISTINCT plane FROM plane_structures) p ON p.plane = f.plane
 LEFT JOIN plane_structures s ON s.plane = f.plane AND s.structure = r.structure
-LEFT JOIN (
-    SELECT region_id, ga_days, area_mm2, (log_area - middle) / spread AS z
-    FROM areas LEFT JOIN usual_areas USING (structure, plane, week)
-) a ON a.region_id = r.region_id
+LEFT JOIN ages g ON g.study_key = f.study_key
+LEFT JOIN usual_areas u ON u.structure = r.structure AND u.plane = coalesce(f.plane, '') AND u.week = g.ga_days // 7
 WHERE r.status <> 'rejected'
 """

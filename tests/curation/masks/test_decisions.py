@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sono.curation.status import read_status
 from sono.manifests import masks
 from sono.manifests.schemas import FRAMES, QC, REGIONS
 from sono.manifests.stages import in_process
-from sono.manifests.store import PartInfo, part_name, write_part
+from sono.manifests.store import PartInfo, TableStore, part_name, write_part
 from sono.manifests.workspace import Workspace, open_to_read
 from tests.manifests.reviewing import Reviewer
 
@@ -177,6 +178,23 @@ def test_check_finds_what_contradicts_the_journal(drawn: Workspace) -> None:
     anna.journal.path.write_bytes(b"damaged" * 1000)
     (problem,) = check_workspace(drawn).problems
     assert (problem.place, problem.what) == ("review/journal.sqlite", "not a journal of decisions")
+
+
+def test_status_counts_masks_without_holding_them(imported: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a whole table in memory")
+
+    store = imported.store
+    for name, info in store.parts(FRAMES).items():
+        rows = store.read(FRAMES, name).to_pylist()
+        store.write(FRAMES, info, FRAMES.from_rows([{**row, "plane": None, "center": "A"} for row in rows]))
+    expected = Counter(row["structure"] for row in store.read_all(REGIONS).to_pylist())
+    monkeypatch.setattr(TableStore, "read_all", refuse)
+    status = read_status(imported)
+    assert status.regions == dict(expected)
+    assert list(status.regions.values()) == sorted(expected.values(), reverse=True)
+    assert (status.frames_by_plane, status.frames_by_center) == ({"unknown": 6}, {"A": 6})
+    assert (status.frames, status.patients, status.proposed, status.decided) == (6, 3, {}, {})
 
 
 def _write_without_journal(workspace: Workspace, info: PartInfo, rows: list[Row]) -> None:
