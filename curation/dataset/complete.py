@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,31 +16,34 @@ from sono.manifests.filenames import MARKER
 from sono.manifests.schemas import SPLITS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.store import write_atomically
-from sono.manifests.vocabulary import Vocabulary
+from sono.manifests.workspace import Workspace
 
-from .card.page import card
+from .anonymity import Combination
+from .card.page import FIGURES, card
 from .config import PublishSection
 from .configurations import CONFIGURATIONS, Configuration
+from .rows import RowOptions
 from .store import BUILDING, DatasetStore, count_vanished, split_of
 
 
 def complete(
+    workspace: Workspace,
     out: Path,
-    vocabulary: Vocabulary,
     section: PublishSection,
+    options: RowOptions,
     plan: SplitPlan,
     left_out: Mapping[str, int],
-    pseudonyms: str,
+    combinations: Sequence[Combination],
 ) -> dict[str, int]:
     """Write the card and then the marker.
 
     Args:
-        pseudonyms: ``DatasetKeys.id``.
+        combinations: of ``anonymity``.
 
     Returns:
         Frames by split.
     """
-    store = DatasetStore(out)
+    store, vocabulary = DatasetStore(out), workspace.vocabulary
     listed = {configuration.name: _describe(store, configuration) for configuration in CONFIGURATIONS}
     counts = {split: listed["default"].get(split, {"rows": 0})["rows"] for split in SPLITS}
     manifest = {
@@ -52,12 +55,14 @@ def complete(
         "split_plan": asdict(plan),
         "left_out": dict(left_out),
         "regions_vanished": count_vanished(store),
-        "pseudonyms": pseudonyms,
+        "pseudonyms": options.keys.id,
         "created_by": f"sono-curate {version('sono-curate')}",
     }
     manifest["fingerprint"] = fingerprint_of(manifest)
-    _write(out / "README.md", card(store, vocabulary, section, counts, left_out, str(manifest["fingerprint"])))
-    _write(out / MARKER, json.dumps(manifest, indent=2))
+    written = card(workspace, store, section, options, left_out, combinations, str(manifest["fingerprint"]))
+    _write(out / "README.md", written.text.encode())
+    _write_figures(out, written.figures)
+    _write(out / MARKER, json.dumps(manifest, indent=2).encode())
     (out / BUILDING).unlink(missing_ok=True)
     return counts
 
@@ -73,5 +78,14 @@ def _describe(store: DatasetStore, configuration: Configuration) -> dict[str, An
     return splits
 
 
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
+def _write_figures(out: Path, figures: Mapping[str, bytes]) -> None:
+    """Write the card's figures, and remove those of an older one."""
+    for path in (out / FIGURES).glob("*.png"):
+        if f"{FIGURES}/{path.name}" not in figures:
+            path.unlink()
+    for name, png in figures.items():
+        _write(out / name, png)
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))

@@ -20,6 +20,7 @@ from sono.manifests.stages import Crashed, Engine, Progress
 from sono.manifests.store import PartInfo, exclusive, make_private
 from sono.manifests.workspace import Workspace
 
+from .anonymity import combinations, refuse_rare
 from .complete import complete
 from .config import publish_section
 from .configurations import schema_metadata
@@ -81,8 +82,8 @@ def build(
             that they show no names.
 
     Raises:
-        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, or the held-out
-            center is unknown.
+        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, the held-out
+            center is unknown, or too few patients share what is said of them.
     """
     refuse_inside_dataset(out)
     check_tables(workspace)
@@ -97,6 +98,8 @@ def build(
     selection, left_out = select(workspace, allow_unchecked_text=allow_unchecked_text)
     if selection.num_rows == 0:
         raise _nothing_to_write(workspace, left_out)
+    found = combinations(selection, options.disclosure, keys)
+    refuse_rare(found, section.k_anonymity)
     splits = assign_splits(selection, plan)
     shards = cut_shards(workspace.store, selection, splits, workspace.vocabulary, options)
     make_private(out)
@@ -105,7 +108,7 @@ def build(
     with exclusive(out, str(out)):
         claim(out)
         written = _write_shards(workspace, out, shards, options, engine, progress)
-        counts = complete(out, workspace.vocabulary, section, plan, left_out, keys.id)
+        counts = complete(workspace, out, section, options, plan, left_out, found)
     remember_dataset(workspace, out, build_options(out, name, plan, options, allow_unchecked_text=allow_unchecked_text))
     patients = Counter(splits.values())
     store = DatasetStore(out)

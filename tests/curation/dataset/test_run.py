@@ -180,7 +180,7 @@ def test_regions_that_scaling_wipes_out_are_left_out_and_counted(
     assert all(region["area_px"] > 0 for region in regions)
     assert json.loads((tmp_path / "out" / MARKER).read_text())["regions_vanished"] == {"falx": 3}
     assert "| falx | 3 |" in (tmp_path / "out" / "README.md").read_text()
-    assert "no pixel" not in (tmp_path / "whole" / "README.md").read_text()
+    assert "no pixel of their masks" not in (tmp_path / "whole" / "README.md").read_text()
     build_command(curation.workspace.path, tmp_path / "printed", max_side=65, allow_unchecked_text=True, workers=1)
     assert "left out 3 regions of which no pixel is left at this size: falx 3\n" in capsys.readouterr().out
 
