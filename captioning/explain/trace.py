@@ -11,6 +11,7 @@ from sono.captioning.exams.database import captions_database
 from sono.captioning.exams.linkage import SAYS_THE_SAME, link
 from sono.captioning.facts.facts import from_json
 from sono.captioning.sentences.packs import packaged
+from sono.manifests.dataset_keys import known_keys
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, STATEMENTS
@@ -104,14 +105,24 @@ def _caption(workspace: Workspace, caption_id: str) -> dict[str, Any]:
     """
     paths = [str(path) for path in workspace.store.paths(CAPTIONS)]
     rows = query(_CAPTION, {"paths": paths, "key": caption_id}).to_pylist() if paths else []
+    if not rows and (key := _workspace_key(workspace, caption_id)):
+        rows = query(_CAPTION, {"paths": paths, "key": key}).to_pylist()
     if not rows:
         raise UserError(
             "no caption has this id",
             where=str(workspace.path),
-            fix="take it from the column caption_id of the dataset that was built from this workspace",
+            fix="take it from the column caption_id of a dataset that was built from this workspace",
         )
     row: dict[str, Any] = rows[0]
     return row
+
+
+def _workspace_key(workspace: Workspace, caption_id: str) -> str | None:
+    """The workspace's key of a caption whose key in a dataset this is: a dataset's keys can only be derived."""
+    ids = workspace.store.read_all(CAPTIONS, ["caption_id"])["caption_id"].to_pylist()
+    return next(
+        (key for _, keys in known_keys(workspace) for key in ids if keys.derive("caption", key) == caption_id), None
+    )
 
 
 _CAPTION = "SELECT * FROM read_parquet($paths) WHERE caption_id = $key"

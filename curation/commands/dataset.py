@@ -16,6 +16,16 @@ from .options import JsonOption, WorkersOption, WorkspaceArgument, print_exclusi
 def build(
     workspace: WorkspaceArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the dataset.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name of the dataset, which decides its keys. If omitted, that of the folder OUT."
+        ),
+    ] = None,
+    linkable: Annotated[
+        bool,
+        typer.Option("--linkable", help="Keep the workspace's keys, so that others can join this dataset with others."),
+    ] = False,
     max_side: Annotated[
         int | None, typer.Option(metavar="PX", help="Scale images down until their longer side is at most this.")
     ] = None,
@@ -57,6 +67,8 @@ def build(
             opened,
             out,
             plan=plan,
+            name=name,
+            linkable=linkable,
             max_side_px=max_side,
             allow_unchecked_text=allow_unchecked_text,
             precision=Precision(exact_spacing, whole_weeks),

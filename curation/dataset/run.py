@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.manifests.dataset_keys import dataset_keys, remember_name
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.outputs import refuse_inside_dataset
@@ -48,6 +49,8 @@ def build(
     out: Path,
     *,
     plan: SplitPlan,
+    name: str | None = None,
+    linkable: bool = False,
     max_side_px: int | None = None,
     allow_unchecked_text: bool = False,
     precision: Precision = _ROUNDED,
@@ -58,6 +61,8 @@ def build(
 
     Args:
         plan: which patients go to which split.
+        name: of the dataset, which decides its keys; if omitted, that of the folder ``out``.
+        linkable: keep the workspace's keys, so that this dataset can be joined with others.
         max_side_px: frames with a longer side are scaled down to it, with their masks and pixel size.
         allow_unchecked_text: include frames whose pixels were not checked for burned-in text, because the caller knows
             that they show no names.
@@ -77,17 +82,23 @@ def build(
         raise UserError(
             f"--max-side {max_side_px} leaves too little of the images", fix=f"give {_MIN_SIDE_PX} px or more"
         )
-    stage = BuildStage(max_side_px, precision, huggingface_metadata(workspace.vocabulary))
-    parts = cut_shards(workspace.store, selection, splits, workspace.vocabulary)
+    name = out.resolve().name if name is None else name
+    keys = dataset_keys(workspace, name, linkable=linkable)
+    stage = BuildStage(max_side_px, precision, keys, huggingface_metadata(workspace.vocabulary))
+    parts = cut_shards(workspace.store, selection, splits, workspace.vocabulary, keys)
     make_private(out)
+    if not linkable:
+        remember_name(workspace, name)
     with exclusive(out, str(out)):
         claim(out)
         store = DatasetStore(out)
         if stale_parts(stage, parts, store) or set(store.parts(DATASET)) != {part.name for part in parts}:
             (out / MARKER).unlink(missing_ok=True)
         run = run_stage(stage, parts, store, engine=engine, progress=progress)
-        counts = complete(out, store, workspace.vocabulary, plan, left_out, workspace.pseudonyms_id)
-    remember_dataset(workspace, out, build_options(plan, max_side_px, precision, allow_unchecked_text))
+        counts = complete(out, store, workspace.vocabulary, plan, left_out, keys.id)
+    options = build_options(plan, max_side_px, precision, allow_unchecked_text)
+    named = ["--name", name] if name != out.resolve().name else []
+    remember_dataset(workspace, out, [*named, *(["--linkable"] if linkable else []), *options])
     patients = Counter(splits.values())
     return BuildReport(
         splits=counts,

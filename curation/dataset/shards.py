@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sono.manifests.dataset_keys import DatasetKeys
 from sono.manifests.query import query
 from sono.manifests.schemas import ACCEPTED_STATUSES, CAPTIONS, DATASET, FRAMES, REGIONS, SPLITS, TableSpec
 from sono.manifests.stages import Part
@@ -23,7 +23,13 @@ from .accepted_regions import accepted_parts
 _SHARD_ROWS = 1024
 
 
-def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str], vocabulary: Vocabulary) -> list[Part]:
+def cut_shards(
+    store: TableStore,
+    selection: pa.Table,
+    splits: Mapping[str, str],
+    vocabulary: Vocabulary,
+    keys: DatasetKeys,
+) -> list[Part]:
     """One part per shard. Frames stay in the order of the tables, so that a shard reads from few parts of them."""
     labels = {plane: index for index, plane in enumerate(vocabulary.plane_ids)}
     rows = selection.append_column("split", pa.array([splits[key] for key in selection["patient_key"].to_pylist()]))
@@ -48,7 +54,7 @@ def cut_shards(store: TableStore, selection: pa.Table, splits: Mapping[str, str]
             inputs = [fingerprints[FRAMES.name, name] for name in names]
             inputs += [fingerprints[CAPTIONS.name, name] for name in captions]
             inputs += [fingerprints[REGIONS.name, name] for name in regions]
-            digest = hashlib.sha256(json.dumps([inputs, shard.to_pylist()]).encode()).hexdigest()
+            digest = keys.content(json.dumps([inputs, shard.to_pylist()]))
             name = f"{split}-{number:05d}-of-{count:05d}"
             parts.append(Part(name, digest, partial(_load, store, shard.combine_chunks(), regions, captions)))
     return parts

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from sono.curation.images.stored_png import decode_png, encode_png
 from sono.manifests import masks
+from sono.manifests.dataset_keys import DatasetKeys, Kind
 from sono.manifests.schemas import DATASET, TableSpec
 from sono.manifests.stages import StageOutput
 from sono.manifests.vocabulary import Vocabulary
@@ -24,6 +25,8 @@ from .precision import Precision
 VANISHED = b"sono.regions_vanished"
 """Where a shard's metadata count, by structure, the regions left out because no pixel of them is left."""
 
+_KEYS: Mapping[Kind, str] = {"frame": "frame_id", "patient": "patient_key", "study": "study_key"}
+
 
 @dataclass(frozen=True)
 class BuildStage:
@@ -31,10 +34,11 @@ class BuildStage:
 
     max_side_px: int | None
     precision: Precision
+    keys: DatasetKeys
     huggingface: bytes = field(repr=False)  # the features, as ``datasets`` keeps them in a schema's metadata
 
     name = "build"
-    version = 6
+    version = 7
 
     @property
     def output(self) -> TableSpec:
@@ -45,6 +49,7 @@ class BuildStage:
         return {
             "max_side_px": self.max_side_px,
             **precision,
+            "keys": self.keys.id,
             "huggingface": hashlib.sha256(self.huggingface).hexdigest(),
         }
 
@@ -65,9 +70,19 @@ class BuildStage:
         scale = self.max_side_px / max(height, width) if self.max_side_px else 1.0
         row = _scaled(row, scale, height, width) if scale < 1 else row
         self.precision.apply(row)
+        self._derive_keys(row)
         vanished.update(region["structure"] for region in row["regions"] if not region["area_px"])
         row["regions"] = [region for region in row["regions"] if region["area_px"]]
         return row
+
+    def _derive_keys(self, row: dict[str, Any]) -> None:
+        """Replace the workspace's keys in a row of the dataset by the dataset's own, in place."""
+        for kind, column in _KEYS.items():
+            row[column] = self.keys.derive(kind, row[column])
+        for column in ("manufacturer", "model"):
+            row[column] = self.keys.scanner(row[column])
+        for captioned in (row, *row["regions"]):
+            captioned["caption_id"] = self.keys.derive("caption", captioned["caption_id"])
 
 
 def huggingface_metadata(vocabulary: Vocabulary) -> bytes:

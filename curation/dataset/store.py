@@ -107,7 +107,7 @@ def complete(
     """Write the card and then the marker, which makes the dataset complete.
 
     Args:
-        pseudonyms: ``Workspace.pseudonyms_id``.
+        pseudonyms: ``DatasetKeys.id``.
 
     Returns:
         Frames by split.

@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 import pytest
 
 from sono.captioning.captions.run import caption_workspace
@@ -19,7 +18,7 @@ from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.commands.dataset import build as build_command
 from sono.curation.dataset.latest import latest_dataset
 from sono.curation.dataset.precision import Precision
-from sono.curation.dataset.run import BuildReport, build
+from sono.curation.dataset.run import build
 from sono.curation.dataset.select import select
 from sono.curation.dataset.store import MARKER
 from sono.curation.images.pixels import ExcludedError
@@ -28,6 +27,7 @@ from sono.curation.ingest.run import ingest
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests import masks
+from sono.manifests.dataset_keys import dataset_keys
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import REGIONS
 from sono.manifests.splits import SplitPlan
@@ -35,77 +35,9 @@ from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
+from .curated import PLAN, Curation, disk, rows_of
+
 Image = npt.NDArray[np.uint8]
-PLAN = SplitPlan(validation=0.25, test=0.25, seed=3)
-
-
-def disk(center: tuple[int, int] = (130, 110)) -> npt.NDArray[np.bool_]:
-    canvas = np.zeros((200, 260), np.uint8)
-    cv2.circle(canvas, center, 45, 255, -1)
-    return canvas > 0
-
-
-class Curation:
-    """An archive with its metadata, records and masks, which is taken as far as captions."""
-
-    def __init__(self, workspace: Workspace, archive: Path, folder: Path) -> None:
-        self.workspace, self.archive, self.folder = workspace, archive, folder
-        self.metadata = folder / "metadata.csv"
-        self.records = folder / "records.csv"
-        self.drawn = folder / "masks"
-
-    def describe(
-        self, center_of: Callable[[str], str] = lambda _: "A", *, pixel_mm: str = "0.2", ga_days: int = 140
-    ) -> None:
-        files = sorted(path.relative_to(self.archive).as_posix() for path in self.archive.rglob("*.png"))
-        patients = sorted({file[:2] for file in files})
-        lines = [f"{file},{file[:2]},transthalamic,{center_of(file)},{pixel_mm}" for file in files]
-        self.metadata.write_text("\n".join(["file,patient_id,plane,center,pixel_mm", *lines]) + "\n")
-        ages = [f"{patient},{ga_days + 7 * number}" for number, patient in enumerate(patients)]
-        self.records.write_text("\n".join(["patient_id,ga_days", *ages]) + "\n")
-        for file in files[::2]:
-            (self.drawn / file).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(self.drawn / file), disk().astype(np.uint8) * 255)
-
-    def run(self) -> None:
-        ingest(self.workspace, [self.archive], engine=in_process, metadata=self.metadata, cropped=True)
-        qc(self.workspace, engine=in_process)
-        import_masks(self.workspace, self.drawn, structure="head", mask_format="png", engine=in_process)
-        caption_workspace(self.workspace, [self.records], templates="paper", engine=in_process)
-
-    def build(
-        self,
-        out: Path,
-        plan: SplitPlan = PLAN,
-        max_side_px: int | None = None,
-        unchecked: bool = True,
-        precision: Precision = Precision(),  # noqa: B008 - frozen
-    ) -> BuildReport:
-        return build(
-            self.workspace,
-            out,
-            plan=plan,
-            max_side_px=max_side_px,
-            allow_unchecked_text=unchecked,
-            precision=precision,
-            engine=in_process,
-        )
-
-
-@pytest.fixture
-def curation(workspace: Workspace, archive: Path, tmp_path: Path) -> Curation:
-    curation = Curation(workspace, archive, tmp_path)
-    curation.describe()
-    curation.run()
-    return curation
-
-
-def rows_of(out: Path) -> list[dict[str, object]]:
-    return [
-        {**row, "split": path.name.partition("-")[0]}
-        for path in sorted((out / "data").glob("*.parquet"))
-        for row in pq.read_table(path).to_pylist()
-    ]
 
 
 def test_datasets_loads_it_with_images_labels_masks_and_captions(
@@ -119,8 +51,9 @@ def test_datasets_loads_it_with_images_labels_masks_and_captions(
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert {split: data.num_rows for split, data in loaded.items()} == {s: n for s, n in report.splits.items() if n}
     keys = curation.workspace.keys
+    derived = dataset_keys(curation.workspace, "out")
     rows = {row["frame_id"]: row for data in loaded.values() for row in data}
-    row = rows[keys.frame(keys.source("P1/scan0.png"), 0)]
+    row = rows[derived.derive("frame", keys.frame(keys.source("P1/scan0.png"), 0))]
     assert np.array_equal(np.asarray(row["image"]), draw(10))
     assert next(iter(loaded.values())).features["plane"].int2str(row["plane"]) == "transthalamic"
     assert row["ga_days"] == 140
@@ -129,7 +62,7 @@ def test_datasets_loads_it_with_images_labels_masks_and_captions(
     assert region["caption"] == "A 20-week fetal ultrasound transthalamic plane. The segmentation highlights the head."
     assert np.array_equal(masks.decode(region["mask"], (200, 260)), disk())
     assert row["pixel_mm"] == [0.2, 0.2]
-    assert rows[keys.frame(keys.source("P1/scan1.png"), 0)]["regions"] == []
+    assert rows[derived.derive("frame", keys.frame(keys.source("P1/scan1.png"), 0))]["regions"] == []
 
 
 @pytest.mark.slow
@@ -257,13 +190,13 @@ def test_regions_that_scaling_wipes_out_are_left_out_and_counted(
 def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
     curation: Curation, tmp_path: Path
 ) -> None:
-    curation.build(tmp_path / "one")
-    curation.build(tmp_path / "two")
+    curation.build(tmp_path / "one", name="fetal")
+    curation.build(tmp_path / "two", name="fetal")
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
     assert Path(MARKER) in files
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert curation.build(tmp_path / "one").shards_written == 0
+    assert curation.build(tmp_path / "one", name="fetal").shards_written == 0
 
 
 @pytest.mark.slow
@@ -342,7 +275,7 @@ def test_verdicts_captions_and_masks_of_other_pixels_are_not_used(
 
 
 def test_a_region_names_the_source_of_its_mask_and_an_edited_mask_is_manual(curation: Curation, tmp_path: Path) -> None:
-    store = curation.workspace.store
+    store, keys = curation.workspace.store, dataset_keys(curation.workspace, "out")
     wanted: dict[str, str] = {}
     for number, (name, info) in enumerate(store.parts(REGIONS).items()):
         rows = store.read(REGIONS, name).to_pylist()
@@ -350,7 +283,7 @@ def test_a_region_names_the_source_of_its_mask_and_an_edited_mask_is_manual(cura
             number += 1
             row |= {"source": ("sam", "sam", "import")[number % 3], "status": ("accepted", "edited")[number % 2]}
             drawn = row["status"] == "edited"
-            wanted[row["frame_id"]] = "manual" if drawn else row["source"]
+            wanted[keys.derive("frame", row["frame_id"])] = "manual" if drawn else row["source"]
         store.write(REGIONS, info, REGIONS.from_rows(rows))
     assert set(wanted.values()) == {"sam", "import", "manual"}
     curation.build(tmp_path / "out")
@@ -379,7 +312,7 @@ def test_proposals_are_in_no_dataset_and_make_none_stale(curation: Curation, tmp
     assert latest.up_to_date
     again = curation.build(out)
     assert (again.shards_written, again.regions) == (0, before.regions)
-    assert curation.build(tmp_path / "anew").regions == before.regions
+    assert curation.build(tmp_path / "anew", name="out").regions == before.regions
     assert [row["regions"] for row in rows_of(tmp_path / "anew")] == regions
 
 
