@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 from sono.manifests import console
 
-from .commands import audit, captions, dataset, frames, masks, phantoms, review, workspace
+from .commands import audit, captions, dataset, frames, masks, phantoms, publishing, review, workspace
 
 
 class InOrderOfWork(TyperGroup):
@@ -16,7 +16,7 @@ class InOrderOfWork(TyperGroup):
 
     ORDER = (
         *("init", "ingest", "qc", "masks", "review", "caption", "preview", "trace", "build", "audit"),
-        *("status", "check", "exclusions", "phantom", "demo"),
+        *("publish", "status", "check", "exclusions", "phantom", "demo"),
     )
 
     def list_commands(self, ctx: object) -> list[str]:
@@ -30,7 +30,8 @@ for command in (
     *(workspace.init, frames.ingest, frames.qc),
     review.review,
     *(captions.caption, captions.preview, captions.trace),
-    *(dataset.build, audit.audit, workspace.status, workspace.check, workspace.exclusions),
+    *(dataset.build, audit.audit, publishing.publish),
+    *(workspace.status, workspace.check, workspace.exclusions),
     *(phantoms.phantom, phantoms.demo),
 ):
     app.command()(command)

@@ -28,6 +28,7 @@ ROOMS = {
         "review",
         "dataset",
         "audit",
+        "publishing",
         "phantom",
         "demo",
         "commands",
