@@ -216,7 +216,7 @@ def _settings(remote: Remote, wanted: Wanted, private: bool, gated: bool) -> tup
     """Whether the repository will be private and gated; nobody is surprised by one that is not."""
     if not private and wanted.private is None:
         raise UserError("the repository is public", where=remote.url, fix="say --public to publish there, or --private")
-    if not gated and wanted.gated is None and not private:
+    if not gated and wanted.gated is None and not private and not wanted.private:
         raise UserError(
             "the repository is open to all", where=remote.url, fix="say --open to publish there, or --gated"
         )

@@ -66,7 +66,9 @@ def running_hub(root: Path) -> Iterator[Hub]:
 
     from .server import HubServer, User
 
-    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio sends answers at once only over sockets that say they are TCP's.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     state = HubServer(root, f"http://127.0.0.1:{port}", f"http://localhost:{port}")
     state.users |= {

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import CommitOperationAdd
 
 from sono.curation.images.stored_png import decode_png
 from sono.manifests.errors import UserError
 from tests.curation.publishing.conftest import REPO, Publish, Ready
-from tests.hub.faults import Fault
 from tests.hub.fixtures import Hub
 
 
@@ -145,74 +142,6 @@ def test_public_asks_for_the_name(hub: Hub, ready: Ready, publish: Publish) -> N
     assert settings(hub) == (True, "manual")
 
 
-def test_it_is_public_only_once_all_of_it_is_there(hub: Hub, ready: Ready, publish: Publish) -> None:
-    hub.fail(Fault("POST", "/commit/main", "status", status=403))
-    assert "your token cannot write here" in failed(publish, "--public", "--yes")
-    assert settings(hub) == (True, "manual")
-    assert hub.files(REPO) == {}
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault("PUT", "^/lfs/", "drop", times=2),
-        Fault("PUT", "^/lfs/", "lose"),
-        Fault("POST", "/commit/publish-", "lose"),
-        Fault("POST", "/commit/main", "lose"),
-        Fault("POST", "/commit/main", "status", status=503, times=2),
-        Fault("POST", "/commit/publish-", "status", status=429, headers={"Retry-After": "3"}),
-        Fault("POST", "/repos/create", "lose"),
-        Fault("POST", "/branch/", "lose"),
-        Fault("DELETE", "/branch/", "lose"),
-        Fault("POST", "/tag/", "lose"),
-        Fault("PUT", "/settings", "lose"),
-        Fault("GET", "/whoami", "drop"),
-        Fault("GET", "/tree/", "status", status=500),
-        Fault("GET", "^/cdn/", "drop"),
-        Fault("GET", "/resolve/", "status", status=504),
-    ],
-    ids=lambda fault: f"{fault.kind} {fault.method} {fault.path.strip('/^')}",
-)
-def test_it_gets_over_a_fault(hub: Hub, ready: Ready, publish: Publish, fault: Fault) -> None:
-    hub.fail(fault)
-    fault.struck = 0
-    result = publish("--tag", "v1")
-    assert result.exit_code == 0, result.output or result.exception
-    assert fault.struck
-    assert hub.files(REPO) == hub.files(REPO, "v1") == sha256s(ready.folder)
-    assert refs(hub) == {"refs/heads/main", "refs/tags/v1"}
-    assert [move.ref for move in hub.state.moves].count("refs/heads/main") == 2
-
-
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        (
-            Fault("*", "/api/datasets/", "status", status=503, times=99),
-            "the Hub answers 503; run the same command again",
-        ),
-        (Fault("*", "/api/datasets/", "drop", times=99), "the connection failed"),
-        (Fault("*", "/refs", "status", status=429, headers={"Retry-After": "3600"}, times=99), "wait 3600 s, then run"),
-        (Fault("POST", "/commit/", "status", status=413), "the Hub has no room for this"),
-        (Fault("POST", "/commit/main", "status", status=412), "changed by somebody else meanwhile"),
-        (Fault("POST", "/commit/main", "status", status=409), "changed by somebody else meanwhile"),
-        (Fault("PUT", "^/lfs/", "status", status=403, times=99), "your token cannot write here"),
-    ],
-    ids=lambda value: f"{value.method} {value.path.strip('/^')} {value.status}" if isinstance(value, Fault) else "",
-)
-def test_a_fault_that_stays_is_one_line_and_main_is_whole(
-    hub: Hub, ready: Ready, publish: Publish, fault: Fault, said: str
-) -> None:
-    fault.struck = 0
-    hub.fail(fault)
-    assert said in failed(publish)
-    mains = [move.files for move in hub.state.moves if move.ref == "refs/heads/main" and move.files]
-    assert all(set(files) == {".gitattributes"} for files in mains)
-    hub.state.faults.clear()
-    assert publish().exit_code == 0
-    assert hub.files(REPO) == sha256s(ready.folder)
-
-
 def test_who_cannot_write_is_told(hub: Hub, ready: Ready, publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "your token cannot write here; use one with write access" in failed(publish, repo="others/frames")
     monkeypatch.setenv("HF_TOKEN", hub.reader)
@@ -227,55 +156,3 @@ def test_who_cannot_write_is_told(hub: Hub, ready: Ready, publish: Publish, monk
     assert publish().exit_code == 0
     monkeypatch.setenv("HF_TOKEN", hub.reader)
     assert "your token cannot write here" in failed(publish)
-
-
-@pytest.mark.parametrize("repo", ["a/b/c", "../x", "a//b", "-x", "a b", "x/"])
-def test_a_name_that_the_hub_would_not_take_is_refused(hub: Hub, ready: Ready, publish: Publish, repo: str) -> None:
-    result = publish("--tag", "v1", repo=repo)
-    assert result.exit_code in (1, 2)
-    assert hub.state.log == []
-
-
-def test_names_that_are_something_elses_are_refused(hub: Hub, ready: Ready, publish: Publish) -> None:
-    hub.api.create_repo("hospital/model", repo_type="model")
-    assert "is the name of a model" in failed(publish, repo="hospital/model")
-    hub.api.create_repo("hospital/other", repo_type="dataset", private=True)
-    add = CommitOperationAdd("data.csv", b"a,b")
-    hub.api.create_commit("hospital/other", [add], commit_message="mine", repo_type="dataset")
-    assert "the name is taken" in failed(publish, repo="hospital/other")
-    assert publish("--tag", "v1").exit_code == 0
-    (ready.folder / "CHANGELOG.md").write_text("# Changes\n")
-    assert "the tag v1 is another revision's" in failed(publish, "--tag", "v1")
-
-
-def test_a_name_alone_is_in_ones_own_namespace(hub: Hub, ready: Ready, publish: Publish) -> None:
-    assert publish(repo="frames").exit_code == 0
-    assert hub.files(REPO) == sha256s(ready.folder)
-
-
-def test_a_file_that_changes_while_it_is_published_never_reaches_main(
-    hub: Hub, ready: Ready, publish: Publish, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shard = next((ready.folder / "data").glob("train-*"))
-    create_branch = type(hub.api).create_branch
-
-    def changed(*args: object, **options: object) -> None:
-        create_branch(*args, **options)  # type: ignore[arg-type]
-        content = bytearray(shard.read_bytes())
-        content[200] ^= 1
-        shard.write_bytes(content)
-
-    monkeypatch.setattr("huggingface_hub.HfApi.create_branch", changed)
-    assert failed(publish)
-    assert hub.files(REPO) == {}
-
-
-def test_what_an_unfinished_run_of_another_content_left_is_removed(hub: Hub, ready: Ready, publish: Publish) -> None:
-    hub.fail(Fault("POST", "/commit/main", "status", status=403))
-    failed(publish)
-    branches = [ref for ref in refs(hub) if "publish-" in ref]
-    (ready.folder / "CHANGELOG.md").write_text("# Changes\n")
-    assert publish("--tag", "v1").exit_code == 0
-    assert len(branches) == 1
-    assert refs(hub) == {"refs/heads/main", "refs/tags/v1"}
-    assert not os.environ.get("HF_HUB_OFFLINE")
