@@ -18,8 +18,9 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
 import yaml
@@ -29,6 +30,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .faults import Fault
 from .storage import HEADS, TAGS, Files, Move, RefusedError, Repository, StoredFile
+
+Moment = Literal["before", "amid", "after"]
+"""Of a request: before anything is done, while its body arrives, and when all is done but the answer."""
 
 _KINDS = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 _PAGE = 1000
@@ -65,6 +69,7 @@ class HubServer:
         users: by token.
         multipart_bytes: larger files are uploaded in parts of this size.
         page: entries in one page of a tree.
+        watch: is called with the method at every moment of every request, from the Hub's thread.
     """
 
     root: Path
@@ -76,12 +81,16 @@ class HubServer:
     moves: list[Move] = field(default_factory=list)
     multipart_bytes: int = 20_000_000
     page: int = _PAGE
+    watch: Callable[[str, Moment], None] = field(default=lambda method, moment: None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         method, path = scope["method"], scope["raw_path"].decode("ascii")
         fault = next((fault for fault in list(self.faults) if fault.strikes(method, path)), None)
-        counted = _Counted(receive, fault.bytes_per_second if fault and fault.kind == "slow" else None)
+        counted = _Counted(
+            receive, fault.bytes_per_second if fault and fault.kind == "slow" else None, partial(self.watch, method)
+        )
+        self.watch(method, "before")
         if fault and fault.kind == "drop":
             await receive()
             self.log.append(Logged(method, path, 0, 0))
@@ -100,6 +109,7 @@ class HubServer:
                 self.log.append(Logged(method, path, 0, counted.bytes))
                 return None
         self.log.append(Logged(method, path, response.status_code, counted.bytes))
+        self.watch(method, "after")
         if fault and fault.kind == "lose":
             return await _break_off(send)
         if fault and fault.kind == "slow":
@@ -125,6 +135,7 @@ class HubServer:
         for items in (self.faults, self.log, self.moves):
             items.clear()
         self.multipart_bytes, self.page = 20_000_000, _PAGE
+        self.watch = lambda method, moment: None
 
     def _folder(self, kind: str, name: str) -> Path:
         return self.root / "repos" / kind / name.replace("/", "--")
@@ -600,13 +611,15 @@ def _ranged(path: Path, request: Request, headers: Mapping[str, str]) -> Respons
 class _Counted:
     """Counts the bytes of a request's body, and holds them up on a slow link."""
 
-    def __init__(self, receive: Receive, bytes_per_second: int | None) -> None:
-        self._receive, self._rate, self.bytes = receive, bytes_per_second, 0
+    def __init__(self, receive: Receive, bytes_per_second: int | None, watch: Callable[[Moment], None]) -> None:
+        self._receive, self._rate, self._watch, self.bytes = receive, bytes_per_second, watch, 0
 
     async def __call__(self) -> Message:
         message = await self._receive()
         size = len(message.get("body", b""))
         self.bytes += size
+        if message.get("more_body"):
+            self._watch("amid")
         if self._rate:
             await asyncio.sleep(size / self._rate)
         return message
