@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from .errors import UserError
 from .filenames import MARKER
 from .hub import Remote, patiently
-from .publishable import CARD, LocalFile, is_listed, revision_id
+from .publishable import CARD, TRAINED_PATIENTS, LocalFile, is_listed, revision_id
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import GitRefs, RepoFile
 
 BRANCHES = "publish-"
 _COMMIT_FILES, _COMMIT_BYTES = 50, 2_000_000_000  # what one commit on the branch brings, and a killed run may repeat
-_OURS = ("trained_patients.json", MARKER)
+_OURS = {TRAINED_PATIENTS, MARKER}
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _settings(remote: Remote, wanted: Wanted, private: bool, gated: bool) -> tup
 def _refuse_foreign(remote: Remote, present: Mapping[str, RepoFile]) -> None:
     """A repository that somebody has filled with something else."""
     others = present.keys() - {".gitattributes", CARD, "LICENSE"}
-    if others and not others & set(_OURS):
+    if others and not others & _OURS:
         raise UserError(
             "the name is taken: the repository holds something that was not published from here",
             where=remote.url,

@@ -15,6 +15,7 @@ from .filenames import MARKER
 from .store import TEMPORARY
 
 CARD = "README.md"
+TRAINED_PATIENTS = "trained_patients.json"
 
 DATASET_FILES = (
     *(CARD, MARKER, "LICENSE", "CHANGELOG.md", "croissant.json", "provenance.json"),
@@ -23,11 +24,17 @@ DATASET_FILES = (
 )
 """Every file that a published dataset may have; a pattern's * is never a folder."""
 
+MODEL_FORMATS = (
+    frozenset({"open_clip_config.json", "open_clip_model.safetensors"}),
+    frozenset({"sonoclip_vision.pth", "clip_base.pt"}),
+    frozenset({"config.json", "model.safetensors"}),
+)
+"""Files that an exported model cannot be loaded without, for each format of ``sono-train export``."""
+
 MODEL_FILES = (
-    *(CARD, "LICENSE", "trained_patients.json", "mask_input.json"),
-    *("open_clip_config.json", "open_clip_model.safetensors", "mask_stem.py", "mask_input.py", "text_tokens.py"),
-    *("sonoclip_vision.pth", "clip_base.pt"),
-    *("config.json", "processor_config.json", "model.safetensors"),
+    *(CARD, "LICENSE", TRAINED_PATIENTS, "mask_input.json", "processor_config.json"),
+    *(name for needed in MODEL_FORMATS for name in sorted(needed)),
+    *("mask_stem.py", "mask_input.py", "text_tokens.py"),
     *("configuration_sono_clip.py", "modeling_sono_clip.py", "processing_sono_clip.py"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja"),

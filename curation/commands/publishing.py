@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .captions import caption_guard
 from .options import print_next
 
 
@@ -55,7 +56,7 @@ def publish(
     published = publish_folder(
         dataset,
         DATASET_FILES,
-        lambda files: refusals(dataset, files, opened),
+        lambda files: refusals(dataset, files, opened, caption_guard(opened)),
         Asked(repo, "dataset", private, gated, tag, message, dry_run, yes),
         read_back=lambda remote, commit: row_reader(dataset)(remote, commit),
     )

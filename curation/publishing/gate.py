@@ -17,7 +17,7 @@ from sono.manifests.publishable import DATASET_FILES, LocalFile, Refusal, check_
 from sono.manifests.workspace import Workspace
 
 from .origin import Origin, find_origin
-from .rows import RowFaults, read_rows
+from .rows import Guard, RowFaults, read_rows
 
 _BUILD_AGAIN = "run sono-curate build again"
 
@@ -29,6 +29,7 @@ class Candidate:
     folder: Path
     files: Sequence[LocalFile]
     workspace: Workspace | None
+    guard: Guard
 
     @cached_property
     def marker(self) -> Mapping[str, Any]:
@@ -48,15 +49,16 @@ class Candidate:
     def rows(self) -> RowFaults:
         """What is wrong with rows; the shards are read once for all checks."""
         shards = [file.source for file in self.files if file.path.startswith("data/")]
-        return read_rows(shards, self.origin)
+        return read_rows(shards, self.origin, self.guard)
 
 
-def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | None) -> list[Refusal]:
+def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | None, guard: Guard) -> list[Refusal]:
     """Why the dataset must not be published, in the order of ``CHECKS``; empty if it may.
 
     Args:
         files: those of the folder, as ``publishable.digest_files`` read them.
         workspace: which it was built from; without it, nothing passes.
+        guard: whether a caption may be published.
 
     Raises:
         UserError: there is no dataset, or a shard cannot be read.
@@ -65,7 +67,7 @@ def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | No
         raise UserError("this is no dataset", where=str(folder), fix="run sono-curate build WORKSPACE DATASET first")
     if workspace is not None:
         workspace.apply_decisions()
-    candidate = Candidate(folder, files, workspace)
+    candidate = Candidate(folder, files, workspace, guard)
     return [refusal for check in CHECKS.values() for refusal in check(candidate)]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sono.captioning.sentences.guard import IdentityGuard
 from sono.curation.dataset.select import select
 from sono.manifests.dataset_keys import DatasetKeys, known_keys
 from sono.manifests.query import query
@@ -18,12 +17,10 @@ class Origin:
     """The workspace's rows under the keys of one dataset.
 
     Attributes:
-        guard: finds names and identifiers in captions.
         frames: those that ``build`` would take today, whether or not their text was checked.
         captions: every caption's text.
     """
 
-    guard: IdentityGuard = field(repr=False)
     frames: Mapping[str, OriginFrame] = field(repr=False)
     captions: Mapping[str, str] = field(repr=False)
 
@@ -59,7 +56,7 @@ def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
     }
     texts = workspace.store.read_all(CAPTIONS, ["caption_id", "text"]).to_pylist()
     captions = {keys.derive("caption", row["caption_id"]): row["text"] for row in texts}
-    return Origin(IdentityGuard(workspace.keys), frames, captions)
+    return Origin(frames, captions)
 
 
 def _keys(workspace: Workspace, pseudonyms: str) -> DatasetKeys | None:
