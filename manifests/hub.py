@@ -128,6 +128,10 @@ def hub_errors(place: str) -> Iterator[None]:
         raise UserError("HF_HUB_OFFLINE forbids to ask the Hub", where=place, fix="unset it") from error
     except (HTTPError, RuntimeError, ValueError) as error:
         raise _in_one_line(error, place) from error
+    except OSError as error:
+        if error.errno is not None:  # a fault of this machine
+            raise
+        raise _transient(f"the connection failed ({type(error).__name__})", place, None) from error
 
 
 def _in_one_line(error: Exception, place: str) -> UserError:

@@ -6,6 +6,7 @@ stopped. Contents are uploaded once: main gets copies of what was checked on the
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,6 +115,7 @@ def plan_revision(remote: Remote, wanted: Wanted, *, ask: bool = True) -> Plan:
             repository is public or open and nobody said that it shall be, or the tag is another revision's.
     """
     tag = wanted.tag or f"rev-{revision_id(wanted.files)}"
+    _check_tag(tag)
     new = Plan(
         remote=remote,
         wanted=wanted,
@@ -190,6 +192,13 @@ def publish_revision(
 
 
 # What is there
+
+
+def _check_tag(tag: str) -> None:
+    """A tag that Git takes, and that nobody can mistake for main, a branch of ours or a commit."""
+    mistaken = tag in ("main", "HEAD") or tag.startswith(BRANCHES) or re.fullmatch(r"[0-9a-f]{7,40}", tag)
+    if mistaken or not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", tag) or ".." in tag:
+        raise UserError(f"{tag!r} cannot be a tag", fix="give letters, digits, '-', '_' and '.', such as v1.0")
 
 
 def _info(remote: Remote) -> Mapping[str, object] | None:

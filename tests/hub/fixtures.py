@@ -47,7 +47,12 @@ class Hub:
     @property
     def environment(self) -> Mapping[str, str]:
         """For programs that a test starts. Xet is off: this Hub does not speak it."""
-        return {"HF_ENDPOINT": self.address, "HF_TOKEN": self.token, "HF_HUB_DISABLE_XET": "1"}
+        return {
+            "HF_ENDPOINT": self.address,
+            "HF_TOKEN": self.token,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+        }
 
     def fail(self, *faults: Fault) -> None:
         self.state.faults.extend(faults)
@@ -110,7 +115,9 @@ def hub(hub_process: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hu
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     )
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
     monkeypatch.setattr(
         datasets.config, "HUB_DATASETS_URL", f"{address}/datasets/{{repo_id}}/resolve/{{revision}}/{{path}}"

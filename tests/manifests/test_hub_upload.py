@@ -92,6 +92,8 @@ def failed(call: Callable[..., object], *arguments: object, **options: object) -
         Fault("GET", "/whoami", "drop"),
         Fault("GET", "/tree/", "status", status=500),
         Fault("GET", "/resolve/", "status", status=504),
+        Fault("GET", "/resolve/", "lose"),
+        Fault("HEAD", "/resolve/", "drop"),
     ],
     ids=lambda fault: f"{fault.kind} {fault.method} {fault.path.strip('/^')}",
 )
@@ -112,6 +114,8 @@ def test_it_gets_over_a_fault(hub: Hub, folder: Path, send: Send, fault: Fault) 
         (Fault("*", "/api/datasets/", "status", times=99), "the Hub answers 503; run the same command again"),
         (Fault("*", "/api/datasets/", "drop", times=99), "the connection failed"),
         (Fault("*", "/refs", "status", status=429, headers={"Retry-After": "3600"}, times=99), "wait 3600 s, then run"),
+        (Fault("HEAD", "/resolve/", "drop", times=99), "the connection failed"),
+        (Fault("GET", "/resolve/", "status", status=503, times=99), "the Hub answers 503"),
         (Fault("POST", "/commit/", "status", status=413), "the Hub has no room for this"),
         (Fault("POST", "/commit/main", "status", status=412), "changed by somebody else meanwhile"),
         (Fault("POST", "/commit/main", "status", status=409), "changed by somebody else meanwhile"),
@@ -172,6 +176,12 @@ def test_names_that_are_something_elses_are_refused(hub: Hub, folder: Path, send
 def test_a_name_that_the_hub_would_not_take_is_refused(hub: Hub, repo: str) -> None:
     assert "cannot be a repository's name" in failed(connect, repo, "dataset")
     assert hub.state.log == []
+
+
+@pytest.mark.parametrize("tag", ["main", "a b", "publish-1", "0123abc", "x..y", "-x", "x.", "ü"])
+def test_a_tag_that_git_would_not_take_or_that_is_mistaken_is_refused(hub: Hub, send: Send, tag: str) -> None:
+    assert "cannot be a tag" in failed(send, tag=tag)
+    assert hub.state.moves == []
 
 
 def test_a_name_alone_is_in_ones_own_namespace(hub: Hub, folder: Path, send: Send) -> None:
