@@ -8,14 +8,15 @@ from typer.core import TyperGroup
 
 from sono.manifests import console
 
-from .commands import audit, captions, dataset, frames, masks, phantoms, review, withdrawal, workspace
+from .commands import audit, captions, dataset, frames, masks, phantoms, publishing, review, withdrawal, workspace
 
 
 class InOrderOfWork(TyperGroup):
     """Lists commands in the order in which they are used; Typer would list groups of commands first."""
 
     ORDER = (
-        *("init", "ingest", "qc", "masks", "review", "caption", "preview", "trace", "build", "audit", "withdraw"),
+        *("init", "ingest", "qc", "masks", "review", "caption", "preview", "trace", "build", "audit"),
+        *("publish", "withdraw"),
         *("status", "check", "exclusions", "phantom", "demo"),
     )
 
@@ -30,8 +31,8 @@ for command in (
     *(workspace.init, frames.ingest, frames.qc),
     review.review,
     *(captions.caption, captions.preview, captions.trace),
-    *(dataset.build, audit.audit, workspace.status, workspace.check, workspace.exclusions),
-    withdrawal.withdraw,
+    *(dataset.build, audit.audit, publishing.publish, withdrawal.withdraw),
+    *(workspace.status, workspace.check, workspace.exclusions),
     *(phantoms.phantom, phantoms.demo),
 ):
     app.command()(command)

@@ -15,6 +15,7 @@ import pytest
 from sono.curation.engines.local import default_workers
 from sono.manifests.key_check import record_key
 from sono.manifests.workspace import Workspace, create
+from tests.hub.fixtures import hub, hub_process  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_FOLDERS = {"end_to_end", "examples"}

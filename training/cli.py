@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "embed": use.embed,
     "search": use.search,
     "export": use.export,
+    "publish": use.publish,
 }
 
 app = console.application(

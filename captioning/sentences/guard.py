@@ -110,6 +110,22 @@ def check_sentence(text: str, allowed: Wording, values: Collection[int | float])
         raise RefusedError("sentence_mark", "contains a mark that is neither the template's nor in a name of the pack")
 
 
+def has_form(text: str) -> bool:
+    """Whether a stored text has the form of a sentence that passed: a line of words and numbers, no date, no address.
+
+    Its words and numbers were checked when it was written; what allowed them is not stored.
+    """
+    words = _NUMBER.sub(" ", text)
+    numbers = [
+        float(number.replace(",", ".")) for number in _NUMBER.findall(text) if re.fullmatch(r"\d+([.,]\d+)?", number)
+    ]
+    try:
+        check_sentence(text, wording([words]), numbers)
+    except RefusedError:
+        return False
+    return wording_fault(words) is None
+
+
 @dataclass(frozen=True)
 class IdentityGuard:
     """Finds names and identifiers in texts, by the keyed hashes of ``statements.identity_statements``."""

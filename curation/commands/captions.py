@@ -22,6 +22,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sono.captioning.captions.run import CaptionReport
     from sono.manifests.workspace import Workspace
 
@@ -144,3 +146,15 @@ def template_texts(workspace: Workspace, templates: str | None) -> list[str]:
     pack = load_pack(choice, workspace.vocabulary, None if templates else workspace.path)
     names = (pack.planes, pack.structures, pack.findings, *pack.words.values())
     return [*(template.text for template in pack.templates), *(name for group in names for name in group.values())]
+
+
+def caption_guard(workspace: Workspace | None) -> Callable[[str, frozenset[str]], bool]:
+    """Whether a caption may be published, given the keyed hashes of names that must not be in it, for the gate."""
+    from sono.captioning.sentences.guard import IdentityGuard, has_form
+
+    identity_guard = IdentityGuard(workspace.keys) if workspace else None
+
+    def may_be_published(text: str, identity: frozenset[str]) -> bool:
+        return has_form(text) and not (identity_guard and identity_guard.says(text, identity))
+
+    return may_be_published

@@ -100,6 +100,50 @@ def export(
     print(f"{out}: {', '.join(names)}")
 
 
+def publish(
+    export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder that sono-train export wrote.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="Repository on the Hub: NAMESPACE/NAME.")],
+    private: Annotated[
+        bool | None,
+        typer.Option("--private/--public", help="Who can see it. A new repository is private.", show_default=False),
+    ] = None,
+    gated: Annotated[
+        bool | None,
+        typer.Option(
+            "--gated/--open",
+            help="Whether you grant access to each reader. A new repository is gated.",
+            show_default=False,
+        ),
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tag of this revision. If omitted, it follows from the content.")
+    ] = None,
+    message: Annotated[str | None, typer.Option(metavar="TEXT", help="What the revision's commit says.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be sent and deleted, and where; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Make it public without asking for its name.")] = False,
+) -> None:
+    """Publish an exported model on the Hugging Face Hub, as sono-curate publish does with a dataset.
+
+    The card (README.md of the export) has to state a licence.
+
+    Example: sono-train publish exported hospital/fetal-clip --tag v1
+    """
+    from sono.manifests.publishable import MODEL_FILES
+    from sono.manifests.publishing import Asked, publish_folder
+    from sono.training.export.gate import refusals
+
+    published = publish_folder(
+        export,
+        MODEL_FILES,
+        lambda files: refusals(export, files),
+        Asked(repo, "model", private, gated, tag, message, dry_run, yes),
+    )
+    if published is not None:
+        print(published.summary)
+
+
 def _line(row: dict[str, Any]) -> str:
     view = row["structure"] or "whole image"
     return f"{row['score']:6.3f}  {row['frame_id']}  {row['plane'] or '-'}  {view}  {row['caption'] or ''}".rstrip()

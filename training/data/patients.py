@@ -19,11 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sono.manifests.errors import UserError
+from sono.manifests.publishable import TRAINED_PATIENTS
 
 from .dataset import Frames
 from .pool import Pool
 
-FILE = "trained_patients.json"
+FILE = TRAINED_PATIENTS
 """Beside the weights of an exported model: ``TrainedPatients`` as JSON."""
 
 _BYTES = 8  # of a digest: among a million patients scored and a million trained on, one in 10^7 chances to err

@@ -13,7 +13,14 @@ import pytest
 
 from sono.captioning.facts.facts import Fact, Facts
 from sono.captioning.facts.statements import identity_statements
-from sono.captioning.sentences.guard import IdentityGuard, RefusedError, check_sentence, wording, wording_fault
+from sono.captioning.sentences.guard import (
+    IdentityGuard,
+    RefusedError,
+    check_sentence,
+    has_form,
+    wording,
+    wording_fault,
+)
 from sono.captioning.sentences.packs import load_pack
 from sono.captioning.sentences.writer import Budget, Writer
 from sono.manifests import vocabulary
@@ -284,3 +291,15 @@ def test_every_planted_name_is_caught(tmp_path: Path, place: str) -> None:
         if not GUARD.says(sentence.text, identity(name)):
             missed.append(name)
     assert missed == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "two\nlines", "taken 12 march", "see www.example.org", "write to a.b@c.example", "bell \x07", "x" * 2001, "٣"],
+)
+def test_what_is_no_caption_has_not_the_form_of_one(text: str) -> None:
+    assert not has_form(text)
+
+
+def test_a_sentence_with_numbers_has_the_form_of_a_caption() -> None:
+    assert has_form("A 20-week fetal ultrasound image of transthalamic plane (HC 174.5 mm, 0,2 mm per pixel).")

@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 
 from sono.manifests.errors import UserError
+from sono.manifests.publishable import MODEL_FILES, digest_files, find_files
 from sono.training.export.export import FORMATS, export
+from sono.training.export.gate import refusals
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.portable.mask_input import prepare
 from sono.training.model.portable.processing_sono_clip import SonoClipProcessor
@@ -251,6 +253,8 @@ def test_an_export_gives_the_same_features_without_this_project(
     folders = [tmp_path / backbone for backbone in backbones]
     for run, folder in zip(runs, folders, strict=True):
         names = export(run, folder, kind)
+        files = digest_files(folder, find_files(folder, MODEL_FILES)[0])
+        assert [refusal.check for refusal in refusals(folder, files)] == ["licence"]
         assert sorted(path.name for path in folder.iterdir()) == names
     if kind == "sonoclip":
         for name, tensor in zip(("masked", "whole"), inputs(given, PadToSquare(size=48)), strict=True):

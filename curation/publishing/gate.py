@@ -1,0 +1,175 @@
+"""The gate that a dataset passes before it is published: it fails closed, and lists everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sono.curation.audit.report.result import latest_audit
+from sono.manifests.dataset_marker import FORMAT
+from sono.manifests.errors import UserError
+from sono.manifests.filenames import MARKER
+from sono.manifests.publishable import DATASET_FILES, LocalFile, Refusal, check_files, check_licence
+from sono.manifests.workspace import Workspace
+
+from .origin import Origin, find_origin
+from .rows import Guard, RowFaults, read_rows
+
+_BUILD_AGAIN = "run sono-curate build again"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A dataset that somebody wants to publish: its folder, its files, and the workspace that it was built from."""
+
+    folder: Path
+    files: Sequence[LocalFile]
+    workspace: Workspace | None
+    guard: Guard
+
+    @cached_property
+    def marker(self) -> Mapping[str, Any]:
+        """What ``sono.json`` says; empty where it is missing or damaged."""
+        try:
+            content = json.loads((self.folder / MARKER).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        """None where there is no workspace, or the dataset is not its."""
+        return find_origin(self.workspace, str(self.marker.get("pseudonyms"))) if self.workspace else None
+
+    @cached_property
+    def rows(self) -> RowFaults:
+        """What is wrong with rows; the shards are read once for all checks."""
+        shards = [file.source for file in self.files if file.path.startswith("data/")]
+        return read_rows(shards, self.origin, self.guard)
+
+
+def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | None, guard: Guard) -> list[Refusal]:
+    """Why the dataset must not be published, in the order of ``CHECKS``; empty if it may.
+
+    Args:
+        files: those of the folder, as ``publishable.digest_files`` read them.
+        workspace: which it was built from; without it, nothing passes.
+        guard: whether a caption may be published.
+
+    Raises:
+        UserError: there is no dataset, or a shard cannot be read.
+    """
+    if not any(file.path.startswith("data/") for file in files):
+        raise UserError("this is no dataset", where=str(folder), fix="run sono-curate build WORKSPACE DATASET first")
+    if workspace is not None:
+        workspace.apply_decisions()
+    candidate = Candidate(folder, files, workspace, guard)
+    return [refusal for check in CHECKS.values() for refusal in check(candidate)]
+
+
+def check_complete(candidate: Candidate) -> Iterator[Refusal]:
+    """``build`` has finished, and is this version's."""
+    if not candidate.marker:
+        yield Refusal("complete", f"{MARKER} is missing or damaged: the dataset is not complete", _BUILD_AGAIN)
+    elif candidate.marker.get("format") != FORMAT:
+        yield Refusal("complete", "another version of sono-curate built it", _BUILD_AGAIN)
+
+
+def check_folder(candidate: Candidate) -> Iterator[Refusal]:
+    """Nothing but what ``build`` writes is in the folder, and no key or token."""
+    secrets = [candidate.workspace.keys.key.hex()] if candidate.workspace else []
+    yield from check_files(candidate.folder, DATASET_FILES, secrets)
+
+
+def check_shards(candidate: Candidate) -> Iterator[Refusal]:
+    """Every Parquet file is the one that the marker lists."""
+    listed = dict(_listed(candidate.marker))
+    present = {file.path: file.sha256 for file in candidate.files if file.path.endswith(".parquet")}
+    for path in sorted(listed.keys() | present.keys()):
+        if path not in present:
+            yield Refusal("shards", f"{path} is missing", _BUILD_AGAIN)
+        elif listed.get(path) != present[path]:
+            yield Refusal("shards", f"{path} is not as build wrote it", _BUILD_AGAIN)
+
+
+def check_card(candidate: Candidate) -> Iterator[Refusal]:
+    yield from check_licence(candidate.folder, "name one in [publish] of sono.toml, and run sono-curate build again")
+
+
+def check_splits(candidate: Candidate) -> Iterator[Refusal]:
+    if patients := candidate.rows.patients_across_splits:
+        yield Refusal("splits", f"{patients:,} patients are in several splits", _BUILD_AGAIN)
+    if groups := candidate.rows.duplicates_across_splits:
+        yield Refusal("splits", f"{groups:,} groups of duplicates are in several splits", _BUILD_AGAIN)
+
+
+def check_masks(candidate: Candidate) -> Iterator[Refusal]:
+    if masks := candidate.rows.unfit_masks:
+        example = candidate.rows.unfit_example
+        yield Refusal("masks", f"{masks:,} masks do not fit their images, for example in {example}", _BUILD_AGAIN)
+
+
+def check_captions(candidate: Candidate) -> Iterator[Refusal]:
+    rows = candidate.rows
+    if rows.unguarded_captions:
+        what = f"{rows.unguarded_captions:,} captions break the guard, for example in {rows.unguarded_example}"
+        yield Refusal("captions", what, "run sono-curate caption, then build again")
+    if rows.unknown_captions:
+        what = f"{rows.unknown_captions:,} captions are not the workspace's"
+        yield Refusal("captions", what, "run sono-curate caption, then build again")
+
+
+def check_text(candidate: Candidate) -> Iterator[Refusal]:
+    """Every frame was checked for text in its pixels, and is one that the workspace would build today."""
+    if unchecked := candidate.rows.unchecked_frames:
+        fix = "review them with sono-curate review, and build without --allow-unchecked-text"
+        yield Refusal("text", f"{unchecked:,} frames are not checked for burned-in text", fix)
+    if unknown := candidate.rows.unknown_frames:
+        yield Refusal("text", f"{unknown:,} frames are not among those that the workspace accepts", _BUILD_AGAIN)
+
+
+def check_audit(candidate: Candidate) -> Iterator[Refusal]:
+    """The audit of the workspace passed, and nothing has changed since."""
+    if candidate.workspace is None:
+        yield Refusal("audit", "nothing shows what it was built from", "give --workspace WORKSPACE")
+        return
+    if candidate.origin is None:
+        yield Refusal("audit", "it was not built from this workspace", "name the one it was built from")
+        return
+    audit = latest_audit(candidate.workspace)
+    command = f"run: sono-curate audit {candidate.workspace.path} SOURCE"
+    if audit is None:
+        yield Refusal("audit", "the workspace was not audited", command)
+    elif not audit.up_to_date:
+        yield Refusal("audit", "the workspace has changed since its audit", command)
+    elif not audit.report.passed:
+        failures = len(audit.report.failures)
+        yield Refusal("audit", f"the audit failed for {failures:,} reasons", "see reports/audit.html of the workspace")
+
+
+CHECKS: Mapping[str, Callable[[Candidate], Iterator[Refusal]]] = {
+    "complete": check_complete,
+    "files": check_folder,
+    "shards": check_shards,
+    "licence": check_card,
+    "splits": check_splits,
+    "masks": check_masks,
+    "captions": check_captions,
+    "text": check_text,
+    "audit": check_audit,
+}
+"""Every check by the name that its refusals have."""
+
+
+def _listed(value: object) -> Iterator[tuple[str, str]]:
+    """Every Parquet file that the marker lists with its SHA-256, wherever in it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name.endswith(".parquet") and isinstance(inner, Mapping):
+                yield name, str(inner.get("sha256"))
+            else:
+                yield from _listed(inner)

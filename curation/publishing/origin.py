@@ -1,0 +1,73 @@
+"""What the workspace says about the rows of a dataset that was built from it, by the dataset's own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sono.curation.dataset.select import select
+from sono.manifests.dataset_keys import DatasetKeys, dataset_keys, known_keys
+from sono.manifests.query import query
+from sono.manifests.schemas import CAPTIONS, FRAMES, RECORDS
+from sono.manifests.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The workspace's rows under the keys of one dataset.
+
+    Attributes:
+        frames: those that ``build`` would take today, whether or not their text was checked.
+        captions: every caption's text.
+    """
+
+    frames: Mapping[str, OriginFrame] = field(repr=False)
+    captions: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OriginFrame:
+    """``identity``: keyed hashes of the words that its captions must not contain."""
+
+    text_checked: bool
+    duplicate_group: str | None
+    identity: frozenset[str]
+
+
+def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
+    """What the workspace says about a dataset whose marker has this id of pseudonyms; None if it is not its own."""
+    keys = _keys(workspace, pseudonyms)
+    if keys is None:
+        return None
+    rows = query(
+        """
+        SELECT s.frame_id, s.duplicate_group, f.study_key, f.burned_in_text <> 'unchecked' AS checked
+        FROM selection s JOIN read_parquet($frames) f USING (frame_id)
+        """,
+        {"frames": [str(path) for path in workspace.store.paths(FRAMES)]},
+        selection=select(workspace, allow_unchecked_text=True)[0],
+    )
+    identities = _identities(workspace)
+    frames = {
+        keys.derive("frame", row["frame_id"]): OriginFrame(
+            row["checked"], row["duplicate_group"], identities.get(row["study_key"], frozenset())
+        )
+        for row in rows.to_pylist()
+    }
+    texts = workspace.store.read_all(CAPTIONS, ["caption_id", "text"]).to_pylist()
+    captions = {keys.derive("caption", row["caption_id"]): row["text"] for row in texts}
+    return Origin(frames, captions)
+
+
+def _keys(workspace: Workspace, pseudonyms: str) -> DatasetKeys | None:
+    if pseudonyms == workspace.pseudonyms_id:
+        return dataset_keys(workspace, "linkable", linkable=True)
+    return next((keys for _, keys in known_keys(workspace) if keys.id == pseudonyms), None)
+
+
+def _identities(workspace: Workspace) -> Mapping[str, frozenset[str]]:
+    """By examination, of all its records."""
+    found: dict[str, frozenset[str]] = {}
+    for row in workspace.store.read_all(RECORDS, ["study_key", "identity"]).to_pylist():
+        found[row["study_key"]] = found.get(row["study_key"], frozenset()).union(row["identity"] or ())
+    return found

@@ -1,0 +1,201 @@
+"""The Hugging Face Hub as both programs see it: where it is, who asks, and its errors, each as one line.
+
+A token is taken from where huggingface_hub finds it, and never printed or stored; HF_ENDPOINT is honoured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from .errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+Kind = Literal["dataset", "model"]
+Result = TypeVar("Result")
+
+_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+_TRIES = 4
+_LONGEST_WAIT_S = 120.0
+_AGAIN = "run the same command again; it resumes where it stopped"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository of the Hub that a token's owner can write to, or could create."""
+
+    api: HfApi = field(repr=False)
+    kind: Kind
+    repo_id: str
+
+    @property
+    def url(self) -> str:
+        folder = "datasets/" if self.kind == "dataset" else ""
+        return f"{self.api.endpoint}/{folder}{self.repo_id}"
+
+
+def connect(repo_id: str, kind: Kind) -> Remote:
+    """The repository ``repo_id``, whether or not it exists; a name without a namespace is in the token owner's.
+
+    Raises:
+        UserError: there is no token, the Hub refuses it, or it cannot be reached; the name cannot be one.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    check_name(repo_id)
+    token = get_token()
+    api = HfApi(token=token, library_name="sono-curate")
+    if token is None:
+        raise UserError(f"no token for {api.endpoint}", fix="run: hf auth login, or set HF_TOKEN")
+    user = patiently(lambda: api.whoami(), str(api.endpoint))["name"]
+    return Remote(api, kind, repo_id if "/" in repo_id else f"{user}/{repo_id}")
+
+
+def assumed(repo_id: str, kind: Kind) -> Remote:
+    """The repository as far as its name says, for who cannot ask the Hub."""
+    from huggingface_hub import HfApi
+
+    check_name(repo_id)
+    return Remote(HfApi(token=False), kind, repo_id)
+
+
+def check_name(repo_id: str) -> None:
+    """Check that the Hub would take the name.
+
+    Raises:
+        UserError: it would not.
+    """
+    parts = repo_id.split("/")
+    if len(parts) > 2 or not all(_PART.fullmatch(part) and ".." not in part and "--" not in part for part in parts):
+        raise UserError(
+            f"{repo_id!r} cannot be a repository's name",
+            fix="give NAMESPACE/NAME of letters, digits, '-', '_' and '.'",
+        )
+
+
+def patiently(call: Callable[[], Result], place: str) -> Result:
+    """Call until it works, as long as the Hub or the network is at fault and may get over it.
+
+    ``call`` has to do only what is still missing: the answer to what it did before may have been lost.
+
+    Args:
+        place: what an error is about, such as the repository's address.
+
+    Raises:
+        UserError: it still fails after a few tries, or the fault is another one.
+    """
+    wait_s = 1.0
+    for _ in range(_TRIES - 1):
+        try:
+            with hub_errors(place):
+                return call()
+        except TransientError as error:
+            if error.wait_s is not None and error.wait_s > _LONGEST_WAIT_S:
+                raise
+            time.sleep(wait_s if error.wait_s is None else error.wait_s)
+            wait_s *= 2
+    with hub_errors(place):
+        return call()
+
+
+class TransientError(UserError):
+    """A fault that may pass; ``wait_s`` is what the Hub asks for."""
+
+    wait_s: float | None = None
+
+
+@contextlib.contextmanager
+def hub_errors(place: str) -> Iterator[None]:
+    """Turn what huggingface_hub raises into one line.
+
+    Raises:
+        UserError: something was raised.
+        TransientError: the same call may work later.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise UserError("HF_HUB_OFFLINE forbids to ask the Hub", where=place, fix="unset it") from error
+    except (HTTPError, RuntimeError, ValueError) as error:
+        raise _in_one_line(error, place) from error
+    except OSError as error:
+        if error.errno is not None:  # a fault of this machine
+            raise
+        raise _transient(f"the connection failed ({type(error).__name__})", place, None) from error
+
+
+def _in_one_line(error: Exception, place: str) -> UserError:
+    from httpx2 import HTTPError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    if isinstance(error.__cause__, HTTPError) and not isinstance(error, HTTPError):
+        return _in_one_line(error.__cause__, place)  # an upload's thread names the file around it
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    if isinstance(error, RepositoryNotFoundError):
+        return UserError("not found, or hidden from your token", where=place, fix="check the name and the token")
+    if status is not None and (status in (408, 429) or status >= 500):
+        return _transient(f"the Hub answers {status}", place, _retry_after(error))
+    if status is not None:
+        return _refused(status, error, place)
+    if isinstance(error, HTTPError):
+        return _transient(f"the connection failed ({type(error).__name__})", place, None)
+    return UserError(f"the upload failed: {first_line(error)}", where=place, fix=_AGAIN)
+
+
+def _refused(status: int, error: Exception, place: str) -> UserError:
+    if status == 401:
+        return UserError(
+            "the Hub does not know your token", where=place, fix="run: hf auth login, or set HF_TOKEN to a valid one"
+        )
+    if status == 403:
+        return UserError(
+            "your token cannot write here",
+            where=place,
+            fix="use one with write access to this namespace, or name another",
+        )
+    if status in (409, 412):
+        return UserError("it was changed by somebody else meanwhile", where=place, fix="run the same command again")
+    if status in (413, 507):
+        return UserError(f"the Hub has no room for this ({status})", where=place, fix="see your quota on the Hub")
+    message = getattr(error, "server_message", None)
+    return UserError(f"the Hub refuses ({status}): {message or first_line(error)}", where=place)
+
+
+def _transient(what: str, place: str, wait_s: float | None) -> TransientError:
+    fix = _AGAIN if wait_s is None else f"wait {wait_s:.0f} s, then {_AGAIN}"
+    error = TransientError(what, where=place, fix=fix)
+    error.wait_s = wait_s
+    return error
+
+
+def _retry_after(error: Exception) -> float | None:
+    value = getattr(error, "response").headers.get("Retry-After", "")  # noqa: B009 - its type is huggingface_hub's
+    return float(value) if value.isdigit() else None
+
+
+@contextlib.contextmanager
+def quietly(show_bars: bool) -> Iterator[None]:
+    """Without huggingface_hub's warnings about repeated requests, whose addresses are signed, and its bars if asked."""
+    from huggingface_hub import logging as hub_logging
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    level, disabled = hub_logging.get_verbosity(), are_progress_bars_disabled()
+    hub_logging.set_verbosity(logging.ERROR)
+    if not show_bars:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(level)
+        if not disabled:
+            enable_progress_bars()
