@@ -20,11 +20,12 @@ from .errors import UserError
 from .store import write_atomically
 from .workspace import Workspace
 
-Kind = Literal["frame", "patient", "study", "caption", "center", "scanner"]
+Kind = Literal["frame", "patient", "study", "caption", "scanner"]
 
 _SCANNER_CODE = re.compile(r"(manufacturer|model)-([0-9a-f]{8})")  # of a name that is on no list
 
 _NAMES = ".dataset-names"
+_CODE_DIGITS = 8
 _MAX_NAME = 96  # as long as a repository's name on the Hub
 
 
@@ -35,24 +36,29 @@ class DatasetKeys:
     Attributes:
         id: tells these keys from others without revealing anything: patients of two datasets can be compared if it is
             the same.
-        secret: None for a dataset that keeps the workspace's keys.
+        linkable: the dataset keeps the workspace's keys.
     """
 
     id: str
-    secret: bytes | None = field(repr=False)
+    secret: bytes = field(repr=False)
+    linkable: bool = False
 
     def derive(self, kind: Kind, key: str) -> str:
         """The dataset's key for one of the workspace; 32 hexadecimal digits."""
-        return key if self.secret is None else _digest(self.secret, kind, key)
+        return key if self.linkable else _digest(self.secret, kind, key)
 
     def scanner(self, name: str | None) -> str | None:
         """A scanner's manufacturer or model; the keyed code of one that is on no list is derived, too."""
         code = _SCANNER_CODE.fullmatch(name or "")
-        return f"{code[1]}-{self.derive('scanner', code[2])[:8]}" if code else name
+        return f"{code[1]}-{self.derive('scanner', code[2])[:_CODE_DIGITS]}" if code else name
+
+    def center(self, name: str) -> str:
+        """Stands for a center's name, in linkable datasets, too: names can be guessed."""
+        return f"center-{_digest(self.secret, 'center', name)[:_CODE_DIGITS]}"
 
     def content(self, text: str) -> str:
         """Of text that decides a shard's content; keyed, so that it reveals nothing that two datasets share."""
-        return hashlib.sha256(text.encode()).hexdigest() if self.secret is None else _digest(self.secret, "text", text)
+        return _digest(self.secret, "text", text)
 
 
 def dataset_keys(workspace: Workspace, name: str, *, linkable: bool = False) -> DatasetKeys:
@@ -70,7 +76,9 @@ def dataset_keys(workspace: Workspace, name: str, *, linkable: bool = False) -> 
             f"{name!r} cannot be the name of a dataset", fix=f"give --name with 1 to {_MAX_NAME} printable characters"
         )
     if linkable:
-        return DatasetKeys(workspace.pseudonyms_id, None)
+        return DatasetKeys(
+            workspace.pseudonyms_id, hmac.digest(workspace.keys.key, b"datasets", "sha256"), linkable=True
+        )
     secret = hmac.digest(workspace.keys.key, f"dataset/{name}".encode(), "sha256")
     identity = [workspace.pseudonyms_id, _digest(secret, "check", "dataset keys")]
     return DatasetKeys(hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32], secret)

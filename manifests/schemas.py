@@ -295,41 +295,87 @@ TABLES: Mapping[str, TableSpec] = {
     spec.name: spec for spec in (FRAMES, EXCLUSIONS, QC, REGIONS, MASK_CHECKS, STATEMENTS, RECORDS, CAPTIONS)
 }
 
-DATASET_REGION = pa.struct(
-    [
-        pa.field("structure", pa.string()),
-        pa.field("caption", pa.string()),
-        pa.field("caption_id", pa.string()),
-        pa.field("mask", RLE),
-        pa.field("bbox", pa.list_(pa.int32())),
-        pa.field("area_px", pa.int64()),
-        pa.field("source", pa.string()),  # as in ``regions``; manual where a person edited the mask
-    ]
-)
+_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # Hugging Face's Image
+
+_DATASET_KEYS: Mapping[str, pa.DataType] = {
+    "frame_id": pa.string(),  # as the next two and caption_id: derived from the workspace's, see dataset_keys
+    "patient_key": pa.string(),
+    "study_key": pa.string(),
+}
+_DATASET_FACTS: Mapping[str, pa.DataType] = {
+    "center": pa.string(),
+    "manufacturer": pa.string(),  # of the scanner, as is the model: to find scanners on which a model fails
+    "model": pa.string(),
+    "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
+    "ga_days": pa.int32(),
+}
+_DATASET_CAPTION: Mapping[str, pa.DataType] = {
+    "caption": pa.string(),
+    "caption_id": pa.string(),  # sono-curate trace shows what it was made from
+}
+_REGION_FACTS: Mapping[str, pa.DataType] = {
+    "bbox": pa.list_(pa.int32()),
+    "area_px": pa.int64(),
+    "source": pa.string(),  # as in ``regions``; manual where a person edited the mask
+}
+_PIXEL_MM = pa.list_(pa.float64())  # x, y in mm per px
+
+DATASET_REGION = pa.struct({"structure": pa.string(), **_DATASET_CAPTION, "mask": RLE, **_REGION_FACTS})
 
 DATASET = TableSpec(
     "dataset",
     "frame_id",
     _schema(
         {
-            "image": pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]),  # HF Image
-            "frame_id": pa.string(),
-            "patient_key": pa.string(),
-            "study_key": pa.string(),
-            "center": pa.string(),
-            "manufacturer": pa.string(),  # of the scanner, as is the model: to find scanners on which a model fails
-            "model": pa.string(),
-            "plane": pa.int64(),  # HF ClassLabel over the vocabulary's plane ids, in its order
-            "ga_days": pa.int32(),
-            "caption": pa.string(),
-            "caption_id": pa.string(),  # sono-curate trace shows what it was made from
+            "image": _IMAGE,
+            **_DATASET_KEYS,
+            **_DATASET_FACTS,
+            **_DATASET_CAPTION,
             "regions": pa.list_(DATASET_REGION),
             "sectors": pa.list_(SECTOR),
-            "pixel_mm": pa.list_(pa.float64()),  # x, y in mm per px
+            "pixel_mm": _PIXEL_MM,
         },
         required=(),
     ),
 )
-"""What ``build`` writes, one row per frame; the Hugging Face features follow from it in ``curation/dataset/``."""
+"""What ``build`` writes as the configuration ``default``, one row per frame; ``sono-train`` reads it."""
+
+DATASET_REGIONS = TableSpec(
+    "regions",
+    "caption_id",
+    _schema(
+        {
+            "image": _IMAGE,
+            "mask": _IMAGE,  # grey: 255 inside of the structure, 0 elsewhere
+            "structure": pa.string(),
+            **_DATASET_CAPTION,
+            **_REGION_FACTS,
+            **_DATASET_KEYS,
+            **_DATASET_FACTS,
+            "pixel_mm": _PIXEL_MM,
+        },
+        required=(),
+    ),
+)
+"""The configuration ``regions``: one row per region."""
+
+DATASET_METADATA = TableSpec(
+    "metadata",
+    "frame_id",
+    _schema(
+        {
+            **_DATASET_KEYS,
+            **_DATASET_FACTS,
+            **_DATASET_CAPTION,
+            "width": pa.int32(),
+            "height": pa.int32(),
+            "regions": pa.list_(pa.struct({"structure": pa.string(), **_DATASET_CAPTION, **_REGION_FACTS})),
+            "sectors": pa.list_(SECTOR),
+            "pixel_mm": _PIXEL_MM,
+        },
+        required=(),
+    ),
+)
+"""The configuration ``metadata``: one row per frame, without its pixels and masks."""
 
 SPLITS = ("train", "validation", "test")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +20,9 @@ from .journal import FOLDER as REVIEW
 from .journal import Journal, open_journal
 from .schemas import EXCLUSIONS, TableSpec
 
-_METADATA = b"sono"
+METADATA = b"sono"
+"""The key in a schema's metadata under which a part's ``PartInfo`` is."""
+
 _PART = "part-"
 TEMPORARY = ".tmp-"
 _ROWS_AT_ONCE = 32
@@ -231,12 +233,19 @@ def _with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
     """Give ``write`` a file that gets the name ``path`` only once it is complete and on disk."""
+    with atomic_file(path, mode) as file:
+        write(file)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """A file that gets the name ``path`` at the end of the block, once it is on disk; none is left after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -289,23 +298,14 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
-def write_part(
-    path: Path,
-    table: TableSpec,
-    info: PartInfo,
-    content: pa.Table,
-    *,
-    metadata: Mapping[bytes, bytes] | None = None,
-    row_group_rows: int | None = None,
-) -> None:
-    """Write one Parquet file atomically, with ``info`` and ``metadata`` in its schema's metadata."""
+def write_part(path: Path, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
+    """Write one Parquet file atomically, with ``info`` in its schema's metadata."""
     if content.schema.names != table.schema.names:
         raise ValueError(f"{table.name}: columns {content.schema.names} are not the schema's")
-    own = {_METADATA: json.dumps(asdict(info), sort_keys=True).encode()}
-    rows = content.cast(table.schema).replace_schema_metadata({**own, **(metadata or {})})
-    leaves = _leaves(table.schema)
-    compression = {leaf: "none" if leaf in _UNCOMPRESSED else "zstd" for leaf in leaves}
-    coded = [leaf for leaf in leaves if leaf not in _UNCOMPRESSED]
+    rows = content.cast(table.schema).replace_schema_metadata(info_metadata(info))
+    columns = leaves(table.schema)
+    compression = {leaf: "none" if leaf in _UNCOMPRESSED else "zstd" for leaf in columns}
+    coded = [leaf for leaf in columns if leaf not in _UNCOMPRESSED]
 
     def write(file: IO[bytes]) -> None:
         pq.write_table(
@@ -314,21 +314,25 @@ def write_part(
             compression=compression,
             use_dictionary=coded,
             write_statistics=coded,
-            row_group_size=row_group_rows,
             write_page_checksum=True,
         )
 
     write_atomically(path, write)
 
 
-def _leaves(kind: pa.DataType | pa.Schema, prefix: str = "") -> list[str]:
+def leaves(kind: pa.DataType | pa.Schema, prefix: str = "") -> list[str]:
     """Parquet's paths of the primitive columns, as the writer's options name them."""
     if isinstance(kind, pa.Schema) or pa.types.is_struct(kind):
         children = [kind.field(index) for index in range(len(kind) if isinstance(kind, pa.Schema) else kind.num_fields)]
-        return [leaf for child in children for leaf in _leaves(child.type, f"{prefix}.{child.name}".lstrip("."))]
+        return [leaf for child in children for leaf in leaves(child.type, f"{prefix}.{child.name}".lstrip("."))]
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _leaves(kind.value_type, f"{prefix}.list.element")
+        return leaves(kind.value_type, f"{prefix}.list.element")
     return [prefix]
+
+
+def info_metadata(info: PartInfo) -> dict[bytes, bytes]:
+    """What ``read_info`` reads, for a schema's metadata."""
+    return {METADATA: json.dumps(asdict(info), sort_keys=True).encode()}
 
 
 def read_info(path: Path) -> PartInfo:
@@ -339,7 +343,7 @@ def read_info(path: Path) -> PartInfo:
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
-        return PartInfo(**json.loads(metadata[_METADATA]))
+        return PartInfo(**json.loads(metadata[METADATA]))
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(
             "not a part that sono-curate wrote", where=str(path), fix="move it away and run again"

@@ -23,7 +23,7 @@ from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
 
-SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "review", "caption")
+SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "review", "caption", "publish")
 """Each section has a model that validates it; unknown sections are refused."""
 
 _FORMAT_FILE = "format.json"
@@ -296,4 +296,11 @@ center = "center"
 # templates = "en"        # or "paper", or a folder with templates of your own
 # context_length = 77     # of the text tower that will be trained; FetalCLIP's is 117
 # text = "ignore"         # or "rules": also take facts from prose in the records
+
+[publish]
+# licence = "CC-BY-NC-4.0"  # an SPDX identifier; nothing is published without one
+# citation = ""
+# contact = ""
+# ga_days = "exact"         # or "weeks"
+# k_anonymity = 0           # patients that must share the center, scanner and age of every frame
 """

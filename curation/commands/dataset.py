@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,14 @@ import typer
 from sono.manifests import console
 
 from .options import JsonOption, WorkersOption, WorkspaceArgument, print_exclusions, print_next, writing_to
+
+
+class ImageFormatName(StrEnum):
+    """The choices of ``--image-format``."""
+
+    png = "png"
+    webp = "webp"
+    jpeg = "jpeg"
 
 
 def build(
@@ -29,20 +38,16 @@ def build(
     max_side: Annotated[
         int | None, typer.Option(metavar="PX", help="Scale images down until their longer side is at most this.")
     ] = None,
+    image_format: Annotated[
+        ImageFormatName, typer.Option("--image-format", help="How images are encoded; only jpeg loses anything.")
+    ] = ImageFormatName.png,
+    quality: Annotated[int, typer.Option(metavar="N", help="Quality of jpeg, 1 to 100.", min=1, max=100)] = 95,
     holdout_center: Annotated[
         str | None, typer.Option(metavar="NAME", help="Make this center's patients the test split.")
     ] = None,
     validation: Annotated[float, typer.Option(metavar="FRACTION", help="Share of patients for validation.")] = 0.1,
     test: Annotated[float, typer.Option(metavar="FRACTION", help="Share of patients for testing.")] = 0.1,
     seed: Annotated[int, typer.Option(metavar="N", help="Decides which split each patient goes to.")] = 0,
-    exact_spacing: Annotated[
-        bool,
-        typer.Option("--exact-spacing", help="Keep every digit of pixel_mm, which is rounded to 0.001 mm otherwise."),
-    ] = False,
-    whole_weeks: Annotated[
-        bool,
-        typer.Option("--whole-weeks", help="Drop the days of gestational ages: 22 weeks and 3 days become 22 weeks."),
-    ] = False,
     allow_unchecked_text: Annotated[
         bool,
         typer.Option(
@@ -57,7 +62,7 @@ def build(
 
     Example: sono-curate build archive dataset --max-side 512
     """
-    from sono.curation.dataset.precision import Precision
+    from sono.curation.dataset.images import ImageFormat
     from sono.curation.dataset.run import build as run
     from sono.manifests.splits import SplitPlan
 
@@ -71,7 +76,7 @@ def build(
             linkable=linkable,
             max_side_px=max_side,
             allow_unchecked_text=allow_unchecked_text,
-            precision=Precision(exact_spacing, whole_weeks),
+            image_format=ImageFormat(image_format.value, quality),
             engine=engine,
             progress=progress,
         )

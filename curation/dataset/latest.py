@@ -16,7 +16,9 @@ from sono.manifests.vocabulary import vocabulary_sha256
 from sono.manifests.workspace import Workspace
 
 from .accepted_regions import accepted_parts
-from .precision import Precision
+from .config import publish_section
+from .images import ImageFormat
+from .rows import RowOptions
 
 _FILE = ".dataset"
 
@@ -55,25 +57,26 @@ def latest_dataset(workspace: Workspace) -> LatestDataset | None:
     return LatestDataset(path, content["options"], unchanged and _tables_sha256(workspace) == content["tables_sha256"])
 
 
-def build_options(
-    plan: SplitPlan, max_side_px: int | None, precision: Precision, allow_unchecked_text: bool
-) -> list[str]:
+def build_options(out: Path, name: str, plan: SplitPlan, rows: RowOptions, *, allow_unchecked_text: bool) -> list[str]:
     """The options of ``sono-curate build`` that ask for this, without those that are defaults."""
-    default = SplitPlan()
+    default, png = SplitPlan(), ImageFormat()
     options: list[str] = []
-    if max_side_px is not None:
-        options += ["--max-side", str(max_side_px)]
+    if rows.keys.linkable:
+        options.append("--linkable")
+    elif name != out.resolve().name:
+        options += ["--name", name]
+    if rows.max_side_px is not None:
+        options += ["--max-side", str(rows.max_side_px)]
+    if rows.image_format.name != png.name:
+        options += ["--image-format", rows.image_format.name]
+    if rows.image_format.quality != png.quality:
+        options += ["--quality", str(rows.image_format.quality)]
     if plan.holdout_center is not None:
         options += ["--holdout-center", plan.holdout_center]
-    for name in ("validation", "test", "seed"):
-        if getattr(plan, name) != getattr(default, name):
-            options += [f"--{name}", str(getattr(plan, name))]
-    flags = {
-        "--exact-spacing": precision.exact_spacing,
-        "--whole-weeks": precision.whole_weeks,
-        "--allow-unchecked-text": allow_unchecked_text,
-    }
-    return options + [flag for flag, given in flags.items() if given]
+    for option in ("validation", "test", "seed"):
+        if getattr(plan, option) != getattr(default, option):
+            options += [f"--{option}", str(getattr(plan, option))]
+    return options + (["--allow-unchecked-text"] if allow_unchecked_text else [])
 
 
 def _tables_sha256(workspace: Workspace) -> str:
@@ -85,7 +88,7 @@ def _tables_sha256(workspace: Workspace) -> str:
         for info in workspace.store.parts(table).values()
         if table is not REGIONS or info.name in accepted
     ]
-    content = [vocabulary_sha256(workspace.vocabulary), fingerprints]
+    content = [vocabulary_sha256(workspace.vocabulary), publish_section(workspace).model_dump(), fingerprints]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

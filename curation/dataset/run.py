@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow
 
 from sono.manifests.dataset_keys import dataset_keys, remember_name
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.outputs import refuse_inside_dataset
-from sono.manifests.schemas import DATASET, SPLITS
+from sono.manifests.schemas import SCHEMA_VERSION, SPLITS
 from sono.manifests.splits import SplitPlan
-from sono.manifests.stages import Engine, Progress, run_stage, stale_parts
-from sono.manifests.store import exclusive, make_private
+from sono.manifests.stages import Crashed, Engine, Progress
+from sono.manifests.store import PartInfo, exclusive, make_private
 from sono.manifests.workspace import Workspace
 
+from .anonymity import combinations, refuse_rare
+from .complete import complete
+from .config import publish_section
+from .configurations import schema_metadata
+from .cut import Shard, cut_shards
+from .disclosure import Disclosure
+from .images import ImageFormat
 from .latest import build_options, remember_dataset
-from .precision import Precision
+from .rows import RowOptions
 from .select import assign_splits, check_tables, select
-from .shards import cut_shards
-from .stage import BuildStage, huggingface_metadata
-from .store import DatasetStore, claim, complete, count_regions, count_vanished
+from .store import DatasetStore, claim, count_regions, count_vanished
+from .write import ShardTask, write_shard
 
 _MIN_SIDE_PX = 32
-_ROUNDED = Precision()
+_VERSION = 8
+"""Increased by hand whenever the same tables and options would give other shards."""
+
+_PNG = ImageFormat()
 
 
 @dataclass(frozen=True)
@@ -52,12 +64,14 @@ def build(
     name: str | None = None,
     linkable: bool = False,
     max_side_px: int | None = None,
+    image_format: ImageFormat = _PNG,
     allow_unchecked_text: bool = False,
-    precision: Precision = _ROUNDED,
     engine: Engine,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> BuildReport:
     """Write the dataset of all accepted, captioned frames into ``out``, or bring it up to date.
+
+    What a row says is decided by ``[publish]`` of the workspace's configuration.
 
     Args:
         plan: which patients go to which split.
@@ -66,49 +80,102 @@ def build(
         max_side_px: frames with a longer side are scaled down to it, with their masks and pixel size.
         allow_unchecked_text: include frames whose pixels were not checked for burned-in text, because the caller knows
             that they show no names.
-        precision: how exact pixel sizes and gestational ages are.
 
     Raises:
-        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, or the held-out
-            center is unknown.
+        UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, the held-out
+            center is unknown, or too few patients share what is said of them.
     """
     refuse_inside_dataset(out)
     check_tables(workspace)
-    selection, left_out = select(workspace, allow_unchecked_text=allow_unchecked_text)
-    if selection.num_rows == 0:
-        raise _nothing_to_write(workspace, left_out)
-    splits = assign_splits(selection, plan)
     if max_side_px is not None and max_side_px < _MIN_SIDE_PX:
         raise UserError(
             f"--max-side {max_side_px} leaves too little of the images", fix=f"give {_MIN_SIDE_PX} px or more"
         )
     name = out.resolve().name if name is None else name
     keys = dataset_keys(workspace, name, linkable=linkable)
-    stage = BuildStage(max_side_px, precision, keys, huggingface_metadata(workspace.vocabulary))
-    parts = cut_shards(workspace.store, selection, splits, workspace.vocabulary, keys)
+    section = publish_section(workspace)
+    options = RowOptions(keys, Disclosure.of(section), image_format, max_side_px)
+    selection, left_out = select(workspace, allow_unchecked_text=allow_unchecked_text)
+    if selection.num_rows == 0:
+        raise _nothing_to_write(workspace, left_out)
+    found = combinations(selection, options.disclosure, keys)
+    refuse_rare(found, section.k_anonymity)
+    splits = assign_splits(selection, plan)
+    shards = cut_shards(workspace.store, selection, splits, workspace.vocabulary, options)
     make_private(out)
     if not linkable:
         remember_name(workspace, name)
     with exclusive(out, str(out)):
         claim(out)
-        store = DatasetStore(out)
-        if stale_parts(stage, parts, store) or set(store.parts(DATASET)) != {part.name for part in parts}:
-            (out / MARKER).unlink(missing_ok=True)
-        run = run_stage(stage, parts, store, engine=engine, progress=progress)
-        counts = complete(out, store, workspace.vocabulary, plan, left_out, keys.id)
-    options = build_options(plan, max_side_px, precision, allow_unchecked_text)
-    named = ["--name", name] if name != out.resolve().name else []
-    remember_dataset(workspace, out, [*named, *(["--linkable"] if linkable else []), *options])
+        written = _write_shards(workspace, out, shards, options, engine, progress)
+        counts = complete(workspace, out, section, options, plan, left_out, found)
+    remember_dataset(workspace, out, build_options(out, name, plan, options, allow_unchecked_text=allow_unchecked_text))
     patients = Counter(splits.values())
+    store = DatasetStore(out)
     return BuildReport(
         splits=counts,
         patients={split: patients[split] for split in SPLITS},
         regions=count_regions(store),
         regions_vanished=count_vanished(store),
         left_out=left_out,
-        shards_written=run.computed,
-        shards_up_to_date=run.up_to_date,
+        shards_written=written,
+        shards_up_to_date=len(shards) - written,
     )
+
+
+def _write_shards(
+    workspace: Workspace,
+    out: Path,
+    shards: Sequence[Shard],
+    options: RowOptions,
+    engine: Engine,
+    progress: Callable[[Progress], None],
+) -> int:
+    """Write the shards that are missing or stale, and remove those that are none any more; returns how many."""
+    store = DatasetStore(out)
+    metadata = schema_metadata(workspace.vocabulary)
+    settings = [
+        _VERSION,
+        SCHEMA_VERSION,
+        pyarrow.__version__,
+        options.as_json(),
+        [str(value) for value in metadata.values()],
+    ]
+    tasks = [_task(workspace, out, shard, settings, options, metadata) for shard in shards]
+    present = store.shards()
+    todo = [task for task in tasks if present.get(task.shard.name) != task.info]
+    others = present.keys() - {shard.name for shard in shards}
+    if todo or others:
+        (out / MARKER).unlink(missing_ok=True)
+    rows = sum(shard.frames.num_rows for shard in shards) - sum(task.shard.frames.num_rows for task in todo)
+    done = len(shards) - len(todo)
+    progress(Progress("build", len(shards), done, rows, 0))
+    results: Iterator[PartInfo | Crashed[ShardTask]] = engine(write_shard, todo)
+    for result in results:
+        if isinstance(result, Crashed):
+            raise UserError(
+                f"the process that wrote {result.argument.shard.name} died",
+                where=str(out),
+                fix="run this command again, with fewer --workers if memory ran out",
+            )
+        done, rows = done + 1, rows + result.rows
+        progress(Progress("build", len(shards), done, rows, 0))
+    for other in others:
+        store.remove(other)
+    return len(todo)
+
+
+def _task(
+    workspace: Workspace,
+    out: Path,
+    shard: Shard,
+    settings: Sequence[object],
+    options: RowOptions,
+    metadata: Mapping[str, bytes],
+) -> ShardTask:
+    fingerprint = options.keys.content(json.dumps([*settings, shard.digest]))
+    info = PartInfo(shard.name, "build", fingerprint, "", shard.frames.num_rows)
+    return ShardTask(workspace.store, shard, info, out, options, metadata)
 
 
 def _nothing_to_write(workspace: Workspace, left_out: Mapping[str, int]) -> UserError:

@@ -18,13 +18,14 @@ from sono.manifests.workspace import Workspace
 def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Table, dict[str, int]]:
     """The frames that go into a dataset, in the order of their parts, and a count of the others by reason.
 
-    Columns: part, frame_id, patient_key, patient_center_key, center, plane, ga_days, duplicate_group.
+    Columns: part, frame_id, patient_key, patient_center_key, center, manufacturer, model, plane, height, width,
+    ga_days, duplicate_group.
     """
     store = workspace.store
     rows = query(
         """
         SELECT parse_filename(f.filename, true)[6:] AS part, f.frame_id, f.patient_key,
-               f.patient_center_key, f.center, f.plane,
+               f.patient_center_key, f.center, f.manufacturer, f.model, f.plane, f.height, f.width,
                r.ga_days, q.duplicate_group,
                CASE WHEN q.frame_id IS NULL THEN 'not_checked'
                     WHEN q.verdict <> 'accept' THEN 'qc_' || q.verdict
@@ -33,12 +34,12 @@ def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Tabl
                     THEN 'caption_outdated'
                     WHEN f.burned_in_text = 'unchecked' AND NOT $unchecked THEN 'text_unchecked'
                END AS reason
-        FROM read_parquet($frames, filename = true) f
+        FROM read_parquet($frames, filename = true, file_row_number = true) f
         LEFT JOIN read_parquet($qc, filename = true) q
             ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
         LEFT JOIN captions c ON c.frame_id = f.frame_id
         LEFT JOIN records r ON r.study_key = f.study_key AND r.plane IS NULL
-        ORDER BY part, f.source_key, f.frame_index
+        ORDER BY part, f.file_row_number
         """,
         {
             "frames": [str(path) for path in store.paths(FRAMES)],

@@ -1,65 +1,51 @@
-"""A dataset's folder: its Parquet shards, its card, and the marker that says it is complete."""
+"""A dataset's folder: the shards of its configurations, and what is in it while it is written."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass
-from importlib import resources
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of
+from sono.manifests.dataset_marker import FORMAT, describe_shard
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
-from sono.manifests.query import query
-from sono.manifests.schemas import DATASET, SPLITS, TableSpec
-from sono.manifests.splits import SplitPlan
-from sono.manifests.store import PartInfo, read_info, write_atomically, write_part
-from sono.manifests.vocabulary import Vocabulary
+from sono.manifests.schemas import SPLITS
+from sono.manifests.store import TEMPORARY, PartInfo, read_info, write_atomically
 
-from .stage import VANISHED
+from .configurations import CONFIGURATIONS, DEFAULT, REGIONS, Configuration
+from .write import VANISHED
 
-_BUILDING = "sono.building"
-_ROW_GROUP_ROWS = 128  # a row group of frames stays far below the Hub viewer's limit of 286 MiB
+BUILDING = "sono.building"
 
 
 @dataclass(frozen=True)
 class DatasetStore:
-    """The shards of a dataset, ``data/<split>-<number>-of-<count>.parquet``; a part is named like its file."""
+    """The files of a dataset: ``data/<split>-<number>.parquet``, and those of the other configurations."""
 
     root: Path
 
-    def parts(self, table: TableSpec) -> dict[str, PartInfo]:
-        assert table is DATASET
-        return {path.stem: read_info(path) for path in sorted((self.root / "data").glob("*.parquet"))}
+    def shards(self) -> dict[str, PartInfo]:
+        """By name what the shards of ``default`` say about themselves."""
+        return {path.stem: read_info(path) for path in self.files(DEFAULT)}
 
-    def write(self, table: TableSpec, info: PartInfo, content: pa.Table) -> None:
-        write_part(
-            self._path(info.name),
-            table,
-            info,
-            content.replace_schema_metadata(None),
-            metadata=content.schema.metadata,
-            row_group_rows=_ROW_GROUP_ROWS,
-        )
+    def files(self, configuration: Configuration) -> list[Path]:
+        """The files of a configuration, split by split in the order of ``SPLITS``."""
+        files = sorted((self.root / configuration.folder).glob("*.parquet"))
+        return sorted(files, key=lambda path: SPLITS.index(split_of(path)))
 
-    def write_exclusions(self, info: PartInfo, content: pa.Table) -> None:
-        assert content.num_rows == 0, "build leaves frames out before it writes, not while it does"
+    def remove(self, name: str) -> None:
+        """Remove a shard; its file of ``default`` first, without which the others count for nothing."""
+        for configuration in CONFIGURATIONS:
+            (self.root / configuration.folder / f"{name}.parquet").unlink(missing_ok=True)
 
-    def remove(self, table: TableSpec, name: str, stage: str) -> None:
-        self._path(name).unlink(missing_ok=True)
 
-    def remove_other_exclusions(self, stage: str, scope: str, names: Set[str]) -> None:
-        """There are none."""
-
-    def _path(self, name: str) -> Path:
-        return self.root / "data" / f"{name}.parquet"
+def split_of(path: Path) -> str:
+    """The split that a file is of."""
+    return path.name.partition("-")[0]
 
 
 def claim(out: Path) -> None:
@@ -72,20 +58,22 @@ def claim(out: Path) -> None:
         UserError: it holds something that ``build`` did not write.
     """
     present = {path.name for path in out.iterdir()} - {".lock"}
-    if present and (not present & {MARKER, _BUILDING} or _is_checkpoint(out)):
+    if present and (not present & {MARKER, BUILDING} or _is_checkpoint(out)):
         raise UserError(
             "the folder contains something that build did not write", where=str(out), fix="name a new folder"
         )
-    listed = _listed_shards(out)
+    listed = _listed_files(out)
     if listed is None:
         out.chmod(0o700)
-    write_atomically(out / _BUILDING, lambda file: file.write(b"sono-curate build is at work, or was interrupted\n"))
-    for leftover in (out / "data").glob(".tmp-*"):
-        leftover.unlink(missing_ok=True)
-    for path in (out / "data").glob("*.parquet"):
-        shard = (listed or {}).get(f"data/{path.name}")
-        if shard and describe_shard(path, shard["rows"]) != shard:  # damaged, or changed by hand
-            path.unlink()
+    write_atomically(out / BUILDING, lambda file: file.write(b"sono-curate build is at work, or was interrupted\n"))
+    store = DatasetStore(out)
+    for configuration in CONFIGURATIONS:
+        for leftover in (out / configuration.folder).glob(f"{TEMPORARY}*"):
+            leftover.unlink(missing_ok=True)
+    for name, file in (listed or {}).items():
+        path = out / name
+        if not path.is_file() or describe_shard(path, file["rows"]) != file:  # damaged, or changed by hand
+            store.remove(path.stem)
 
 
 def _is_checkpoint(out: Path) -> bool:
@@ -96,81 +84,31 @@ def _is_checkpoint(out: Path) -> bool:
         return False  # none, or damaged: ``build`` repairs its own
 
 
-def complete(
-    out: Path,
-    store: DatasetStore,
-    vocabulary: Vocabulary,
-    plan: SplitPlan,
-    left_out: Mapping[str, int],
-    pseudonyms: str,
-) -> dict[str, int]:
-    """Write the card and then the marker, which makes the dataset complete.
-
-    Args:
-        pseudonyms: ``DatasetKeys.id``.
-
-    Returns:
-        Frames by split.
-    """
-    infos = store.parts(DATASET)
-    shards: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
-    for name, info in infos.items():
-        file = f"data/{name}.parquet"
-        shards[name.partition("-")[0]][file] = describe_shard(out / file, info.rows)
-    counts = {split: sum(shard["rows"] for shard in listed.values()) for split, listed in shards.items()}
-    vanished = count_vanished(store)
-    manifest = {
-        "format": FORMAT,
-        "planes": {plane.id: plane.name for plane in vocabulary.planes.values()},
-        "structures": {structure.id: structure.name for structure in vocabulary.structures.values()},
-        "splits": {split: {"rows": counts[split], "shards": shards[split]} for split in SPLITS if counts[split]},
-        "split_plan": asdict(plan),
-        "left_out": dict(left_out),
-        "regions_vanished": vanished,
-        "pseudonyms": pseudonyms,
-        "created_by": f"sono-curate {version('sono-curate')}",
-    }
-    manifest["fingerprint"] = fingerprint_of(manifest)
-    card = _card(counts, left_out, vanished)
-    write_atomically(out / "README.md", lambda file: file.write(card.encode()))
-    write_atomically(out / MARKER, lambda file: file.write(json.dumps(manifest, indent=2).encode()))
-    (out / _BUILDING).unlink(missing_ok=True)
-    return counts
-
-
-def _listed_shards(out: Path) -> dict[str, dict[str, Any]] | None:
-    """The shards that a marker of this version lists; None if there is no such marker."""
+def _listed_files(out: Path) -> dict[str, dict[str, Any]] | None:
+    """The files that a marker of this version lists; None if there is no such marker."""
     try:
         marker = json.loads((out / MARKER).read_bytes())
         if marker["format"] != FORMAT:
             return None
-        return {name: shard for split in marker["splits"].values() for name, shard in split["shards"].items()}
+        configurations = [marker["splits"], *marker["configurations"].values()]
+        return {
+            name: shard
+            for splits in configurations
+            for split in splits.values()
+            for name, shard in split["shards"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _card(counts: Mapping[str, int], left_out: Mapping[str, int], vanished: Mapping[str, int]) -> str:
-    """The dataset card.
-
-    It has no ``configs`` section: ``datasets`` finds the splits by file name. With one, it would name its cache after
-    the folder alone, and return one dataset's rows for another of the same name.
-    """
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files(__package__).joinpath("card.jinja").read_text(encoding="utf-8")
-    template = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True).from_string(source)
-    return template.render(counts=counts, left_out=left_out, vanished=vanished)
 
 
 def count_vanished(store: DatasetStore) -> dict[str, int]:
     """By structure how many regions were left out, because no pixel of them was left."""
     counts: Counter[str] = Counter()
-    for path in (store.root / "data").glob("*.parquet"):
-        counts.update(json.loads(pq.read_schema(path).metadata[VANISHED]))
+    for path in store.files(DEFAULT):
+        counts.update(json.loads(pq.read_metadata(path).metadata[VANISHED]))
     return dict(sorted(counts.items()))
 
 
 def count_regions(store: DatasetStore) -> int:
     """How many regions the dataset holds."""
-    paths = [str(path) for path in sorted((store.root / "data").glob("*.parquet"))]
-    return int(query("SELECT sum(len(regions)) AS n FROM read_parquet($paths)", {"paths": paths})["n"][0].as_py() or 0)
+    return sum(pq.read_metadata(path).num_rows for path in store.files(REGIONS))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sono.curation.dataset.select import select
-from sono.manifests.dataset_keys import DatasetKeys, known_keys
+from sono.manifests.dataset_keys import DatasetKeys, dataset_keys, known_keys
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, FRAMES, RECORDS
 from sono.manifests.workspace import Workspace
@@ -60,9 +60,9 @@ def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
 
 
 def _keys(workspace: Workspace, pseudonyms: str) -> DatasetKeys | None:
-    if pseudonyms == workspace.pseudonyms_id:
-        return DatasetKeys(pseudonyms, None)
-    return next((keys for _, keys in known_keys(workspace) if keys.id == pseudonyms), None)
+    linkable = dataset_keys(workspace, "any", linkable=True)
+    known = (keys for _, keys in known_keys(workspace))
+    return next((keys for keys in (linkable, *known) if keys.id == pseudonyms), None)
 
 
 def _identities(workspace: Workspace) -> Mapping[str, frozenset[str]]:

@@ -74,7 +74,7 @@ def test_status_says_how_to_bring_a_stale_dataset_up_to_date(
     captioned: Workspace, tmp_path: Path, sono_curate: SonoCurate
 ) -> None:
     path, out = captioned.path, tmp_path / "dataset"
-    options = "--max-side 64 --seed 3 --exact-spacing --whole-weeks --allow-unchecked-text"
+    options = "--max-side 64 --image-format jpeg --quality 80 --seed 3 --allow-unchecked-text"
     sono_curate("build", path, out, *options.split())
     sono_curate("caption", path, "--records", tmp_path / "records.csv", "--templates", "paper")
     status = sono_curate("status", path)

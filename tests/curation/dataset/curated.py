@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from sono.captioning.captions.run import caption_workspace
-from sono.curation.dataset.precision import Precision
 from sono.curation.dataset.run import BuildReport, build
 from sono.curation.ingest.run import ingest
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import in_process
-from sono.manifests.workspace import Workspace
+from sono.manifests.workspace import Workspace, open_workspace
 
 PLAN = SplitPlan(validation=0.25, test=0.25, seed=3)
 
@@ -58,13 +58,21 @@ class Curation:
         import_masks(self.workspace, self.drawn, structure="head", mask_format="png", engine=in_process)
         caption_workspace(self.workspace, [self.records], templates="paper", engine=in_process)
 
+    def publish(self, **values: str | int) -> None:
+        """Set keys of ``[publish]`` and no others."""
+        file = self.workspace.path / "sono.toml"
+        text = file.read_text().partition("[publish]")[0]
+        file.write_text(
+            text + "[publish]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        )
+        self.workspace = open_workspace(self.workspace.path)
+
     def build(
         self,
         out: Path,
         plan: SplitPlan = PLAN,
         max_side_px: int | None = None,
         unchecked: bool = True,
-        precision: Precision = Precision(),  # noqa: B008 - frozen
         **options: Any,
     ) -> BuildReport:
         return build(
@@ -74,7 +82,6 @@ class Curation:
             **options,
             max_side_px=max_side_px,
             allow_unchecked_text=unchecked,
-            precision=precision,
             engine=in_process,
         )
 

@@ -17,7 +17,6 @@ from sono.captioning.captions.run import caption_workspace
 from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.commands.dataset import build as build_command
 from sono.curation.dataset.latest import latest_dataset
-from sono.curation.dataset.precision import Precision
 from sono.curation.dataset.run import build
 from sono.curation.dataset.select import select
 from sono.curation.dataset.store import MARKER
@@ -181,7 +180,7 @@ def test_regions_that_scaling_wipes_out_are_left_out_and_counted(
     assert all(region["area_px"] > 0 for region in regions)
     assert json.loads((tmp_path / "out" / MARKER).read_text())["regions_vanished"] == {"falx": 3}
     assert "| falx | 3 |" in (tmp_path / "out" / "README.md").read_text()
-    assert "no pixel" not in (tmp_path / "whole" / "README.md").read_text()
+    assert "no pixel of their masks" not in (tmp_path / "whole" / "README.md").read_text()
     build_command(curation.workspace.path, tmp_path / "printed", max_side=65, allow_unchecked_text=True, workers=1)
     assert "left out 3 regions of which no pixel is left at this size: falx 3\n" in capsys.readouterr().out
 
@@ -373,32 +372,34 @@ def test_leftover_parts_of_an_interrupted_run_are_not_built(
 
 
 @pytest.mark.parametrize(
-    ("precision", "max_side_px", "pixel_mm", "ga_days"),
+    ("publish", "max_side_px", "pixel_mm", "ga_days"),
     [
-        (Precision(), None, 0.123, 143),
-        (Precision(exact_spacing=True), None, 0.123456789, 143),
-        (Precision(whole_weeks=True), None, 0.123, 140),
-        (Precision(), 130, 0.247, 143),
-        (Precision(exact_spacing=True), 130, 0.246913578, 143),
+        ({}, None, 0.123, 143),
+        ({"pixel_mm": "exact"}, None, 0.123456789, 143),
+        ({"ga_days": "weeks"}, None, 0.123, 140),
+        ({}, 130, 0.247, 143),
+        ({"pixel_mm": "exact"}, 130, 0.246913578, 143),
     ],
 )
 def test_spacing_is_rounded_and_the_age_is_in_days_unless_asked_otherwise(
     curation: Curation,
     tmp_path: Path,
-    precision: Precision,
+    publish: dict[str, str],
     max_side_px: int | None,
     pixel_mm: float,
     ga_days: int,
 ) -> None:
     curation.describe(pixel_mm="0.123456789", ga_days=143)
     curation.run()
-    curation.build(tmp_path / "out", max_side_px=max_side_px, precision=precision)
+    curation.publish(**publish)
+    curation.build(tmp_path / "out", max_side_px=max_side_px)
     rows = rows_of(tmp_path / "out")
-    assert {tuple(row["pixel_mm"]) for row in rows} == {(pixel_mm, pixel_mm)}  # type: ignore[arg-type]
-    assert min(row["ga_days"] for row in rows) == ga_days  # type: ignore[type-var]
+    assert {tuple(row["pixel_mm"]) for row in rows} == {(pixel_mm, pixel_mm)}
+    assert min(row["ga_days"] for row in rows) == ga_days
 
 
 def test_another_precision_writes_the_shards_again(curation: Curation, tmp_path: Path) -> None:
     assert curation.build(tmp_path / "out").shards_written > 0
     assert curation.build(tmp_path / "out").shards_written == 0
-    assert curation.build(tmp_path / "out", precision=Precision(exact_spacing=True)).shards_written > 0
+    curation.publish(pixel_mm="exact")
+    assert curation.build(tmp_path / "out").shards_written > 0

@@ -1,0 +1,68 @@
+"""How many patients share each combination of what a dataset says of them, and whether these are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from sono.manifests.dataset_keys import DatasetKeys
+from sono.manifests.errors import UserError
+
+from .disclosure import ATTRIBUTES, Disclosure
+
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Values of ``ATTRIBUTES`` as they are published, and the number of patients with a frame that has them."""
+
+    values: tuple[object, ...]
+    patients: int
+
+    def __str__(self) -> str:
+        known = (f"{name} {value}" for name, value in zip(ATTRIBUTES, self.values, strict=True) if value is not None)
+        return ", ".join(known) or "nothing said"
+
+
+def combinations(selection: pa.Table, disclosure: Disclosure, keys: DatasetKeys) -> list[Combination]:
+    """All combinations in a selection of frames, those of the fewest patients first."""
+    patients: dict[tuple[object, ...], set[str]] = {}
+    rows = selection.group_by(["patient_key", *ATTRIBUTES]).aggregate([])
+    for row in rows.to_pylist():
+        published: dict[str, Any] = dict(row)
+        disclosure.apply(published, keys)
+        patients.setdefault(tuple(published[name] for name in ATTRIBUTES), set()).add(row["patient_key"])
+    found = [Combination(values, len(keys)) for values, keys in patients.items()]
+    return sorted(found, key=lambda each: (each.patients, str(each)))
+
+
+def refuse_rare(found: list[Combination], k_anonymity: int) -> None:
+    """Check that enough patients share every combination.
+
+    Raises:
+        UserError: some have fewer than ``k_anonymity``; the text lists them.
+    """
+    rare = [each for each in found if each.patients < k_anonymity]
+    if not rare:
+        return
+    listed = "; ".join(f"{each}: {each.patients}" for each in rare[:_LISTED])
+    more = f"; and {len(rare) - _LISTED} more" if len(rare) > _LISTED else ""
+    raise UserError(
+        f"{len(rare)} of {len(found)} combinations of center, scanner and age have fewer than {k_anonymity} patients: "
+        f"{listed}{more}",
+        where="publish.k_anonymity",
+        fix='set ga_days = "weeks", or make scanner or center less exact, under [publish] in sono.toml',
+    )
+
+
+def spread(found: list[Combination]) -> Mapping[str, int]:
+    """Combinations by how many patients share them."""
+    limits = (("1", 1, 1), ("2 to 4", 2, 4), ("5 to 9", 5, 9), ("10 or more", 10, None))
+    return {
+        name: sum(low <= each.patients and (high is None or each.patients <= high) for each in found)
+        for name, low, high in limits
+    }

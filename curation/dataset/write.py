@@ -1,0 +1,163 @@
+"""Writes one shard: its rows go through memory a row group at a time, into one Parquet file of every configuration."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sono.manifests.schemas import TableSpec
+from sono.manifests.store import PartInfo, TableStore, atomic_file, info_metadata, leaves
+
+from .configurations import DEFAULT, METADATA, REGIONS, Configuration, region_rows
+from .cut import Shard, is_end
+from .joined import joined_rows
+from .rows import RowOptions, dataset_row
+
+VANISHED = b"sono.regions_vanished"
+"""Where a shard's metadata count, by structure, the regions left out because no pixel of them is left."""
+
+_MIN_ROWS, _MAX_ROWS = 128, 200  # of a row group; the Hub's viewer reads whole ones
+_END_ONE_IN = 64
+_MAX_BYTES = 64 * 10**6  # of a row group's images
+_METADATA_ROWS = 65_536
+_DICTIONARY_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """What a worker needs to write a shard. ``schema_metadata``: of ``configurations.schema_metadata``."""
+
+    store: TableStore
+    shard: Shard
+    info: PartInfo
+    out: Path
+    options: RowOptions
+    schema_metadata: Mapping[str, bytes]
+
+    def path(self, configuration: Configuration) -> Path:
+        """Where the shard's file of a configuration is."""
+        return self.out / configuration.folder / f"{self.shard.name}.parquet"
+
+
+def write_shard(task: ShardTask) -> PartInfo:
+    """Write a shard's files. That of ``default`` gets its name last: where it is, the others are, too.
+
+    A shard without regions has no file of them.
+    """
+    with atomic_file(task.path(DEFAULT)) as frames:
+        with (
+            atomic_file(task.path(REGIONS)) as regions,
+            atomic_file(task.path(METADATA)) as metadata,
+        ):
+            any_region = _write(task, frames, regions, metadata)
+        if not any_region:
+            task.path(REGIONS).unlink()
+    return task.info
+
+
+def _write(task: ShardTask, frames: IO[bytes], regions: IO[bytes], metadata: IO[bytes]) -> bool:
+    """Write all rows; returns whether there is any region."""
+    info, schemas = info_metadata(task.info), task.schema_metadata
+    vanished: Counter[str] = Counter()
+    with (
+        _Writer(frames, DEFAULT.table, {**info, b"huggingface": schemas["default"]}) as frame_writer,
+        _Writer(regions, REGIONS.table, {b"huggingface": schemas["regions"]}, repeats=("image.bytes",)) as by_region,
+        _Writer(metadata, METADATA.table, {b"huggingface": schemas["metadata"]}, _METADATA_ROWS) as metadata_writer,
+    ):
+        for frame in joined_rows(task.store, task.shard):
+            row = dataset_row(frame, task.options)
+            vanished.update(region["structure"] for region in row["regions"] if not region["area_px"])
+            row["regions"] = [region for region in row["regions"] if region["area_px"]]
+            if frame_writer.rows >= _MIN_ROWS and is_end(row["frame_id"], _END_ONE_IN):
+                frame_writer.flush()
+                by_region.flush()
+            frame_writer.add(row, len(row["image"]["bytes"]))
+            for region in region_rows(row):
+                by_region.add(region, len(row["image"]["bytes"]))
+            metadata_writer.add(row, 0)
+        frame_writer.say({VANISHED: json.dumps(dict(sorted(vanished.items()))).encode()})
+        return by_region.written > 0 or by_region.rows > 0
+
+
+class _Writer:
+    """Writes rows as row groups of a Parquet file.
+
+    Pages end where their content says so (content-defined chunking), and have an index and checksums: a storage that
+    keeps equal chunks once, as the Hub's does, is sent only what changed.
+
+    Args:
+        repeats: columns of bytes of which neighbouring rows are equal: a row group holds each value once.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        table: TableSpec,
+        metadata: Mapping[bytes, bytes],
+        max_rows: int = _MAX_ROWS,
+        repeats: Sequence[str] = (),
+    ) -> None:
+        self.rows = self.written = 0
+        self._bytes = 0
+        self._schema = table.schema.with_metadata(dict(metadata))
+        self._pending: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+        self._max_rows = max_rows
+        images = [leaf for leaf in leaves(table.schema) if leaf in ("image.bytes", "mask.bytes")]
+        coded = [leaf for leaf in leaves(table.schema) if leaf not in images]
+        self._writer = pq.ParquetWriter(
+            file,
+            self._schema,
+            compression={**dict.fromkeys(images, "none"), **dict.fromkeys(coded, "zstd")},  # images are compressed
+            use_dictionary=[*coded, *repeats],
+            dictionary_pagesize_limit=_DICTIONARY_BYTES if repeats else None,
+            write_statistics=coded,
+            write_page_index=True,
+            write_page_checksum=True,
+            use_content_defined_chunking=True,
+        )
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.flush()
+        self._writer.close()
+
+    def add(self, row: Mapping[str, Any], image_bytes: int) -> None:
+        """Add a row, in a new row group if the current one has become large."""
+        if self.rows >= self._max_rows or (self.rows and self._bytes + image_bytes > _MAX_BYTES):
+            self.flush()
+        self._pending.append(dict(row))
+        self.rows += 1
+        self._bytes += image_bytes
+        if len(self._pending) >= _MIN_ROWS:
+            self._compact()
+
+    def say(self, metadata: Mapping[bytes, bytes]) -> None:
+        """Add to the file's metadata."""
+        self._writer.add_key_value_metadata(dict(metadata))
+
+    def flush(self) -> None:
+        """Write what was added as a row group."""
+        self._compact()
+        if self._tables:
+            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=self.rows)
+        self.written += self.rows
+        self.rows = self._bytes = 0
+        self._tables = []
+
+    def _compact(self) -> None:
+        """Turn rows into a table, which takes a tenth of their memory."""
+        if self._pending:
+            self._tables.append(pa.Table.from_pylist(self._pending, schema=self._schema))
+        self._pending = []
