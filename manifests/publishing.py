@@ -86,7 +86,7 @@ def describe(plan: Plan, unasked: str | None, folder: Path) -> Iterator[str]:
     yield f"tag       {plan.tag}{' (there already)' if plan.tagged else ''}"
     yield f"branch    {plan.branch}, until all of it was checked; then main moves in one commit"
     for name, value in card_metadata(folder).items():
-        yield f"card      {name}: {plain(str(value))}"
+        yield f"card      {name}: {_short(value)}"
     for file in plan.send:
         yield f"send      {file.path}  {file.size:,} bytes  {file.sha256[:12]}"
     for path in plan.delete:
@@ -96,6 +96,14 @@ def describe(plan: Plan, unasked: str | None, folder: Path) -> Iterator[str]:
     sent, deleted = len(plan.send), len(plan.delete)
     kept = len(plan.wanted.files) - sent
     yield f"in all    {sent:,} files to send ({plan.bytes:,} bytes), {deleted:,} to delete, {kept:,} unchanged"
+
+
+def _short(value: object) -> str:
+    """A value of the card's metadata in one line; of descriptions, such as those of features, their number."""
+    if isinstance(value, list):
+        described = any(isinstance(item, dict | list) for item in value)
+        return f"{len(value)} described" if described else ", ".join(plain(str(item)) for item in value)
+    return plain(str(value))
 
 
 def _plan_anyway(asked: Asked, wanted: Wanted) -> tuple[Plan, str | None]:

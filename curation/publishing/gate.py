@@ -97,7 +97,7 @@ def check_shards(candidate: Candidate) -> Iterator[Refusal]:
 
 
 def check_card(candidate: Candidate) -> Iterator[Refusal]:
-    yield from check_licence(candidate.folder, "name one in [publish] of sono.toml, and run sono-curate build again")
+    yield from check_licence(candidate.folder, "set licence in [publish] of sono.toml, and run sono-curate build again")
 
 
 def check_splits(candidate: Candidate) -> Iterator[Refusal]:

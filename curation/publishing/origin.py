@@ -60,9 +60,9 @@ def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
 
 
 def _keys(workspace: Workspace, pseudonyms: str) -> DatasetKeys | None:
-    if pseudonyms == workspace.pseudonyms_id:
-        return dataset_keys(workspace, "linkable", linkable=True)
-    return next((keys for _, keys in known_keys(workspace) if keys.id == pseudonyms), None)
+    linkable = dataset_keys(workspace, "any", linkable=True)
+    known = (keys for _, keys in known_keys(workspace))
+    return next((keys for keys in (linkable, *known) if keys.id == pseudonyms), None)
 
 
 def _identities(workspace: Workspace) -> Mapping[str, frozenset[str]]:

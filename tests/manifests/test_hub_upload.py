@@ -160,6 +160,27 @@ def test_somebody_elses_commit_on_main_is_not_overwritten(hub: Hub, folder: Path
     assert {"CHANGELOG.md", "NOTES.txt"} <= set(hub.files(REPO))
 
 
+def test_a_commit_on_main_during_the_upload_is_not_overwritten(hub: Hub, folder: Path, send: Send) -> None:
+    send()
+    (folder / "CHANGELOG.md").write_text("# Changes\n")
+
+    def somebody_commits(_remote: object, _commit: str) -> None:
+        hub.api.upload_file(path_or_fileobj=b"mine", path_in_repo="LICENSE", repo_id=REPO, repo_type="dataset")
+
+    said = failed(publish_revision, prepare(folder), read_back=somebody_commits)
+    assert "changed by somebody else meanwhile" in said
+    assert "CHANGELOG.md" not in hub.files(REPO)
+
+
+def test_an_update_whose_answer_is_lost_is_made_once(hub: Hub, folder: Path, send: Send) -> None:
+    send(tag="v1")
+    (folder / "data" / "train-2.parquet").unlink()
+    hub.fail(Fault("POST", "/commit/main", "lose"))
+    assert send(tag="v2").deleted == 1
+    assert hub.files(REPO) == hub.files(REPO, "v2") == as_published(folder)
+    assert len(mains(hub)) == 3
+
+
 def test_names_that_are_something_elses_are_refused(hub: Hub, folder: Path, send: Send) -> None:
     hub.api.create_repo("hospital/model", repo_type="model")
     assert "is the name of a model" in failed(send, repo="hospital/model")

@@ -56,10 +56,6 @@ class Ready:
             report_of([row], files=1, frames=12, tables_fingerprint=fingerprint, sources_fingerprint="0" * 64),
         )
 
-    def license(self) -> None:
-        card = self.folder / "README.md"
-        card.write_text(card.read_text().replace("---\n", "---\nlicense: cc-by-4.0\n", 1))
-
     @property
     def marker(self) -> dict[str, object]:
         content: dict[str, object] = json.loads((self.folder / "sono.json").read_bytes())
@@ -70,13 +66,13 @@ class Ready:
 def ready(made_once: MadeOnce, request: pytest.FixtureRequest, tmp_path: Path) -> Ready:
     def fill(folder: Path) -> None:
         built: Curation = request.getfixturevalue("curation")
+        built.publish(licence="CC-BY-4.0")
         built.build(folder / "dataset")
         shutil.copytree(built.workspace.path, folder / "workspace")
 
     shutil.copytree(made_once("publishable", fill), tmp_path / "ready")
     ready = Ready(tmp_path / "ready" / "dataset", open_workspace(tmp_path / "ready" / "workspace"))
     ready.audit()
-    ready.license()
     return ready
 
 

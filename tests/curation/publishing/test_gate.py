@@ -12,12 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.curation.commands.captions import caption_guard
+from sono.curation.dataset.run import build
 from sono.curation.publishing.gate import refusals
 from sono.manifests.dataset_marker import describe_shard
 from sono.manifests.key_check import record_key
 from sono.manifests.publishable import DATASET_FILES, digest_files, find_files
 from sono.manifests.schemas import FRAMES, QC, RECORDS, TableSpec
+from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace, create
+from tests.curation.dataset.curated import PLAN
 from tests.curation.publishing.conftest import Ready
 
 Row = dict[str, Any]
@@ -29,9 +32,13 @@ def judge(ready: Ready, workspace: Workspace | None) -> dict[str, str]:
     return {refusal.check: f"{refusal.what}; {refusal.fix}" for refusal in found}
 
 
+def shard(ready: Ready, split: str) -> Path:
+    return min((ready.folder / "data").glob(f"{split}-*.parquet"))
+
+
 def edit(ready: Ready, change: Callable[[list[Row]], object], split: str = "train", listed: bool = True) -> None:
     """Change rows of a shard, and have the marker list it as it is then, as a faulty build would."""
-    path = ready.folder / "data" / f"{split}-00000-of-00001.parquet"
+    path = shard(ready, split)
     table = pq.read_table(path)
     rows = table.to_pylist()
     change(rows)
@@ -53,6 +60,14 @@ def edit_workspace(ready: Ready, table: TableSpec, change: Callable[[list[Row]],
 
 def test_a_dataset_as_build_writes_it_passes(ready: Ready) -> None:
     assert judge(ready, ready.workspace) == {}
+
+
+def test_a_dataset_that_keeps_the_workspaces_keys_passes(ready: Ready, tmp_path: Path) -> None:
+    build(ready.workspace, tmp_path / "out", plan=PLAN, linkable=True, allow_unchecked_text=True, engine=in_process)
+    linkable = Ready(tmp_path / "out", ready.workspace)
+    assert judge(linkable, ready.workspace) == {}
+    edit(linkable, lambda rows: rows[0].update(caption="Another caption."))
+    assert "captions" in judge(linkable, ready.workspace)
 
 
 def test_without_the_workspace_or_with_another_nothing_passes(ready: Ready, tmp_path: Path) -> None:
@@ -116,23 +131,22 @@ def test_a_licence_is_needed(ready: Ready) -> None:
 
 
 def test_shards_have_to_be_those_that_the_marker_lists(ready: Ready) -> None:
+    train, test = shard(ready, "train"), shard(ready, "test")
     edit(ready, lambda rows: rows.pop(), listed=False)
-    (ready.folder / "data" / "test-00000-of-00001.parquet").rename(
-        ready.folder / "data" / "test-00001-of-00002.parquet"
-    )
+    test.rename(test.with_name("test-00009.parquet"))
     files = digest_files(ready.folder, find_files(ready.folder, DATASET_FILES)[0])
     found = [refusal.what for refusal in refusals(ready.folder, files, ready.workspace, caption_guard(ready.workspace))]
     assert found == [
-        "data/test-00000-of-00001.parquet is missing",
-        "data/test-00001-of-00002.parquet is not as build wrote it",
-        "data/train-00000-of-00001.parquet is not as build wrote it",
+        f"data/{test.name} is missing",
+        "data/test-00009.parquet is not as build wrote it",
+        f"data/{train.name} is not as build wrote it",
     ]
     (ready.folder / "sono.json").unlink()
     assert "complete" in judge(ready, ready.workspace)
 
 
 def test_patients_and_duplicates_across_splits_are_refused(ready: Ready) -> None:
-    other = pq.read_table(ready.folder / "data" / "test-00000-of-00001.parquet").to_pylist()[0]
+    other = pq.read_table(shard(ready, "test")).to_pylist()[0]
     edit(ready, lambda rows: rows[0].update(patient_key=other["patient_key"]))
     assert "1 patients are in several splits" in judge(ready, ready.workspace)["splits"]
 
