@@ -1,6 +1,6 @@
-"""How long a person waits for the review page: the real page in Chromium, a real server, a model of MobileSAM's size.
+"""How long a person waits for the review page: the real page in Chromium, a real server, MobileSAM's size.
 
-    python -m benchmarks.review_page [--only answers frames reviewer decisions million] [--out review_page] [--seed 2026]
+    python -m benchmarks.review_page [--only answers frames reviewer decisions million] [--out DIR] [--seed 2026]
 
 B-mode phantoms, as ``review_queue.py`` draws them; of half of the masks the truth, of the others perturbed ones. The
 model has MobileSAM's architecture with random weights, exported to ONNX; what it answers is laid over by an ellipse in
@@ -28,6 +28,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -276,7 +277,8 @@ RECORDER = """
   });
   window.reviewLog = {
     counts,
-    after: (name, count) => counts[name] > count ? null : new Promise((resolve) => waiting.add({ name, count, resolve })),
+    after: (name, count) =>
+      counts[name] > count ? null : new Promise((resolve) => waiting.add({ name, count, resolve })),
     quiet: async () => { while (sent > done || performance.now() - moved < 120) await sleep(10); },
     take: () => {
       const taken = structuredClone(log);
@@ -468,8 +470,8 @@ class Reviewer:
         for kind in ("accepted", "box", "brush"):
             chosen = np.array([each == kind for each in self.kinds])
             if chosen.any():
-                print(f"| {kind} | {chosen.sum()} masks | median IoU afterwards {np.median(np.array(after)[chosen]):.3f} "
-                      f"| waited {np.median(np.array(self.waits)[chosen]):.0f} ms | |")  # fmt: skip
+                better, waited = np.median(np.array(after)[chosen]), np.median(np.array(self.waits)[chosen])
+                print(f"| {kind}: {chosen.sum()} masks, median IoU afterwards {better:.3f} | {waited:.0f} ms | | | |")
 
 
 _NEXT_PAINT = """async () => {
@@ -620,7 +622,8 @@ def serving(path: Path, *options: str) -> Iterator[Server]:
     server = start_server(path, "--reviewer", "anna", *options)
     try:
         yield server
-        server.stop()
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(timeout=300)  # it finishes a queue that is being built
     finally:
         if server.process.poll() is None:
             server.process.kill()

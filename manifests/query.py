@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "4GB"  # beyond it DuckDB spills to disk
 _ROWS_AT_ONCE = 20_000
 
+NO_PROGRESS_BAR = "SET enable_progress_bar = false"
+"""DuckDB draws it to standard output once a statement takes two seconds; programs read JSON there."""
+
 
 @contextlib.contextmanager
 def connect(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -36,6 +39,7 @@ def connect(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnect
         }
         try:
             with duckdb.connect(":memory:", config=config) as connection:
+                connection.execute(NO_PROGRESS_BAR)
                 yield connection
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException) as error:
             explained = _explained(str(error))

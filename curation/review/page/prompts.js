@@ -3,7 +3,7 @@ import { postProposals } from "./api.js";
 import { bitmapOf } from "./frames.js";
 import { encodeMask } from "./coding.js";
 
-const PAUSE_MS = 40; // between two questions of one gesture
+const PACE_MS = 40; // from one question of a gesture to the next, at least
 
 export class Prompter {
   #waiting = null;
@@ -42,13 +42,15 @@ export class Prompter {
     while (this.#waiting) {
       const question = this.#waiting;
       this.#waiting = null;
+      const asked = performance.now();
       try {
         const answer = await this.#answer(question);
         if (question.gesture === this.#current) this.onAnswer({ question, ...answer });
       } catch (error) {
         if (question.gesture === this.#current) this.onError(error);
       }
-      if (this.#waiting) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      const rest = PACE_MS - (performance.now() - asked);
+      if (this.#waiting && rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
     }
     this.#running = false;
   }

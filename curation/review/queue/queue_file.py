@@ -158,12 +158,12 @@ class Queue:
         is_open: Callable[[str], bool] | None = None,
     ) -> int:
         """How many regions (of ``frames``: frames) there are to decide; with ``is_open`` each of them is asked for."""
+        if is_open is None:
+            return sum(_counted(batch, structure, plane, kind) for batch in self._batches)
+        rows = self._matching(0, structure, plane, kind, is_open)
         if kind == "frames":
-            return sum(1 for _ in self._matching(0, structure, plane, kind, is_open or _always))
-        if is_open is None and structure is None and plane is None:
-            return sum(len(batch["regions"].values) for batch in self._batches)
-        rows = self._matching(0, structure, plane, kind, is_open or _always)
-        return sum(len(self._frame(row, structure, is_open or _always).regions) for row in rows)
+            return sum(1 for _ in rows)
+        return sum(len(self._frame(row, structure, is_open).regions) for row in rows)
 
     def find(self, frame_id: str) -> QueuedFrame | None:
         """A frame by its id, with all of its masks that were in the queue when it was built."""
@@ -192,14 +192,7 @@ class Queue:
         for start, batch in zip(self._starts[:-1], self._batches, strict=True):
             if start + batch.num_rows <= first:
                 continue
-            fits = np.ones(batch.num_rows, np.bool_)
-            if plane is not None:
-                fits &= _is(batch["plane"], plane)
-            if kind == "frames":
-                fits &= _is(batch["verdict"], _TO_JUDGE)
-            else:
-                fits &= _holds(batch["structures"], structure)
-            rows = np.flatnonzero(fits)
+            rows = np.flatnonzero(_fits(batch, structure, plane, kind))
             for row in _with_open(batch, rows[rows >= first - start], structure, kind, is_open):
                 yield int(start) + row
 
@@ -218,6 +211,18 @@ class Queue:
     def _value(self, column: str, row: int) -> Any:
         batch = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._batches[batch][column][row - int(self._starts[batch])].as_py()
+
+
+def _fits(batch: pa.RecordBatch, structure: str | None, plane: str | None, kind: Kind) -> npt.NDArray[np.bool_]:
+    """Which rows have what was asked for, open or not."""
+    fits = _is(batch["verdict"], _TO_JUDGE) if kind == "frames" else _members(batch["structures"], structure) > 0
+    return fits if plane is None else fits & _is(batch["plane"], plane)
+
+
+def _counted(batch: pa.RecordBatch, structure: str | None, plane: str | None, kind: Kind) -> int:
+    """How many regions (of ``frames``: frames) those rows have."""
+    fits = _fits(batch, structure, plane, kind)
+    return int(np.count_nonzero(fits) if kind == "frames" else _members(batch["structures"], structure)[fits].sum())
 
 
 def _with_open(
@@ -255,13 +260,13 @@ def _is(names: pa.DictionaryArray, name: str) -> npt.NDArray[np.bool_]:
     return np.asarray(codes.to_numpy(zero_copy_only=False) == dictionary.index(name))
 
 
-def _holds(lists: pa.ListArray, name: str | None) -> npt.NDArray[np.bool_]:
-    """Which lists have ``name``; if None, which have anything."""
+def _members(lists: pa.ListArray, name: str | None) -> npt.NDArray[np.int64]:
+    """How often each list has ``name``; if None, how long it is."""
     offsets = lists.offsets.to_numpy()
     if name is None:
-        return np.asarray(np.diff(offsets) > 0)
+        return np.asarray(np.diff(offsets))
     counts = np.concatenate([[0], np.cumsum(_is(lists.values, name))])
-    return np.asarray(counts[offsets[1:]] > counts[offsets[:-1]])
+    return np.asarray(counts[offsets[1:]] - counts[offsets[:-1]])
 
 
 def write_queue(path: Path, rows: pa.Table, facts: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -15,8 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from sono.curation.review.queue.queue_file import Kind
 from sono.curation.review.readings import mixed
@@ -35,6 +33,7 @@ from .rereading import Rereading
 from .sessions import Sessions
 from .work import Work
 
+_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_IN_QUEUE = 64
 AGAIN = ("second", "repeat")
 _AGAIN_AFTER = 5  # frames that are read first, between two that are read again
@@ -109,7 +108,6 @@ def review_app(review: Review, access: Access) -> Starlette:
 
     routes = [
         Route("/", index),
-        Mount("/static", _Assets(directory=page)),
         _get("/api/session", review, _session),
         _get("/api/queue", review, _queue),
         _get("/api/frames/{frame_id}", review, _frame),
@@ -120,15 +118,26 @@ def review_app(review: Review, access: Access) -> Starlette:
         _post("/api/undo", review, _undo),
         _post("/api/redo", review, _redo),
         _get("/api/history/{subject_id}", review, _history),
+        *_assets(page),
     ]
     return Starlette(routes=routes, middleware=[Middleware(AccessCheck, access=access)])
 
 
-class _Assets(StaticFiles):
-    """The page's own files, and none of the package around them."""
+def _assets(page: Path) -> list[Route]:
+    """The page's own files, and none of the package around them: in memory, for it asks for dozens before it starts."""
 
-    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        return super().lookup_path(path) if Path(path).suffix in (".css", ".js", ".svg") else ("", None)
+    def asset(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            del request
+            return Response(content, media_type=media_type)
+
+        return endpoint
+
+    return [
+        Route(f"/static/{path.relative_to(page).as_posix()}", asset(path.read_bytes(), _MEDIA_TYPES[path.suffix]))
+        for path in sorted(page.rglob("*"))
+        if path.suffix in _MEDIA_TYPES
+    ]
 
 
 @dataclass(frozen=True)

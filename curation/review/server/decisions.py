@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -170,7 +171,13 @@ def _tool(asked: DecisionRequest) -> dict[str, Any]:
 
 def program() -> dict[str, Any]:
     """What the journal says of the program."""
-    return {"program": f"sono-curate {version('sono-curate')}"}
+    return {"program": f"sono-curate {_version()}"}
+
+
+@cache
+def _version() -> str:
+    """Of the program that runs; to look it up takes milliseconds."""
+    return version("sono-curate")
 
 
 def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:

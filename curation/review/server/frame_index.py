@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, REGIONS, TableSpec
 from sono.manifests.store import TableStore, damage_named
 
 FILE = "frames.sqlite"
-_VERSION = 1
+_VERSION = 2
+_AT_ONCE = 4096  # parts that are read before they are written
 _TABLES = (FRAMES, QC, REGIONS, CAPTIONS)
 
 
@@ -64,28 +68,27 @@ class FrameIndex:
         """
         with self._refreshing:
             database = self._database()
-            known = {(table, part): stamp for table, part, stamp in database.execute("SELECT * FROM parts")}
+            known = {
+                (table, part): (number, stamp)
+                for number, table, part, stamp in database.execute("SELECT number, table_name, part, stamp FROM parts")
+            }
             found = {
                 (table.name, path.name): stamp
                 for table in _TABLES
                 for path in self._store.paths(table)
-                if (stamp := _stamp(path)) is not None
+                if (stamp := part_stamp(path)) is not None
             }
-            changed = [key for key in {*known, *found} if known.get(key) != found.get(key)]
-            for table, part in sorted(changed):
-                with _transaction(database):
-                    database.execute("DELETE FROM held WHERE table_name = ? AND part = ?", (table, part))
-                    if table == FRAMES.name:
-                        database.execute("DELETE FROM frames WHERE part = ?", (part,))
-                    database.execute("DELETE FROM parts WHERE table_name = ? AND part = ?", (table, part))
-                    if (table, part) in found:
-                        self._read(database, table, part)
-                        database.execute("INSERT INTO parts VALUES (?, ?, ?)", (table, part, found[table, part]))
+            changed = sorted(key for key in {*known, *found} if known.get(key, (0, None))[1] != found.get(key))
+            for start in range(0, len(changed), _AT_ONCE):
+                some = changed[start : start + _AT_ONCE]
+                outdated = [known[key][0] for key in some if key in known]
+                self._replace(database, outdated, {key: found[key] for key in some if key in found})
             return bool(changed)
 
     def rows(self, table: TableSpec, frame_id: str) -> list[Rows]:
         """Where the rows of a frame are; empty if the table has none."""
-        sql = "SELECT part, row FROM held WHERE frame_id = ? AND table_name = ? ORDER BY part, row"
+        sql = """SELECT p.part, h.row FROM held h JOIN parts p ON p.number = h.part
+            WHERE h.frame_id = ? AND p.table_name = ? ORDER BY p.part, h.row"""
         by_part: dict[str, list[int]] = {}
         for part, row in self._database().execute(sql, (frame_id, table.name)):
             by_part.setdefault(part, []).append(row)
@@ -95,19 +98,34 @@ class FrameIndex:
         """The frames of the file that a frame is from, in order; only itself for a still."""
         return [CineFrame(*row) for row in self._database().execute(_CINE, (frame_id,))]
 
-    def _read(self, database: sqlite3.Connection, table: str, part: str) -> None:
+    def _replace(
+        self, database: sqlite3.Connection, outdated: list[int], stamps: Mapping[tuple[str, str], str]
+    ) -> None:
+        """Take parts out of the index and others into it, at once: nobody sees a frame without its masks."""
+        contents = {key: self._read(*key) for key in stamps}
+        with _transaction(database):
+            for table in ("held", "frames") if outdated else ():
+                numbers = json.dumps(outdated)
+                database.execute(f"DELETE FROM {table} WHERE part IN (SELECT value FROM json_each(?))", [numbers])
+            database.executemany("DELETE FROM parts WHERE number = ?", [(number,) for number in outdated])
+            held, frames = [], []
+            for key, content in contents.items():
+                sql = "INSERT INTO parts (table_name, part, stamp) VALUES (?, ?, ?) RETURNING number"
+                (number,) = database.execute(sql, (*key, stamps[key])).fetchone()
+                part = pa.array(np.full(content.num_rows, number))
+                row = pa.array(np.arange(content.num_rows))
+                held.append(pa.table([content["frame_id"], part, row], ["frame_id", "part", "row"]))
+                if key[0] == FRAMES.name:
+                    frames.append(content.append_column("part", part))
+            database.executemany("INSERT INTO held VALUES (?, ?, ?)", _sorted(held))
+            database.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?)", _sorted(frames))
+
+    def _read(self, table: str, part: str) -> pa.Table:
         spec = next(spec for spec in _TABLES if spec.name == table)
         path = self._store.folder(spec) / part
         columns = ["frame_id", *(("source_key", "frame_index", "frame_time_ms") if spec is FRAMES else ())]
         with damage_named(path), pq.ParquetFile(path) as file:
-            content = file.read(columns)
-        frame_ids = content["frame_id"].to_pylist()
-        held = ((frame_id, table, part, row) for row, frame_id in enumerate(frame_ids))
-        database.executemany("INSERT INTO held VALUES (?, ?, ?, ?)", held)
-        if spec is FRAMES:
-            others = (content[name].to_pylist() for name in columns[1:])
-            rows = zip(frame_ids, *others, [part] * len(frame_ids), strict=True)
-            database.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?)", rows)
+            return file.read(columns).select(columns)
 
     def _database(self) -> sqlite3.Connection:
         """This thread's connection."""
@@ -121,27 +139,36 @@ _CREATE = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = OFF;  -- it can be made again
 PRAGMA user_version = {_VERSION};
-CREATE TABLE IF NOT EXISTS parts (table_name TEXT, part TEXT, stamp TEXT, PRIMARY KEY (table_name, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (
+    number INTEGER PRIMARY KEY, table_name TEXT, part TEXT, stamp TEXT, UNIQUE (table_name, part)
+);
 CREATE TABLE IF NOT EXISTS held (
-    frame_id TEXT, table_name TEXT, part TEXT, row INTEGER, PRIMARY KEY (frame_id, table_name, part, row)
+    frame_id TEXT, part INTEGER, row INTEGER, PRIMARY KEY (frame_id, part, row)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS held_by_part ON held (table_name, part);
 CREATE TABLE IF NOT EXISTS frames (
-    frame_id TEXT PRIMARY KEY, source_key TEXT, frame_index INTEGER, time_ms REAL, part TEXT
+    frame_id TEXT PRIMARY KEY, source_key TEXT, frame_index INTEGER, time_ms REAL, part INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS frames_by_source ON frames (source_key, frame_index);
-CREATE INDEX IF NOT EXISTS frames_by_part ON frames (part);
 """
 
 _CINE = f"""
-SELECT frame_id, frame_index, time_ms,
-    EXISTS (SELECT * FROM held WHERE held.frame_id = frames.frame_id AND table_name = '{REGIONS.name}')
+SELECT frame_id, frame_index, time_ms, EXISTS (
+    SELECT * FROM held JOIN parts ON parts.number = held.part
+    WHERE held.frame_id = frames.frame_id AND table_name = '{REGIONS.name}'
+)
 FROM frames WHERE source_key = (SELECT source_key FROM frames WHERE frame_id = ?) ORDER BY frame_index
 """
 
 
-def _stamp(path: Path) -> str | None:
-    """Changes when a file is written again; None if it has gone meanwhile."""
+def _sorted(tables: Sequence[pa.Table]) -> Iterator[tuple[object, ...]]:
+    """The rows of all tables by frame: in order, SQLite only appends."""
+    if tables:
+        for batch in pa.concat_tables(tables).sort_by("frame_id").to_batches(10_000):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def part_stamp(path: Path) -> str | None:
+    """Changes when a part is written again; None if it has gone meanwhile."""
     try:
         found = path.stat()
     except FileNotFoundError:

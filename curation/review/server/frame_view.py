@@ -7,6 +7,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -18,12 +20,15 @@ from sono.manifests.journal import Event, Journal
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, REGIONS, TableSpec
 from sono.manifests.store import TableStore, damage_named
 
-from .frame_index import FrameIndex, Rows
+from .frame_index import FrameIndex, part_stamp
 
 _FRAME_COLUMNS = (
     *("frame_id", "height", "width", "center", "manufacturer", "model", "mode", "plane", "pixel_mm_x", "pixel_mm_y"),
     *("sectors", "pixel_digest", "burned_in_text", "cleaning_reasons", "frame_index"),
 )
+
+_PICTURE = ("image",)
+_KEPT = 512  # of the rows of a frame in a table, without pictures: kilobytes each
 
 
 class FrameGoneError(Exception):
@@ -65,6 +70,7 @@ class FrameReader:
 
     def __init__(self, store: TableStore, index: FrameIndex, journal: Journal) -> None:
         self._store, self._index, self._journal = store, index, journal
+        self._read = lru_cache(_KEPT)(_read)  # a decision asks for the same rows several times, as does every prompt
 
     def image(self, frame_id: str) -> bytes:
         """The frame as PNG.
@@ -72,7 +78,7 @@ class FrameReader:
         Raises:
             FrameGoneError: there is no such frame.
         """
-        image: bytes = self._frame(frame_id, ["image"])["image"]["bytes"]
+        image: bytes = self._frame(frame_id, _PICTURE)["image"]["bytes"]
         return image
 
     def frame(self, frame_id: str) -> Mapping[str, Any]:
@@ -94,7 +100,7 @@ class FrameReader:
 
     def verdict(self, frame_id: str) -> Subject:
         """The frame's verdict and its reasons, as they stand now."""
-        written = next(iter(self._rows(QC, frame_id, ["verdict", "reasons"])), None)
+        written = next(iter(self._rows(QC, frame_id, ("verdict", "reasons"))), None)
         return _current(QC, written, self._journal.standing([frame_id]).get(frame_id))
 
     def view(self, frame_id: str) -> dict[str, object]:
@@ -115,7 +121,7 @@ class FrameReader:
             "qc": verdict_view(self.verdict(frame_id)),
             "captions": [
                 {"region_id": row["region_id"], "text": row["text"]}
-                for row in self._rows(CAPTIONS, frame_id, ["region_id", "text"])
+                for row in self._rows(CAPTIONS, frame_id, ("region_id", "text"))
             ],
             "series": self._series(frame_id),
         }
@@ -131,12 +137,12 @@ class FrameReader:
             ],
         }
 
-    def _frame(self, frame_id: str, columns: Sequence[str]) -> Mapping[str, Any]:
+    def _frame(self, frame_id: str, columns: tuple[str, ...]) -> Mapping[str, Any]:
         for row in self._rows(FRAMES, frame_id, columns):
             return row
         raise FrameGoneError(frame_id)
 
-    def _rows(self, table: TableSpec, frame_id: str, columns: Sequence[str] | None = None) -> list[Mapping[str, Any]]:
+    def _rows(self, table: TableSpec, frame_id: str, columns: tuple[str, ...] | None = None) -> list[Mapping[str, Any]]:
         """The frame's rows of a table, even if the part they are in was written again a moment ago."""
         found = self._try_rows(table, frame_id, columns)
         if found is None or (table is FRAMES and not found):
@@ -145,28 +151,34 @@ class FrameReader:
         return found or []
 
     def _try_rows(
-        self, table: TableSpec, frame_id: str, columns: Sequence[str] | None
+        self, table: TableSpec, frame_id: str, columns: tuple[str, ...] | None
     ) -> list[Mapping[str, Any]] | None:
         """None if the index does not fit the parts any more."""
         rows: list[Mapping[str, Any]] = []
         for place in self._index.rows(table, frame_id):
-            read = _read(self._store, table, place, frame_id, columns or table.schema.names)
-            if read is None:
+            path = self._store.folder(table) / place.part
+            stamp = part_stamp(path)
+            read_part = _read if columns == _PICTURE else self._read
+            read = stamp and read_part(
+                path, stamp, tuple(place.numbers), frame_id, columns or tuple(table.schema.names)
+            )
+            if not read:
                 return None
             rows += read
         return rows
 
 
 def _read(
-    store: TableStore, table: TableSpec, place: Rows, frame_id: str, columns: Sequence[str]
-) -> list[Mapping[str, Any]] | None:
-    path = store.folder(table) / place.part
+    path: Path, stamp: str, numbers: tuple[int, ...], frame_id: str, columns: tuple[str, ...]
+) -> Sequence[Mapping[str, Any]] | None:
+    """Rows of a part; None if they are not those of the frame. ``stamp`` tells calls apart once it is written again."""
+    del stamp
     wanted = list(dict.fromkeys(["frame_id", *columns]))
     try:
         with damage_named(path), pq.ParquetFile(path, memory_map=True) as file:
-            if max(place.numbers) >= file.metadata.num_rows:
+            if max(numbers) >= file.metadata.num_rows:
                 return None
-            rows: list[Mapping[str, Any]] = file.read(wanted, use_threads=False).take(list(place.numbers)).to_pylist()
+            rows: list[Mapping[str, Any]] = file.read(wanted, use_threads=False).take(list(numbers)).to_pylist()
     except FileNotFoundError:
         return None
     return rows if all(row["frame_id"] == frame_id for row in rows) else None

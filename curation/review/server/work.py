@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from sono.manifests.journal import DECIDING, Event, Journal
 from sono.manifests.workspace import Workspace, open_workspace
 
 _DECISIONS_UNTIL_REORDERED = 50
+_FILTERS = 256  # for which it is kept how much waits
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ class Work:
         self._workspace, self._journal = workspace, journal
         self._guard = threading.Lock()
         self._decided: dict[str, _Decided] = {}
-        self._builder = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._builder = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_go_last)
         self._building: Future[QueueReport] | None = None
         self._last = self._reordered_at = journal.last()
         self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
         """Masks on which a decision stands."""
         build_queue(workspace)
-        self._queue = Queue.open(queue_path(workspace))
+        self._open(Queue.open(queue_path(workspace)))
 
     def page(self, kind: Kind, after: str | None, limit: int, structure: str | None, plane: str | None) -> QueuePage:
         """The next frames that wait.
@@ -61,7 +64,7 @@ class Work:
 
     def left(self, kind: Kind, structure: str | None = None, plane: str | None = None) -> int:
         """Masks (of ``frames``: frames) that wait."""
-        waiting = self._queue.count(structure=structure, plane=plane, kind=kind)
+        waiting = self._count(structure=structure, plane=plane, kind=kind)
         with self._guard:
             decided = list(self._decided.values())
         return waiting - sum(
@@ -96,6 +99,10 @@ class Work:
         """Stop building."""
         self._builder.shutdown(wait=True, cancel_futures=True)
 
+    def _open(self, queue: Queue) -> None:
+        self._queue = queue
+        self._count = lru_cache(_FILTERS)(queue.count)  # asked for after every decision, of a file that never changes
+
     def _is_open(self, subject_id: str) -> bool:
         known = self._decided.get(subject_id)
         return known is None or not known.stands
@@ -120,13 +127,18 @@ class Work:
             queue = Queue.open(queue_path(self._workspace))
         except UserError:
             return
-        self._queue = queue
+        self._open(queue)
         with self._guard:
             ids = list(self._decided)
         latest = self._journal.latest(ids)
         for event in latest.values():
             with self._guard:
                 self._decided[event.subject_id] = self._described(event)
+
+
+def _go_last() -> None:
+    """People wait for the server, and nobody for the queue that is being built."""
+    os.nice(10)
 
 
 def _build(path: Path) -> QueueReport:

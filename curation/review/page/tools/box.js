@@ -8,6 +8,7 @@ export class BoxTool {
   asks = "box";
   #start = null;
   #gesture = null;
+  #asked = null; // the box of its last question: letting go asks nothing new
 
   constructor(review) {
     this.review = review;
@@ -17,6 +18,7 @@ export class BoxTool {
     if (!this.review.drawing.target()) return;
     this.#start = within(at, this.review.frame.size);
     this.#gesture = {};
+    this.#asked = null;
   }
 
   move(at) {
@@ -38,7 +40,8 @@ export class BoxTool {
 
   #ask(at) {
     const box = boxBetween(this.#start, within(at, this.review.frame.size));
-    if (box.width < SMALLEST || box.height < SMALLEST) return;
+    if (box.width < SMALLEST || box.height < SMALLEST || same(box, this.#asked)) return;
+    this.#asked = box;
     this.review.drawing.prompt({ gesture: this.#gesture, tool: "box", prompts: { box, points: [] }, mask: null });
   }
 }
@@ -50,6 +53,10 @@ function boxBetween(one, other) {
     width: Math.abs(one.x - other.x),
     height: Math.abs(one.y - other.y),
   };
+}
+
+function same(one, other) {
+  return ["x", "y", "width", "height"].every((side) => one[side] === other?.[side]);
 }
 
 function within({ x, y }, { width, height }) {
