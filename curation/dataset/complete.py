@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,25 +18,35 @@ from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
 from .anonymity import Combination
+from .card.content import read_content
+from .card.curated import read_curated
 from .card.page import FIGURES, card
 from .config import PublishSection
 from .configurations import CONFIGURATIONS, Configuration
+from .croissant import croissant
+from .provenance import provenance
+from .revisions import write_changelog
 from .rows import RowOptions
 from .store import BUILDING, DatasetStore, count_vanished, split_of
+
+CROISSANT = "croissant.json"
+PROVENANCE = "provenance.json"
 
 
 def complete(
     workspace: Workspace,
     out: Path,
+    name: str,
     section: PublishSection,
     options: RowOptions,
     plan: SplitPlan,
     left_out: Mapping[str, int],
     combinations: Sequence[Combination],
 ) -> dict[str, int]:
-    """Write the card and then the marker.
+    """Write the card, croissant.json, provenance.json, CHANGELOG.md, and then the marker.
 
     Args:
+        name: of the dataset.
         combinations: of ``anonymity``.
 
     Returns:
@@ -52,17 +61,22 @@ def complete(
         "structures": {structure.id: structure.name for structure in vocabulary.structures.values()},
         "splits": listed["default"],
         "configurations": {name: splits for name, splits in listed.items() if name != "default"},
-        "split_plan": asdict(plan),
+        "split_plan": options.disclosure.split_plan(plan, options.keys),
         "left_out": dict(left_out),
         "regions_vanished": count_vanished(store),
         "pseudonyms": options.keys.id,
         "created_by": f"sono-curate {version('sono-curate')}",
     }
     manifest["fingerprint"] = fingerprint_of(manifest)
-    written = card(workspace, store, section, options, left_out, combinations, str(manifest["fingerprint"]))
+    fingerprint = str(manifest["fingerprint"])
+    content, curated = read_content(store, vocabulary), read_curated(workspace)
+    written = card(vocabulary, store, section, options, left_out, combinations, fingerprint, content, curated)
     _write(out / "README.md", written.text.encode())
     _write_figures(out, written.figures)
-    _write(out / MARKER, json.dumps(manifest, indent=2).encode())
+    _write_json(out / CROISSANT, croissant(name, section, content, curated, listed))
+    _write_json(out / PROVENANCE, provenance(workspace, section, options, plan, left_out))
+    write_changelog(store, content, fingerprint)
+    _write_json(out / MARKER, manifest)
     (out / BUILDING).unlink(missing_ok=True)
     return counts
 
@@ -85,6 +99,10 @@ def _write_figures(out: Path, figures: Mapping[str, bytes]) -> None:
             path.unlink()
     for name, png in figures.items():
         _write(out / name, png)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _write(path, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sono.manifests.dataset_keys import DatasetKeys
+from sono.manifests.splits import SplitPlan
 
 from .config import PublishSection
 
@@ -41,5 +42,14 @@ class Disclosure:
             row["ga_days"] -= row["ga_days"] % 7
         row["model"] = keys.scanner(row["model"]) if self.scanner == "exact" else None
         row["manufacturer"] = keys.scanner(row["manufacturer"]) if self.scanner != "drop" else None
-        if row["center"] is not None and self.center != "name":
-            row["center"] = keys.center(row["center"]) if self.center == "key" else None
+        row["center"] = self.center_name(row["center"], keys)
+
+    def center_name(self, name: str | None, keys: DatasetKeys) -> str | None:
+        """A center's name as it is published; None if it is not."""
+        if name is None or self.center == "name":
+            return name
+        return keys.center(name) if self.center == "key" else None
+
+    def split_plan(self, plan: SplitPlan, keys: DatasetKeys) -> dict[str, Any]:
+        """A plan of splits as plain data, with the center that is held out as it is published."""
+        return {**asdict(plan), "holdout_center": self.center_name(plan.holdout_center, keys)}

@@ -28,6 +28,7 @@ from .cut import Shard, cut_shards
 from .disclosure import Disclosure
 from .images import ImageFormat
 from .latest import build_options, remember_dataset
+from .revisions import keep_previous
 from .rows import RowOptions
 from .select import assign_splits, check_tables, select
 from .store import DatasetStore, claim, count_regions, count_vanished
@@ -108,7 +109,7 @@ def build(
     with exclusive(out, str(out)):
         claim(out)
         written = _write_shards(workspace, out, shards, options, engine, progress)
-        counts = complete(workspace, out, section, options, plan, left_out, found)
+        counts = complete(workspace, out, name, section, options, plan, left_out, found)
     remember_dataset(workspace, out, build_options(out, name, plan, options, allow_unchecked_text=allow_unchecked_text))
     patients = Counter(splits.values())
     store = DatasetStore(out)
@@ -146,6 +147,7 @@ def _write_shards(
     todo = [task for task in tasks if present.get(task.shard.name) != task.info]
     others = present.keys() - {shard.name for shard in shards}
     if todo or others:
+        keep_previous(store)
         (out / MARKER).unlink(missing_ok=True)
     rows = sum(shard.frames.num_rows for shard in shards) - sum(task.shard.frames.num_rows for task in todo)
     done = len(shards) - len(todo)

@@ -12,11 +12,11 @@ from sono.curation.dataset.config import PublishSection
 from sono.curation.dataset.licences import licence_url
 from sono.curation.dataset.rows import RowOptions
 from sono.curation.dataset.store import DatasetStore, count_vanished
-from sono.manifests.workspace import Workspace
+from sono.manifests.vocabulary import Vocabulary
 
 from .charts import bars, histogram
-from .content import read_content
-from .curated import read_curated
+from .content import Content
+from .curated import Curated
 from .front_matter import front_matter
 
 FIGURES = "figures"
@@ -32,20 +32,21 @@ class Card:
 
 
 def card(
-    workspace: Workspace,
+    vocabulary: Vocabulary,
     store: DatasetStore,
     section: PublishSection,
     options: RowOptions,
     left_out: Mapping[str, int],
     combinations: Sequence[Combination],
     fingerprint: str,
+    content: Content,
+    curated: Curated,
 ) -> Card:
     """The card of a dataset whose shards are written; the ``combinations`` are all of them, the rarest first."""
-    content = read_content(store, workspace.vocabulary)
     text = _template().render(
         section=section,
         content=content,
-        curated=read_curated(workspace),
+        curated=curated,
         left_out=left_out,
         vanished=count_vanished(store),
         spread=spread(list(combinations)),
@@ -58,7 +59,7 @@ def card(
     figures = {"planes": bars(content.planes), "centers": bars(content.centers), "scanners": bars(content.scanners)}
     if content.weeks:
         figures["gestational_age"] = histogram(content.weeks)
-    front = front_matter(store, workspace.vocabulary, section, content.total.frames, fingerprint)
+    front = front_matter(store, vocabulary, section, content.total.frames, fingerprint)
     return Card(front + text.strip("\n") + "\n", {f"{FIGURES}/{name}.png": png for name, png in figures.items()})
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from sono.curation.dataset.store import MARKER
 from sono.manifests.errors import UserError
+from sono.manifests.splits import SplitPlan
 
 from .curated import Curation, rows_of
 
@@ -31,7 +32,7 @@ def test_center_scanner_and_age_are_published_as_asked(curation: Curation, tmp_p
     curation.build(tmp_path / "linkable", linkable=True)
     assert not one & {row["center"] for row in rows_of(tmp_path / "linkable")}
     curation.publish(center="drop", scanner="drop", ga_days="weeks")
-    curation.build(tmp_path / "one", name="one")
+    curation.build(tmp_path / "one", SplitPlan(0, 0, holdout_center="North"), name="one")
     rows = rows_of(tmp_path / "one")
     assert {(row["center"], row["manufacturer"], row["model"]) for row in rows} == {(None, None, None)}
     assert all(row["ga_days"] % 7 == 0 for row in rows)

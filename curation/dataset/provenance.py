@@ -1,0 +1,63 @@
+"""provenance.json: what a dataset was made with and from, for machines."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from sono.captioning.captions.config import load_section
+from sono.curation.cleaning.config import CleaningSection
+from sono.curation.qc.stage import QcSection
+from sono.curation.review.config import ReviewSection
+from sono.manifests.fingerprints import tables_fingerprint
+from sono.manifests.schemas import SCHEMA_VERSION, TABLES
+from sono.manifests.splits import SplitPlan
+from sono.manifests.vocabulary import vocabulary_sha256
+from sono.manifests.workspace import Workspace
+
+from .config import PublishSection
+from .rows import RowOptions
+
+_LIBRARIES = (
+    "sono-curate",
+    "datasets",
+    "duckdb",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pyarrow",
+    "pydicom",
+)
+_CAPTION = {"seed", "context_length", "text"}  # the other keys may be paths, addresses and names of variables
+
+
+def provenance(
+    workspace: Workspace, section: PublishSection, options: RowOptions, plan: SplitPlan, left_out: Mapping[str, int]
+) -> dict[str, Any]:
+    """Versions, configuration and fingerprints as JSON.
+
+    There are no paths, addresses or names of centers in it, and the fingerprints are keyed: with the workspace one can
+    tell whether its tables are still those of the dataset, and nobody can compare them with another dataset's.
+    """
+    fingerprints = {name: tables_fingerprint(workspace.store, [table]) for name, table in TABLES.items()}
+    return {
+        "schema": SCHEMA_VERSION,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "configuration": {
+            "cleaning": workspace.section("cleaning", CleaningSection).model_dump(mode="json"),
+            "qc": workspace.section("qc", QcSection).model_dump(mode="json"),
+            "review": workspace.section("review", ReviewSection).model_dump(mode="json"),
+            "caption": load_section(workspace).model_dump(mode="json", include=_CAPTION),
+            "publish": section.model_dump(mode="json"),
+        },
+        "build": {
+            **options.as_json(),
+            "linkable": options.keys.linkable,
+            "splits": options.disclosure.split_plan(plan, options.keys),
+            "left_out": dict(left_out),
+        },
+        "vocabulary_sha256": vocabulary_sha256(workspace.vocabulary),
+        "tables": {name: options.keys.content(fingerprint) for name, fingerprint in fingerprints.items()},
+    }
