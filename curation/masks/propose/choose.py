@@ -10,6 +10,7 @@ import numpy as np
 from sono.curation.cleaning.sectors.geometry import iou
 from sono.curation.masks.backends.protocol import Backend, Candidate, Embedding, Prompts
 from sono.curation.masks.backends.scores import rank
+from sono.manifests import masks
 from sono.manifests.masks import Mask
 
 _FEWEST_PX = 16
@@ -51,12 +52,17 @@ def _nearest(mask: Mask, others: Sequence[Candidate]) -> float:
 def cleaned(candidate: Candidate, shown: Mask | None) -> Candidate | None:
     """Within the ultrasound and without specks; None if hardly anything is left."""
     mask = candidate.mask if shown is None else candidate.mask & shown
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    x, y, width, height = masks.bbox(mask)
+    window = (slice(y, y + height), slice(x, x + width))
+    if width == 0:
+        return None
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask[window].astype(np.uint8), connectivity=8)
     if count > 2:
         areas = stats[:, cv2.CC_STAT_AREA]
         kept = areas >= _SPECK * areas[1:].sum()
         kept[0] = False
-        mask = kept[labels]
+        mask = np.zeros_like(mask)
+        mask[window] = kept[labels]
     if np.count_nonzero(mask) < _FEWEST_PX:
         return None
     return Candidate(np.asarray(mask, np.bool_), candidate.score, candidate.scores)
