@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+ANSWERS_FILE = "language_model.sqlite"
+"""In a workspace: what a language model has answered about texts of records, by the hashes of the requests."""
+
 MARKER = "sono.json"
 """Describes a dataset or a checkpoint. Written last, so a folder that has it is complete."""
 

@@ -14,9 +14,8 @@ from sono.captioning.prose.rules import RuleBasedProse
 from sono.captioning.sentences.packs import load_pack
 from sono.captioning.sentences.writer import Budget, Writer
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import ANSWERS_FILE
 from sono.manifests.workspace import Workspace
-
-ANSWERS_FILE = "language_model.sqlite"
 
 
 class CaptionSection(BaseModel):

@@ -60,6 +60,9 @@ class CaptionStage:
     def config(self) -> Mapping[str, object]:
         return {"writer": self.writer.signature, "seed": self.seed}
 
+    def made_with(self) -> Mapping[str, object]:
+        return {"seed": self.seed, "context_length": self.writer.budget.context_length}
+
     def __call__(self, part: pa.Table) -> StageOutput:
         captions = _PartCaptions(self)
         for frame in read_frames(part):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from sono.captioning.captions.config import load_section
 from sono.curation.cleaning.config import CleaningSection
 from sono.curation.qc.stage import QcSection
 from sono.curation.review.config import ReviewSection
 from sono.manifests.fingerprints import tables_fingerprint
-from sono.manifests.schemas import SCHEMA_VERSION, TABLES
+from sono.manifests.schemas import CAPTIONS, SCHEMA_VERSION, TABLES
 from sono.manifests.splits import SplitPlan
+from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 from sono.manifests.workspace import Workspace
 
@@ -30,7 +31,6 @@ _LIBRARIES = (
     "pyarrow",
     "pydicom",
 )
-_CAPTION = {"seed", "context_length", "text"}  # the other keys may be paths, addresses and names of variables
 
 
 def provenance(
@@ -49,7 +49,7 @@ def provenance(
             "cleaning": workspace.section("cleaning", CleaningSection).model_dump(mode="json"),
             "qc": workspace.section("qc", QcSection).model_dump(mode="json"),
             "review": workspace.section("review", ReviewSection).model_dump(mode="json"),
-            "caption": load_section(workspace).model_dump(mode="json", include=_CAPTION),
+            "caption": _captions_made_with(workspace.store),
             "publish": section.model_dump(mode="json"),
         },
         "build": {
@@ -61,3 +61,9 @@ def provenance(
         "vocabulary_sha256": vocabulary_sha256(workspace.vocabulary),
         "tables": {name: options.keys.content(fingerprint) for name, fingerprint in fingerprints.items()},
     }
+
+
+def _captions_made_with(store: TableStore) -> list[Mapping[str, Any]]:
+    """What the captions were written with: one entry, unless parts of them are older."""
+    found = {json.dumps(info.made_with, sort_keys=True) for info in store.parts(CAPTIONS).values()}
+    return [json.loads(text) for text in sorted(found)]

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from sono.manifests.decided_rows import SUBJECTS
 from sono.manifests.errors import UserError
+from sono.manifests.filenames import ANSWERS_FILE
 from sono.manifests.journal import FOLDER as REVIEW
 from sono.manifests.journal import open_journal
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -91,6 +92,8 @@ def withdraw(
                 report.events = journal.forget([frame_id for (frame_id,) in database.sql("FROM gone").fetchall()])
         for name in _MADE_AGAIN:
             shutil.rmtree(workspace.path / name, ignore_errors=True)
+        for path in workspace.path.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
+            path.unlink()
         _remove_frames(workspace.store, database, report)
         report.proof = str(_prove(workspace, database, report))
         _write_list(workspace, replace(read_withdrawn(workspace.path), unfinished=False))
