@@ -345,10 +345,10 @@ def row(number: int, png: bytes, encoded: list[Any]) -> dict[str, Any]:
 def write_shard(folder: Path, shard: int, rows: list[dict[str, Any]]) -> None:
     import datasets
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from sono.manifests import vocabulary
     from sono.manifests.schemas import DATASET
-    from sono.manifests.store import PartInfo, write_part
 
     for name in ("data", "tars", "files"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -356,9 +356,9 @@ def write_shard(folder: Path, shard: int, rows: list[dict[str, Any]]) -> None:
     features["image"] = datasets.Image()
     features["plane"] = datasets.ClassLabel(names=list(vocabulary.load().plane_ids))
     path = folder / "data" / f"train-{shard:05d}-of-{SHARDS:05d}.parquet"
-    info = PartInfo(path.stem, "build", "", "", len(rows))
     table = pa.Table.from_pylist(rows, schema=DATASET.schema)
-    write_part(path, DATASET, info, table, metadata=features.arrow_schema.metadata, row_group_rows=128)
+    table = table.replace_schema_metadata(features.arrow_schema.metadata)
+    pq.write_table(table, path, compression="zstd", row_group_size=128)
     with tarfile.open(folder / "tars" / f"{shard:05d}.tar", "w") as tar:
         for content in rows:
             text = json.dumps({key: value for key, value in content.items() if key != "image"}).encode()

@@ -105,9 +105,9 @@ class TableStore:
         names = [table.key, *columns]
         with damage_named(path), pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
-                for index, key in enumerate(batch[table.key].to_pylist()):
-                    if key in keys:
-                        yield from batch.slice(index, 1).to_pylist()
+                found = [index for index, key in enumerate(batch[table.key].to_pylist()) if key in keys]
+                if found:
+                    yield from (batch if len(found) == batch.num_rows else batch.take(found)).to_pylist()
 
     def count_rows(self, table: TableSpec) -> int:
         return sum(_count_rows(path) for path in self.paths(table))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sono.manifests import masks
 from sono.manifests.schemas import DATASET, DATASET_METADATA, DATASET_REGIONS, TableSpec
 from sono.manifests.vocabulary import Vocabulary
 
@@ -55,9 +54,8 @@ def schema_metadata(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 
 def region_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of ``regions`` for one of ``default``."""
+    """The rows of ``regions`` for one of ``rows.dataset_row``."""
     frame = {name: row[name] for name in DATASET_REGIONS.schema.names if name in row}
     return [
-        {**frame, **region, "mask": {"bytes": mask_png(masks.decode(region["mask"])), "path": None}}
-        for region in row["regions"]
+        {**frame, **region, "mask": {"bytes": mask_png(region["pixels"]), "path": None}} for region in row["regions"]
     ]

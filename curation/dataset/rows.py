@@ -45,7 +45,7 @@ class RowOptions:
 def dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
     """A frame of ``joined_rows`` as the dataset has it, with its ``width`` and ``height``.
 
-    Regions of which scaling leaves no pixel are kept, with an area of 0.
+    Regions have their masks as ``pixels``, too. Those of which scaling leaves no pixel are kept, with an area of 0.
 
     Raises:
         UserError: a mask has another size than its image.
@@ -54,7 +54,7 @@ def dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
     x_mm, y_mm = frame.pop("pixel_mm_x"), frame.pop("pixel_mm_y")
     frame["pixel_mm"] = [x_mm, y_mm] if x_mm and y_mm else None
     for region in frame["regions"]:
-        masks.decode(region["mask"], (height, width))
+        region["pixels"] = masks.decode(region["mask"], (height, width))
     scale = options.scale(height, width)
     if scale < 1:
         _scale(frame, scale, options.image_format)
@@ -77,8 +77,9 @@ def _scale(row: dict[str, Any], scale: float, image_format: ImageFormat) -> None
     row |= {"width": size[0], "height": size[1]}
     row["image"] = {"bytes": image_format.encode(np.asarray(pixels, dtype=np.uint8)), "path": None}
     for region in row["regions"]:
-        shares = cv2.resize(masks.decode(region["mask"]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        shares = cv2.resize(region["pixels"].astype(np.float32), size, interpolation=cv2.INTER_AREA)
         mask = np.asarray(shares >= 0.5, dtype=np.bool_)
+        region["pixels"] = mask
         region |= {"mask": masks.encode(mask), "area_px": masks.area_px(mask), "bbox": list(masks.bbox(mask))}
     if row["pixel_mm"]:
         row["pixel_mm"] = [row["pixel_mm"][0] / ratio_x, row["pixel_mm"][1] / ratio_y]
