@@ -9,8 +9,8 @@ the box, or discs at the points, because noise is no shape that a page has to dr
 answers    boxes and points on frames that are embedded: from the last movement of a box, or the press of a point, until
            the answer is on the screen. A box is dragged in 0.25 s, asking all the way, and held for 0.1 s.
 frames     from the key that decides on the last mask of a frame until the next frame is on the screen
-reviewer   a script that knows the truth accepts masks with an IoU of at least 0.9, paints what is missing, and draws a
-           box around the others. It looks at each mask for ``--think`` seconds.
+reviewer   a script that knows the truth accepts masks with an IoU of at least 0.9, paints what is missing where nothing
+           is too much, and draws a box around the others. It looks at each mask for ``--think`` seconds.
 decisions  from the POST of a decision to its answer, over one connection, without a browser
 million    1,000,000 masks on 300,000 frames, in tables as ``review_queue.py`` draws them; the frames that come first,
            and those in the same files, have real pictures. Start of the server, and from navigation to the first
@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -60,7 +61,7 @@ Box = tuple[float, float, float, float]
 PARTS = ("answers", "frames", "reviewer", "decisions", "million")
 GOOD_IOU = 0.9  # from which a mask is accepted as it is
 MARGIN = 12  # px around an image that fits the stage, as view.js has it
-BRUSH_PX = 24  # as desk.js has it
+BRUSH_PX, SMALLER = 9, 8  # the brush, and how often [ makes it so small
 FRAMES_AHEAD = 64  # of the million, that have real pictures
 
 
@@ -154,6 +155,8 @@ def run_reviewer(options: argparse.Namespace) -> None:
         page = Watched.open(browser, server)
         reviewer = Reviewer(page, regions, {key: masks.decode(rle) for key, rle in truth.items()}, options.think)
         page.settle(6.0)
+        for key in ("b", *"[" * SMALLER):
+            page.page.keyboard.press(key)
         for _ in range(options.regions):
             reviewer.decide()
         page.page.wait_for_selector("#save[data-state=saved]", timeout=15_000)
@@ -434,12 +437,12 @@ class Reviewer:
         key = self.page.frame_id, self.names[question]
         proposed, truth = self.proposed[key], self.truth[key]
         waited = 0.0
-        missing = np.count_nonzero(truth & ~proposed) > 2 * np.count_nonzero(proposed & ~truth)
-        kind = "accepted" if iou(proposed, truth) >= GOOD_IOU else "brush" if missing else "box"
+        places = along_rows(truth & ~proposed) if truth[proposed].mean() > 0.9 else []
+        kind = "accepted" if iou(proposed, truth) >= GOOD_IOU else "brush" if places else "box"
         if kind == "box":
             waited += self._box(truth)
         elif kind == "brush":
-            waited += self._paint(truth & ~proposed)
+            waited += self._paint([self.page.place(x, y, truth.shape) for x, y in places])
         waited += self.page.press("Enter", "questions")[0]
         self.waits.append(waited)
         self.kinds.append(kind)
@@ -451,10 +454,9 @@ class Reviewer:
         answer = self.page.drag(start, self.page.place(x + width, y + height, truth.shape))
         return 0.0 if answer.painted is None else answer.painted - answer.asked
 
-    def _paint(self, missing: Mask) -> float:
-        """One stroke along the rows of what is missing; the wait is until the stroke is on the screen."""
+    def _paint(self, places: Sequence[tuple[float, float]]) -> float:
+        """One stroke; the wait is until it is on the screen."""
         self.page.page.keyboard.press("b")
-        places = [self.page.place(x, y, missing.shape) for x, y in along_rows(missing)]
         mouse = self.page.page.mouse
         mouse.move(*places[0])
         mouse.down()
@@ -496,15 +498,11 @@ def structure_by_question(page: Any) -> dict[str, str]:
 
 
 def along_rows(area: Mask) -> list[tuple[float, float]]:
-    """To and fro over an area, as a brush fills it; inside of it by the brush's radius where there is room."""
-    import cv2
-
+    """To and fro over an area, as a brush fills it; nothing where it is narrower than the brush."""
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (BRUSH_PX, BRUSH_PX))
     inner = cv2.erode(area.astype(np.uint8), disk) > 0
-    inner = inner if inner.any() else area
-    rows = np.flatnonzero(inner.any(axis=1))
     places: list[tuple[float, float]] = []
-    for number, row in enumerate(rows[:: BRUSH_PX // 2]):
+    for number, row in enumerate(np.flatnonzero(inner.any(axis=1))[:: BRUSH_PX // 2]):
         columns = np.flatnonzero(inner[row])[[0, -1]]
         places += [(float(column), float(row)) for column in (columns if number % 2 == 0 else columns[::-1])]
     return places
