@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "4GB"  # beyond it DuckDB spills to disk
 _ROWS_AT_ONCE = 20_000
 
-NO_PROGRESS_BAR = "SET enable_progress_bar = false"
-"""DuckDB draws it to standard output once a statement takes two seconds; programs read JSON there."""
-
 
 @contextlib.contextmanager
 def connect(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -39,13 +36,23 @@ def connect(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnect
         }
         try:
             with duckdb.connect(":memory:", config=config) as connection:
-                connection.execute(NO_PROGRESS_BAR)
+                draw_no_progress(connection)
                 yield connection
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException) as error:
             explained = _explained(str(error))
             if explained is None:
                 raise
             raise explained from error
+
+
+def draw_no_progress(connection: duckdb.DuckDBPyConnection) -> None:
+    """Keep DuckDB's progress bar out of standard output, where programs read JSON.
+
+    It draws one once a statement takes two seconds; in a notebook without ipywidgets it draws none, and cannot be told.
+    """
+    (draws,) = connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()[0]
+    if draws:
+        connection.execute("SET enable_progress_bar = false")
 
 
 def _explained(message: str) -> Exception | None:

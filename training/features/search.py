@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sono.manifests.errors import UserError
-from sono.manifests.query import NO_PROGRESS_BAR
+from sono.manifests.query import draw_no_progress
 
 from .embed import read_origin
 from .encoder import Encoder
@@ -38,7 +38,7 @@ def search(
         )
     query_D = encoder.sentences([query], fix="search with a shorter text")[0].tolist()
     with duckdb.connect() as connection:
-        connection.execute(NO_PROGRESS_BAR)
+        draw_no_progress(connection)
         found = connection.execute(
             f"""
             select frame_id, region, structure, plane, caption,
