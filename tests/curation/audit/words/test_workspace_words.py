@@ -70,7 +70,7 @@ def test_what_the_review_keeps_beside_the_tables_has_nothing_but_pseudonyms(tmp_
     assert pieces(tmp_path) == {}
     assert (folder / "frames.sqlite-wal").exists()
     with contextlib.closing(sqlite3.connect(folder / "frames.sqlite")) as database:
-        database.execute("INSERT INTO held VALUES ('Yamamoto', 'qc', 'part-1.parquet', 0)")
+        database.execute("INSERT INTO held VALUES ('Yamamoto', 1, 0)")
         database.commit()
     assert pieces(tmp_path) == {"yamamoto": {"other files"}}
     named = [{**queue[0], "center": "Sato"}]
