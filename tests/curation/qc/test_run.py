@@ -127,8 +127,8 @@ def test_a_wrong_key_or_value_in_the_configuration_is_named(
 
 def test_an_unknown_section_is_refused(workspace: Workspace) -> None:
     with (workspace.path / "sono.toml").open("a") as file:
-        file.write("[publish]\nprivate = true\n")
-    with pytest.raises(UserError, match=r"unknown section \[publish\]"):
+        file.write("[receive]\nport = 104\n")
+    with pytest.raises(UserError, match=r"unknown section \[receive\]"):
         qc(Workspace(workspace.path), engine=in_process)
 
 
