@@ -6,12 +6,10 @@ import struct
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from isal import isal_zlib
 
 from sono.curation.images.pixels import Pixels
-from sono.curation.images.stored_png import decode_png, encode_png
 from sono.manifests.errors import UserError, did_you_mean
 
 Format = Literal["png", "webp", "jpeg"]
@@ -43,6 +41,11 @@ class ImageFormat:
 
     def encode(self, pixels: Pixels) -> bytes:
         """An image without any metadata. WebP has no grey images: grey ones become RGB of equal channels."""
+        # Imported here, because a run that finds everything up to date does not need OpenCV.
+        import cv2
+
+        from sono.curation.images.stored_png import encode_png
+
         if self.name == "png":
             return encode_png(pixels)
         bgr = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -56,6 +59,8 @@ class ImageFormat:
 
     def convert(self, png: bytes) -> bytes:
         """A stored PNG in this format; a PNG stays as it is."""
+        from sono.curation.images.stored_png import decode_png
+
         return png if self.name == "png" else self.encode(decode_png(png))
 
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
-from sono.curation.images.stored_png import decode_png
 from sono.manifests import masks
 from sono.manifests.dataset_keys import DatasetKeys, Kind
 
@@ -70,6 +68,10 @@ def dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
 
 def _scale(row: dict[str, Any], scale: float, image_format: ImageFormat) -> None:
     """Scale image, masks, boxes, sectors and pixel size in place."""
+    import cv2
+
+    from sono.curation.images.stored_png import decode_png
+
     height, width = row["height"], row["width"]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     ratio_x, ratio_y = size[0] / width, size[1] / height
