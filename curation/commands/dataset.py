@@ -62,8 +62,8 @@ def build(
 
     Example: sono-curate build archive dataset --max-side 512
     """
-    from sono.curation.dataset.images import ImageFormat
     from sono.curation.dataset.run import build as run
+    from sono.curation.dataset.shards.images import ImageFormat
     from sono.manifests.splits import SplitPlan
 
     plan = SplitPlan(validation, test, seed, holdout_center)

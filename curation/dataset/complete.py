@@ -18,15 +18,15 @@ from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
 from .anonymity import Combination
-from .card.content import read_content
-from .card.curated import read_curated
-from .card.page import FIGURES, card
 from .config import PublishSection
-from .configurations import CONFIGURATIONS, Configuration
-from .croissant import croissant
-from .provenance import provenance
-from .revisions import write_changelog
-from .rows import RowOptions
+from .description.card.content import read_content
+from .description.card.curated import read_curated
+from .description.card.page import FIGURES, card
+from .description.croissant import croissant
+from .description.provenance import provenance
+from .description.revisions import write_changelog
+from .shards.configurations import CONFIGURATIONS, Configuration
+from .shards.rows import RowOptions
 from .store import BUILDING, DatasetStore, count_vanished, split_of
 
 CROISSANT = "croissant.json"

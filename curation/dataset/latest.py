@@ -17,8 +17,8 @@ from sono.manifests.workspace import Workspace
 
 from .accepted_regions import accepted_parts
 from .config import publish_section
-from .images import ImageFormat
-from .rows import RowOptions
+from .shards.images import ImageFormat
+from .shards.rows import RowOptions
 
 _FILE = ".dataset"
 

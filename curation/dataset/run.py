@@ -23,16 +23,16 @@ from sono.manifests.workspace import Workspace
 from .anonymity import combinations, refuse_rare
 from .complete import complete
 from .config import publish_section
-from .configurations import schema_metadata
-from .cut import Shard, cut_shards
+from .description.revisions import keep_previous
 from .disclosure import Disclosure
-from .images import ImageFormat
 from .latest import build_options, remember_dataset
-from .revisions import keep_previous
-from .rows import RowOptions
 from .select import assign_splits, check_tables, select
+from .shards.configurations import schema_metadata
+from .shards.cut import Shard, cut_shards
+from .shards.images import ImageFormat
+from .shards.rows import RowOptions
+from .shards.write import ShardTask, write_shard
 from .store import DatasetStore, claim, count_regions, count_vanished
-from .write import ShardTask, write_shard
 
 _MIN_SIDE_PX = 32
 _VERSION = 8

@@ -16,8 +16,8 @@ from sono.manifests.filenames import MARKER
 from sono.manifests.schemas import SPLITS
 from sono.manifests.store import TEMPORARY, PartInfo, read_info, write_atomically
 
-from .configurations import CONFIGURATIONS, DEFAULT, REGIONS, Configuration
-from .write import VANISHED
+from .shards.configurations import CONFIGURATIONS, DEFAULT, REGIONS, Configuration
+from .shards.write import VANISHED
 
 BUILDING = "sono.building"
 

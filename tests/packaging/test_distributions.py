@@ -164,7 +164,7 @@ def test_a_wheel_built_from_the_source_distribution_is_the_same(wheel: Path, whe
         "sono/curation/phantom/drawing/typefaces/DejaVu.LICENSE",
         "sono/curation/qc/page.html",
         "sono/curation/ingest/cleaning_page.html",
-        "sono/curation/dataset/card/card.jinja",
+        "sono/curation/dataset/description/card/card.jinja",
         "sono/curation/review/page/index.html",
         "sono/curation/review/page/icon.svg",
         "sono/curation/review/page/panels/top.js",

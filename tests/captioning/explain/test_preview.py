@@ -14,10 +14,12 @@ def test_a_preview_shows_each_fact_with_its_source_and_writes_nothing(clinic):
     from sono.captioning.explain.preview import preview
     from sono.captioning.explain.text import preview_text
 
-    clinic.frames("one", *[clinic.frame(f"{plane}", plane) for plane in ("transthalamic", "femur", "nt")])
+    # Many frames: the workspace's key, which is random, decides which template each gets.
+    planes = [(plane, number) for plane in ("transthalamic", "femur", "nt") for number in range(8)]
+    clinic.frames("one", *[clinic.frame(f"{plane}{number}", plane) for plane, number in planes])
     clinic.caption(clinic.csv(HEADER, "PAT-1,1.2.840.1,,150,,"))
     before = clinic.written()
-    examples = preview(clinic.workspace, 3, templates="en")
+    examples = preview(clinic.workspace, 12, templates="en")
     assert len({example.facts["plane"]["value"] for example in examples}) >= 2
     assert len({example.template for example in examples}) >= 2
     assert clinic.written() == before

@@ -99,6 +99,6 @@ def test_a_licence_of_ones_own_is_named_and_none_is_said(curation: Curation, tmp
 
 
 def test_names_cannot_break_its_tables(curation: Curation, tmp_path: Path) -> None:
-    from sono.curation.dataset.card.page import _cell
+    from sono.curation.dataset.description.card.page import _cell
 
     assert _cell("a|b<script>\n") == "a\\|b&lt;script> "

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sono.curation.dataset import cut, write
-from sono.curation.dataset.images import ImageFormat
+from sono.curation.dataset.shards import cut, write
+from sono.curation.dataset.shards.images import ImageFormat
 from sono.curation.dataset.store import MARKER
 from sono.curation.images.stored_png import decode_png
 from sono.manifests import masks

@@ -10,7 +10,7 @@ from typing import Any
 from sono.curation.dataset.anonymity import Combination, spread
 from sono.curation.dataset.config import PublishSection
 from sono.curation.dataset.licences import licence_url
-from sono.curation.dataset.rows import RowOptions
+from sono.curation.dataset.shards.rows import RowOptions
 from sono.curation.dataset.store import DatasetStore, count_vanished
 from sono.manifests.vocabulary import Vocabulary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sono.curation.dataset.configurations import METADATA
+from sono.curation.dataset.shards.configurations import METADATA
 from sono.curation.dataset.store import DatasetStore
 from sono.manifests.query import query
 from sono.manifests.schemas import SPLITS

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 from sono.curation.cleaning.config import CleaningSection
+from sono.curation.dataset.config import PublishSection
+from sono.curation.dataset.shards.rows import RowOptions
 from sono.curation.qc.stage import QcSection
 from sono.curation.review.config import ReviewSection
 from sono.manifests.fingerprints import tables_fingerprint
@@ -17,9 +19,6 @@ from sono.manifests.splits import SplitPlan
 from sono.manifests.store import TableStore
 from sono.manifests.vocabulary import vocabulary_sha256
 from sono.manifests.workspace import Workspace
-
-from .config import PublishSection
-from .rows import RowOptions
 
 _LIBRARIES = (
     "sono-curate",

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sono.curation.dataset.accepted_regions import accepted_parts
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, FRAMES, REGIONS, SPLITS, TableSpec
 from sono.manifests.store import TableStore, damage_named
 from sono.manifests.vocabulary import Vocabulary
 
-from .accepted_regions import accepted_parts
 from .rows import RowOptions
 
 _MIN_SHARD_BYTES = 400 * 10**6

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sono.curation.dataset.config import PublishSection
-from sono.curation.dataset.configurations import CONFIGURATIONS, Configuration, features_of
 from sono.curation.dataset.licences import hub_licence, licence_url
+from sono.curation.dataset.shards.configurations import CONFIGURATIONS, Configuration, features_of
 from sono.curation.dataset.store import DatasetStore, split_of
 from sono.manifests.vocabulary import Vocabulary
 

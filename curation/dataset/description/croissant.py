@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from .card.content import Content
-from .card.curated import Curated
-from .config import PublishSection
-from .configurations import CONFIGURATIONS, Configuration
-from .licences import licence_url
+from sono.curation.dataset.config import PublishSection
+from sono.curation.dataset.description.card.content import Content
+from sono.curation.dataset.description.card.curated import Curated
+from sono.curation.dataset.licences import licence_url
+from sono.curation.dataset.shards.configurations import CONFIGURATIONS, Configuration
 
 _PARQUET = "application/x-parquet"
 _TYPES: Mapping[pa.DataType, str] = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sono.curation.dataset.disclosure import Disclosure
 from sono.manifests import masks
 from sono.manifests.dataset_keys import DatasetKeys, Kind
 
-from .disclosure import Disclosure
 from .images import ImageFormat
 
 _KEYS: Mapping[Kind, str] = {"frame": "frame_id", "patient": "patient_key", "study": "study_key"}

@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sono.curation.dataset.description.card.content import Content
+from sono.curation.dataset.shards.configurations import METADATA
+from sono.curation.dataset.store import DatasetStore
 from sono.manifests.filenames import MARKER
 from sono.manifests.query import query
 from sono.manifests.store import write_atomically
-
-from .card.content import Content
-from .configurations import METADATA
-from .store import DatasetStore
 
 CHANGELOG = "CHANGELOG.md"
 
