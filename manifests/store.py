@@ -285,8 +285,17 @@ def in_turn(folder: Path, waiting: Callable[[], object] = lambda: None) -> Itera
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, what: str) -> Iterator[None]:
+def exclusive(
+    folder: Path,
+    what: str,
+    *,
+    held: Callable[[], str] = lambda: "another command is writing here",
+    fix: str = "wait for it to finish, then run this command again",
+) -> Iterator[None]:
     """Hold the folder's lock; the system releases it when the process ends, however it ends.
+
+    Args:
+        held, fix: what the error says if another process holds it.
 
     Raises:
         UserError: another process holds it.
@@ -297,9 +306,7 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                "another command is writing here", where=what, fix="wait for it to finish, then run this command again"
-            ) from None
+            raise UserError(held(), where=what, fix=fix) from None
         yield
 
 

@@ -43,13 +43,14 @@ def withdraw(
     if report.unknown:
         print(f"{report.unknown:,} of the list have no data here. A later ingest leaves them out, too.")
     print(f"What was removed, by key: {report.proof}")
-    print("Not removed, because it is not in the workspace:")
+    print("Not removed:")
     for line in REMAINS:
         print(f"  - {line}")
     print_next(f"sono-curate qc {workspace}")
 
 
 REMAINS = (
+    "decisions on frames whose files had left this workspace before: nothing says whose they were",
     "the source files and the records, and backups of this workspace",
     "datasets that were built before: build again into the same folder",
     "revisions that were published before, and copies that others have made of them",

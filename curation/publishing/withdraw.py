@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sono.curation.review.server.alone import reviewing_alone
 from sono.manifests.decided_rows import SUBJECTS
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import ANSWERS_FILE
@@ -33,7 +34,7 @@ from sono.manifests.schemas import (
     TableSpec,
 )
 from sono.manifests.stages import Progress
-from sono.manifests.store import PartInfo, TableStore, exclusive, make_private, read_info, write_atomically, write_part
+from sono.manifests.store import PartInfo, TableStore, make_private, read_info, write_atomically, write_part
 from sono.manifests.withdrawn import FILE, PATIENT_COLUMNS, TABLES_OF_PATIENTS, Withdrawn, read_withdrawn
 from sono.manifests.workspace import Workspace
 
@@ -82,7 +83,10 @@ def withdraw(
     Raises:
         UserError: a number is several patients', the workspace is being reviewed, or a part is damaged.
     """
-    with _not_reviewed(workspace), _found(workspace, patients) as (database, known):
+    with (
+        reviewing_alone(workspace, "stop its server with Ctrl-C first"),
+        _found(workspace, patients) as (database, known),
+    ):
         _remember(workspace, database, known)
         report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data))
         _remove_rows(workspace.store, database, report, progress)
@@ -106,22 +110,6 @@ class _Known:
 
     keys: Mapping[str, frozenset[str]]
     with_data: Sequence[ListedPatient]
-
-
-@contextlib.contextmanager
-def _not_reviewed(workspace: Workspace) -> Iterator[None]:
-    """Keep review servers out: they hold frames of everybody in memory, and write to the journal."""
-    folder = workspace.path / REVIEW
-    make_private(folder)
-    try:
-        with exclusive(folder, str(workspace.path)):
-            yield
-    except UserError as error:
-        if error.what != "another command is writing here":
-            raise
-        raise UserError(
-            "this workspace is being reviewed", where=str(workspace.path), fix="stop sono-curate review with Ctrl-C"
-        ) from None
 
 
 @contextlib.contextmanager

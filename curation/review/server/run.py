@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sono.curation.masks.backends.registry import BackendChoice
@@ -19,10 +18,11 @@ from sono.manifests.console import Interrupted
 from sono.manifests.errors import UserError, import_extra
 from sono.manifests.journal import FOLDER, Journal, journal_path
 from sono.manifests.schemas import FRAMES
-from sono.manifests.store import exclusive, make_private, write_atomically
+from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace
 
 from .access import Access, Alone, BehindProxy, checked_reviewer
+from .alone import RUNNING, reviewing_alone
 from .decisions import Decisions
 from .frame_index import FrameIndex
 from .frame_view import FrameReader
@@ -34,8 +34,9 @@ from .work import Work
 if TYPE_CHECKING:
     import uvicorn
 
-_RUNNING, _PORT = "server.json", "port"
+_PORT = "port"
 _HOST = "127.0.0.1"
+_OPEN_THAT = "open that page, or stop its server with Ctrl-C first"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def serve_review(
         raise UserError(
             "the workspace has no frames yet", where=str(workspace.path), fix="run sono-curate ingest first"
         )
-    with _alone(workspace), _listening(port or _last_port(workspace)) as listener:
+    with reviewing_alone(workspace, _OPEN_THAT), _listening(port or _last_port(workspace)) as listener:
         origin = f"http://{_HOST}:{listener.getsockname()[1]}"
         access: Access = (
             BehindProxy(proxy.origin, proxy.user_header, proxy.secret) if proxy else Alone(reviewer, origin)
@@ -129,7 +130,7 @@ def _serve(
             timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
-        note = workspace.path / FOLDER / _RUNNING
+        note = workspace.path / FOLDER / RUNNING
         content = json.dumps({"pid": os.getpid(), "address": origin}).encode()
         write_atomically(note, lambda file: file.write(content))
         port = str(listener.getsockname()[1]).encode()
@@ -168,35 +169,6 @@ def _run(server: uvicorn.Server, listener: socket.socket, started: Callable[[], 
     finally:
         server.should_exit = True
         ended.wait()
-
-
-@contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
-    """Hold the workspace for one server: two would not know of each other's queue.
-
-    Raises:
-        UserError: another one holds it.
-    """
-    folder = workspace.path / FOLDER
-    make_private(folder)
-    try:
-        with exclusive(folder, str(workspace.path)):
-            yield
-    except UserError as error:
-        if error.what != "another command is writing here":
-            raise
-        raise UserError(
-            f"this workspace is being reviewed already{_where(folder)}",
-            where=str(workspace.path),
-            fix="open that page, or stop its server with Ctrl-C first",
-        ) from None
-
-
-def _where(folder: Path) -> str:
-    try:
-        return f" at {json.loads((folder / _RUNNING).read_text())['address']}"
-    except (OSError, ValueError, KeyError):
-        return ""
 
 
 def _last_port(workspace: Workspace) -> int:
