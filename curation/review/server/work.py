@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from sono.curation.review.queue.build import QueueReport, build_queue, queue_path
+from sono.curation.review.queue.build import build_queue, queue_path
 from sono.curation.review.queue.queue_file import Kind, Queue, QueuedFrame, QueuePage
 from sono.manifests.errors import UserError
 from sono.manifests.journal import DECIDING, Event, Journal
@@ -42,8 +42,7 @@ class Work:
         self._workspace, self._journal = workspace, journal
         self._guard = threading.Lock()
         self._decided: dict[str, _Decided] = {}
-        self._builder = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_go_last)
-        self._building: Future[QueueReport] | None = None
+        self._builder: BaseProcess | None = None
         self._last = self._reordered_at = journal.last()
         self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
         """Masks on which a decision stands."""
@@ -87,17 +86,18 @@ class Work:
                 stood = (event.before or {}).get("reviewer") is not None
                 self._decided[event.subject_id] = described
                 self.decided += (event.decided - stood) if described.kind == "masks" else 0
-            due = event.n - self._reordered_at >= _DECISIONS_UNTIL_REORDERED and self._building is None
-            if due:
+            if event.n - self._reordered_at >= _DECISIONS_UNTIL_REORDERED and self._builder is None:
                 self._reordered_at = event.n
-                self._building = self._builder.submit(_build, self._workspace.path)
-        if due and self._building is not None:
-            self._building.add_done_callback(self._replace)
+                self._builder = get_context("spawn").Process(target=_build, args=(self._workspace.path,), daemon=True)
+                threading.Thread(target=self._reorder, args=(self._builder,), daemon=True).start()
         return True
 
     def close(self) -> None:
-        """Stop building."""
-        self._builder.shutdown(wait=True, cancel_futures=True)
+        """Stop building: the next server builds the queue anew."""
+        with self._guard:
+            builder = self._builder
+        if builder is not None and builder.is_alive():
+            builder.terminate()
 
     def _open(self, queue: Queue) -> None:
         self._queue = queue
@@ -117,29 +117,27 @@ class Work:
         )
         return _Decided(event.n, event.decided, kind, event.structure, queued.plane if queued else None, waited)
 
-    def _replace(self, built: Future[QueueReport]) -> None:
-        """Go on with the new queue. Where it could not be built, with the old one: it is only in another order."""
-        with self._guard:
-            self._building = None
-        if built.cancelled() or built.exception() is not None:
-            return
+    def _reorder(self, builder: BaseProcess) -> None:
+        """Go on with the queue that is built; where it cannot be, with the old one: it is only in another order."""
+        builder.start()
+        builder.join()
         try:
-            queue = Queue.open(queue_path(self._workspace))
+            queue = Queue.open(queue_path(self._workspace)) if builder.exitcode == 0 else None
         except UserError:
+            queue = None
+        with self._guard:
+            self._builder = None
+            ids = list(self._decided)
+        if queue is None:
             return
         self._open(queue)
-        with self._guard:
-            ids = list(self._decided)
-        latest = self._journal.latest(ids)
-        for event in latest.values():
+        for event in self._journal.latest(ids).values():
+            described = self._described(event)
             with self._guard:
-                self._decided[event.subject_id] = self._described(event)
+                if self._decided[event.subject_id].n <= event.n:  # nobody has decided since
+                    self._decided[event.subject_id] = described
 
 
-def _go_last() -> None:
-    """People wait for the server, and nobody for the queue that is being built."""
-    os.nice(10)
-
-
-def _build(path: Path) -> QueueReport:
-    return build_queue(open_workspace(path))
+def _build(path: Path) -> None:
+    os.nice(10)  # people wait for the server, and nobody for the queue
+    build_queue(open_workspace(path))

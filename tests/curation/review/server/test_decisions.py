@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,24 @@ def test_decided_masks_leave_the_queue(predicted: Workspace, serve: Serve) -> No
     heads = client.get("/api/queue?structure=head&limit=64")
     assert heads["left"] == 5
     assert len(heads["items"]) == 5
+
+
+def test_the_queue_is_built_again_while_people_review(predicted: Workspace, serve: Serve) -> None:
+    client = serve(predicted).client()
+    before = client.get("/api/queue?limit=1")
+    frame = first_frame(client)
+    region = frame["regions"][0]
+    for number in range(51):
+        status, answer = client.decide(frame, region, "reject" if number % 2 else "accept", expected=region["event"])
+        assert status == 200, answer
+        region = answer["region"]
+    deadline = time.monotonic() + 30
+    while client.get("/api/queue?limit=1")["cursor"].partition(":")[0] == before["cursor"].partition(":")[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    after = client.get("/api/queue?limit=64")
+    assert region["region_id"] not in [each for item in after["items"] for each in item["regions"]]
+    assert after["left"] == before["left"] - 1
 
 
 def test_a_decision_that_is_sent_twice_is_one(predicted: Workspace, serve: Serve) -> None:
