@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .console import EXIT_USER_ERROR
 from .errors import UserError, plain
-from .hub import Kind, Remote, assumed, connect, quietly
+from .hub import Kind, Remote, assumed, check_name, connect, quietly
 from .hub_upload import Plan, Published, Wanted, plan_revision, publish_revision
 from .publishable import LocalFile, Refusal, card_metadata, digest_files, find_files
 
@@ -49,6 +49,7 @@ def publish_folder(
         UserError: as ``plan_revision`` and ``publish_revision``.
         SystemExit: the gate refuses; every reason was printed.
     """
+    check_name(asked.repo_id)
     files = digest_files(folder, find_files(folder, listed)[0])
     refusals = judge(files)
     wanted = Wanted(

@@ -7,37 +7,33 @@ from typing import Annotated
 
 import typer
 
+from sono.manifests.publishing_options import (
+    DryRunOption,
+    GatedOption,
+    MessageOption,
+    PrivateOption,
+    RepoArgument,
+    TagOption,
+    YesOption,
+)
+
 from .captions import caption_guard
 from .options import print_next
 
 
 def publish(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that sono-curate build wrote.")],
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="Repository on the Hub: NAMESPACE/NAME.")],
+    repo: RepoArgument,
     workspace: Annotated[
         Path | None,
         typer.Option(metavar="WORKSPACE", help="The workspace it was built from. Without it, nothing passes the gate."),
     ] = None,
-    private: Annotated[
-        bool | None,
-        typer.Option("--private/--public", help="Who can see it. A new repository is private.", show_default=False),
-    ] = None,
-    gated: Annotated[
-        bool | None,
-        typer.Option(
-            "--gated/--open",
-            help="Whether you grant access to each reader. A new repository is gated.",
-            show_default=False,
-        ),
-    ] = None,
-    tag: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Tag of this revision. If omitted, it follows from the content.")
-    ] = None,
-    message: Annotated[str | None, typer.Option(metavar="TEXT", help="What the revision's commit says.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be sent and deleted, and where; change nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Make it public without asking for its name.")] = False,
+    private: PrivateOption = None,
+    gated: GatedOption = None,
+    tag: TagOption = None,
+    message: MessageOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
 ) -> None:
     """Publish a dataset on the Hugging Face Hub, if nothing speaks against it.
 

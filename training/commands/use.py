@@ -10,6 +10,15 @@ import typer
 
 from sono.manifests import console
 from sono.manifests.errors import import_extra
+from sono.manifests.publishing_options import (
+    DryRunOption,
+    GatedOption,
+    MessageOption,
+    PrivateOption,
+    RepoArgument,
+    TagOption,
+    YesOption,
+)
 
 from .options import DatasetArgument, JsonOption, RunArgument, SplitOption
 from .terminal import import_extras, print_notice, progress_bar
@@ -102,27 +111,13 @@ def export(
 
 def publish(
     export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder that sono-train export wrote.")],
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="Repository on the Hub: NAMESPACE/NAME.")],
-    private: Annotated[
-        bool | None,
-        typer.Option("--private/--public", help="Who can see it. A new repository is private.", show_default=False),
-    ] = None,
-    gated: Annotated[
-        bool | None,
-        typer.Option(
-            "--gated/--open",
-            help="Whether you grant access to each reader. A new repository is gated.",
-            show_default=False,
-        ),
-    ] = None,
-    tag: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Tag of this revision. If omitted, it follows from the content.")
-    ] = None,
-    message: Annotated[str | None, typer.Option(metavar="TEXT", help="What the revision's commit says.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be sent and deleted, and where; change nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Make it public without asking for its name.")] = False,
+    repo: RepoArgument,
+    private: PrivateOption = None,
+    gated: GatedOption = None,
+    tag: TagOption = None,
+    message: MessageOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
 ) -> None:
     """Publish an exported model on the Hugging Face Hub, as sono-curate publish does with a dataset.
 
