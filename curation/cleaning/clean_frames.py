@@ -21,7 +21,7 @@ from sono.curation.images.pixels import Box, ExcludedError, Mask, Pixels, withou
 from .config import CleaningSection
 from .frame_mode import ModeFinding, frame_mode
 from .overlays.burned_in_text import TextFinding, clean_text
-from .overlays.calipers import remove_calipers
+from .overlays.calipers import CaliperFinding, remove_calipers
 from .overlays.text_detector import boxes_of, brightness_and_colorfulness
 from .overlays.text_readers import search
 from .reasons import LEFT_OUT
@@ -177,10 +177,11 @@ def _clean(
         clip.text_boxes = [_moved(box, x, y) for box in text.boxes]
     text = _blacked_out(text, inside) if text.reasons else text
     marks = remove_calipers(text.pixels, inside, None if text.reasons else text.overlays)
+    text = _without_what_marks_left(text, marks, inside)
     edited = text.edited | marks.edited
     whole = crop == (0, 0, pixels.shape[1], pixels.shape[0]) and bool(inside.all())
     return CleanedFrame(
-        pixels=marks.pixels,
+        pixels=text.pixels,
         crop=crop,
         unchanged=whole and not np.any(edited),
         mode=mode.mode,
@@ -296,6 +297,27 @@ def _blacked_out(text: TextFinding, inside: Mask) -> TextFinding:
             black[max(y - BLACKED_OUT_PX, 0) : y + height + BLACKED_OUT_PX,
                   max(x - BLACKED_OUT_PX, 0) : x + width + BLACKED_OUT_PX] = True  # fmt: skip
     raise TEXT_READABLE
+
+
+def _without_what_marks_left(text: TextFinding, marks: CaliperFinding, inside: Mask) -> TextFinding:
+    """The frame as it is stored, without text: also without what looks like text only now that marks are gone.
+
+    Such as the rest of a dotted line. So it is always the stored pixels that are shown to have no text.
+
+    Raises:
+        ExcludedError: text can be read, even if it is blacked out.
+    """
+    if text.reasons or not np.any(marks.edited):
+        return replace(text, pixels=marks.pixels)
+    again = clean_text(marks.pixels, inside, overlays=marks.overlays)
+    again = _blacked_out(again, inside) if again.reasons else again
+    return replace(
+        again,
+        edited=text.edited | again.edited,
+        boxes=(*text.boxes, *again.boxes),
+        status=text.status if again.status == "none" else again.status,
+        readers=(*dict.fromkeys([*text.readers, *again.readers]),),
+    )
 
 
 def _moved(box: Box, x: int, y: int) -> Box:

@@ -56,7 +56,12 @@ class TextFinding:
 
 
 def clean_text(
-    pixels: Pixels, sector_mask: Mask, *, search_too: bool = False, known_boxes: Sequence[Box] = ()
+    pixels: Pixels,
+    sector_mask: Mask,
+    *,
+    search_too: bool = False,
+    known_boxes: Sequence[Box] = (),
+    overlays: Overlays | None = None,
 ) -> TextFinding:
     """Remove the text within the sector and prove that it is gone.
 
@@ -67,11 +72,12 @@ def clean_text(
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
         search_too: let rapidocr search the frame, too, before and after (about a second).
         known_boxes: x, y, width, height in px, where other frames of the same cine have text.
+        overlays: what the detector found in exactly these pixels; looked for if omitted.
     """
     if not np.any(sector_mask):
         raise ValueError("no pixel of the frame shows ultrasound")
     readers = ["detector"]
-    overlays = find_overlays(pixels, sector_mask)
+    overlays = overlays or find_overlays(pixels, sector_mask)
     text = _with_neighbours(overlays, overlays.text)
     for box in known_boxes:
         text |= _boxed(box, sector_mask)

@@ -41,11 +41,13 @@ class CaliperFinding:
         pixels: as they came, except where ``edited`` is set.
         edited: [height, width], what was removed and filled from its surroundings; nothing where no mark was found.
         reasons: keys of ``reasons.CALIPERS``, for which a person should look at the frame.
+        overlays: what the detector sees in ``pixels``.
     """
 
     pixels: Pixels
     edited: Mask
     reasons: tuple[str, ...]
+    overlays: Overlays
 
     @property
     def found(self) -> bool:
@@ -60,17 +62,20 @@ def remove_calipers(pixels: Pixels, sector_mask: Mask, overlays: Overlays | None
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
         overlays: what the detector found in exactly these pixels; looked for if omitted.
     """
-    marks = _marks(pixels, sector_mask, overlays or find_overlays(pixels, sector_mask))
+    overlays = overlays or find_overlays(pixels, sector_mask)
+    marks = _marks(pixels, sector_mask, overlays)
     if not np.any(marks):
-        return CaliperFinding(pixels, marks, ())
+        return CaliperFinding(pixels, marks, (), overlays)
     edited = _ink(pixels, marks) & sector_mask
     cleaned = inpaint(pixels, edited)
-    remaining = _marks(cleaned, sector_mask, find_overlays(cleaned, sector_mask))
+    left = find_overlays(cleaned, sector_mask)
+    remaining = _marks(cleaned, sector_mask, left)
     if np.any(remaining):  # ink that does not stand out as strokes do
         edited |= remaining
         cleaned = inpaint(pixels, edited)
-        remaining = _marks(cleaned, sector_mask, find_overlays(cleaned, sector_mask))
-    return CaliperFinding(cleaned, edited, ("calipers_remain",) if np.any(remaining) else ())
+        left = find_overlays(cleaned, sector_mask)
+        remaining = _marks(cleaned, sector_mask, left)
+    return CaliperFinding(cleaned, edited, ("calipers_remain",) if np.any(remaining) else (), left)
 
 
 def _marks(pixels: Pixels, sector_mask: Mask, overlays: Overlays) -> Mask:

@@ -11,11 +11,13 @@ from sono.curation.cleaning import clean_frames as module
 from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.cleaning.config import CleaningSection
 from sono.curation.cleaning.overlays.burned_in_text import TextFinding
+from sono.curation.cleaning.overlays.text_detector import find_overlays
 from sono.curation.cleaning.reasons import REASONS
 from sono.curation.cleaning.sectors.geometry import iou, sector_mask
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import ExcludedError, Pixels
-from sono.curation.phantom.samples import Sample, draw_samples
+from sono.curation.phantom.samples import Sample, draw_sample, draw_samples
+from sono.manifests.vocabulary import load
 
 from .screens_without_ultrasound import screens_without_ultrasound
 
@@ -171,6 +173,17 @@ def test_text_that_stays_readable_is_blacked_out_and_for_review(
     assert "text_readable" in frame.reasons
     assert "rapidocr" in frame.text_readers
     assert module.search(frame.pixels) == []
+
+
+def test_what_removed_marks_leave_is_not_taken_for_text() -> None:
+    """What is stored is what is proved: here the rest of a removed line looks like text, and goes as well."""
+    sample = draw_sample(32, 27, "b_mode", load(), (0.0, 1.0), varied=False)
+    _, jpeg = cv2.imencode(".jpg", sample.pixels, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    frame = cleaned(np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED), np.uint8))
+    assert isinstance(frame, CleanedFrame)
+    assert frame.mark_boxes
+    assert frame.burned_in_text == "removed"
+    assert not np.any(find_overlays(frame.pixels, np.ones(frame.pixels.shape[:2], np.bool_)).text)
 
 
 def test_a_header_that_names_another_mode_than_the_pixels_show_is_for_review() -> None:
