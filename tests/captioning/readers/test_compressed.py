@@ -81,6 +81,7 @@ def zipped(*members, **how):
         ("a.zip", b"PK\x05\x06", "archive_damaged"),
         ("a.zip", zipped(("b.zip", zipped(("r.csv", FILES["r.csv"])))), "not_a_record"),
     ],
+    ids=["bomb", "gzip-bomb", "bomb-in-parts", "many-members", "cut", "wrong-sum", "cut-zip", "empty-zip", "nested"],
 )
 def test_a_bomb_or_a_damaged_archive_is_an_exclusion(one_frame, monkeypatch, name, content, reason):
     monkeypatch.setattr(compressed, "_INFLATED_FREE", 1_000_000)
