@@ -18,7 +18,10 @@ from .shown_frames import ShownFrame, read_shown_frames
 
 @dataclass(frozen=True)
 class DemoFacts:
-    """What the steps wrote, read back. ``runs`` has one result per training run."""
+    """What the steps wrote, read back.
+
+    ``runs`` has one result per training run, and ``dry_run`` is what ``publish --dry-run`` printed.
+    """
 
     exams: int
     funnel: Funnel
@@ -26,6 +29,7 @@ class DemoFacts:
     faults: Sequence[InjectedFault]
     runs: Sequence[RunResult]
     commands: Sequence[str]
+    dry_run: str
 
     def top1(self, mask: str) -> list[Estimate]:
         """Of every run."""
@@ -62,4 +66,5 @@ def read_facts(layout: DemoLayout, plan: DemoPlan) -> DemoFacts:
         faults=read_faults(layout, workspace),
         runs=[read_run_result(layout.run(seed), layout.dataset) for seed in range(plan.runs)],
         commands=[shlex.join(step) for step in commands(layout, plan)],
+        dry_run=layout.dry_run.read_text(encoding="utf-8"),
     )

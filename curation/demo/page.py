@@ -10,6 +10,7 @@ import numpy as np
 
 from sono.manifests import pages
 from sono.manifests.filenames import RUN_LOG
+from sono.manifests.publishable import CARD
 from sono.manifests.store import write_atomically
 
 from .facts import DemoFacts
@@ -29,6 +30,7 @@ def write_page(layout: DemoLayout, facts: DemoFacts) -> Path:
         curves=_curves([run.losses for run in facts.runs]),
         confusions={mask: _confusion(facts.runs, mask) for mask in ("none", "region")},
         places=_places(layout),
+        card=f"{layout.dataset.name}/{CARD}",
     )
     write_atomically(layout.page, lambda file: file.write(page.encode()))
     return layout.page

@@ -11,6 +11,8 @@ from sono.curation.phantom.hospitals import CENTERS
 HOLDOUT = "south"
 MAX_SIDE_PX = 128  # the dataset's images: twice what the recipe `tiny` looks at
 PAGE = "index.html"
+REPO = "hospital/phantoms"  # on the Hub, where nothing is sent
+LICENCE = "CC0-1.0"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class DemoLayout:
 
     def run(self, seed: int) -> Path:
         return self.runs / f"seed-{seed}"
+
+    @property
+    def dry_run(self) -> Path:
+        """What ``publish --dry-run`` printed."""
+        return self.root / "publish-dry-run.txt"
 
     @property
     def page(self) -> Path:
@@ -74,15 +81,18 @@ def commands(layout: DemoLayout, plan: DemoPlan) -> Iterator[list[str]]:
     workers = ["--workers", str(plan.workers)] if plan.workers else []
     workspace, phantoms, dataset = str(layout.workspace), layout.phantoms, str(layout.dataset)
     curate = "sono-curate"
+    archives = {center: str(phantoms / "dicom" / center) for center in CENTERS}
+    records = ["--records", str(phantoms / "records" / "csv"), "--templates", "paper"]
     yield [curate, "phantom", str(phantoms), "--exams", str(plan.exams), "--seed", str(plan.seed), *workers]
     yield [curate, "init", workspace]
-    for center in CENTERS:
-        yield [curate, "ingest", workspace, str(phantoms / "dicom" / center), "--center", center, *workers]
+    for center, archive in archives.items():
+        yield [curate, "ingest", workspace, archive, "--center", center, *workers]
     yield [curate, "qc", workspace, *workers]
     for center in CENTERS:
         yield [curate, "masks", "import", workspace, str(phantoms / "truth" / "masks" / center), *workers]
-    records = str(phantoms / "records" / "csv")
-    yield [curate, "caption", workspace, "--records", records, "--templates", "paper", *workers]
+    yield [curate, "caption", workspace, *records, *workers]
+    centers = [word for center in archives for word in ("--center", center)]
+    yield [curate, "audit", workspace, *archives.values(), *centers, *records, *workers]
     options = ["--max-side", str(MAX_SIDE_PX), "--holdout-center", HOLDOUT]
     yield [curate, "build", workspace, dataset, *options, *workers]
     for seed in range(plan.runs):
@@ -90,3 +100,4 @@ def commands(layout: DemoLayout, plan: DemoPlan) -> Iterator[list[str]]:
         settings = [f"--set={setting}" for setting in (f"train.seed={seed}", *plan.settings)]
         yield ["sono-train", "pretrain", dataset, run, "--recipe", "tiny", "--resume", *settings]
         yield ["sono-train", "evaluate", run, dataset, "--mask", "all"]
+    yield [curate, "publish", dataset, REPO, "--workspace", workspace, "--dry-run"]

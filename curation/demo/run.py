@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sono.curation.phantom.exams import plan_exam
@@ -19,9 +22,10 @@ from sono.curation.phantom.hospitals import CENTERS
 from sono.manifests import vocabulary
 from sono.manifests.errors import UserError
 from sono.manifests.outputs import refuse_inside_dataset
+from sono.manifests.publishable import CARD
 from sono.manifests.store import write_atomically
 
-from .plan import HOLDOUT, DemoLayout, DemoPlan, commands
+from .plan import HOLDOUT, LICENCE, DemoLayout, DemoPlan, commands
 
 _MODULES = {"sono-curate": "sono.curation.cli", "sono-train": "sono.training.cli"}
 _GRACE_S = 60  # an interrupted command's time to save what it has
@@ -45,8 +49,12 @@ def run_demo(out: Path, plan: DemoPlan, report: Callable[[str], None] = print) -
         report(f"\n[{number}/{len(steps)}] {shlex.join(step)}")
         if step[1] == "init" and layout.workspace.exists():
             report("already done")
-            continue
-        _call(step)
+        elif step[1] == "publish":
+            _call_kept(step, layout)
+        else:
+            _call(step)
+        if step[1] == "init":
+            _choose_licence(layout, report)
     from .facts import read_facts
     from .page import write_page
     from .summary import summary_lines
@@ -56,6 +64,7 @@ def run_demo(out: Path, plan: DemoPlan, report: Callable[[str], None] = print) -
     report("")
     for line in summary_lines(facts):
         report(line)
+    report(f"\nThe dataset's card: {layout.dataset / CARD}")
     return page
 
 
@@ -86,13 +95,39 @@ def _claim(layout: DemoLayout, plan: DemoPlan) -> None:
     write_atomically(path, lambda file: file.write(json.dumps(wanted).encode()))
 
 
-def _call(step: Sequence[str]) -> None:
-    """Run one command on our own terminal.
+def _choose_licence(layout: DemoLayout, report: Callable[[str], None]) -> None:
+    """What an owner does in an editor: without a licence, nothing is published."""
+    config = layout.workspace / "sono.toml"
+    text, changed = re.subn(r'^# licence = "[^"]*"', f'licence = "{LICENCE}"', config.read_text(), flags=re.MULTILINE)
+    if changed:
+        write_atomically(config, lambda file: file.write(text.encode()))
+    report(f'licence = "{LICENCE}" in [publish] of {config}')
+
+
+def _call_kept(step: Sequence[str], layout: DemoLayout) -> None:
+    """Run a command that only prints, and keep what it printed for the page.
+
+    It is not given anybody's token: the Hub is not asked, and the demo sends nothing to anywhere.
+    """
+    environment = {**os.environ, "HF_TOKEN": "", "HF_TOKEN_PATH": str(layout.root / "no-token")}
+    with tempfile.TemporaryFile() as printed:
+        try:
+            _call(step, environment, printed.fileno())
+        finally:
+            printed.seek(0)
+            text = printed.read().decode()
+            print(text, end="", flush=True)
+    write_atomically(layout.dry_run, lambda file: file.write(text.encode()))
+
+
+def _call(step: Sequence[str], environment: Mapping[str, str] | None = None, output: int | None = None) -> None:
+    """Run one command, on our own terminal unless there is another ``output``.
 
     Ctrl-C reaches the whole process group; the command gets time to save its work before this process ends as well.
     """
     program, *arguments = step
-    with subprocess.Popen([sys.executable, "-m", _MODULES[program], *arguments]) as process:
+    command = [sys.executable, "-m", _MODULES[program], *arguments]
+    with subprocess.Popen(command, env=environment, stdout=output) as process:
         try:
             code = process.wait()
         except BaseException:

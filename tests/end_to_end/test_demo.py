@@ -32,9 +32,11 @@ STEPS = (
     "sono-curate masks",
     "sono-curate masks",
     "sono-curate caption",
+    "sono-curate audit",
     "sono-curate build",
     "sono-train pretrain",
     "sono-train evaluate",
+    "sono-curate publish",
 )
 
 

@@ -35,7 +35,8 @@ def run_result(difference: Estimate, top1: float = 0.5) -> RunResult:
 
 def facts(*runs: RunResult) -> DemoFacts:
     funnel = Funnel((FunnelStep("files in the archive", 50, {}), FunnelStep("frames read", 40, {"empty_file": 10})), {})
-    return DemoFacts(exams=5, funnel=funnel, shown_frames=(), faults=(), runs=runs, commands=())
+    sent = "8 files, <2 MB> would be sent"
+    return DemoFacts(exams=5, funnel=funnel, shown_frames=(), faults=(), runs=runs, commands=(), dry_run=sent)
 
 
 def page_text(folder: Path, *runs: RunResult) -> str:
@@ -76,6 +77,12 @@ def test_the_page_says_whether_intervals_include_zero(tmp_path: Path) -> None:
     assert "which includes zero" in page_text(tmp_path, run_result(UNCLEAR))
     assert "none of which includes zero" in page_text(tmp_path, run_result(BETTER), run_result(BETTER))
     assert "at least one of which includes zero" in page_text(tmp_path, run_result(BETTER), run_result(UNCLEAR))
+
+
+def test_the_page_shows_what_would_be_sent_and_links_the_card(tmp_path: Path) -> None:
+    html = write_page(DemoLayout(tmp_path), facts(run_result(BETTER))).read_text()
+    assert "8 files, &lt;2 MB&gt; would be sent" in html
+    assert 'href="dataset/README.md"' in html
 
 
 def test_one_run_has_intervals_over_patients_and_no_spread_between_runs(tmp_path: Path) -> None:
