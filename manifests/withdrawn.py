@@ -17,6 +17,9 @@ from .errors import UserError
 from .schemas import FRAMES, RECORDS, STATEMENTS, TableSpec
 
 FILE = "withdrawn.json"
+PROOFS = "withdrawals"
+"""The folder of what every withdrawal removed, by key."""
+
 REASON, MESSAGE = "withdrawn", "the patient has taken back the consent"
 
 PATIENT_COLUMNS = ("patient_key", "patient_center_key", "patient_number_key")

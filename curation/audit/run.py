@@ -17,6 +17,7 @@ from sono.manifests.handoff import handoff_file
 from sono.manifests.schemas import FRAMES, TABLES
 from sono.manifests.stages import Crashed, Engine, Progress, run_stage
 from sono.manifests.store import TableStore
+from sono.manifests.withdrawn import read_withdrawn
 from sono.manifests.workspace import Workspace
 
 from .checks.consistency import judge_pairs
@@ -65,10 +66,11 @@ def audit(
         raise UserError("there are no frames to audit", where=str(workspace.path), fix="run sono-curate ingest first")
     require_records(records)
     archive = _list_archive(workspace, sources, metadata, patient_regex)
-    allowed = allowed_words([*own_words, workspace.center, *centers, *archive.centers])
+    named = sorted({workspace.center, *centers, *archive.centers})
+    allowed = allowed_words([*own_words, *named])
     findings = Findings()
     words = _scan(workspace, allowed, engine, findings, progress)
-    _audit_archive(workspace, archive, records, words, allowed, engine, findings, progress)
+    _audit_archive(workspace, archive, named, records, words, allowed, engine, findings, progress)
     report = report_of(
         findings.table().to_pylist(),
         files=len(archive.files),
@@ -125,6 +127,7 @@ def _scan(
 def _audit_archive(
     workspace: Workspace,
     archive: Archive,
+    centers: Sequence[str],
     records: Sequence[Path],
     words: WorkspaceWords,
     allowed: frozenset[str],
@@ -139,8 +142,17 @@ def _audit_archive(
         words.save(file)
         save_textless(store.paths(FINDINGS), textless)
         digest = hashlib.sha256(file.read_bytes() + "\n".join(sorted(allowed)).encode()).hexdigest()
-        plane_fields = tuple(workspace.section("ingest", IngestSection).plane_fields)
-        stage = AuditStage(workspace.store, workspace.keys, workspace.vocabulary, plane_fields, file, allowed, textless)
+        stage = AuditStage(
+            workspace.store,
+            workspace.keys,
+            workspace.vocabulary,
+            tuple(workspace.section("ingest", IngestSection).plane_fields),
+            words=file,
+            allowed=allowed,
+            textless=textless,
+            withdrawn=read_withdrawn(workspace.path),
+            centers=("", *centers),
+        )
         parts = audit_parts(workspace, archive, workspace.keys.content(digest))
         done = run_stage(stage, parts, store, engine=engine, progress=progress)
         hunter = load_hunter(file, allowed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from sono.manifests.schemas import FRAMES, QC, TableSpec
 from sono.manifests.stages import StageOutput
 from sono.manifests.store import TableStore, damage_named
 from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
+from sono.manifests.withdrawn import PATIENT_COLUMNS, Withdrawn
 
 from .checks.pixel_checks import check_pixels, check_shown_clean, check_text
 from .checks.readable_text import Identity, identity_of, reader_versions
@@ -26,7 +28,7 @@ from .checks.row_checks import check_row
 from .checks.textless import is_known, load_textless, textless_key
 from .findings import FINDINGS, Findings
 from .sources.header_values import NO_IMAGE, HeaderValues
-from .sources.source_file import AuditedFile, read_source
+from .sources.source_file import AuditedFile, SourceFacts, read_source
 from .words.hunt import Hunter, load_hunter
 
 _BATCH_ROWS = 8
@@ -45,9 +47,11 @@ class AuditStage:
     words: Path  # what ``WorkspaceWords.save`` wrote
     allowed: frozenset[str] = field(repr=False)
     textless: Path  # what ``textless.save_textless`` wrote
+    withdrawn: Withdrawn = field(repr=False)
+    centers: tuple[str, ...]  # whose files the archive may hold
 
     name = "audit"
-    version = 3
+    version = 4
 
     @property
     def output(self) -> TableSpec:
@@ -59,6 +63,8 @@ class AuditStage:
             "scope": self.keys.patient_scope,
             "vocabulary": vocabulary_sha256(self.vocabulary),
             "readers": reader_versions(),
+            "withdrawn": self.keys.content(json.dumps(self.withdrawn.as_json(), sort_keys=True)),
+            "centers": self.keys.content(json.dumps(self.centers)),
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
@@ -77,12 +83,31 @@ class AuditStage:
                     self._audit_frames(*_with_frames(read), rows, verdicts, findings)
         for files in waiting.values():
             for file in files:
-                said = values.get(file["path"])
-                said = said or read_source(file, self.plane_fields).values
-                _hunt_file(file, said, hunter, findings)
-                if not file["frames_parts"]:
-                    _count_left_out(file, said, findings)
+                if file["path"] in values:
+                    _hunt_file(file, values[file["path"]], hunter, findings)
+                else:
+                    source = read_source(file, self.plane_fields)
+                    _hunt_file(file, source.values, hunter, findings)
+                    self._count_without_frames(file, source, findings)
         return StageOutput(findings.table(), [])
+
+    def _count_without_frames(self, file: Row, source: AuditedFile, findings: Findings) -> None:
+        """A file without frames has nothing that could be retained."""
+        if source.values.unread == NO_IMAGE:
+            findings.empty("tag_retained", NO_IMAGE, "archive")
+        elif file["left_out"] or file["frames_left_out"]:
+            findings.empty("tag_retained", "the_file_was_left_out", "archive")
+        elif self._has_withdrawn(source.facts):
+            findings.empty("tag_retained", "the_patient_has_withdrawn", "archive")
+        else:
+            findings.failed("tag_retained", "the_file_is_not_in_the_workspace", "archive")
+
+    def _has_withdrawn(self, facts: SourceFacts | None) -> bool:
+        """Whether a file may be of a patient who took back consent: which center's it is, not every file says."""
+        if facts is None or not facts.patient_id:
+            return False
+        of = (self.keys.patient_keys(facts.patient_id, issuer=facts.issuer or "", center=c) for c in self.centers)
+        return any(self.withdrawn.names(dict(zip(PATIENT_COLUMNS, keys, strict=True))) for keys in of)
 
     def _rows(self, name: str) -> Iterator[dict[str, Any]]:
         """The rows of a part of ``frames``, a few at a time."""
@@ -123,6 +148,8 @@ class AuditStage:
                 stored = {value for value in row.values() if isinstance(value, str)}
                 findings.judge("uid_changed", "a_plain_digest_of_the_source", plain.isdisjoint(stored))
                 check_row(row, source.facts, self.keys, self.vocabulary, findings)
+                if self.withdrawn.names(row):
+                    findings.failed("text_removed", "a_patient_who_has_withdrawn")
                 seen.add(row["frame_index"])
                 while index < row["frame_index"] and (following := next(frames, None)) is not None:
                     index, pixels = following
@@ -206,13 +233,3 @@ def _count(action: str, reason: str, places: frozenset[str], findings: Findings)
         findings.failed(action, reason, place)
     if not places:
         findings.passed(action, "archive")
-
-
-def _count_left_out(file: Row, values: HeaderValues, findings: Findings) -> None:
-    """A file without frames has nothing that could be retained."""
-    if values.unread == NO_IMAGE:
-        findings.empty("tag_retained", NO_IMAGE, "archive")
-    elif file["left_out"] or file["frames_left_out"]:
-        findings.empty("tag_retained", "the_file_was_left_out", "archive")
-    else:
-        findings.failed("tag_retained", "the_file_is_not_in_the_workspace", "archive")

@@ -35,7 +35,7 @@ from sono.manifests.schemas import (
 )
 from sono.manifests.stages import Progress
 from sono.manifests.store import PartInfo, TableStore, make_private, read_info, write_atomically, write_part
-from sono.manifests.withdrawn import FILE, PATIENT_COLUMNS, TABLES_OF_PATIENTS, Withdrawn, read_withdrawn
+from sono.manifests.withdrawn import FILE, PATIENT_COLUMNS, PROOFS, TABLES_OF_PATIENTS, Withdrawn, read_withdrawn
 from sono.manifests.workspace import Workspace
 
 from .patient_list import ListedPatient
@@ -43,7 +43,6 @@ from .patient_list import ListedPatient
 if TYPE_CHECKING:
     import duckdb
 
-PROOFS = "withdrawals"
 _MADE_AGAIN = ("cache", "reports", "audit")
 """Folders of what follows from the tables: pictures, embeddings and pages of patients who stay are made again."""
 

@@ -26,6 +26,7 @@ from sono.manifests.journal import FOLDER as REVIEW
 from sono.manifests.projection import APPLIED
 from sono.manifests.schemas import TABLES, TableSpec
 from sono.manifests.store import TableStore, damage_named, part_name
+from sono.manifests.withdrawn import PROOFS
 
 from .allowed_words import normalized, pieces_of, words_of
 from .binary_files import strings_of, text_in
@@ -46,6 +47,7 @@ _DATA_URL = re.compile(r"data:[\w/+.-]+;base64,[\w+/=]+")
 _WRITTEN = re.compile(
     r'<time class="written">\d{4}-\d\d-\d\d(?: \d\d:\d\d)?</time>'
 )  # when a page was made: nobody's date
+_WITHDRAWN_AT = re.compile(r'"at": "\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"')  # of a proof: nobody's date either
 _OUTLINE = re.compile(r'\sd="[a-zA-Z\d\s.,+-]*"')  # drawn on a page
 _TAG_NAME = re.compile(r"</?[a-zA-Z][a-zA-Z\d]*")
 _PAGES = "reports"
@@ -256,6 +258,9 @@ def _readable(path: Path) -> Iterator[str]:
         for unseen in (_DATA_URL, _WRITTEN, _OUTLINE, _TAG_NAME):
             text = unseen.sub(" ", text)
         yield html.unescape(text)
+        return
+    if path.parent.name == PROOFS:
+        yield _WITHDRAWN_AT.sub(" ", path.read_text(encoding="utf-8", errors="replace"))
         return
     if (texts := text_in(path)) is not None:
         yield from texts

@@ -26,10 +26,14 @@ from sono.curation.cli import app
 from sono.curation.commands import options
 from sono.curation.ingest.files import find_files
 from sono.curation.ingest.run import ingest
+from sono.curation.publishing.patient_list import ListedPatient
+from sono.curation.publishing.withdraw import withdraw
+from sono.curation.qc.run import qc
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC
 from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo
+from sono.manifests.withdrawn import PATIENT_COLUMNS, Withdrawn
 from sono.manifests.workspace import Workspace
 
 from .conftest import Audited, Row, repaint
@@ -422,3 +426,21 @@ def test_the_command_names_what_failed_and_exits_with_1(audited: Audited, monkey
     assert "failed: uid_changed in frames.plane_source: a_uid_of_the_source (" in done.stdout
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert (found["passed"], found["actions"]["uid_changed"]["failed"] > 0) == (False, True)
+
+
+def test_files_of_patients_who_have_withdrawn_may_stay_in_the_archive(audited: Audited) -> None:
+    file = next(path for path in sorted(audited.sources[0].rglob("*.dcm")))
+    number = str(pydicom.dcmread(file, stop_before_pixels=True).PatientID)
+    with audited.workspace.writing():
+        withdraw(audited.workspace, [ListedPatient(1, number)])
+    qc(audited.workspace, engine=in_process)
+    report = audited.audit()
+    assert report.passed, report.failures
+    assert any(reason.reason == "the_patient_has_withdrawn" for reason in report.empty)
+
+
+def test_a_patient_who_has_withdrawn_must_not_be_in_the_workspace(audited: Audited) -> None:
+    row = audited.workspace.store.read_all(FRAMES, list(PATIENT_COLUMNS)).to_pylist()[0]
+    withdrawn = Withdrawn().with_keys({"patient_key": frozenset({row["patient_key"]})})
+    (audited.workspace.path / "withdrawn.json").write_text(json.dumps(withdrawn.as_json()))
+    assert ("text_removed", "a_patient_who_has_withdrawn") in failed(audited.audit())
