@@ -28,7 +28,10 @@ import cv2
 import numpy as np
 
 from sono.manifests import masks
-from sono.manifests.journal import Journal, NewEvent, _insert, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import NewEvent
+from sono.manifests.journal_file import journal_path
+from sono.manifests.journal_rows import insert
 from sono.manifests.projection import apply_decisions
 from sono.manifests.schemas import REGIONS
 from sono.manifests.store import PartInfo, TableStore, write_part
@@ -116,7 +119,7 @@ def make(folder: Path, events: int) -> int:
         rows = [region(key(number), drawn[number % len(drawn)]) for number in range(start, min(start + PART, events))]
         with journal._transaction() as database:
             for number, row in enumerate(rows, start):
-                _insert(database, event(ACTIONS[number % len(ACTIONS)], row, number), None)
+                insert(database, event(ACTIONS[number % len(ACTIONS)], row, number), None)
         there = [row for number, row in enumerate(rows, start) if ACTIONS[number % len(ACTIONS)] != "draw"]
         info = PartInfo(f"{part:08x}", "masks-propose", "f", "s", len(there))
         write_part(store.path(REGIONS, info.name), REGIONS, info, REGIONS.from_rows(there))

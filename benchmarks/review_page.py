@@ -48,7 +48,8 @@ from sono.curation.phantom.samples import draw_samples
 from sono.curation.review.queue.build import build_queue, queue_path
 from sono.curation.review.queue.queue_file import Queue
 from sono.manifests import masks
-from sono.manifests.journal import Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.store import part_name, read_info, write_part
 from sono.manifests.workspace import Workspace

@@ -606,7 +606,9 @@ def write_drawn(
 
 def write_journal(workspace: Workspace) -> None:
     """Decisions on masks that the tables still show as proposed: a third of them rejected."""
-    from sono.manifests.journal import Journal, NewEvent, journal_path
+    from sono.manifests.journal import Journal
+    from sono.manifests.journal_events import NewEvent
+    from sono.manifests.journal_file import journal_path
     from sono.manifests.schemas import REGIONS
 
     journal, left = Journal(journal_path(workspace.path)), DECISIONS

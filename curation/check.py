@@ -19,7 +19,7 @@ from sono.curation.qc.stage import QcSection
 from sono.manifests import masks
 from sono.manifests.contradictions import find_contradictions
 from sono.manifests.errors import UserError
-from sono.manifests.journal import journal_path
+from sono.manifests.journal_file import journal_path
 from sono.manifests.projection import STAGE as REVIEW_STAGE
 from sono.manifests.projection import applied_path
 from sono.manifests.query import query

@@ -18,7 +18,7 @@ from sono.curation.masks.propose.stale import stale_proposed
 from sono.curation.qc.parts import qc_parts
 from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.exclusions import count_exclusions
-from sono.manifests.journal import REVIEWER
+from sono.manifests.journal_events import REVIEWER
 from sono.manifests.projection import decisions_pending
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS

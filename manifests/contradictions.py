@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .decided_rows import SUBJECTS
-from .journal import REVIEWER, Journal, open_journal
+from .journal import Journal, open_journal
+from .journal_events import REVIEWER
 from .projection import applied_until
 from .query import connect, insert_rows, view_table
 from .schemas import QC, TableSpec

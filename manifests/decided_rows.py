@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from .journal import REVIEWER, STATUS_AFTER, Event, Journal, is_reviewers
+from .journal import Journal
+from .journal_events import REVIEWER, STATUS_AFTER, Event, is_reviewers
 from .schemas import QC, REGIONS, TableSpec
 
 SUBJECTS: Mapping[str, str] = {REGIONS.name: "region", QC.name: "frame"}

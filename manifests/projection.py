@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .decided_rows import SUBJECTS, decided_row
-from .journal import FOLDER, Event, Journal, open_journal
+from .journal import Journal, open_journal
+from .journal_events import Event
+from .journal_file import FOLDER
 from .query import connect, insert_rows
 from .schemas import REGIONS, TABLES, TableSpec
 from .store import PartInfo, TableStore, part_name, read_info, write_atomically, write_part

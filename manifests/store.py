@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from .decided_rows import SUBJECTS, with_decisions
 from .errors import UserError
-from .journal import FOLDER as REVIEW
 from .journal import Journal, open_journal
+from .journal_file import FOLDER as REVIEW
 from .schemas import EXCLUSIONS, TableSpec
 from .withdrawn import admitted, read_withdrawn
 

@@ -117,7 +117,8 @@ def _proxy(origin: str | None, user_header: str, secret: Path | None) -> ProxySe
 
 def _print_history(workspace: Path, subject_id: str, *, as_json: bool) -> None:
     from sono.curation.review.server.history import history_of
-    from sono.manifests.journal import Journal, journal_path
+    from sono.manifests.journal import Journal
+    from sono.manifests.journal_file import journal_path
 
     path = journal_path(workspace)
     events = history_of(Journal(path), subject_id) if path.exists() else []

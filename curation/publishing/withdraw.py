@@ -18,8 +18,8 @@ from sono.curation.review.server.alone import reviewing_alone
 from sono.manifests.decided_rows import SUBJECTS
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import ANSWERS_FILE
-from sono.manifests.journal import FOLDER as REVIEW
 from sono.manifests.journal import open_journal
+from sono.manifests.journal_file import FOLDER as REVIEW
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.query import connect, insert_rows, view_table
 from sono.manifests.schemas import (

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sono.manifests.errors import UserError
-from sono.manifests.journal import Event, Journal
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import Event
 
 from .mask_iou import mask_iou
 

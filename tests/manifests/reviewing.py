@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sono.manifests import masks
-from sono.manifests.journal import Event, Journal, NewEvent, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import Event, NewEvent
+from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import QC, REGIONS
 from sono.manifests.workspace import Workspace
 

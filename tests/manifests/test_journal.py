@@ -18,13 +18,8 @@ from typing import Any
 import pytest
 
 from sono.manifests.errors import UserError
-from sono.manifests.journal import (
-    ChangedMeanwhileError,
-    Event,
-    Journal,
-    NewEvent,
-    NothingToUndoError,
-)
+from sono.manifests.journal import Journal, NothingToUndoError
+from sono.manifests.journal_events import ChangedMeanwhileError, Event, NewEvent
 from tests.packaging.tree import ROOT
 
 ANNA, BEN = "anna", "ben"
@@ -362,7 +357,8 @@ _WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from sono.manifests.journal import Journal, NewEvent
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import NewEvent
 journal, run = Journal(Path(sys.argv[2])), sys.argv[3]
 row = {"frame_id": "f", "pixel_digest": "d", "structure": "head", "mask": {"size": [2, 2], "counts": "04" * 400},
        "area_px": 4, "bbox": [0, 0, 2, 2], "source": "sam", "status": "proposed"}

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from sono.curation.audit.findings import Findings
 from sono.manifests.decided_rows import SUBJECTS
-from sono.manifests.journal import FILE, open_journal
-from sono.manifests.journal import FOLDER as REVIEW
+from sono.manifests.journal import open_journal
+from sono.manifests.journal_file import FILE
+from sono.manifests.journal_file import FOLDER as REVIEW
 from sono.manifests.projection import APPLIED
 from sono.manifests.schemas import TABLES, TableSpec
 from sono.manifests.store import TableStore, damage_named, part_name

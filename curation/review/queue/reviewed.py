@@ -16,7 +16,8 @@ import pyarrow as pa
 from sono.curation.cleaning.sectors.geometry import Sector
 from sono.curation.masks.checks.measure import measure
 from sono.curation.review.mask_iou import mask_iou
-from sono.manifests.journal import DECIDING, Journal
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import DECIDING
 from sono.manifests.store import write_atomically
 
 from .features import MEASURED, SHAPE, signs_of

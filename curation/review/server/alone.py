@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sono.manifests.journal import FOLDER
+from sono.manifests.journal_file import FOLDER
 from sono.manifests.store import exclusive, make_private
 from sono.manifests.workspace import Workspace
 

@@ -19,7 +19,8 @@ from starlette.routing import Route
 from sono.curation.review.queue.queue_file import Kind
 from sono.curation.review.readings import mixed
 from sono.manifests.errors import UserError
-from sono.manifests.journal import ChangedMeanwhileError, Event, Journal, NothingToUndoError
+from sono.manifests.journal import Journal, NothingToUndoError
+from sono.manifests.journal_events import ChangedMeanwhileError, Event
 from sono.manifests.vocabulary import Vocabulary
 from sono.manifests.workspace import Workspace
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sono.manifests import masks
-from sono.manifests.journal import Event, Journal, NewEvent
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import Event, NewEvent
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import REGIONS
 from sono.manifests.vocabulary import Vocabulary

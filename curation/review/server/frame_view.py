@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from sono.curation.cleaning.sectors.geometry import Sector, outline
 from sono.curation.masks.decisions import waits
 from sono.manifests.decided_rows import decided_row, is_decided
-from sono.manifests.journal import Event, Journal
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import Event
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, REGIONS, TableSpec
 from sono.manifests.store import TableStore, damage_named
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from sono.curation.cleaning.sectors.geometry import iou
 from sono.manifests import masks
-from sono.manifests.journal import Event, Journal
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import Event
 
 
 def history_of(journal: Journal, subject_id: str) -> list[dict[str, object]]:

@@ -16,7 +16,8 @@ from sono.curation.masks.backends.registry import BackendChoice
 from sono.curation.review.config import reading_plan
 from sono.manifests.console import Interrupted
 from sono.manifests.errors import UserError, import_extra
-from sono.manifests.journal import FOLDER, Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import FOLDER, journal_path
 from sono.manifests.schemas import FRAMES
 from sono.manifests.store import write_atomically
 from sono.manifests.workspace import Workspace

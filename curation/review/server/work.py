@@ -13,7 +13,8 @@ from pathlib import Path
 from sono.curation.review.queue.build import build_queue, queue_path
 from sono.curation.review.queue.queue_file import Kind, Queue, QueuedFrame, QueuePage
 from sono.manifests.errors import UserError
-from sono.manifests.journal import DECIDING, Event, Journal
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import DECIDING, Event
 from sono.manifests.workspace import Workspace, open_workspace
 
 _DECISIONS_UNTIL_REORDERED = 50

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.manifests.errors import UserError
-from sono.manifests.journal import Journal, NewEvent, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import NewEvent
+from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, STATEMENTS, TABLES
 from sono.manifests.withdrawn import read_withdrawn
 from sono.manifests.workspace import Workspace

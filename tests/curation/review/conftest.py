@@ -10,7 +10,8 @@ import pytest
 
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
-from sono.manifests.journal import Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import journal_path
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
 from tests.curation.masks.conftest import _six_frames

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sono.manifests import masks
-from sono.manifests.journal import DECIDING, Event, Journal, NewEvent
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import DECIDING, Event, NewEvent
 from sono.manifests.masks import Mask
 
 

@@ -15,7 +15,9 @@ from sono.curation.audit.words.allowed_words import allowed_words
 from sono.curation.audit.words.workspace_words import PartScan, scan_files, table_parts
 from sono.curation.review.queue.queue_file import QUEUE, write_queue
 from sono.curation.review.server.frame_index import FrameIndex
-from sono.manifests.journal import Journal, NewEvent, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import NewEvent
+from sono.manifests.journal_file import journal_path
 from sono.manifests.projection import apply_decisions
 from sono.manifests.schemas import QC
 from sono.manifests.store import PartInfo, TableStore

@@ -14,7 +14,8 @@ from sono.curation.cli import app
 from sono.curation.review.agreement.figures import AgreementFigures
 from sono.curation.review.agreement.run import report_agreement
 from sono.manifests.errors import UserError
-from sono.manifests.journal import Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import journal_path
 from sono.manifests.masks import Mask
 from sono.manifests.workspace import Workspace, create
 from tests.curation.masks.checks.tables import SIZE, Tables, disc

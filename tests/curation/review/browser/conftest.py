@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from sono.manifests.journal import Event, Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_events import Event
+from sono.manifests.journal_file import journal_path
 from sono.manifests.workspace import Workspace
 from tests.curation.review.serving import Server
 

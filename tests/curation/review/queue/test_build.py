@@ -15,7 +15,8 @@ from sono.curation.review.queue.build import build_queue, queue_path, waiting_si
 from sono.curation.review.queue.features import SIGNS
 from sono.curation.review.queue.queue_file import Queue
 from sono.manifests import masks
-from sono.manifests.journal import Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import QC, REGIONS
 from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sono.manifests import masks
-from sono.manifests.journal import Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import FRAMES, QC, REGIONS
 from sono.manifests.workspace import Workspace
 from tests.curation.review.serving import Client, Server

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from sono.manifests.journal import Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import journal_path
 from sono.manifests.workspace import Workspace
 from tests.conftest import ROOT
 from tests.curation.review.serving import Client, Server

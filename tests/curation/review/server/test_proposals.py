@@ -14,7 +14,8 @@ from sono.curation.review.server.proposals import Proposals
 from sono.curation.review.server.requests import PromptRequest
 from sono.manifests import masks
 from sono.manifests.errors import UserError
-from sono.manifests.journal import Journal, journal_path
+from sono.manifests.journal import Journal
+from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import FRAMES
 from sono.manifests.workspace import Workspace
 from tests.curation.masks.conftest import SIZE
