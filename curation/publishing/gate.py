@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sono.curation.audit.report.result import latest_audit
-from sono.manifests.dataset_marker import FORMAT
+from sono.manifests.dataset_marker import FORMAT, listed_files
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.publishable import DATASET_FILES, LocalFile, Refusal, check_files, check_licence
@@ -87,7 +87,7 @@ def check_folder(candidate: Candidate) -> Iterator[Refusal]:
 
 def check_shards(candidate: Candidate) -> Iterator[Refusal]:
     """Every Parquet file is the one that the marker lists."""
-    listed = dict(_listed(candidate.marker))
+    listed = dict(listed_files(candidate.marker))
     present = {file.path: file.sha256 for file in candidate.files if file.path.endswith(".parquet")}
     for path in sorted(listed.keys() | present.keys()):
         if path not in present:
@@ -163,13 +163,3 @@ CHECKS: Mapping[str, Callable[[Candidate], Iterator[Refusal]]] = {
     "audit": check_audit,
 }
 """Every check by the name that its refusals have."""
-
-
-def _listed(value: object) -> Iterator[tuple[str, str]]:
-    """Every Parquet file that the marker lists with its SHA-256, wherever in it."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if name.endswith(".parquet") and isinstance(inner, Mapping):
-                yield name, str(inner.get("sha256"))
-            else:
-                yield from _listed(inner)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sono.curation.dataset.select import select
 from sono.manifests.dataset_keys import DatasetKeys, dataset_keys, known_keys
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, FRAMES, RECORDS
+from sono.manifests.withdrawn import read_withdrawn
 from sono.manifests.workspace import Workspace
 
 
@@ -36,7 +37,7 @@ class OriginFrame:
 
 def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
     """What the workspace says about a dataset whose marker has this id of pseudonyms; None if it is not its own."""
-    keys = _keys(workspace, pseudonyms)
+    keys = own_keys(workspace, pseudonyms)
     if keys is None:
         return None
     rows = query(
@@ -59,10 +60,22 @@ def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
     return Origin(frames, captions)
 
 
-def _keys(workspace: Workspace, pseudonyms: str) -> DatasetKeys | None:
+def own_keys(workspace: Workspace, pseudonyms: str, names: Iterable[str] = ()) -> DatasetKeys | None:
+    """The keys of a dataset whose marker has this id of pseudonyms; None if they are not of this workspace's key.
+
+    Args:
+        names: that the dataset may have, beside those of the datasets that were built from here.
+    """
     linkable = dataset_keys(workspace, "any", linkable=True)
     known = (keys for _, keys in known_keys(workspace))
-    return next((keys for keys in (linkable, *known) if keys.id == pseudonyms), None)
+    guessed = (dataset_keys(workspace, name) for name in names)
+    return next((keys for keys in (linkable, *known, *guessed) if keys.id == pseudonyms), None)
+
+
+def withdrawn_patients(workspace: Workspace, keys: DatasetKeys) -> frozenset[str]:
+    """The patients who took back their consent, by the keys that they have in a dataset."""
+    listed = read_withdrawn(workspace.path).keys.values()
+    return frozenset(keys.derive("patient", key) for some in listed for key in some)
 
 
 def _identities(workspace: Workspace) -> Mapping[str, frozenset[str]]:
