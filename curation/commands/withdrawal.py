@@ -93,10 +93,9 @@ def _squash(workspace: Path, repo: str, yes: bool, as_json: bool) -> None:
     if as_json:
         console.print_json({**asdict(done), "rows_checked": plan.rows_checked, "remains": remains})
         return
-    print(
-        f"{plan.remote.url} is one revision now ({done.erased.commit[:12]}); none of its {plan.rows_checked:,} rows "
-        f"is of a patient who withdrew. Deleted: {history.unreferenced:,} contents of {history.unreferenced_bytes:,} bytes."
-    )
+    print(f"{plan.remote.url} is one revision now ({done.erased.commit[:12]}).")
+    print(f"None of its {plan.rows_checked:,} rows is of a patient who withdrew.")
+    print(f"Deleted: {history.unreferenced:,} contents of {history.unreferenced_bytes:,} bytes.")
     print(f"Added to {', '.join(done.proofs)}")
     _print_remains(remains)
 

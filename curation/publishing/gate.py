@@ -14,9 +14,11 @@ from sono.manifests.dataset_marker import FORMAT, listed_files
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.publishable import DATASET_FILES, LocalFile, Refusal, check_files, check_licence
+from sono.manifests.pulled import read_pulled
 from sono.manifests.workspace import Workspace
 
 from .origin import Origin, find_origin
+from .pulled_gate import pulled_refusals
 from .rows import Guard, RowFaults, read_rows
 
 _BUILD_AGAIN = "run sono-curate build again"
@@ -49,7 +51,7 @@ class Candidate:
     def rows(self) -> RowFaults:
         """What is wrong with rows; the shards are read once for all checks."""
         shards = [file.source for file in self.files if file.path.startswith("data/")]
-        return read_rows(shards, self.origin, self.guard)
+        return read_rows(shards, self.origin, self.guard, self.workspace.keys if self.workspace else None)
 
 
 def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | None, guard: Guard) -> list[Refusal]:
@@ -105,6 +107,8 @@ def check_splits(candidate: Candidate) -> Iterator[Refusal]:
         yield Refusal("splits", f"{patients:,} patients are in several splits", _BUILD_AGAIN)
     if groups := candidate.rows.duplicates_across_splits:
         yield Refusal("splits", f"{groups:,} groups of duplicates are in several splits", _BUILD_AGAIN)
+    if moved := candidate.rows.moved_frames:
+        yield Refusal("splits", f"{moved:,} frames are in another split than in their origin", _BUILD_AGAIN)
 
 
 def check_masks(candidate: Candidate) -> Iterator[Refusal]:
@@ -133,12 +137,20 @@ def check_text(candidate: Candidate) -> Iterator[Refusal]:
 
 
 def check_audit(candidate: Candidate) -> Iterator[Refusal]:
-    """The audit of the workspace passed, and nothing has changed since."""
+    """The audit of the workspace passed, and nothing has changed since.
+
+    Of a pulled workspace there is no archive: its pixels have to be those of a revision on the Hub that states that its
+    own audit passed.
+    """
     if candidate.workspace is None:
         yield Refusal("audit", "nothing shows what it was built from", "give --workspace WORKSPACE")
         return
     if candidate.origin is None:
         yield Refusal("audit", "it was not built from this workspace", "name the one it was built from")
+        return
+    pulled = read_pulled(candidate.workspace.path)
+    if pulled is not None:
+        yield from pulled_refusals(candidate.workspace, pulled, candidate.rows)
         return
     audit = latest_audit(candidate.workspace)
     command = f"run: sono-curate audit {candidate.workspace.path} SOURCE"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sono.curation.dataset.select import select
 from sono.manifests.dataset_keys import DatasetKeys, dataset_keys, known_keys
+from sono.manifests.pulled import split_of_parts
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, FRAMES, RECORDS
 from sono.manifests.withdrawn import read_withdrawn
@@ -28,11 +29,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class OriginFrame:
-    """``identity``: keyed hashes of the words that its captions must not contain."""
+    """A frame of the workspace.
+
+    Attributes:
+        identity: keyed hashes of the words that its captions must not contain.
+        pulled_pixels, pulled_split: of a pulled frame, the digest of the pixels and the split that were published.
+    """
 
     text_checked: bool
     duplicate_group: str | None
     identity: frozenset[str]
+    pulled_pixels: str | None = None
+    pulled_split: str | None = None
 
 
 def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
@@ -42,16 +50,21 @@ def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
         return None
     rows = query(
         """
-        SELECT s.frame_id, s.duplicate_group, f.study_key, f.burned_in_text <> 'unchecked' AS checked
+        SELECT s.part, s.frame_id, s.duplicate_group, f.study_key, f.burned_in_text <> 'unchecked' AS checked,
+            f.pixel_digest
         FROM selection s JOIN read_parquet($frames) f USING (frame_id)
         """,
         {"frames": [str(path) for path in workspace.store.paths(FRAMES)]},
         selection=select(workspace, allow_unchecked_text=True)[0],
     )
-    identities = _identities(workspace)
+    identities, splits = _identities(workspace), split_of_parts(workspace.store)
     frames = {
         keys.derive("frame", row["frame_id"]): OriginFrame(
-            row["checked"], row["duplicate_group"], identities.get(row["study_key"], frozenset())
+            row["checked"],
+            row["duplicate_group"],
+            identities.get(row["study_key"], frozenset()),
+            pulled_pixels=row["pixel_digest"] if row["part"] in splits else None,
+            pulled_split=splits.get(row["part"]),
         )
         for row in rows.to_pylist()
     }
