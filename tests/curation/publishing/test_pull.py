@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import uuid
@@ -34,7 +35,7 @@ from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace, create, open_workspace
 from tests.curation.dataset.curated import PLAN, rows_of
-from tests.curation.publishing.conftest import REPO, Publish, Ready
+from tests.curation.publishing.conftest import REPO, MadeOnce, Publish, Ready
 from tests.hub.faults import Fault
 from tests.hub.fixtures import Hub
 
@@ -53,10 +54,15 @@ print(json.dumps([{split: list(map(said, rows)) for split, rows in loaded(repo).
 
 
 @pytest.fixture
-def published(hub: Hub, ready: Ready, publish: Publish) -> Ready:
+def published(hub: Hub, ready: Ready, publish: Publish, made_once: MadeOnce) -> Ready:
     """On the Hub, as v1."""
-    result = publish("--tag", "v1")
-    assert result.exit_code == 0, result.output
+
+    def fill(folder: Path) -> None:
+        result = publish("--tag", "v1")
+        assert result.exit_code == 0, result.output
+        shutil.copytree(hub.state.root / "repos", folder / "repos")
+
+    shutil.copytree(made_once("published", fill), hub.state.root, dirs_exist_ok=True)
     return ready
 
 
@@ -281,7 +287,7 @@ def test_who_withdrew_here_does_not_come_back(hub: Hub, published: Ready, other:
     assert (home.store.count_rows(FRAMES), home.store.count_rows(RECORDS)) == (9, 3)
 
 
-@pytest.mark.parametrize("when", ["download", "frames", "regions"])
+@pytest.mark.parametrize("when", ["download", "regions"])
 def test_an_interrupted_pull_resumes(
     hub: Hub, published: Ready, other: Workspace, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,15 +432,15 @@ def test_a_mask_that_somebody_draws_gets_a_caption_and_the_others_keep_theirs(
     }  # fmt: skip
     edit(other, region, oval(), action="draw")
     assert "its captions are the dataset's" in refused(sono_curate("caption", other.path, "--records", ready.folder))
-    assert "1 captions of masks for which the dataset has none" in sono_curate("caption", other.path).stdout
-    assert "0 parts computed, 1 up to date" in sono_curate("caption", other.path).stdout
+    said = sono_curate("caption", other.path, "--templates", "paper").stdout
+    assert "1 captions of masks for which the dataset has none. 1 parts computed" in said
     now = {row["caption_id"]: row for row in content(other)["captions"]}
     assert now.items() >= before.items()
     assert set(now) - set(before) == {"d" * 32}
     sono_curate("qc", other.path)
     assert build(other, tmp_path / "out", plan=SplitPlan(), engine=in_process).regions == 7
     (drawn,) = [each for row in rows_of(tmp_path / "out") for each in row["regions"] if each["source"] == "manual"]
-    assert drawn["caption"].startswith("Head, segmented in the transthalamic plane")
+    assert " head" in drawn["caption"]
     assert "is up to date" in pull(other, name=ready.folder)
     assert check_workspace(other).problems == []
 

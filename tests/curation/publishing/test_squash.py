@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from sono.manifests.key_check import record_key
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import create
 from tests.curation.dataset.curated import PLAN, rows_of
-from tests.curation.publishing.conftest import REPO, Publish, Ready
+from tests.curation.publishing.conftest import REPO, MadeOnce, Publish, Ready
 from tests.hub.faults import Fault
 from tests.hub.fixtures import Hub
 
@@ -94,12 +95,23 @@ def found_in(hub: Hub, values: set[bytes]) -> set[bytes]:
 
 
 @pytest.fixture
-def twice(hub: Hub, ready: Ready, publish: Publish) -> set[bytes]:
+def twice(hub: Hub, ready: Ready, publish: Publish, made_once: MadeOnce) -> set[bytes]:
     """Published, then without a patient; the history, a tag and a branch still have them. Returns what is theirs."""
-    assert publish("--tag", "v1").exit_code == 0
-    hub.api.create_branch(REPO, branch="try", repo_type="dataset")
-    theirs = withdraw(ready, "P2")
-    assert publish("--tag", "v2").exit_code == 0
+
+    def fill(folder: Path) -> None:
+        assert publish("--tag", "v1").exit_code == 0
+        hub.api.create_branch(REPO, branch="try", repo_type="dataset")
+        theirs = withdraw(ready, "P2")
+        assert publish("--tag", "v2").exit_code == 0
+        (folder / "theirs").write_bytes(pickle.dumps(theirs))
+        shutil.copytree(hub.state.root / "repos", folder / "hub" / "repos")
+        shutil.copytree(ready.folder.parent, folder / "ready")
+
+    made = made_once("published without a patient", fill)
+    shutil.copytree(made / "hub", hub.state.root, dirs_exist_ok=True)
+    shutil.rmtree(ready.folder.parent)
+    shutil.copytree(made / "ready", ready.folder.parent)
+    theirs: set[bytes] = pickle.loads((made / "theirs").read_bytes())
     assert found_in(hub, theirs) == theirs
     return theirs
 
@@ -166,36 +178,31 @@ def _squashed_until(hub: Hub, ready: Ready, watch: Callable[[str, str], None]) -
 def test_while_main_holds_a_row_of_theirs_nothing_is_erased(hub: Hub, ready: Ready, publish: Publish) -> None:
     assert publish("--tag", "v1").exit_code == 0
     assert "nobody has taken back the consent" in refused(squash(ready, "--yes"))
-    old = shutil.copytree(ready.folder, ready.folder.parent / "old")
+    rows = pa.concat_tables(pq.read_table(path) for path in (ready.folder / "data").glob("*.parquet"))
     withdraw(ready, "P2")
     said = refused(squash(ready, "--yes"))
     assert "main still holds 7 rows of patients who took back their consent" in said
     assert "then sono-curate publish it there" in said
     assert publish("--tag", "v2").exit_code == 0
-    shard = min((old / "data").glob("*.parquet"))
-    hub.api.upload_file(
-        path_or_fileobj=shard, path_in_repo="data/more-00000.parquet", repo_id=REPO, repo_type="dataset"
-    )
+
+    def upload(path: str, content: bytes) -> None:
+        hub.api.upload_file(path_or_fileobj=content, path_in_repo=path, repo_id=REPO, repo_type="dataset")
+
+    table = io.BytesIO()
+    pq.write_table(rows, table)
+    upload("data/more-00000.parquet", table.getvalue())
     assert "data/more-00000.parquet, which sono.json does not list" in refused(squash(ready, "--yes"))
-    assert "refs/tags/v1" in hub.state.repository("dataset", REPO).refs
 
-
-def test_a_row_that_neither_marker_nor_metadata_show_is_found(hub: Hub, ready: Ready, publish: Publish) -> None:
-    """Every table on main is looked into: here ``data/`` alone has the patient's rows."""
-    rows = {path.name: pq.read_table(path) for path in (ready.folder / "data").glob("*.parquet")}
-    withdraw(ready, "P2")
-    assert publish("--tag", "v2").exit_code == 0
+    # The metadata show nobody who withdrew; every table is looked into all the same.
+    hub.api.delete_file("data/more-00000.parquet", REPO, repo_type="dataset")
     marker = json.loads((ready.folder / "sono.json").read_bytes())
-    for split, described in marker["splits"].items():
-        for name, shard in described["shards"].items():
-            path = ready.folder / name
-            pq.write_table(pa.concat_tables(rows.values()), path)
-            shard |= describe_shard(path, 0)
-            assert split in name
-            hub.api.upload_file(path_or_fileobj=path, path_in_repo=name, repo_id=REPO, repo_type="dataset")
-    content = json.dumps(marker).encode()
-    hub.api.upload_file(path_or_fileobj=content, path_in_repo="sono.json", repo_id=REPO, repo_type="dataset")
-    assert "main still holds" in refused(squash(ready, "--yes"))
+    name, shard = next(iter(marker["splits"]["train"]["shards"].items()))
+    (ready.folder / name).write_bytes(table.getvalue())
+    shard |= describe_shard(ready.folder / name, len(rows))
+    upload(name, table.getvalue())
+    upload("sono.json", json.dumps(marker).encode())
+    assert "main still holds 3 rows" in refused(squash(ready, "--yes"))
+    assert "refs/tags/v1" in hub.state.repository("dataset", REPO).refs
 
 
 def test_what_the_hub_keeps_is_said(hub: Hub, ready: Ready, twice: set[bytes]) -> None:
