@@ -28,7 +28,7 @@ class Pulled:
         private, gated: whether it was; of a folder both are None.
         fingerprint, pseudonyms: as in its ``sono.json``, of which ``marker_sha256`` is the digest.
         tables: the SHA-256 of its files in ``data/``.
-        licence, citation, title: of its ``[publish]``; empty where it stated none.
+        licence, citation: of its ``[publish]``; empty where it stated none.
         ga_days, pixel_mm: how exact its ages and pixel sizes are, as in ``[publish]``.
         text: how many frames have which ``burned_in_text``; None if it does not say.
         audit: of the workspace that it was built from, with ``passed``; None if it does not say.
@@ -49,7 +49,6 @@ class Pulled:
     tables: Mapping[str, str]
     licence: str
     citation: str
-    title: str
     ga_days: str
     pixel_mm: str
     text: Mapping[str, int] | None

@@ -70,4 +70,4 @@ def pull(
     print(f"Licence: {report.licence or 'none is stated, so nothing that is built from it can be published'}")
     if report.text == "unchecked":
         print("It does not state that all of its frames were checked for burned-in text: build leaves them out.")
-    print_next(f"sono-curate qc {workspace}, then sono-curate review {workspace}")
+    print_next(f"sono-curate qc {workspace}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sono.curation.dataset.config import PublishSection
 from sono.curation.dataset.licences import hub_licence
 from sono.curation.dataset.shards.configurations import DEFAULT, METADATA, Configuration
 from sono.manifests.dataset_marker import FORMAT, fingerprint_of
@@ -87,12 +88,11 @@ def _described(source: Source, marker: Mapping[str, Any], marker_sha256: str) ->
         marker_sha256=marker_sha256,
         tables={path: str(shard["sha256"]) for _, path, shard in _listed(marker, DEFAULT)},
         licence=_licence(source, published),
-        citation=str(published.get("citation", "")),
-        title=str(published.get("title", "")),
-        ga_days=str(published.get("ga_days", "exact")),
-        pixel_mm=str(published.get("pixel_mm", "exact")),
+        citation=published.citation,
+        ga_days=published.ga_days,
+        pixel_mm=published.pixel_mm,
         text=marker.get("text_in_pixels"),
-        audit=marker.get("audit"),
+        audit=_audit(marker.get("audit")),
         split_plan=marker["split_plan"],
     )
     return Described(pulled, tuple(marker["planes"]), tuple(marker["structures"]), tuple(_shards(marker)))
@@ -121,22 +121,32 @@ def _shards(marker: Mapping[str, Any]) -> list[ShardFiles]:
     return shards
 
 
-def _published(source: Source) -> Mapping[str, Any]:
-    """``[publish]`` of the configuration that it was built with."""
+def _audit(stated: object) -> Mapping[str, Any] | None:
+    """What is stated of an audit, if it can be understood."""
+    if not isinstance(stated, Mapping) or not isinstance(stated.get("passed"), bool):
+        return None
+    counts = {name: stated.get(name) for name in ("files", "frames")}
+    return {"passed": stated["passed"], **counts} if all(isinstance(each, int) for each in counts.values()) else None
+
+
+def _published(source: Source) -> PublishSection:
+    """``[publish]`` of the configuration that it was built with; defaults where it does not say."""
     if not source.has(_PROVENANCE):
-        return {}
+        return PublishSection()
     content = _json(source.get(_PROVENANCE).read_bytes(), source, _PROVENANCE)
-    section = content.get("configuration", {}).get("publish", {})
-    return section if isinstance(section, Mapping) else {}
+    try:
+        return PublishSection.model_validate(content["configuration"]["publish"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{_PROVENANCE} is damaged", where=source.place, fix="name another revision or copy") from error
 
 
-def _licence(source: Source, published: Mapping[str, Any]) -> str:
+def _licence(source: Source, published: PublishSection) -> str:
     """The licence that both the card and the provenance name.
 
     Raises:
         UserError: they name different ones.
     """
-    stated = str(published.get("licence") or "")
+    stated = published.licence
     on_card = ""
     if source.has(CARD):
         on_card = str(card_metadata(source.get(CARD).parent).get("license") or "")

@@ -35,9 +35,9 @@ def exam_parts(rows: pa.Table | None, keys: PulledKeys, place: str) -> list[Part
         UserError: an examination has two patients or two gestational ages.
     """
     exams: dict[str, Mapping[str, object]] = {}
-    for row in rows.to_pylist() if rows is not None else ():
-        exam = {name: row[name] for name in ("study_key", "patient_key", "ga_days")}
-        if exams.setdefault(row["study_key"], exam) != exam:
+    distinct = rows.group_by(["study_key", "patient_key", "ga_days"]).aggregate([]) if rows is not None else None
+    for exam in distinct.to_pylist() if distinct is not None else ():
+        if exams.setdefault(exam["study_key"], exam) is not exam:
             raise UserError(
                 "an examination has two patients or two gestational ages",
                 where=place,

@@ -145,6 +145,7 @@ def test_a_mask_corrected_elsewhere_is_all_that_a_new_version_changes(
     said = pull(other)
     assert "12 frames, 6 regions, 18 captions, 4 records" in said
     assert "Licence: CC-BY-4.0" in said
+    assert f"pulled      {REPO} at " in sono_curate("status", other.path).stdout
     region = other.store.read_all(REGIONS).to_pylist()[2]
     edit(other, region, oval())
     assert "accept" in sono_curate("qc", other.path).stdout
@@ -387,6 +388,10 @@ def test_what_cannot_be_pulled_is_said_in_one_line(
     (published.folder / "sono.json").write_text(json.dumps({**marker, "planes": {}}))
     assert "sono.json is damaged" in said(published.folder)
     (published.folder / "sono.json").write_text(json.dumps(marker))
+    provenance = (published.folder / "provenance.json").read_text()
+    (published.folder / "provenance.json").write_text(provenance.replace('"CC-BY-4.0"', '"mine"'))
+    assert "provenance.json is damaged" in said(published.folder)
+    (published.folder / "provenance.json").write_text(provenance)
     damage(published.folder, data, lambda content: content[:-1] + b"x")
     assert f"{data} is damaged: its SHA-256 is not the one in sono.json" in said(published.folder)
     damage(published.folder, "README.md", lambda content: content.replace(b"cc-by-4.0", b"mit"))
