@@ -51,6 +51,8 @@ WRITTEN_BY: Mapping[str, str] = {
 """The command that writes each table, as one types it after ``sono-curate``."""
 
 WRITTEN_OTHERWISE: Mapping[str, str] = {
+    "pull-": "pull REPO {workspace}",
+    "drawn-": "caption {workspace}",
     "carry-": "masks carry {workspace}",
     f"{REVIEW_STAGE}-": "masks check {workspace}",
     **{
@@ -73,6 +75,11 @@ TABLE_OF_STAGE: Mapping[str, TableSpec] = {
     "statements": STATEMENTS,
     "records": RECORDS,
     "caption": CAPTIONS,
+    "pull-frames": FRAMES,
+    "pull-masks": REGIONS,
+    "pull-captions": CAPTIONS,
+    "pull-records": RECORDS,
+    "drawn-captions": CAPTIONS,
 }
 
 

@@ -8,7 +8,19 @@ from typer.core import TyperGroup
 
 from sono.manifests import console
 
-from .commands import audit, captions, dataset, frames, masks, phantoms, publishing, review, withdrawal, workspace
+from .commands import (
+    audit,
+    captions,
+    dataset,
+    frames,
+    masks,
+    phantoms,
+    publishing,
+    pulling,
+    review,
+    withdrawal,
+    workspace,
+)
 
 
 class InOrderOfWork(TyperGroup):
@@ -16,7 +28,7 @@ class InOrderOfWork(TyperGroup):
 
     ORDER = (
         *("init", "ingest", "qc", "masks", "review", "caption", "preview", "trace", "build", "audit"),
-        *("publish", "withdraw"),
+        *("publish", "pull", "withdraw"),
         *("status", "check", "exclusions", "phantom", "demo"),
     )
 
@@ -31,7 +43,7 @@ for command in (
     *(workspace.init, frames.ingest, frames.qc),
     review.review,
     *(captions.caption, captions.preview, captions.trace),
-    *(dataset.build, audit.audit, publishing.publish, withdrawal.withdraw),
+    *(dataset.build, audit.audit, publishing.publish, pulling.pull, withdrawal.withdraw),
     *(workspace.status, workspace.check, workspace.exclusions),
     *(phantoms.phantom, phantoms.demo),
 ):

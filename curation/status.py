@@ -20,6 +20,7 @@ from sono.curation.qc.stage import QcSection, QcStage
 from sono.manifests.exclusions import count_exclusions
 from sono.manifests.journal_events import REVIEWER
 from sono.manifests.projection import decisions_pending
+from sono.manifests.pulled import read_pulled
 from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
 from sono.manifests.stages import stale_parts
@@ -35,6 +36,7 @@ class Status:
     """Counts of a workspace; ``next_step`` is the command that is due, as one would type it."""
 
     center: str  # of files whose center is not given otherwise
+    pulled_from: str | None  # the dataset that the frames are from, if they were not ingested
     patients: int
     frames: int
     frames_by_center: Mapping[str, int]
@@ -70,8 +72,10 @@ def read_status(workspace: Workspace) -> Status:
     }
     captions = store.count_rows(CAPTIONS)
     dataset = latest_dataset(workspace)
+    pulled = read_pulled(workspace.path)
     return Status(
         center=workspace.center,
+        pulled_from=f"{pulled.name}{'' if pulled.complete else ' (interrupted: pull again)'}" if pulled else None,
         patients=counts.patients,
         frames=sum(counts.centers.values()),
         frames_by_center=counts.centers,

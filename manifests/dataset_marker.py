@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +26,13 @@ def fingerprint_of(marker: Mapping[str, Any]) -> str:
     """
     content = {name: marker.get(name) for name in _CONTENT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def listed_files(marker: object) -> Iterator[tuple[str, str]]:
+    """Every Parquet file that a marker lists, wherever in it, with its SHA-256."""
+    if isinstance(marker, Mapping):
+        for name, inner in marker.items():
+            if str(name).endswith(".parquet") and isinstance(inner, Mapping):
+                yield name, str(inner.get("sha256"))
+            else:
+                yield from listed_files(inner)

@@ -17,6 +17,7 @@ from .errors import UserError, first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
 Kind = Literal["dataset", "model"]
 Result = TypeVar("Result")
@@ -56,6 +57,60 @@ def connect(repo_id: str, kind: Kind) -> Remote:
         raise UserError(f"no token for {api.endpoint}", fix="run: hf auth login, or set HF_TOKEN")
     user = patiently(lambda: api.whoami(), str(api.endpoint))["name"]
     return Remote(api, kind, repo_id if "/" in repo_id else f"{user}/{repo_id}")
+
+
+def reader(repo_id: str, kind: Kind) -> Remote:
+    """The repository ``repo_id``, to read from it: with the token that there is, or with none.
+
+    Raises:
+        UserError: the name cannot be one; without a token, it has no namespace.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    if get_token() and "/" not in repo_id:
+        return connect(repo_id, kind)
+    check_name(repo_id)
+    if "/" not in repo_id:
+        raise UserError(f"{repo_id!r} names no namespace", fix="give NAMESPACE/NAME")
+    return Remote(HfApi(token=get_token() or False, library_name="sono-curate"), kind, repo_id)
+
+
+def refuse_other_kind(remote: Remote) -> None:
+    """Say so if the name is that of a repository of the other kind.
+
+    Raises:
+        UserError: it is.
+    """
+    other = "model" if remote.kind == "dataset" else "dataset"
+    if remote.api.repo_exists(remote.repo_id, repo_type=other):
+        raise UserError(f"{remote.repo_id} is the name of a {other}", where=remote.url, fix="name another repository")
+
+
+def list_files(remote: Remote, revision: str) -> dict[str, RepoFile]:
+    """Every file of a revision by its path."""
+    from huggingface_hub.hf_api import RepoFile
+
+    entries = remote.api.list_repo_tree(remote.repo_id, repo_type=remote.kind, revision=revision, recursive=True)
+    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+
+def download_small(remote: Remote, path: str, revision: str) -> bytes:
+    """The content of a small file.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    import tempfile
+    from pathlib import Path
+
+    def get() -> bytes:
+        with tempfile.TemporaryDirectory(prefix="sono-hub-") as folder:
+            found = remote.api.hf_hub_download(
+                remote.repo_id, path, repo_type=remote.kind, revision=revision, local_dir=folder
+            )
+            return Path(found).read_bytes()
+
+    return patiently(get, remote.url)
 
 
 def assumed(repo_id: str, kind: Kind) -> Remote:
@@ -136,11 +191,21 @@ def hub_errors(place: str) -> Iterator[None]:
 
 def _in_one_line(error: Exception, place: str) -> UserError:
     from httpx2 import HTTPError
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     if isinstance(error.__cause__, HTTPError) and not isinstance(error, HTTPError):
         return _in_one_line(error.__cause__, place)  # an upload's thread names the file around it
     status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    if isinstance(error, GatedRepoError):
+        what = "its owner grants access to each reader, and has not granted it to you"
+        return UserError(what, where=place, fix="ask for access on its page, and run: hf auth login")
+    if isinstance(error, RevisionNotFoundError):
+        return UserError("it has no such revision", where=place, fix="name a branch, a tag or a commit that is there")
     if isinstance(error, RepositoryNotFoundError):
         return UserError("not found, or hidden from your token", where=place, fix="check the name and the token")
     if status is not None and (status in (408, 429) or status >= 500):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .errors import UserError
 from .filenames import MARKER
-from .hub import Remote, patiently
+from .hub import Remote, list_files, patiently, refuse_other_kind
 from .publishable import CARD, TRAINED_PATIENTS, LocalFile, is_listed, revision_id
 
 if TYPE_CHECKING:
@@ -133,12 +133,12 @@ def plan_revision(remote: Remote, wanted: Wanted, *, ask: bool = True) -> Plan:
         return new
     info = patiently(lambda: _info(remote), remote.url)
     if info is None:
-        patiently(lambda: _refuse_other_kind(remote), remote.url)
+        patiently(lambda: refuse_other_kind(remote), remote.url)
         return new
     patiently(lambda: _check_writes(remote), remote.url)
     private, gated = _settings(remote, wanted, bool(info["private"]), bool(info["gated"]))
     head = str(info["sha"])
-    present = patiently(lambda: _tree(remote, head), remote.url)
+    present = patiently(lambda: list_files(remote, head), remote.url)
     _refuse_foreign(remote, present)
     ours = {path for path in present if is_listed(path, wanted.listed)}
     kept = {file.path for file in wanted.files}
@@ -211,12 +211,6 @@ def _info(remote: Remote) -> Mapping[str, object] | None:
     return {"private": info.private, "gated": info.gated, "sha": info.sha}
 
 
-def _refuse_other_kind(remote: Remote) -> None:
-    other = "model" if remote.kind == "dataset" else "dataset"
-    if remote.api.repo_exists(remote.repo_id, repo_type=other):
-        raise UserError(f"{remote.repo_id} is the name of a {other}", where=remote.url, fix="name another repository")
-
-
 def _check_writes(remote: Remote) -> None:
     remote.api.auth_check(remote.repo_id, repo_type=remote.kind, write=True)
 
@@ -241,13 +235,6 @@ def _refuse_foreign(remote: Remote, present: Mapping[str, RepoFile]) -> None:
             where=remote.url,
             fix="name another repository",
         )
-
-
-def _tree(remote: Remote, revision: str) -> dict[str, RepoFile]:
-    from huggingface_hub.hf_api import RepoFile
-
-    entries = remote.api.list_repo_tree(remote.repo_id, repo_type=remote.kind, revision=revision, recursive=True)
-    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
 
 def _refs(remote: Remote) -> GitRefs:
@@ -299,7 +286,7 @@ def _upload(plan: Plan, head: str, progress: Callable[[str], None]) -> str:
         remote.api.create_branch(
             remote.repo_id, repo_type=remote.kind, branch=plan.branch, revision=head, exist_ok=True
         )
-    present = _tree(remote, plan.branch)
+    present = list_files(remote, plan.branch)
     differs = set(_differs(plan, present))
     missing = [file for file in plan.wanted.files if file.path in differs]
     stale = sorted(differs - _paths(plan))
@@ -339,7 +326,7 @@ def _check(plan: Plan, commit: str) -> None:
     Of files that are not in LFS the Hub knows Git's digest only.
     """
     remote = plan.remote
-    present = _tree(remote, commit)
+    present = list_files(remote, commit)
     different = _differs(plan, present)
     texts = [file for file in plan.wanted.files if not different and not present[file.path].lfs]
     with tempfile.TemporaryDirectory(prefix="sono-publish-") as folder:
@@ -364,14 +351,14 @@ def _move_main(plan: Plan, commit: str, head: str) -> str:
     remote = plan.remote
     now = _head_of(remote, "main")
     assert now is not None, "main cannot be removed"
-    if now != head and not _differs(plan, _tree(remote, now)):
+    if now != head and not _differs(plan, list_files(remote, now)):
         return now  # the answer of an earlier try was lost
     paths = _paths(plan)
     operations = [
         CommitOperationCopy(path, path, src_revision=commit)
         if path in paths
         else CommitOperationDelete(path, is_folder=False)
-        for path in _differs(plan, _tree(remote, head))
+        for path in _differs(plan, list_files(remote, head))
     ]
     done = remote.api.create_commit(
         remote.repo_id,

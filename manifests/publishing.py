@@ -69,7 +69,10 @@ def publish_folder(
     with quietly(show_bars=sys.stderr.isatty()):
         plan = plan_revision(connect(asked.repo_id, asked.kind), wanted)
         if not plan.private and not asked.yes:
-            _confirm(plan.remote.repo_id)
+            confirm_name(
+                plan.remote.repo_id,
+                f"{plan.remote.repo_id} will be public: anyone can find and copy it, for ever.",
+            )
         return publish_revision(plan, read_back=read_back, progress=lambda line: print(line, file=sys.stderr))
 
 
@@ -127,9 +130,12 @@ def _refuse(refusals: Sequence[Refusal]) -> None:
         raise SystemExit(EXIT_USER_ERROR)
 
 
-def _confirm(repo_id: str) -> None:
-    print(
-        f"{repo_id} will be public: anyone can find and copy it, for ever. Type its name to go on: ", end="", flush=True
-    )
+def confirm_name(repo_id: str, warning: str) -> None:
+    """Ask for the repository's name before something is done that cannot be undone.
+
+    Raises:
+        UserError: another name was typed, or none.
+    """
+    print(f"{warning} Type its name to go on: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip() != repo_id:
-        raise UserError("not published: that is not its name", fix="type the name as it is shown, or give --yes")
+        raise UserError("nothing was done: that is not its name", fix="type the name as it is shown, or give --yes")

@@ -14,6 +14,7 @@ from sono.curation.ingest.parts import patient_pattern
 from sono.manifests.errors import UserError
 from sono.manifests.fingerprints import tables_fingerprint
 from sono.manifests.handoff import handoff_file
+from sono.manifests.pulled import refuse_pulled
 from sono.manifests.schemas import FRAMES, TABLES
 from sono.manifests.stages import Crashed, Engine, Progress, run_stage
 from sono.manifests.store import TableStore
@@ -62,6 +63,7 @@ def audit(
         UserError: there are no frames, a folder, records or a reader of text are missing, or frames are from elsewhere.
     """
     require_readers()
+    refuse_pulled(workspace.path, "there is no archive to audit it against")
     if not workspace.store.count_rows(FRAMES):
         raise UserError("there are no frames to audit", where=str(workspace.path), fix="run sono-curate ingest first")
     require_records(records)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sono.manifests import console
+from sono.manifests.errors import UserError
 
 from .options import (
     JsonOption,
@@ -35,12 +36,13 @@ SeedOption = Annotated[
 def caption(
     workspace: WorkspaceArgument,
     records: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Clinical records: CSV, JSON lines, Parquet, FHIR, DICOM SR, or a folder; may be repeated.",
+            help="Clinical records: CSV, JSON lines, Parquet, FHIR, DICOM SR, or a folder; may be repeated. Required, "
+            "but for a pulled workspace, whose captions stay: then only masks that have none get one.",
         ),
-    ],
+    ] = None,
     mapping: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="TOML file that says what each column of a table contains, in which unit."),
@@ -56,7 +58,14 @@ def caption(
     """
     from sono.captioning.captions.run import caption_workspace
     from sono.captioning.report.page import write_caption_report
+    from sono.manifests.pulled import read_pulled, refuse_pulled
 
+    if records is None:
+        if read_pulled(workspace) is None:
+            raise UserError("no records are given", fix="give --records FILE")
+        _caption_drawn(workspace, templates, seed, workers, as_json)
+        return
+    refuse_pulled(workspace, "its captions are the dataset's, and no records are read")
     with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
         report = caption_workspace(
             opened, records, mapping=mapping, templates=templates, seed=seed, engine=engine, progress=progress
@@ -71,6 +80,19 @@ def caption(
         print_next(f"sono-curate exclusions {workspace}")
         return
     print(f"Look at {page}")
+    print_next(f"sono-curate build {workspace} OUT")
+
+
+def _caption_drawn(workspace: Path, templates: str | None, seed: int | None, workers: int, as_json: bool) -> None:
+    from sono.captioning.captions.drawn import caption_drawn
+
+    with writing_to(workspace, workers, show_progress=not as_json) as (opened, engine, progress):
+        report = caption_drawn(opened, templates=templates, seed=seed, engine=engine, progress=progress)
+    if as_json:
+        console.print_json(asdict(report))
+        return
+    print(f"{report.rows:,} captions of masks for which the dataset has none. {work_text(report)}")
+    print_exclusions(report.exclusions)
     print_next(f"sono-curate build {workspace} OUT")
 
 

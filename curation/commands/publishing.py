@@ -43,6 +43,7 @@ def publish(
     Example: sono-curate publish dataset hospital/fetal-frames --workspace archive --tag v1
     """
     from sono.curation.publishing.gate import refusals
+    from sono.curation.publishing.pulled_gate import audience_refusals
     from sono.curation.publishing.verify import row_reader
     from sono.manifests.publishable import DATASET_FILES
     from sono.manifests.publishing import Asked, publish_folder
@@ -52,7 +53,10 @@ def publish(
     published = publish_folder(
         dataset,
         DATASET_FILES,
-        lambda files: refusals(dataset, files, opened, caption_guard(opened)),
+        lambda files: [
+            *refusals(dataset, files, opened, caption_guard(opened)),
+            *audience_refusals(opened, repo, private=private, gated=gated),
+        ],
         Asked(repo, "dataset", private, gated, tag, message, dry_run, yes),
         read_back=lambda remote, commit: row_reader(dataset)(remote, commit),
     )

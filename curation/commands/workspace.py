@@ -49,6 +49,8 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
         console.print_json(asdict(found))
         return
     print(f"center      {found.center if not found.frames else counts_text(found.frames_by_center)}")
+    if found.pulled_from:
+        print(f"pulled      {found.pulled_from}")
     print(f"frames      {found.frames:,} of {found.patients:,} patients: {counts_text(found.frames_by_plane)}")
     print(f"qc          {counts_text(found.verdicts)}")
     print(f"regions     {sum(found.regions.values()):,}: {counts_text(found.regions)}")

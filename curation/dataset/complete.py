@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of
 from sono.manifests.filenames import MARKER
+from sono.manifests.pulled import Pulled, read_pulled
 from sono.manifests.schemas import SPLITS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.store import write_atomically
@@ -20,7 +21,7 @@ from sono.manifests.workspace import Workspace
 from .anonymity import Combination
 from .config import PublishSection
 from .description.card.content import read_content
-from .description.card.curated import read_curated
+from .description.card.curated import Curated, read_curated
 from .description.card.page import FIGURES, card
 from .description.croissant import croissant
 from .description.provenance import provenance
@@ -42,17 +43,19 @@ def complete(
     plan: SplitPlan,
     left_out: Mapping[str, int],
     combinations: Sequence[Combination],
+    text: Mapping[str, int],
 ) -> dict[str, int]:
     """Write the card, croissant.json, provenance.json, CHANGELOG.md, and then the marker.
 
     Args:
         name: of the dataset.
         combinations: of ``anonymity``.
+        text: how many frames have which ``burned_in_text``.
 
     Returns:
         Frames by split.
     """
-    store, vocabulary = DatasetStore(out), workspace.vocabulary
+    store, vocabulary, pulled = DatasetStore(out), workspace.vocabulary, read_pulled(workspace.path)
     listed = {configuration.name: _describe(store, configuration) for configuration in CONFIGURATIONS}
     counts = {split: listed["default"].get(split, {"rows": 0})["rows"] for split in SPLITS}
     manifest = {
@@ -61,7 +64,7 @@ def complete(
         "structures": {structure.id: structure.name for structure in vocabulary.structures.values()},
         "splits": listed["default"],
         "configurations": {name: splits for name, splits in listed.items() if name != "default"},
-        "split_plan": options.disclosure.split_plan(plan, options.keys),
+        "split_plan": pulled.split_plan if pulled else options.disclosure.split_plan(plan, options.keys),
         "left_out": dict(left_out),
         "regions_vanished": count_vanished(store),
         "pseudonyms": options.keys.id,
@@ -70,7 +73,9 @@ def complete(
     manifest["fingerprint"] = fingerprint_of(manifest)
     fingerprint = str(manifest["fingerprint"])
     content, curated = read_content(store, vocabulary), read_curated(workspace)
-    written = card(vocabulary, store, section, options, left_out, combinations, fingerprint, content, curated)
+    manifest |= {"text_in_pixels": dict(sorted(text.items())), "audit": _audited(curated, pulled)}
+    manifest |= {"pulled_from": pulled.statement()} if pulled else {}
+    written = card(vocabulary, store, section, options, left_out, combinations, fingerprint, content, curated, pulled)
     _write(out / "README.md", written.text.encode())
     _write_figures(out, written.figures)
     _write_json(out / CROISSANT, croissant(name, section, content, curated, listed))
@@ -79,6 +84,17 @@ def complete(
     _write_json(out / MARKER, manifest)
     (out / BUILDING).unlink(missing_ok=True)
     return counts
+
+
+def _audited(curated: Curated, pulled: Pulled | None) -> Mapping[str, Any] | None:
+    """What whoever pulls this dataset can know of an audit; of a pulled one, it is its origin's."""
+    if pulled is not None:
+        return pulled.audit
+    audit = curated.audit
+    if audit is None:
+        return None
+    passed = audit.report.passed and audit.up_to_date
+    return {"passed": passed, "files": audit.report.files, "frames": audit.report.frames}
 
 
 def _describe(store: DatasetStore, configuration: Configuration) -> dict[str, Any]:

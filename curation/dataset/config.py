@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sono.manifests.errors import UserError
+from sono.manifests.pulled import read_pulled
 from sono.manifests.workspace import Workspace
 
 from .licences import SPDX_IDS, licence_fix
@@ -50,9 +52,22 @@ class PublishSection(BaseModel):
 
 
 def publish_section(workspace: Workspace) -> PublishSection:
-    """The section of a workspace.
+    """The section of a workspace. One that was pulled keeps the dataset's licence, and is no more exact than it.
 
     Raises:
-        UserError: it cannot be used; the text names the key.
+        UserError: it cannot be used, and the text names the key; or it names another licence than the pulled dataset.
     """
-    return workspace.section("publish", PublishSection)
+    section = workspace.section("publish", PublishSection)
+    pulled = read_pulled(workspace.path)
+    if pulled is None:
+        return section
+    if section.licence not in ("", pulled.licence):
+        raise UserError(
+            f"publish.licence is {section.licence!r}, and {pulled.name} has {pulled.licence or 'none'!r}, which holds",
+            where=str(workspace.path / "sono.toml"),
+            fix="remove it",
+        )
+    kept = {"licence": pulled.licence}
+    kept |= {"ga_days": "weeks"} if pulled.ga_days == "weeks" else {}
+    kept |= {"pixel_mm": "rounded"} if pulled.pixel_mm == "rounded" else {}
+    return PublishSection(**{**section.model_dump(), **kept})

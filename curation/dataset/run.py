@@ -14,6 +14,7 @@ from sono.manifests.dataset_keys import dataset_keys, remember_name
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.outputs import refuse_inside_dataset
+from sono.manifests.pulled import read_pulled
 from sono.manifests.schemas import SCHEMA_VERSION, SPLITS
 from sono.manifests.splits import SplitPlan
 from sono.manifests.stages import Crashed, Engine, Progress
@@ -26,7 +27,7 @@ from .config import publish_section
 from .description.revisions import keep_previous
 from .disclosure import Disclosure
 from .latest import build_options, remember_dataset
-from .select import assign_splits, check_tables, select
+from .select import assign_splits, check_tables, pulled_splits, select
 from .shards.configurations import schema_metadata
 from .shards.cut import Shard, cut_shards
 from .shards.images import ImageFormat
@@ -101,7 +102,8 @@ def build(
         raise _nothing_to_write(workspace, left_out)
     found = combinations(selection, options.disclosure, keys)
     refuse_rare(found, section.k_anonymity)
-    splits = assign_splits(selection, plan)
+    pulled = read_pulled(workspace.path)
+    splits = pulled_splits(workspace, selection, plan) if pulled else assign_splits(selection, plan)
     shards = cut_shards(workspace.store, selection, splits, workspace.vocabulary, options)
     make_private(out)
     if not linkable:
@@ -109,7 +111,8 @@ def build(
     with exclusive(out, str(out)):
         claim(out)
         written = _write_shards(workspace, out, shards, options, engine, progress)
-        counts = complete(workspace, out, name, section, options, plan, left_out, found)
+        text = Counter(selection["burned_in_text"].to_pylist())
+        counts = complete(workspace, out, name, section, options, plan, left_out, found, text)
     remember_dataset(workspace, out, build_options(out, name, plan, options, allow_unchecked_text=allow_unchecked_text))
     patients = Counter(splits.values())
     store = DatasetStore(out)

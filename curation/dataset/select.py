@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sono.curation.qc.current_tables import refuse_interrupted, refuse_missing, refuse_outdated_verdicts
+from sono.manifests.errors import UserError
+from sono.manifests.pulled import require_complete, split_of_parts
 from sono.manifests.query import query
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS
 from sono.manifests.splits import SplitPlan, assign
@@ -19,14 +21,14 @@ def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Tabl
     """The frames that go into a dataset, in the order of their parts, and a count of the others by reason.
 
     Columns: part, frame_id, patient_key, patient_center_key, center, manufacturer, model, plane, height, width,
-    ga_days, duplicate_group.
+    ga_days, duplicate_group, burned_in_text.
     """
     store = workspace.store
     rows = query(
         """
         SELECT parse_filename(f.filename, true)[6:] AS part, f.frame_id, f.patient_key,
                f.patient_center_key, f.center, f.manufacturer, f.model, f.plane, f.height, f.width,
-               r.ga_days, q.duplicate_group,
+               r.ga_days, q.duplicate_group, f.burned_in_text,
                CASE WHEN q.frame_id IS NULL THEN 'not_checked'
                     WHEN q.verdict <> 'accept' THEN 'qc_' || q.verdict
                     WHEN c.frame_id IS NULL THEN 'no_caption'
@@ -59,8 +61,10 @@ def check_tables(workspace: Workspace) -> None:
     Raises:
         UserError: they are not; the text names the command to run.
     """
-    refuse_missing(workspace, ((FRAMES, "ingest"), (QC, "qc"), (CAPTIONS, "caption")))
-    refuse_interrupted(workspace, ((FRAMES, "ingest"), (REGIONS, "masks import"), (CAPTIONS, "caption")))
+    pulled = require_complete(workspace.path, workspace.store)
+    frames, masks, captions = ("pull",) * 3 if pulled else ("ingest", "masks import", "caption")
+    refuse_missing(workspace, ((FRAMES, frames), (QC, "qc"), (CAPTIONS, captions)))
+    refuse_interrupted(workspace, ((FRAMES, frames), (REGIONS, masks), (CAPTIONS, captions)))
     refuse_outdated_verdicts(workspace)
 
 
@@ -94,3 +98,27 @@ def assign_splits(selection: pa.Table, plan: SplitPlan) -> dict[str, str]:
         sorted(joined),
         plan,
     )
+
+
+def pulled_splits(workspace: Workspace, selection: pa.Table, plan: SplitPlan) -> dict[str, str]:
+    """The split of every patient in a selection of pulled frames: the one that the dataset had them in.
+
+    Raises:
+        UserError: another plan was asked for, or a patient is in two splits.
+    """
+    if plan != SplitPlan():
+        raise UserError(
+            "the patients of a pulled dataset stay in its splits: who was trained on must not be tested on",
+            fix="leave out --validation, --test, --seed and --holdout-center",
+        )
+    by_part = split_of_parts(workspace.store)
+    splits: dict[str, str] = {}
+    rows = selection.group_by(["patient_key", "part"]).aggregate([])
+    for patient, part in zip(rows["patient_key"].to_pylist(), rows["part"].to_pylist(), strict=True):
+        if splits.setdefault(patient, by_part[part]) != by_part[part]:
+            raise UserError(
+                "a patient is in two splits of the dataset that was pulled",
+                where=str(workspace.path),
+                fix="ask whoever published it to build it again",
+            )
+    return splits

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sono.curation.cleaning.required import require_readers
+from sono.manifests.pulled import refuse_pulled
 from sono.manifests.stages import Engine, Progress, RunReport, run_stage
 from sono.manifests.workspace import Workspace
 
@@ -58,6 +59,7 @@ def ingest(
             have files of the same path, or most frames of a folder would be removed.
     """
     require_readers()
+    refuse_pulled(workspace.path, "nothing is ingested into it")
     pattern = patient_pattern(patient_regex)
     rows = read_metadata(metadata, workspace.vocabulary, patient_required=pattern is None) if metadata else None
     skip = [metadata] if metadata else []

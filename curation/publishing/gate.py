@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from sono.curation.audit.report.result import latest_audit
-from sono.manifests.dataset_marker import FORMAT
+from sono.manifests.dataset_marker import FORMAT, listed_files
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.publishable import DATASET_FILES, LocalFile, Refusal, check_files, check_licence
+from sono.manifests.pulled import read_pulled
 from sono.manifests.workspace import Workspace
 
 from .origin import Origin, find_origin
+from .pulled_gate import pulled_refusals
 from .rows import Guard, RowFaults, read_rows
 
 _BUILD_AGAIN = "run sono-curate build again"
@@ -49,7 +51,7 @@ class Candidate:
     def rows(self) -> RowFaults:
         """What is wrong with rows; the shards are read once for all checks."""
         shards = [file.source for file in self.files if file.path.startswith("data/")]
-        return read_rows(shards, self.origin, self.guard)
+        return read_rows(shards, self.origin, self.guard, self.workspace.keys if self.workspace else None)
 
 
 def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | None, guard: Guard) -> list[Refusal]:
@@ -87,7 +89,7 @@ def check_folder(candidate: Candidate) -> Iterator[Refusal]:
 
 def check_shards(candidate: Candidate) -> Iterator[Refusal]:
     """Every Parquet file is the one that the marker lists."""
-    listed = dict(_listed(candidate.marker))
+    listed = dict(listed_files(candidate.marker))
     present = {file.path: file.sha256 for file in candidate.files if file.path.endswith(".parquet")}
     for path in sorted(listed.keys() | present.keys()):
         if path not in present:
@@ -105,6 +107,8 @@ def check_splits(candidate: Candidate) -> Iterator[Refusal]:
         yield Refusal("splits", f"{patients:,} patients are in several splits", _BUILD_AGAIN)
     if groups := candidate.rows.duplicates_across_splits:
         yield Refusal("splits", f"{groups:,} groups of duplicates are in several splits", _BUILD_AGAIN)
+    if moved := candidate.rows.moved_frames:
+        yield Refusal("splits", f"{moved:,} frames are in another split than in their origin", _BUILD_AGAIN)
 
 
 def check_masks(candidate: Candidate) -> Iterator[Refusal]:
@@ -133,12 +137,20 @@ def check_text(candidate: Candidate) -> Iterator[Refusal]:
 
 
 def check_audit(candidate: Candidate) -> Iterator[Refusal]:
-    """The audit of the workspace passed, and nothing has changed since."""
+    """The audit of the workspace passed, and nothing has changed since.
+
+    Of a pulled workspace there is no archive: its pixels have to be those of a revision on the Hub that states that its
+    own audit passed.
+    """
     if candidate.workspace is None:
         yield Refusal("audit", "nothing shows what it was built from", "give --workspace WORKSPACE")
         return
     if candidate.origin is None:
         yield Refusal("audit", "it was not built from this workspace", "name the one it was built from")
+        return
+    pulled = read_pulled(candidate.workspace.path)
+    if pulled is not None:
+        yield from pulled_refusals(candidate.workspace, pulled, candidate.rows)
         return
     audit = latest_audit(candidate.workspace)
     command = f"run: sono-curate audit {candidate.workspace.path} SOURCE"
@@ -163,13 +175,3 @@ CHECKS: Mapping[str, Callable[[Candidate], Iterator[Refusal]]] = {
     "audit": check_audit,
 }
 """Every check by the name that its refusals have."""
-
-
-def _listed(value: object) -> Iterator[tuple[str, str]]:
-    """Every Parquet file that the marker lists with its SHA-256, wherever in it."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if name.endswith(".parquet") and isinstance(inner, Mapping):
-                yield name, str(inner.get("sha256"))
-            else:
-                yield from _listed(inner)

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sono.manifests import masks
 from sono.manifests.errors import UserError
+from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import SPLITS
 from sono.manifests.store import damage_named
 
@@ -39,13 +40,19 @@ class RowFaults:
     unknown_captions: int = 0
     unknown_frames: int = 0
     unchecked_frames: int = 0
+    other_pixels: int = 0
+    other_pixels_example: str | None = None
+    moved_frames: int = 0
 
 
-def read_rows(shards: Iterable[Path], origin: Origin | None, guard: Guard) -> RowFaults:
+def read_rows(
+    shards: Iterable[Path], origin: Origin | None, guard: Guard, keys: Pseudonymizer | None = None
+) -> RowFaults:
     """Read every row of the shards.
 
     Args:
         origin: what the workspace says; None counts only what the dataset itself shows.
+        keys: the workspace's, with which pixels of pulled frames are compared.
 
     Raises:
         UserError: a shard cannot be read.
@@ -64,7 +71,7 @@ def read_rows(shards: Iterable[Path], origin: Origin | None, guard: Guard) -> Ro
                     faults.frames += 1
                     if patients.setdefault(row["patient_key"], split) != split:
                         torn["patient"].add(row["patient_key"])
-                    group = _judge_origin(row, origin, faults)
+                    group = _judge_origin(row, split, origin, keys, faults)
                     if group is not None and groups.setdefault(group, split) != split:
                         torn["group"].add(group)
                     _judge_masks(row, faults)
@@ -73,7 +80,9 @@ def read_rows(shards: Iterable[Path], origin: Origin | None, guard: Guard) -> Ro
     return faults
 
 
-def _judge_origin(row: Mapping[str, Any], origin: Origin | None, faults: RowFaults) -> str | None:
+def _judge_origin(
+    row: Mapping[str, Any], split: str, origin: Origin | None, keys: Pseudonymizer | None, faults: RowFaults
+) -> str | None:
     """Returns the frame's group of duplicates."""
     if origin is None:
         return None
@@ -82,7 +91,26 @@ def _judge_origin(row: Mapping[str, Any], origin: Origin | None, faults: RowFaul
         faults.unknown_frames += 1
         return None
     faults.unchecked_frames += not frame.text_checked
+    if frame.pulled_pixels is not None:
+        faults.moved_frames += frame.pulled_split != split
+        if keys is None or _pixels(row["image"]["bytes"], keys) != frame.pulled_pixels:
+            faults.other_pixels += 1
+            faults.other_pixels_example = faults.other_pixels_example or row["frame_id"]
     return frame.duplicate_group
+
+
+def _pixels(image: bytes, keys: Pseudonymizer) -> str | None:
+    """The digest of an image's pixels, as ``frames`` has it; None if it does not decode."""
+    import numpy as np
+
+    from sono.curation.images.pixels import ExcludedError, without_equal_channels
+    from sono.curation.images.stored_png import decode_png
+
+    try:
+        pixels = without_equal_channels(decode_png(image))
+    except ExcludedError:
+        return None
+    return keys.pixels(pixels.shape, np.ascontiguousarray(pixels).data)
 
 
 def _judge_masks(row: Mapping[str, Any], faults: RowFaults) -> None:

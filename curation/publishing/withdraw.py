@@ -88,19 +88,55 @@ def withdraw(
     ):
         _remember(workspace, database, known)
         report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data))
-        _remove_rows(workspace.store, database, report, progress)
-        journal = open_journal(workspace.path)
-        if journal is not None:
-            with contextlib.closing(journal):
-                report.events = journal.forget([frame_id for (frame_id,) in database.sql("FROM gone").fetchall()])
-        for name in _MADE_AGAIN:
-            shutil.rmtree(workspace.path / name, ignore_errors=True)
-        for path in workspace.path.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
-            path.unlink()
-        _remove_frames(workspace.store, database, report)
+        _remove(workspace, database, report, progress)
         report.proof = str(_prove(workspace, database, report))
         _write_list(workspace, replace(read_withdrawn(workspace.path), unfinished=False))
     return report
+
+
+def remove_patients(
+    workspace: Workspace, patients: frozenset[str], *, progress: Callable[[Progress], None] = lambda _: None
+) -> WithdrawalReport:
+    """Remove patients like ``withdraw``, but remember nothing of them: they may come back.
+
+    Args:
+        patients: by ``patient_key``.
+
+    Raises:
+        UserError: the workspace is being reviewed, or a part is damaged.
+    """
+    report = WithdrawalReport(len(patients), 0)
+    with reviewing_alone(workspace, "stop its server with Ctrl-C first"), _viewed(workspace.store) as database:
+        _find_rows(database, Withdrawn({"patient_key": patients}))
+        _remove(workspace, database, report, progress)
+    return report
+
+
+def _remove(
+    workspace: Workspace,
+    database: duckdb.DuckDBPyConnection,
+    report: WithdrawalReport,
+    progress: Callable[[Progress], None],
+) -> None:
+    """What depends on frames goes before them, because it is found by them."""
+    _remove_rows(workspace.store, database, report, progress)
+    journal = open_journal(workspace.path)
+    if journal is not None:
+        with contextlib.closing(journal):
+            report.events = journal.forget([frame_id for (frame_id,) in database.sql("FROM gone").fetchall()])
+    for name in _MADE_AGAIN:
+        shutil.rmtree(workspace.path / name, ignore_errors=True)
+    for path in workspace.path.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
+        path.unlink()
+    _remove_frames(workspace.store, database, report)
+
+
+@contextlib.contextmanager
+def _viewed(store: TableStore) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect() as database:
+        for table in (FRAMES, STATEMENTS, RECORDS, REGIONS):
+            view_table(database, store, table)
+        yield database
 
 
 @dataclass(frozen=True)
@@ -116,9 +152,7 @@ def _found(
     workspace: Workspace, patients: Sequence[ListedPatient]
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, _Known]]:
     """A database with ``gone``, ``gone_sources``, ``gone_studies`` and ``gone_patients``: keys of what goes."""
-    with connect() as database:
-        for table in (FRAMES, STATEMENTS, RECORDS, REGIONS):
-            view_table(database, workspace.store, table)
+    with _viewed(workspace.store) as database:
         names = [each for each in TABLES_OF_PATIENTS if each != RECORDS.name]
         columns = ", ".join(PATIENT_COLUMNS)
         database.execute(

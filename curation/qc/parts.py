@@ -8,10 +8,11 @@ from functools import partial
 
 import pyarrow as pa
 
+from sono.manifests.pulled import STAGE as PULLED
 from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES
 from sono.manifests.stages import Part
-from sono.manifests.store import TableStore, part_name
+from sono.manifests.store import TableStore, part_name, read_info
 
 Duplicate = tuple[str, str, str | None]
 """frame_id, duplicate_group, and the reason; None for the one frame of a group that is kept."""
@@ -60,14 +61,17 @@ def _duplicates(store: TableStore) -> dict[str, list[Duplicate]]:
 
 
 def _load(store: TableStore, name: str, duplicates: list[Duplicate]) -> pa.Table:
-    """The stage's input: the frames of a part, each with its duplicate group and reason."""
+    """The stage's input: the frames of a part, each with its duplicate group and reason, and whether it was pulled."""
     columns = [
         *("frame_id", "source_key", "frame_index", "height", "width"),
         *("grey_histogram", "laplacian_energy", "cleaning_reasons"),
     ]
     frames = store.read(FRAMES, name, columns)
+    pulled = read_info(store.path(FRAMES, name)).stage == PULLED
     groups = {frame_id: (group, reason) for frame_id, group, reason in duplicates}
     pairs = [groups.get(frame_id, (None, None)) for frame_id in frames["frame_id"].to_pylist()]
-    return frames.append_column("duplicate_group", pa.array([group for group, _ in pairs], pa.string())).append_column(
-        "duplicate_reason", pa.array([reason for _, reason in pairs], pa.string())
+    return (
+        frames.append_column("duplicate_group", pa.array([group for group, _ in pairs], pa.string()))
+        .append_column("duplicate_reason", pa.array([reason for _, reason in pairs], pa.string()))
+        .append_column("pulled", pa.array([pulled] * len(pairs), pa.bool_()))
     )

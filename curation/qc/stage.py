@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -116,7 +116,11 @@ def verdict(reasons: list[str]) -> str:
 
 @dataclass(frozen=True)
 class QcStage:
-    """From frames, with what cleaning doubts and their duplicate group and reason, to metrics and verdicts."""
+    """From frames, with what cleaning doubts and their duplicate group and reason, to metrics and verdicts.
+
+    Frames of a pulled dataset are measured, but not judged again: who published them has accepted them, some of them by
+    a person's decision that nothing shows any more.
+    """
 
     section: QcSection
 
@@ -136,9 +140,7 @@ class QcStage:
         for frame in part.to_pylist():
             statistics = PixelStatistics(frame["grey_histogram"], frame["laplacian_energy"])
             metrics = measure(statistics, frame["height"], frame["width"], self.section)
-            reasons = judge(metrics, self.section)
-            reasons += frame["cleaning_reasons"] or []
-            reasons += [frame["duplicate_reason"]] if frame["duplicate_reason"] else []
+            reasons = [] if frame["pulled"] else self._reasons(metrics, frame)
             rows.append(
                 {
                     "frame_id": frame["frame_id"],
@@ -150,3 +152,7 @@ class QcStage:
                 }
             )
         return StageOutput(QC.from_rows(rows), [])
+
+    def _reasons(self, metrics: Metrics, frame: Mapping[str, Any]) -> list[str]:
+        reasons = [*judge(metrics, self.section), *(frame["cleaning_reasons"] or [])]
+        return [*reasons, *([frame["duplicate_reason"]] if frame["duplicate_reason"] else [])]

@@ -2,7 +2,7 @@
 
 Contents travel by Git LFS (basic and multipart) and are downloaded from another origin, as from the Hub's CDN. It does
 not speak Xet: clients have to be told so (HF_HUB_DISABLE_XET=1). Unlike the Hub, it forgets commits that nothing leads
-to at once, and has no pull requests.
+to at once, and nobody can open a pull request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .faults import Fault
-from .storage import HEADS, TAGS, Files, Move, RefusedError, Repository, StoredFile
+from .storage import CONVERTS, HEADS, PULL_REQUESTS, TAGS, Files, Move, RefusedError, Repository, StoredFile
 
 Moment = Literal["before", "amid", "after"]
 """Of a request: before anything is done, while its body arrives, and when all is done but the answer."""
@@ -290,9 +290,12 @@ class HubServer:
                 for ref, commit in repo.refs.items()
                 if ref.startswith(prefix)
             ]
-            for name, prefix in (("branches", HEADS), ("tags", TAGS))
+            for name, prefix in (
+                *(("branches", HEADS), ("tags", TAGS), ("converts", CONVERTS)),
+                *([("pullRequests", PULL_REQUESTS)] if "include_prs" in request.query_params else []),
+            )
         }
-        return JSONResponse({**listed, "converts": [], "pullRequests": []})
+        return JSONResponse(listed)
 
     async def commits(self, request: Request, at: Mapping[str, str]) -> Response:
         repo = self._readable(request, at["kinds"][:-1], at["name"])

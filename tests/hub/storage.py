@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-HEADS, TAGS = "refs/heads/", "refs/tags/"
+HEADS, TAGS, PULL_REQUESTS, CONVERTS = "refs/heads/", "refs/tags/", "refs/pr/", "refs/convert/"
 GITATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 Files = dict[str, "StoredFile"]
 
@@ -118,12 +118,16 @@ class Repository:
             commit = content["parent"]
 
     def squash(self, branch: str, message: str) -> None:
-        """The branch as one commit without a parent. Commits that nothing leads to any more are gone at once."""
+        """The branch as one commit without a parent. What nothing leads to any more, but LFS, is gone at once."""
         files = self.files(self.commit_of(branch))
         self.move(f"{HEADS}{branch}", self.add_commit(None, files, message, ""))
         reachable = {oid for head in self._state["refs"].values() for oid, _ in self.history(head)}
         for path in (self.folder / "commits").glob("*.json"):
             if path.stem not in reachable:
+                path.unlink()
+        blobs = {file.oid for oid in reachable for file in self.files(oid).values()}
+        for path in (self.folder / "blobs").iterdir():
+            if path.name not in blobs:
                 path.unlink()
 
     def add_blob(self, content: bytes) -> StoredFile:

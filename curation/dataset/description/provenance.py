@@ -14,6 +14,7 @@ from sono.curation.dataset.shards.rows import RowOptions
 from sono.curation.qc.stage import QcSection
 from sono.curation.review.config import ReviewSection
 from sono.manifests.fingerprints import tables_fingerprint
+from sono.manifests.pulled import read_pulled
 from sono.manifests.schemas import CAPTIONS, SCHEMA_VERSION, TABLES
 from sono.manifests.splits import SplitPlan
 from sono.manifests.store import TableStore
@@ -37,12 +38,15 @@ def provenance(
 ) -> dict[str, Any]:
     """Versions, configuration and fingerprints as JSON.
 
-    There are no paths, addresses or names of centers in it, and the fingerprints are keyed: with the workspace one can
-    tell whether its tables are still those of the dataset, and nobody can compare them with another dataset's.
+    There are no paths, addresses or names of centers in it, but the repository that it was pulled from, if it was. The
+    fingerprints are keyed: with the workspace one can tell whether its tables are still those of the dataset, and
+    nobody can compare them with another dataset's.
     """
     fingerprints = {name: tables_fingerprint(workspace.store, [table]) for name, table in TABLES.items()}
+    pulled = read_pulled(workspace.path)
     return {
         "schema": SCHEMA_VERSION,
+        **({"pulled_from": pulled.statement()} if pulled else {}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
         "configuration": {
             "cleaning": workspace.section("cleaning", CleaningSection).model_dump(mode="json"),
@@ -54,7 +58,7 @@ def provenance(
         "build": {
             **options.as_json(),
             "linkable": options.keys.linkable,
-            "splits": options.disclosure.split_plan(plan, options.keys),
+            "splits": pulled.split_plan if pulled else options.disclosure.split_plan(plan, options.keys),
             "left_out": dict(left_out),
         },
         "vocabulary_sha256": vocabulary_sha256(workspace.vocabulary),

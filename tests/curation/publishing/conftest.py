@@ -67,6 +67,7 @@ def ready(made_once: MadeOnce, request: pytest.FixtureRequest, tmp_path: Path) -
     def fill(folder: Path) -> None:
         built: Curation = request.getfixturevalue("curation")
         built.publish(licence="CC-BY-4.0")
+        Ready(folder / "dataset", built.workspace).audit()  # first, so that the dataset states it
         built.build(folder / "dataset")
         shutil.copytree(built.workspace.path, folder / "workspace")
 

@@ -12,6 +12,7 @@ from sono.curation.dataset.config import PublishSection
 from sono.curation.dataset.licences import licence_url
 from sono.curation.dataset.shards.rows import RowOptions
 from sono.curation.dataset.store import DatasetStore, count_vanished
+from sono.manifests.pulled import Pulled
 from sono.manifests.vocabulary import Vocabulary
 
 from .charts import bars, histogram
@@ -41,12 +42,14 @@ def card(
     fingerprint: str,
     content: Content,
     curated: Curated,
+    pulled: Pulled | None = None,
 ) -> Card:
     """The card of a dataset whose shards are written; the ``combinations`` are all of them, the rarest first."""
     text = _template().render(
         section=section,
         content=content,
         curated=curated,
+        pulled=pulled,
         left_out=left_out,
         vanished=count_vanished(store),
         spread=spread(list(combinations)),

@@ -1,0 +1,1 @@
+"""A published dataset brought back into a workspace."""
