@@ -23,7 +23,6 @@ from sono.manifests.workspace import Workspace
 
 from .origin import own_keys, withdrawn_patients
 
-
 _BEGUN = ".squash.json"
 """Beside the proofs while a history is being erased: what it was like before."""
 

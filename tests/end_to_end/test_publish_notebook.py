@@ -50,3 +50,11 @@ def test_the_last_revision_has_nothing_of_the_patient_who_left(outputs: list[nbf
     assert sum(count == 0 for count in third) == 1
     assert all(now in (0, before) for now, before in zip(third, second, strict=True))
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_only_the_last_revision_is_left_and_can_be_pulled(outputs: list[nbformat.NotebookNode]) -> None:
+    shown = [output["data"]["text/plain"] for output in outputs if "data" in output]
+    assert "['v3']" in shown
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    frames = re.findall(r"^(\d+) frames: (\d+) accept", printed, re.MULTILINE)
+    assert frames[-1] == frames[-2], "qc of the archive after the withdrawal, and of what was pulled"
