@@ -99,10 +99,10 @@ def _take_step(learner: Learner, writer: CheckpointWriter, batch: Batch) -> dict
         loss, norm = found.loss, found.norm
     writer.wait()
     ranks = learner.ranks
-    samples = [sample for share in ranks.collect(batch.samples) for sample in share]
+    origins = [origin for share in ranks.collect(batch.origins) for origin in share]
     error = None
     if ranks.is_first:
-        error = not_finite(learner.run, learner.step + 1, loss, norm, samples, writer.last_good)
+        error = not_finite(learner.run, learner.step + 1, loss, norm, origins, writer.last_good)
     ranks.raise_together(error)
     raise AssertionError("the first rank has an error to raise")
 
