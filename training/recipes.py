@@ -24,6 +24,7 @@ CANNOT_CHANGE_RESULT = (
     "log.every",
     "log.tensorboard",
     "log.tracker",
+    "log.validation",
     "checkpoint.every",
     "checkpoint.keep",
     "data.workers",
@@ -263,14 +264,19 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Log:
-    """Write a line to ``log.csv`` every ``every`` steps, and the same to TensorBoard and an experiment tracker."""
+    """Write a line to ``log.csv`` every ``every`` steps, and the same to TensorBoard and an experiment tracker.
+
+    Every ``validation`` steps and at the end, the loss on the validation splits goes to ``validation.csv``, and there.
+    """
 
     every: int = 10
+    validation: int = 0  # 0: never
     tensorboard: bool = False
     tracker: Literal["none", "trackio", "wandb"] = "none"
 
     def __post_init__(self) -> None:
         _require(self.every > 0, "log.every", self.every, "1 or more")
+        _require(self.validation >= 0, "log.validation", self.validation, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -434,7 +440,7 @@ def first_difference(before: Recipe, after: Recipe) -> str | None:
     return next((key for key in old if old[key] != new[key] and key not in CANNOT_CHANGE_RESULT), None)
 
 
-_ADDED: Mapping[str, Any] = {"data.weights": None}
+_ADDED: Mapping[str, Any] = {"data.weights": None, "log.validation": 0}
 """Settings that older runs did not have, with the value that does what they did."""
 
 _SECTIONS: Mapping[str, type] = {

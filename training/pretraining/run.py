@@ -21,6 +21,7 @@ from .saving import open_writer
 from .setup import check_shares, describe, load_weights, open_pool, place_on_ranks
 from .stop_requests import stop_requests
 from .trackers import check_installed
+from .validation import open_validation
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,12 @@ def pretrain(
             learner = place_on_ranks(run, model, transform, pool, recipe, last, ranks)
             for line in describe(learner, pool):
                 notice(line)
+            validation = open_validation(descriptions, learner, notice)
             writer = open_writer(learner, pool, last)
             if last:
                 notice(f"resuming from {last.folder.name}, step {learner.step} of {learner.total_steps}")
             with stop_requests(insist=ranks.size == 1) as requests:
-                train(learner, pool, writer, lambda: bool(requests), progress)
+                train(learner, pool, validation, writer, lambda: bool(requests), progress)
                 signals = [name for names in ranks.collect(requests) for name in names]
             assert writer.last_good is not None
             is_complete = learner.step == learner.total_steps

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sono.manifests.errors import UserError
-from sono.manifests.filenames import EVALUATION_FOLDER, RUN_LOG
+from sono.manifests.filenames import EVALUATION_FOLDER, RUN_LOG, VALIDATION_LOG
 from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import exclusive
 from sono.training import recipes
@@ -21,7 +21,7 @@ from .saving import RECIPE
 from .trackers import TENSORBOARD
 
 _PARTS_OF_A_RUN = {
-    ".lock", RUN_LOG, RECIPE, NAN_BATCH, checkpoints.FOLDER, TENSORBOARD, EVALUATION_FOLDER, "wandb",
+    ".lock", RUN_LOG, VALIDATION_LOG, RECIPE, NAN_BATCH, checkpoints.FOLDER, TENSORBOARD, EVALUATION_FOLDER, "wandb",
 }  # fmt: skip
 
 

@@ -15,7 +15,8 @@ import torch
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.data.dataset import decode_image
+from sono.training.data.dataset import decode_image, open_split, read_description
+from sono.training.data.joined import JoinedFrames
 from sono.training.data.pool import make_pool, with_cache
 from sono.training.data.samples import batches_from
 from sono.training.data.together import open_together, read_descriptions
@@ -27,33 +28,38 @@ from sono.training.model.transforms import PadToSquare
 from sono.training.pretraining import checkpoints
 from sono.training.pretraining.run import pretrain
 from sono.training.pretraining.step_log import TIMINGS
+from sono.training.step.losses import Captions, contrastive_loss
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = [
     "train.batch_size=8", "train.steps=6", "train.warmup_steps=2", "checkpoint.every=2", "log.every=1",
-    "train.threads=1", "checkpoint.keep=9", "data.weights=north=1,south=3",
+    "train.threads=1", "checkpoint.keep=9", "log.validation=2", "data.weights=north=1,south=3",
 ]  # fmt: skip
-ALONE = [*SETTINGS[:-1]]
+ALONE = [*SETTINGS[:-2]]
 
 
 @pytest.fixture(scope="module")
 def hospitals(
     make_rows: Callable, write_dataset: Callable, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """40 training frames in the north and 24 in the south, and 8 to test with in each; keys are the hospital's own."""
+    """40 training frames in the north and 24 in the south, 20 and 8 to validate, and 8 each to test with.
+
+    Keys are the hospital's own.
+    """
     folder = tmp_path_factory.mktemp("hospitals")
     return {
         name: write_dataset(
             folder / name,
             {
                 "train": make_rows(count, seed=seed, patients=name),
+                "validation": make_rows(validated, seed=seed + 10, patients=f"{name}-validation"),
                 "test": make_rows(8, seed=seed + 1, patients=f"{name}-test"),
             },
             shards=1,
             pseudonyms=name,
         )
-        for name, count, seed in (("north", 40, 51), ("south", 24, 53))
+        for name, count, validated, seed in (("north", 40, 20, 51), ("south", 24, 8, 53))
     }
 
 
@@ -81,6 +87,11 @@ def newest(run: Path) -> checkpoints.Checkpoint:
 def log(run: Path) -> list[dict[str, str]]:
     with (run / "log.csv").open() as file:
         return [{**line, **dict.fromkeys(TIMINGS, "")} for line in csv.DictReader(file)]
+
+
+def validation(run: Path) -> list[dict[str, str]]:
+    with (run / "validation.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def stop_at(finished: Path, step: int, run: Path) -> Path:
@@ -152,19 +163,92 @@ def test_a_run_resumes_to_the_same_end_in_whatever_order_the_datasets_are_given(
     assert any("/south: 24 frames, 75.0% of the samples" in notice for notice in notices)
     assert any("patients of datasets with different keys cannot be compared" in notice for notice in notices)
     assert_same_end(run, finished)
+    assert validation(run) == validation(finished)
+
+
+def test_the_validation_loss_is_that_of_the_training_loss_by_dataset_and_over_all(
+    finished: Path, hospitals: dict[str, Path]
+) -> None:
+    found = {(line["step"], line["dataset"].partition("-")[0]): line for line in validation(finished)}
+    assert list(found) == [(step, name) for step in "246" for name in order_of(finished)]
+    assert [found["6", name]["samples"] for name in ("north", "south", "all")] == ["16", "8", "24"]
+    model, transform, meta = checkpoints.load_model(finished, pytest.fail)
+    recipe = recipes.override(recipes.from_flat(meta["recipe"]), ["train.seed=0"])
+    expected = {}
+    for name, folder in hospitals.items():
+        frames = JoinedFrames((open_split(read_description(str(folder)), "validation"),))
+        pool = make_pool(frames, model.tokenizer, transform)
+        losses = []
+        for batch in batches_from(0, len(pool) // 8, pool, transform, model.tokenizer, recipe):
+            with torch.no_grad():
+                image_ND = model.encode_image(transform.normalise(batch.images, batch.masks))
+                text_UD = model.encode_text(batch.tokens)
+                captions = Captions.of(batch.captions, len(text_UD))
+                t, b = model.clip.logit_scale, model.clip.logit_bias
+                losses.append(float(contrastive_loss(image_ND, text_UD, captions, t, b, recipe.loss)))
+        expected[name] = sum(losses) / len(losses)
+        assert float(found["6", name]["loss"]) == pytest.approx(expected[name], rel=1e-5)
+    mean = (2 * expected["north"] + expected["south"]) / 3
+    assert float(found["6", "all"]["loss"]) == pytest.approx(mean, rel=1e-5)
+
+
+def order_of(run: Path) -> list[str]:
+    return [*(dataset["name"] for dataset in newest(run).meta["datasets"]), "all"]
+
+
+def test_training_does_not_depend_on_validation(finished: Path, hospitals: dict[str, Path], tmp_path: Path) -> None:
+    run = stop_at(finished, 4, tmp_path / "run")
+    train(list(hospitals.values()), run, [*SETTINGS, "log.validation=0"], resume=True)
+    assert_same_end(run, finished)
+
+
+def test_a_run_stopped_while_it_validated_does_so_when_it_resumes(
+    finished: Path, hospitals: dict[str, Path], tmp_path: Path
+) -> None:
+    run = stop_at(finished, 4, tmp_path / "run")
+    lines = (run / "validation.csv").read_text().splitlines(keepends=True)
+    (run / "validation.csv").write_text("".join(line for line in lines if not line.startswith(("4", "6"))))
+    train(list(hospitals.values()), run, resume=True)
+    assert validation(run) == validation(finished)
+
+
+def test_a_validation_split_that_cannot_be_used_is_named(
+    hospitals: dict[str, Path], tmp_path: Path, make_rows: Callable, write_dataset: Callable
+) -> None:
+    def write(name: str, patients: str, count: int) -> Path:
+        splits = {"train": make_rows(16, seed=61), "validation": make_rows(count, seed=62, patients=patients)}
+        return write_dataset(tmp_path / name, splits, pseudonyms=name)
+
+    small, trained = write("small", "validation", 7), write("trained", "train", 12)
+    settings = [*ALONE, "log.validation=2", "train.steps=3", "data.cache=none"]
+    notices = train([hospitals["south"], small], tmp_path / "run", settings)
+    assert f"{small}: 7 frames to validate on, less than a batch of 8, so it has no validation loss" in notices
+    assert {line["dataset"].partition("-")[0] for line in validation(tmp_path / "run")} == {"south", "all"}
+    with pytest.raises(UserError, match=r"log\.validation: no dataset has a validation split of at least a batch of 8"):
+        train([small], tmp_path / "other", settings)
+    with pytest.raises(UserError, match=r"trained on 3 of the 3 patients of the validation split; .*log\.validation=0"):
+        train([trained], tmp_path / "other", settings)
 
 
 def test_two_ranks_see_the_samples_of_one(
     finished: Path, hospitals: dict[str, Path], tmp_path: Path, start_ranks: Callable
 ) -> None:
     run = tmp_path / "run"
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    """With parts of the model on each, validation included."""
+    settings = [part for setting in [*SETTINGS, "train.strategy=fsdp"] for part in ("--set", setting)]
     ranks = start_ranks(2, "sono-train", "pretrain", *hospitals.values(), run, "--recipe", "tiny", *settings)
     assert ranks.end() == [0, 0], ranks.output()
     for name, folder in hospitals.items():
         assert f"Next: sono-train evaluate {run} {folder} --mask both\n" in ranks.output("out"), name
     for found, wanted in zip(log(run), log(finished), strict=True):  # a sample lost or repeated would show in the loss
         assert float(found["loss"]) == pytest.approx(float(wanted["loss"]), rel=1e-4), found["step"]
+    assert len(validation(run)) == 9
+    for found, wanted in zip(validation(run), validation(finished), strict=True):
+        assert {**found, "loss": ""} == {**wanted, "loss": ""}
+        assert float(found["loss"]) == pytest.approx(float(wanted["loss"]), rel=1e-4), found
+    assert newest(run).read("").keys() == newest(finished).read("").keys()
+    for name, value in newest(finished).read("model.").items():
+        assert torch.allclose(newest(run).read("model.")[name], value, atol=1e-3), name
 
 
 def test_resuming_with_another_set_of_datasets_or_other_weights_is_refused(
