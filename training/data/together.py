@@ -1,7 +1,7 @@
 """The datasets that a run trains on: each of them once, with one vocabulary, and nobody in two of them.
 
 What cannot be compared is left to people: datasets have keys of their own, so a patient of two hospitals, or of two
-datasets of one that were not built to be linked, has different ones.
+datasets of one that were not built to be linked, has different ones. Equal pictures give them away.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sono.manifests.schemas import DATASET, SPLITS
 
 from .dataset import Description, Frames, open_split, read_description
 from .joined import JoinedFrames
+from .same_pictures import count_same_pictures
 
 _NAMED = 3  # of entries that differ
 _KEYS = {"patient_key": "patients", "study_key": "studies", "frame_id": "frames"}
@@ -44,12 +45,13 @@ def open_together(descriptions: Sequence[Description]) -> JoinedFrames:
     """The train splits as one.
 
     Raises:
-        UserError: one cannot be read, or a patient, study or frame is in two datasets.
+        UserError: one cannot be read, or a patient, study, frame or picture is in two datasets.
     """
     frames = [open_split(description, "train") for description in descriptions]
     for one, other in combinations(frames, 2):
         _check_columns(one, other)
         _check_apart(one, other)
+        _check_pictures(one, other)
     return JoinedFrames(tuple(frames))
 
 
@@ -108,6 +110,16 @@ def _check_apart(one: Frames, other: Frames) -> None:
         + (f", and {moved:,} of the patients are in different splits" if moved else ""),
         fix="train on one of them, or build one dataset from both archives",
     )
+
+
+def _check_pictures(one: Frames, other: Frames) -> None:
+    same = count_same_pictures(one, other)
+    if same:
+        raise UserError(
+            f"{one.description.source} and {other.description.source} share at least {same:,} pictures under different "
+            "keys, so the same patients",
+            fix="train on one of them",
+        )
 
 
 def _comparable_splits(frames: Frames, other: Frames) -> Splits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -25,7 +26,7 @@ def make(make_rows: Callable, write_dataset: Callable, tmp_path: Path) -> Make:
     def write(name: str, splits: dict[str, range], *, prefix: str | None = None, **options: Any) -> Path:
         made: dict[str, Any] = {}
         for split, numbers in splits.items():
-            made[split] = make_rows(len(numbers), seed=1)
+            made[split] = make_rows(len(numbers), seed=crc32(f"{name} {split}".encode()))
             for number, row in zip(numbers, made[split], strict=True):
                 for column in ("patient_key", "study_key", "frame_id"):
                     row[column] = f"{prefix or name}-{number:03}"
@@ -121,6 +122,23 @@ def test_a_frame_of_both_is_refused_even_if_it_has_no_patient_and_keys_should_di
     other = write_dataset(tmp_path / "other", {"train": [*make_rows(4, seed=2), rows[1]]}, shards=1, pseudonyms="other")
     with pytest.raises(UserError, match="share 1 frames; train on one of them"):
         together(one, other)
+
+
+def test_a_picture_of_both_is_refused_whatever_the_keys_say(
+    make_rows: Callable, write_dataset: Callable, tmp_path: Path
+) -> None:
+    """Two datasets of one workspace, built under two names."""
+    keys = ("patient_key", "study_key", "frame_id")
+    rows = make_rows(300, seed=71)
+    renamed = [{**row, **{key: f"other-{row[key]}" for key in keys}} for row in rows[297:]]
+    one = write_dataset(tmp_path / "one", {"train": rows}, pseudonyms="one")
+    other = write_dataset(
+        tmp_path / "other", {"train": [*make_rows(60, seed=72, patients="other"), *renamed]}, pseudonyms="other"
+    )
+    with pytest.raises(UserError, match=r"share at least 3 pictures under different keys, so the same patients; train"):
+        together(one, other)
+    apart = write_dataset(tmp_path / "apart", {"train": make_rows(60, seed=72, patients="apart")}, pseudonyms="apart")
+    assert len(together(one, apart)) == 360
 
 
 def test_patients_under_different_keys_cannot_be_compared(make: Make) -> None:
