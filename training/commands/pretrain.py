@@ -97,6 +97,8 @@ def pretrain(
 ) -> None:
     """Pretrain a mask-guided CLIP, on one device, or on many under torchrun.
 
+    Several datasets are trained on together; --set data.weights=NAME=WEIGHT,... says how often each is drawn from.
+
     Example: sono-train pretrain dataset runs/first --recipe tiny --set train.steps=200 --resume
     """
     settings = [*(set_ or []), *([f"model.weights={weights}"] if weights else [])]
