@@ -71,16 +71,16 @@ def main() -> None:
 def ours(options: argparse.Namespace, cache: str) -> Iterator[tuple[Any, Any]]:
     """``sono-train``'s reader, captions' tokens included."""
     from sono.training import recipes
-    from sono.training.data.dataset import open_split, read_description
     from sono.training.data.pool import make_pool, with_cache
     from sono.training.data.samples import batches_from
+    from sono.training.data.together import open_together, read_descriptions
     from sono.training.model.tokenizer import CaptionTokenizer
     from sono.training.model.transforms import PadToSquare
 
     settings = [f"train.batch_size={BATCH}", f"data.workers={options.workers}", f"data.cache={cache}"]
     recipe = recipes.override(recipes.vit_l_14_336(), settings)
     tokenizer, transform = CaptionTokenizer(77), PadToSquare(size=options.size)
-    pool = make_pool(open_split(read_description(str(options.keep / "rows" / "sono")), "train"), tokenizer)
+    pool = make_pool(open_together(read_descriptions([str(options.keep / "rows" / "sono")])), tokenizer)
     pool = with_cache(pool, transform, recipe.data)
     for batch in batches_from(0, 10**6, pool, transform, tokenizer, recipe):
         yield batch.images, batch.masks

@@ -71,7 +71,7 @@ class Trained(NamedTuple):
 
 def set_up(dataset: str, recipe: Recipe, run: Path) -> Trained:
     """As ``pretrain`` does."""
-    from sono.training.data.dataset import read_description
+    from sono.training.data.together import read_descriptions
     from sono.training.model.build import build_model
     from sono.training.pretraining.setup import load_weights, open_pool, place_on_ranks
     from sono.training.step.distributed import Ranks
@@ -80,8 +80,8 @@ def set_up(dataset: str, recipe: Recipe, run: Path) -> Trained:
     ranks = Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe.model, recipe.loss)
-    transform = load_weights(model, recipe.model, None)
-    pool = open_pool(read_description(dataset), recipe, model.tokenizer, transform, print)
+    transform = load_weights(model, recipe, None)
+    pool = open_pool(read_descriptions([dataset]), recipe, model.tokenizer, transform, print)
     return Trained(place_on_ranks(run, model, transform, pool, recipe, None, ranks), pool)
 
 

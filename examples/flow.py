@@ -61,7 +61,7 @@ def train(dataset: Path, run: Path, steps: int) -> dict[str, Any]:
     recipe = recipes.override(
         recipes.find("tiny"), [f"train.steps={steps}", f"train.warmup_steps={max(1, steps // 8)}"]
     )
-    outcome = pretrain(str(dataset), run, recipe, resume=True)
+    outcome = pretrain([str(dataset)], run, recipe, resume=True)
     print(f"trained {outcome.step} steps: {outcome.checkpoint}")
     # Both masks in one call, so that they are scored on the same frames and their difference is paired.
     return evaluate(Scoring(run, str(dataset), split="test"), masks=("none", "region"))

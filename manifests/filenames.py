@@ -16,6 +16,9 @@ MARKER = "sono.json"
 RUN_LOG = "log.csv"
 """One row per logged step of a training run."""
 
+VALIDATION_LOG = "validation.csv"
+"""One row per dataset and validated step of a training run."""
+
 EVALUATION_FOLDER = "evaluation"
 
 

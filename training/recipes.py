@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal, Union
 
 from sono.manifests.errors import UserError, did_you_mean
@@ -23,6 +24,7 @@ CANNOT_CHANGE_RESULT = (
     "log.every",
     "log.tensorboard",
     "log.tracker",
+    "log.validation",
     "checkpoint.every",
     "checkpoint.keep",
     "data.workers",
@@ -77,11 +79,30 @@ class Data:
     whole_mask: Literal["square", "image"] = "square"
     workers: int = 0
     cache: str | None = "auto"  # auto: below the user's cache folder; none: decode every image every time
+    weights: str | None = None  # of datasets that are trained on together; none: every frame once in an epoch
 
     def __post_init__(self) -> None:
         _require(0 <= self.global_fraction <= 1, "data.global_fraction", self.global_fraction, "from 0 to 1")
         _require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         _require(self.cache != "", "data.cache", self.cache, "a folder, auto, or none")
+        _ = self.weight_by_dataset
+
+    @property
+    def weight_by_dataset(self) -> Mapping[str, Fraction] | None:
+        """The weights by the datasets' names, exactly as they are written; None if there are none.
+
+        Raises:
+            UserError: a weight is not a positive number, or a dataset has two.
+        """
+        if self.weights is None:
+            return None
+        found: dict[str, Fraction] = {}
+        for entry in self.weights.split(","):
+            name, _, number = entry.rpartition("=")
+            _require(_is_positive(number), "data.weights", self.weights, "NAME=NUMBER,... with numbers above 0")
+            _require(bool(name) and name not in found, "data.weights", self.weights, "one weight for each dataset")
+            found[name] = Fraction(number)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,14 +264,19 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Log:
-    """Write a line to ``log.csv`` every ``every`` steps, and the same to TensorBoard and an experiment tracker."""
+    """Write a line to ``log.csv`` every ``every`` steps, and the same to TensorBoard and an experiment tracker.
+
+    Every ``validation`` steps and at the end, the loss on the validation splits goes to ``validation.csv``, and there.
+    """
 
     every: int = 10
+    validation: int = 0  # 0: never
     tensorboard: bool = False
     tracker: Literal["none", "trackio", "wandb"] = "none"
 
     def __post_init__(self) -> None:
         _require(self.every > 0, "log.every", self.every, "1 or more")
+        _require(self.validation >= 0, "log.validation", self.validation, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -398,6 +424,7 @@ def from_flat(values: Mapping[str, Any]) -> Recipe:
     Raises:
         UserError: keys are missing or unknown, because another version wrote them.
     """
+    values = {**_ADDED, **values}
     differing = sorted(set(values) ^ set(flatten(tiny())))
     if differing:
         raise UserError(
@@ -412,6 +439,9 @@ def first_difference(before: Recipe, after: Recipe) -> str | None:
     old, new = flatten(before), flatten(after)
     return next((key for key in old if old[key] != new[key] and key not in CANNOT_CHANGE_RESULT), None)
 
+
+_ADDED: Mapping[str, Any] = {"data.weights": None, "log.validation": 0}
+"""Settings that older runs did not have, with the value that does what they did."""
 
 _SECTIONS: Mapping[str, type] = {
     "model": Model,
@@ -460,6 +490,11 @@ def _parse(key: str, text: str) -> Any:
         raise UserError(f"{key} is {text!r} but must be {expected}") from None
     _require(not isinstance(value, float) or math.isfinite(value), key, text, "a finite number")
     return value
+
+
+def _is_positive(text: str) -> bool:
+    """Whether it is a number above 0 in digits, such as 2 or 0.5."""
+    return re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) is not None and Fraction(text) > 0
 
 
 def _require(is_valid: bool, key: str, value: object, expected: str) -> None:

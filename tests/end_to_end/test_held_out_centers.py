@@ -85,7 +85,7 @@ def test_results_of_both_stand_side_by_side_and_patients_of_the_first_are_refuse
         return Scoring(run, str(dataset), resamples=20, notice=lambda _: None, **options)
 
     south = hold_out("south")
-    pretrain(str(dataset), run, recipes.override(recipes.tiny(), SETTINGS), notice=lambda _: None)
+    pretrain([str(dataset)], run, recipes.override(recipes.tiny(), SETTINGS), notice=lambda _: None)
     first = evaluate(scoring())
     assert (first["dataset"], first["trained_on"]) == (south, {"patients": 0, "of": 6, "not_known": []})
 
@@ -118,7 +118,7 @@ def test_who_starts_from_an_export_knows_its_patients(captioned: Workspace, tmp_
         plan = SplitPlan(validation=0, test=0, holdout_center=center)
         build(captioned, dataset, plan=plan, allow_unchecked_text=True, engine=in_process)
         recipe = recipes.override(recipes.tiny(), [*SETTINGS, *settings])
-        pretrain(str(dataset), tmp_path / name, recipe, notice=lambda _: None)
+        pretrain([str(dataset)], tmp_path / name, recipe, notice=lambda _: None)
         export(tmp_path / name, tmp_path / f"{name}-exported", "open_clip")
         return tmp_path / name
 

@@ -300,12 +300,16 @@ def write_run(run: Path, backbone: str) -> Path:
         "recipe": recipe,
         "transform": make_transform(model, settings).to_dict(),
         "planes": PLANES,
-        "dataset": {
-            "name": "fetal-planes",
-            "source": "/secret/hospital/fetal-planes",
-            "fingerprint": "f" * 64,
-            "frames": 5678,
-        },
+        "datasets": [
+            {
+                "name": name,
+                "source": f"/secret/hospital/{name}",
+                "fingerprint": letter * 64,
+                "frames": 5678,
+                "share": 0.5,
+            }
+            for name, letter in (("fetal-planes", "e"), ("more-planes", "f"))
+        ],
         "created_by": "sono-train test",
     }
     writer = CheckpointWriter(run, keep=1)

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-_DATASET = typer.Argument(
-    metavar="DATASET", help="A folder that sono-curate build wrote, or the id of a dataset on the Hub."
-)
+_WHAT_A_DATASET_IS = "folder that sono-curate build wrote, or the id of a dataset on the Hub"
+_DATASET = typer.Argument(metavar="DATASET", help=f"A {_WHAT_A_DATASET_IS}.")
+_DATASETS = typer.Argument(metavar="DATASET", help=f"A {_WHAT_A_DATASET_IS}; several are trained on together.")
 _RUN = typer.Argument(metavar="RUN", help="Folder of a training run.")
 
 DatasetArgument = Annotated[str, _DATASET]
+DatasetsArgument = Annotated[list[str], _DATASETS]
 OptionalDatasetArgument = Annotated[str | None, _DATASET]
+OptionalDatasetsArgument = Annotated[list[str] | None, _DATASETS]
 RunArgument = Annotated[Path, _RUN]
 OptionalRunArgument = Annotated[Path | None, _RUN]
 RecipeOption = Annotated[str, typer.Option(metavar="NAME", help="Name of a recipe; `sono-train recipes` lists them.")]

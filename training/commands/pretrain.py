@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ import typer
 from sono.manifests import console
 from sono.training import recipes, released
 
-from .options import DatasetArgument, JsonOption, OptionalDatasetArgument, RecipeOption, SetOption
+from .options import DatasetsArgument, JsonOption, OptionalDatasetsArgument, RecipeOption, SetOption
 from .terminal import import_extras, training_bar
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def list_recipes(
 
 def plan(
     recipe: RecipeOption,
-    dataset: OptionalDatasetArgument = None,
+    datasets: OptionalDatasetsArgument = None,
     samples: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Number of training frames, instead of a dataset.")
+        int | None, typer.Option(metavar="N", min=1, help="Number of training frames, instead of datasets.")
     ] = None,
     captions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Number of distinct captions, with --samples.")
@@ -60,7 +60,7 @@ def plan(
     Example: sono-train plan dataset --recipe vit-l-14-336 --device H100 --ranks 8
     """
     chosen = recipes.override(recipes.find(recipe), set_ or [])
-    if (dataset is None) == (samples is None):
+    if bool(datasets) == (samples is not None):
         raise typer.BadParameter("give either a dataset or --samples")
     import_extras()
     from sono.training.planning import plan as planning
@@ -69,11 +69,10 @@ def plan(
     from sono.training.planning.devices import named_device
 
     machine = Machine(device=named_device(device) if device else None, ranks=ranks, utilisation=mfu)
-    if dataset is None:
-        assert samples is not None
+    if samples is not None:
         data = planning.Data(samples=samples, captions=captions)
     else:
-        data = planning.read_data(dataset)
+        data = planning.read_data(datasets or (), chosen.data)
     made = planning.make_plan(chosen, data, machine)
     if as_json:
         console.print_json(report.to_json(made))
@@ -81,11 +80,11 @@ def plan(
     for line in report.lines(made):
         print(line)
     settings = "".join(f" --set {setting}" for setting in set_ or [])
-    print(f"Next: sono-train pretrain {dataset or 'DATASET'} RUN --recipe {recipe}{settings}")
+    print(f"Next: sono-train pretrain {' '.join(datasets or ['DATASET'])} RUN --recipe {recipe}{settings}")
 
 
 def pretrain(
-    dataset: DatasetArgument,
+    datasets: DatasetsArgument,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run: checkpoints, log, evaluation.")],
     recipe: RecipeOption,
     set_: SetOption = None,
@@ -98,6 +97,8 @@ def pretrain(
 ) -> None:
     """Pretrain a mask-guided CLIP, on one device, or on many under torchrun.
 
+    Several datasets are trained on together; --set data.weights=NAME=WEIGHT,... says how often each is drawn from.
+
     Example: sono-train pretrain dataset runs/first --recipe tiny --set train.steps=200 --resume
     """
     settings = [*(set_ or []), *([f"model.weights={weights}"] if weights else [])]
@@ -106,18 +107,19 @@ def pretrain(
     from sono.training.pretraining.run import pretrain as train
 
     with training_bar() as (notice, progress):
-        outcome = train(dataset, run, chosen, resume=resume, notice=notice, progress=progress)
+        outcome = train(datasets, run, chosen, resume=resume, notice=notice, progress=progress)
     if outcome.rank == 0:
-        for line in _ending(outcome, dataset, run):
+        for line in _ending(outcome, datasets, run):
             print(line)
     if outcome.stopped_by:
         raise typer.Exit(console.EXIT_INTERRUPTED)
 
 
-def _ending(outcome: Outcome, dataset: str, run: Path) -> Iterator[str]:
+def _ending(outcome: Outcome, datasets: Sequence[str], run: Path) -> Iterator[str]:
     if outcome.stopped_by:
         yield f"stopped by {outcome.stopped_by} after step {outcome.step} of {outcome.total_steps}, saved in {run}"
         yield "Next: run the same command again, with --resume"
     else:
         yield f"trained {outcome.total_steps} steps: {outcome.checkpoint}"
-        yield f"Next: sono-train evaluate {run} {dataset} --mask both"
+        for dataset in datasets:
+            yield f"Next: sono-train evaluate {run} {dataset} --mask both"

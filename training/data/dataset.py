@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,10 @@ Row = Mapping[str, Any]
 class Description:
     """What ``sono.json`` says about a dataset.
 
-    ``fingerprint`` covers the digest of every shard. ``planes`` maps ids to display names. ``pseudonyms`` tells those
-    of patients from others': the same patient has the same one in two datasets if it is equal. ``revision`` is the
-    commit of a Hub dataset and None for a folder.
+    ``fingerprint`` covers the digest of every shard. ``planes`` maps ids to display names, as ``structures`` does
+    unless another program wrote the dataset without them. ``pseudonyms`` tells those of patients from others': the same
+    patient has the same one in two datasets if it is equal. ``revision`` is the commit of a Hub dataset and None for a
+    folder.
     """
 
     source: str
@@ -41,6 +43,7 @@ class Description:
     planes: Mapping[str, str]
     shards: Mapping[str, Sequence[Shard]]
     pseudonyms: str
+    structures: Mapping[str, str] | None = None
     revision: str | None = None
 
     def rows(self, split: str) -> int:
@@ -123,6 +126,16 @@ def open_split(description: Description, split: str) -> Frames:
     return Frames(description, split, tuple(plane.names), rows)
 
 
+@contextlib.contextmanager
+def naming(description: Description) -> Iterator[None]:
+    """Around code that reads frames: an error in one also names the dataset, because a run may read several."""
+    try:
+        yield
+    except UserError as error:
+        where = f"{description.source}: {error.where}" if error.where else description.source
+        raise UserError(error.what, where=where, fix=error.fix) from error
+
+
 def decode_image(row: Row) -> Image.Image:
     """The frame's image.
 
@@ -188,8 +201,15 @@ def _parse(text: bytes | None, source: str, revision: str | None) -> Description
             split: tuple(Shard(path, **shard) for path, shard in entry["shards"].items())
             for split, entry in content["splits"].items()
         }
+        structures = content.get("structures")
         description = Description(
-            source, content["fingerprint"], dict(content["planes"]), shards, content["pseudonyms"], revision
+            source,
+            content["fingerprint"],
+            dict(content["planes"]),
+            shards,
+            content["pseudonyms"],
+            None if structures is None else dict(structures),
+            revision,
         )
         is_whole = description.fingerprint == fingerprint_of(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""The training pairs of a split as numbers: captions, each frame's regions, and the choice among them."""
+"""The training pairs of one or several splits as numbers: captions, each frame's regions, and the choice among them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from sono.training import recipes
 from sono.training.model.transforms import PadToSquare
 
-from .dataset import Frames
+from .joined import JoinedFrames
 from .visible_regions import are_visible
 
 Numbers = npt.NDArray[np.int32]
 
 
 class CaptionBank:
-    """Every distinct caption of a split once, sorted: its number is the same in every process and every run."""
+    """Every distinct caption once, sorted: its number is the same in every process and every run."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts: tuple[str, ...] = tuple(sorted(set(texts)))
@@ -45,7 +45,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Captions and captioned regions of all F frames of a split, some 30 bytes per frame.
+    """Captions and captioned regions of all F frames, some 30 bytes per frame.
 
     Args:
         bank: the captions.
@@ -89,7 +89,7 @@ class Pairs:
 
     @cached_property
     def _rarity_by_structure(self) -> npt.NDArray[np.float64]:
-        """The inverse of how often each structure occurs in the split."""
+        """The inverse of how often each structure occurs among all captioned regions."""
         return 1 / np.maximum(np.bincount(self.structure_R, minlength=len(self.structures)), 1)
 
     def _choose(self, structures_r: Numbers, sampling: str, random: np.random.Generator) -> int:
@@ -103,8 +103,8 @@ class Pairs:
         return int(random.integers(len(structures_r)))
 
 
-def read_pairs(frames: Frames, transform: PadToSquare | None = None) -> Pairs:
-    """Read captions and structures of a split, column by column and chunk by chunk, and no image.
+def read_pairs(frames: JoinedFrames, transform: PadToSquare | None = None) -> Pairs:
+    """Read captions and structures, column by column and chunk by chunk, and no image.
 
     Args:
         transform: of the model's input; if omitted, only regions whose masks are empty at any size are left out.

@@ -87,6 +87,11 @@ class TrainedPatients:
     sets: tuple[PatientDigests, ...] = ()
     not_known: tuple[str, ...] = ()
 
+    @property
+    def has_several_keys(self) -> bool:
+        """Whether a patient of two datasets would go unnoticed."""
+        return len({each.pseudonyms for each in self.sets}) > 1
+
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any]) -> TrainedPatients:
         """What a checkpoint's ``meta`` says; one that says nothing is older, or was written by another program."""
@@ -138,10 +143,13 @@ class TrainedPatients:
 
 
 def patients_of(pool: Pool) -> TrainedPatients:
-    """The patients that a run trains on."""
-    keys = pool.frames.column("patient_key").take(pa.array(pool.usable))
-    found = PatientDigests.of(_patients(keys), pool.frames.description.pseudonyms)
-    return TrainedPatients((found,), (_WITHOUT_PATIENT,) if keys.null_count else ())
+    """The patients that a run trains on, in one set for every dataset."""
+    trained = TrainedPatients()
+    for dataset, frames in enumerate(pool.frames.parts):
+        keys = frames.column("patient_key").take(pa.array(pool.usable_of(dataset)))
+        found = PatientDigests.of(_patients(keys), frames.description.pseudonyms)
+        trained = trained.joined(TrainedPatients((found,), (_WITHOUT_PATIENT,) if keys.null_count else ()))
+    return trained
 
 
 def _patients(keys: pa.ChunkedArray) -> list[str]:

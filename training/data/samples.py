@@ -1,16 +1,17 @@
 """What a training run draws from the dataset: in which order, which pair of each frame, in what batches.
 
-Nothing here keeps state: the order is a function of (seed, epoch), a sample of (seed, epoch, index), a batch of its
-step. So a run may stop at any step and resume, with any number of loading processes.
+Nothing here keeps state: the order is a function of (seed, epoch), a sample of (seed, turn, index), a batch of its
+step. So a run may stop at any step and resume, with any number of loading processes. A frame's turn says how often all
+frames of its dataset were drawn before; unless datasets have weights, that is the epoch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -20,7 +21,8 @@ from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare, Pixels
 
 from .augment import Augmenter
-from .dataset import image_size
+from .dataset import image_size, naming
+from .mixture import Mixture
 from .pairs import CaptionBank
 from .pixels import DecodedPixels, PixelSource
 from .pool import Pool
@@ -29,18 +31,22 @@ from .workers import start_worker
 _TOKENS_KEPT = 65_536  # captions whose tokens a process remembers, since templated ones repeat
 
 
+class Origin(NamedTuple):
+    """Where a pair comes from: its dataset's name, its frame, and its structure, "" for a whole image."""
+
+    dataset: str
+    frame_id: str
+    structure: str
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One pair: an image [1 or 3, size, size] and its mask [size, size], 8 bit, and the number of its caption.
-
-    ``frame_id`` and ``structure`` ("" for a whole image) tell where it comes from.
-    """
+    """One pair: an image [1 or 3, size, size] and its mask [size, size], 8 bit, and the number of its caption."""
 
     image: Pixels
     mask: Pixels
     caption: int
-    frame_id: str
-    structure: str
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Batch:
     ``images`` [batch, 3, size, size], or 1 for 3 if all are grey, and ``masks`` [batch, size, size] are 8 bit,
     ``tokens`` [captions, context] are those of the distinct captions, ``captions`` [batch] the row of ``tokens`` that
     belongs to each pair, ``caption_ids`` [captions] the numbers of the distinct captions in the pool's bank.
-    ``samples`` names each pair's frame and structure ("" for a whole image).
+    ``origins`` [batch] tell where each pair comes from.
     """
 
     images: torch.Tensor
@@ -58,27 +64,21 @@ class Batch:
     tokens: torch.Tensor
     captions: torch.Tensor
     caption_ids: torch.Tensor
-    samples: list[tuple[str, str]]
-
-
-def order(samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """The order of an epoch: a permutation of ``samples`` indices, a function of (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(samples)
+    origins: list[Origin]
 
 
 class Batches(Sampler[list[tuple[int, int]]]):
-    """Batches as lists of (epoch, index), from step ``first`` up to ``last``.
+    """Batches as lists of (turn, index), from step ``first`` up to ``last``.
 
-    Epochs follow one another without a gap, so no frame is lost at the end of an epoch and none is drawn twice before
-    all others were; a batch may hold the end of one epoch and the start of the next. Each of ``world_size`` ranks gets
-    its share of every batch.
+    Epochs follow one another without a gap, so no sample is lost at the end of an epoch; a batch may hold the end of
+    one epoch and the start of the next. Each of ``world_size`` ranks gets its share of every batch.
     """
 
     def __init__(
-        self, samples: int, batch_size: int, seed: int, *, first: int, last: int, rank: int = 0, world_size: int = 1
+        self, mixture: Mixture, batch_size: int, seed: int, *, first: int, last: int, rank: int = 0, world_size: int = 1
     ) -> None:
         assert batch_size % world_size == 0
-        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.mixture, self.batch_size, self.seed = mixture, batch_size, seed
         self.first, self.last = first, last
         self.share = batch_size // world_size
         self.rank = rank
@@ -87,47 +87,53 @@ class Batches(Sampler[list[tuple[int, int]]]):
         return self.last - self.first
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, indices = -1, np.empty(0, dtype=np.int64)
+        epoch, samples, order = -1, len(self.mixture), np.empty((0, 2), dtype=np.int64)
         for step in range(self.first, self.last):
             batch = []
             start = step * self.batch_size + self.rank * self.share
             for position in range(start, start + self.share):
-                if position // self.samples != epoch:
-                    epoch = position // self.samples
-                    indices = order(self.samples, self.seed, epoch)
-                batch.append((epoch, int(indices[position % self.samples])))
+                if position // samples != epoch:
+                    epoch = position // samples
+                    order = self.mixture.order(self.seed, epoch)
+                turn, index = order[position % samples].tolist()
+                batch.append((turn, index))
             yield batch
 
 
 class Samples(Dataset[Sample | UserError]):
-    """The sample of (epoch, index): a pair as ``Pairs.draw`` chooses it, changed as ``augment.*`` asks.
+    """The sample of (turn, index): a pair as ``Pairs.draw`` chooses it, changed as ``augment.*`` asks.
 
     An error in the data is returned, not raised, because a loading process would lose its text.
     """
 
     def __init__(self, pool: Pool, transform: PadToSquare, recipe: recipes.Recipe) -> None:
         self.pool, self.settings, self.seed, self.transform = pool, recipe.data, recipe.train.seed, transform
-        self.source: PixelSource = pool.cache or DecodedPixels(pool.frames, transform)
+        parts = pool.frames.parts
+        self.sources: Sequence[PixelSource] = pool.caches or [DecodedPixels(frames, transform) for frames in parts]
         self.augmenter = Augmenter(recipe.augment, pool.frames.planes)
-        assert pool.cache is None or pool.cache.transform.geometry() == transform.geometry()
+        self._names = [frames.description.identity["name"] for frames in parts]
+        assert all(cache.transform.geometry() == transform.geometry() for cache in pool.caches)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample | UserError:
-        epoch, index = key
-        random = np.random.default_rng([self.seed, epoch, index])
-        frames, row = self.pool.frames, int(self.pool.usable[index])
-        pair = self.pool.pairs.draw(row, self.settings, random)
+        turn, index = key
+        random = np.random.default_rng([self.seed, turn, index])
+        pair = self.pool.pairs.draw(int(self.pool.usable[index]), self.settings, random)
+        dataset, row = self.pool.frames.place(pair.row)
+        frames = self.pool.frames.parts[dataset]
         try:
-            region = pair.region if self.settings.masks == "on" else None
-            image, mask = self.source.pair(row, region)
-            if region is None and self.settings.whole_mask == "image":
-                mask = self.transform.image_area(*image_size(frames, row))
+            with naming(frames.description):
+                region = pair.region if self.settings.masks == "on" else None
+                image, mask = self.sources[dataset].pair(row, region)
+                if region is None and self.settings.whole_mask == "image":
+                    mask = self.transform.image_area(*image_size(frames, row))
         except UserError as error:
             return error
         if self.augmenter.enabled:
             plane = frames.column("plane")[row].as_py()
             may_flip = self.augmenter.may_flip(plane, pair.structure, self.pool.bank.texts[pair.caption])
             image, mask = self.augmenter(image, mask, random, whole=region is None, may_flip=may_flip)
-        return Sample(image, mask, pair.caption, frames.column("frame_id")[row].as_py(), pair.structure)
+        frame_id = frames.column("frame_id")[row].as_py()
+        return Sample(image, mask, pair.caption, Origin(self._names[dataset], frame_id, pair.structure))
 
 
 class Collate:
@@ -150,7 +156,7 @@ class Collate:
             tokens=torch.stack([self._tokenise(caption) for caption in distinct]),
             captions=torch.tensor([distinct[pair.caption] for pair in pairs]),
             caption_ids=torch.tensor(list(distinct)),
-            samples=[(pair.frame_id, pair.structure) for pair in pairs],
+            origins=[pair.origin for pair in pairs],
         )
 
     def _tokenise(self, caption: int) -> torch.Tensor:
@@ -187,7 +193,7 @@ def batches_from(
     """
     train = recipe.train
     keys = Batches(
-        len(pool), train.batch_size, train.seed, first=first_step, last=last_step, rank=rank, world_size=world_size
+        pool.mixture, train.batch_size, train.seed, first=first_step, last=last_step, rank=rank, world_size=world_size
     )
     loader = DataLoader(
         Samples(pool, transform, recipe),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .dataset import Frames
+from .joined import JoinedFrames
 from .pairs import Numbers, Pairs
 
 Kind = Literal["whole", "region"]
@@ -91,7 +91,7 @@ class CaptionsRead:
     planes: Mapping[str, int]
 
     @classmethod
-    def of(cls, frames: Frames, pairs: Pairs, *, global_fraction: float) -> CaptionsRead:
+    def of(cls, frames: JoinedFrames, pairs: Pairs, *, global_fraction: float) -> CaptionsRead:
         """What these pairs hold, as far as a recipe with ``data.global_fraction`` draws them."""
         usable_F = pairs.caption_F >= 0
         regions_F = np.diff(pairs.bounds_E)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sono.training.data.dataset import Frames, open_split
+from sono.training.data.joined import JoinedFrames
 from sono.training.data.pairs import read_pairs
 from sono.training.data.wordings import WORDINGS, CaptionsRead, Kind
 from sono.training.features.encoder import Encoder
@@ -101,11 +102,13 @@ def _seen(read: CaptionsRead | None, kind: Kind) -> tuple[str, ...]:
 
 
 def _was_trained_on(encoder: Encoder, frames: Frames) -> bool:
+    """Whether its train split is all that the model was trained on."""
     description = frames.description
-    return encoder.dataset_fingerprint == description.fingerprint and description.rows("train") > 0
+    fingerprints = [dataset["fingerprint"] for dataset in encoder.datasets]
+    return fingerprints == [description.fingerprint] and description.rows("train") > 0
 
 
 def _read_train_split(encoder: Encoder, frames: Frames) -> CaptionsRead:
-    train = open_split(frames.description, "train")
+    train = JoinedFrames((open_split(frames.description, "train"),))
     pairs = read_pairs(train, encoder.transform)
     return CaptionsRead.of(train, pairs, global_fraction=encoder.recipe.data.global_fraction)

@@ -108,6 +108,7 @@ class Measurement:
             "checkpoint": self.encoder.checkpoint,
             "dataset": self.frames.description.identity,
             "trained_on": self.overlap.to_json(),
+            "training_datasets": list(self.encoder.datasets),
             "bootstrap": {
                 "method": METHOD,
                 "over": "patients",

@@ -151,9 +151,9 @@ def _input_rules(transform: PadToSquare) -> Iterator[str]:
 
 
 def _training(meta: Mapping[str, Any]) -> Iterator[str]:
-    dataset = meta["dataset"]
-    name = f"{dataset['name']}, " if "name" in dataset else ""
-    yield f"- Dataset: {name}fingerprint `{dataset['fingerprint']}`, {dataset['frames']:,} frames"
+    for dataset in meta["datasets"]:
+        size = f"{dataset['frames']:,} frames, {dataset['share']:.1%} of the samples"
+        yield f"- Dataset: {dataset['name']}, fingerprint `{dataset['fingerprint']}`, {size}"
     yield f"- Patients: {_patients(TrainedPatients.from_meta(meta))}"
     yield f"- Planes: {', '.join(meta['planes'].values())}"
     for kind, wordings in meta.get("captions", {}).get("wordings", {}).items():
@@ -170,7 +170,8 @@ def _training(meta: Mapping[str, Any]) -> Iterator[str]:
 def _patients(trained: TrainedPatients) -> str:
     count = sum(len(each.digests) for each in trained.sets)
     known = f"{count:,}, as keyed digests in `{FILE}`" if trained.sets else ""
-    return "; ".join(filter(None, [known, *trained.not_known]))
+    twice = "the keys of their datasets differ, so that one patient may count twice" if trained.has_several_keys else ""
+    return "; ".join(filter(None, [known, twice, *trained.not_known]))
 
 
 def _evaluation(run: Path, sha256: str) -> Iterator[str]:

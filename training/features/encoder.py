@@ -39,7 +39,7 @@ class Encoder:
         trained: the patients that it was trained on.
         captions_read: what its text tower could read in training; None if an older version wrote the checkpoint.
         plane_names: what its captions call planes, by their ids.
-        dataset_fingerprint: of the dataset that it was trained on.
+        datasets: name and fingerprint of those that it was trained on.
     """
 
     model: MaskClip
@@ -50,7 +50,7 @@ class Encoder:
     trained: TrainedPatients
     captions_read: CaptionsRead | None
     plane_names: Mapping[str, str]
-    dataset_fingerprint: str | None
+    datasets: tuple[Mapping[str, str], ...]
 
     @classmethod
     def load(cls, run: Path, notice: Callable[[str], None]) -> Encoder:
@@ -71,7 +71,7 @@ class Encoder:
             trained=TrainedPatients.from_meta(meta),
             captions_read=CaptionsRead.from_dict(meta["captions"]) if "captions" in meta else None,
             plane_names=meta.get("planes", {}),
-            dataset_fingerprint=meta.get("dataset", {}).get("fingerprint"),
+            datasets=tuple({name: one[name] for name in ("name", "fingerprint")} for one in meta.get("datasets", ())),
         )
 
     @property

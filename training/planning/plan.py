@@ -7,12 +7,14 @@ other figures) or ``assumed`` (the share of a device's peak rate).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.data.dataset import open_split, read_description
 from sono.training.data.pairs import read_pairs
+from sono.training.data.pool import choose_frames
+from sono.training.data.together import open_together, read_descriptions
 
 from .choices import Choice, Machine, find_choices
 from .flops import TrainFlops, train_flops
@@ -20,12 +22,22 @@ from .memory import FP32, Parameters, RankMemory, count_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetShare:
+    """A dataset that a run trains on: how many frames it has, and its share in the samples."""
+
+    source: str
+    frames: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
-    """What a run trains on. ``captions`` are the distinct ones, ``shards`` the dataset's bytes; None if unknown."""
+    """What a run trains on. ``captions`` are the distinct ones, ``shards`` the datasets' bytes; None if unknown."""
 
     samples: int
     captions: int | None = None
     shards: int | None = None
+    datasets: tuple[DatasetShare, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +91,23 @@ def make_plan(recipe: recipes.Recipe, data: Data, machine: Machine) -> RunPlan:
     )
 
 
-def read_data(dataset: str) -> Data:
-    """The train split of a dataset.
+def read_data(datasets: Sequence[str], settings: recipes.Data) -> Data:
+    """The train splits of datasets.
 
     Raises:
-        UserError: the dataset is not found, or is damaged.
+        UserError: one is not found or is damaged, or they cannot be trained on together as the recipe says.
     """
-    description = read_description(dataset)
-    pairs = read_pairs(open_split(description, "train"))
-    shards = sum(shard.bytes for shard in description.shards["train"])
-    return Data(samples=int((pairs.caption_F >= 0).sum()), captions=len(pairs.bank), shards=shards)
+    descriptions = read_descriptions(datasets)
+    frames = open_together(descriptions)
+    pairs = read_pairs(frames)
+    usable, mixture = choose_frames(frames, pairs, settings.weight_by_dataset)
+    shares = zip(descriptions, mixture.sizes, mixture.shares, strict=True)
+    return Data(
+        samples=len(usable),
+        captions=len(pairs.bank),
+        shards=sum(shard.bytes for description in descriptions for shard in description.shards["train"]),
+        datasets=tuple(DatasetShare(source=one.source, frames=size, share=share) for one, size, share in shares),
+    )
 
 
 def _check_ranks(recipe: recipes.Recipe, ranks: int) -> None:

@@ -77,6 +77,10 @@ def _model_lines(plan: RunPlan) -> Iterator[str]:
 def _run_lines(plan: RunPlan) -> Iterator[str]:
     yield "run"
     epochs = plan.steps * plan.recipe.train.batch_size / plan.data.samples
+    for dataset in plan.data.datasets:
+        yield _line(
+            "dataset", f"{dataset.source}: {dataset.frames:,} frames, {dataset.share:.1%} of the samples", "counted"
+        )
     yield _line("steps", f"{plan.steps:,} ({epochs:,.2f} epochs of {plan.data.samples:,} samples)", "arithmetic")
     yield _line("operations", f"{plan.total_flops / 1e18:,.3g} EFLOP", "arithmetic")
     device = plan.machine.device
@@ -93,7 +97,7 @@ def _run_lines(plan: RunPlan) -> Iterator[str]:
         cache = f"{_size(plan.cache_grey)} at most if grey, three times that if not; plus masks"
         yield _line("disk, data.cache", cache, "arithmetic")
     if plan.data.shards:
-        yield _line("disk, dataset unpacked", f"about {_size(plan.data.shards)}", "arithmetic")
+        yield _line("disk, datasets unpacked", f"about {_size(plan.data.shards)}", "arithmetic")
 
 
 def _memory_lines(plan: RunPlan) -> Iterator[str]:

@@ -31,7 +31,8 @@ from sono.training.model.transforms import PadToSquare
 from .checkpoint_reader import CheckpointReader
 
 FOLDER = "checkpoints"
-FORMAT = 2
+FORMAT = 3
+_OF_ONE_DATASET = 2  # the format before it, whose ``meta`` has one ``dataset`` in place of ``datasets``
 META = "meta.json"
 TEMPORARY = ".tmp-"
 
@@ -43,9 +44,9 @@ class Checkpoint:
     """A complete checkpoint on disk.
 
     ``meta`` is what was saved beside the tensors: ``step``, ``recipe``, ``transform``, ``captions``, ``planes``,
-    ``dataset``. For
-    those who report figures computed with it, it also has ``file``, the folder's name, and ``sha256``, that of its
-    ``sono.json``, which covers every byte of the others.
+    ``datasets`` (of each its name, fingerprint, source, frames, and share in the samples). For those who report figures
+    computed with it, it also has ``file``, the folder's name, and ``sha256``, that of its ``sono.json``, which covers
+    every byte of the others.
     """
 
     folder: Path
@@ -146,7 +147,7 @@ def _read(folder: Path) -> Checkpoint | None:
     """The checkpoint, or None if its files are not those that were written."""
     try:
         marker = json.loads((folder / MARKER).read_bytes())
-        if marker["format"] != FORMAT:
+        if marker["format"] not in (FORMAT, _OF_ONE_DATASET):
             raise UserError(
                 f"the checkpoint has format {marker['format']}, but this version reads {FORMAT}",
                 where=str(folder),
@@ -159,4 +160,7 @@ def _read(folder: Path) -> Checkpoint | None:
         return None
     if not isinstance(meta, dict):
         return None
+    if marker["format"] == _OF_ONE_DATASET and "dataset" in meta:
+        dataset = meta.pop("dataset")
+        meta["datasets"] = [{"name": Path(dataset["source"]).name, **dataset, "share": 1.0}]
     return Checkpoint(folder, {**meta, "file": folder.name, "sha256": sha256_of(folder / MARKER)})

@@ -12,6 +12,7 @@ import torch
 from sono.manifests.errors import UserError
 from sono.manifests.store import write_atomically
 from sono.training import recipes
+from sono.training.data.samples import Origin
 
 NAN_BATCH = "nan-batch.json"
 
@@ -53,13 +54,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def not_finite(
-    run: Path, step: int, loss: float, norm: float, samples: Sequence[tuple[str, str]], last_good: Path | None
+    run: Path, step: int, loss: float, norm: float, origins: Sequence[Origin], last_good: Path | None
 ) -> UserError:
     """The error to raise for a step whose loss or gradient are not finite.
 
-    Writes to ``RUN/nan-batch.json`` which ``samples``, frame and structure, were in the batch.
+    Writes to ``RUN/nan-batch.json`` where the samples of the batch come from.
     """
-    listed = [{"frame_id": frame_id, "structure": structure or None} for frame_id, structure in samples]
+    listed = [{**origin._asdict(), "structure": origin.structure or None} for origin in origins]
     text = json.dumps({"step": step, "loss": str(loss), "grad_norm": str(norm), "samples": listed}, indent=2).encode()
     write_atomically(run / NAN_BATCH, lambda file: file.write(text))
     good = f"; {last_good.name} is the last good checkpoint" if last_good else ""

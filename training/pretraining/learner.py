@@ -85,6 +85,15 @@ class Learner:
         self.step += 1
         return {"loss": loss, "t": t, "b": b, "grad_norm": norm, **{f"lr_{name}": rate for name, rate in rates.items()}}
 
+    def loss(self, batch: Batch) -> float:
+        """The loss of a batch, of which this rank has a share, as training computes it; nothing is learned from it.
+
+        Raises:
+            UserError: the memory did not suffice, on this rank.
+        """
+        with memory_errors(self.run, self.recipe):
+            return self.objective.loss(self.inputs(batch), *self._texts(batch)).item()
+
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors of a checkpoint, complete or in this rank's shards: model and optimizer."""
         clip = self.model.clip
@@ -96,15 +105,18 @@ class Learner:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _add_gradients(self, batch: Batch) -> torch.Tensor:
-        step, device = self.step, self.ranks.device
+        step = self.step
         return self.objective.add_gradients(
             self.inputs(batch),
-            batch.tokens.to(device),
-            batch.caption_ids.to(device),
-            batch.captions.to(device),
+            *self._texts(batch),
             # A function of the step, so that a model that draws random numbers resumes exactly, too.
             seed=lambda part: _seed(self.recipe.train.seed, step, self.ranks.rank, part),
         )
+
+    def _texts(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Tokens and numbers of the batch's captions, and each pair's, on the device."""
+        device = self.ranks.device
+        return batch.tokens.to(device), batch.caption_ids.to(device), batch.captions.to(device)
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """The images and masks of a batch as the image tower takes them, on the device."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sono.manifests.errors import UserError
-from sono.manifests.filenames import RUN_LOG
+from sono.manifests.filenames import RUN_LOG, VALIDATION_LOG
 from sono.training.data.pool import Pool
-from sono.training.data.samples import Batch, batches_from
+from sono.training.data.samples import Batch
 
 from .checkpoint_writer import CheckpointWriter
 from .failures import not_finite
 from .learner import Learner, NotFiniteError
 from .meter import start_meter
 from .saving import save
+from .shares import shares_from
 from .step_log import StepLog
 from .trackers import Trackers
+from .validation import COLUMNS as VALIDATION_COLUMNS
+from .validation import ValidationLoss, is_due, validate
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,15 @@ class TrainingProgress:
 def train(
     learner: Learner,
     pool: Pool,
+    validation: Mapping[str, Pool],
     writer: CheckpointWriter,
     stop: Callable[[], bool],
     progress: Callable[[TrainingProgress], None],
 ) -> None:
     """Train until the end, or until ``stop`` says so on any rank; the last checkpoint is then complete.
+
+    Args:
+        validation: what is validated on, by dataset.
 
     Raises:
         UserError: see ``pretrain``; on all ranks.
@@ -44,7 +52,9 @@ def train(
     recipe, ranks, meter = learner.recipe, learner.ranks, None
     reports = _Reports(learner) if ranks.is_first else None
     try:
-        for batch in _batches(learner, pool):
+        if is_due(learner) and not ranks.from_first(reports and reports.validated):  # stopped in the middle of it
+            _validate(learner, validation, reports, stop)
+        for batch in shares_from(learner.step, learner.total_steps, learner, pool, recipe):
             meter = meter or start_meter(recipe, ranks, batch)
             values = _take_step(learner, writer, batch)
             meter.tick()
@@ -54,6 +64,9 @@ def train(
                 reports.add({"step": learner.step, "epoch": epoch, **values, **meter.lap()})
             progress(TrainingProgress(learner.step, learner.total_steps, values["loss"], meter.rate))
             stopping = bool(ranks.any(stop()))
+            if is_due(learner) and not stopping:
+                meter.leave_out(_validate(learner, validation, reports, stop))
+                stopping = bool(ranks.any(stop()))
             if stopping or ends or learner.step % recipe.checkpoint.every == 0:
                 if reports:
                     reports.sync()
@@ -67,30 +80,6 @@ def train(
             reports.close()
 
 
-def _batches(learner: Learner, pool: Pool) -> Iterator[Batch]:
-    """This rank's shares from the next step to the last; an error in one rank's data is raised on all."""
-    ranks, first, last = learner.ranks, learner.step, learner.total_steps
-    batches = batches_from(
-        first,
-        last,
-        pool,
-        learner.transform,
-        learner.model.tokenizer,
-        learner.recipe,
-        rank=ranks.rank,
-        world_size=ranks.size,
-    )
-    for _ in range(first, last):
-        batch, error = None, None
-        try:
-            batch = next(batches)
-        except UserError as found:
-            error = found
-        ranks.raise_together(error)
-        assert batch is not None
-        yield batch
-
-
 def _take_step(learner: Learner, writer: CheckpointWriter, batch: Batch) -> dict[str, float]:
     """Take a step; if its loss or gradient are not finite, name the samples of the batch, on all ranks."""
     try:
@@ -99,12 +88,23 @@ def _take_step(learner: Learner, writer: CheckpointWriter, batch: Batch) -> dict
         loss, norm = found.loss, found.norm
     writer.wait()
     ranks = learner.ranks
-    samples = [sample for share in ranks.collect(batch.samples) for sample in share]
+    origins = [origin for share in ranks.collect(batch.origins) for origin in share]
     error = None
     if ranks.is_first:
-        error = not_finite(learner.run, learner.step + 1, loss, norm, samples, writer.last_good)
+        error = not_finite(learner.run, learner.step + 1, loss, norm, origins, writer.last_good)
     ranks.raise_together(error)
     raise AssertionError("the first rank has an error to raise")
+
+
+def _validate(
+    learner: Learner, validation: Mapping[str, Pool], reports: _Reports | None, stop: Callable[[], bool]
+) -> float:
+    """Report the loss on the validation splits, unless asked to stop meanwhile; returns the seconds that it took."""
+    start = time.perf_counter()
+    losses = validate(learner, validation, stop)
+    if reports and losses:
+        reports.add_validation(learner.step, losses)
+    return time.perf_counter() - start
 
 
 class _Reports:
@@ -112,6 +112,10 @@ class _Reports:
 
     def __init__(self, learner: Learner) -> None:
         self._log = StepLog(learner.run / RUN_LOG, learner.step)
+        self._validation = None
+        if learner.recipe.log.validation:
+            self._validation = StepLog(learner.run / VALIDATION_LOG, learner.step, VALIDATION_COLUMNS)
+        self.validated = self._validation is not None and self._validation.last == learner.step
         self._trackers = Trackers(learner.run, learner.recipe, learner.step)
 
     def add(self, values: Mapping[str, float | None]) -> None:
@@ -120,10 +124,21 @@ class _Reports:
         assert step is not None
         self._trackers.log(int(step), values)
 
+    def add_validation(self, step: int, losses: Sequence[ValidationLoss]) -> None:
+        assert self._validation is not None
+        for each in losses:
+            self._validation.append({"step": step, **dataclasses.asdict(each)})
+        self._trackers.log(step, {f"validation_loss/{each.dataset}": each.loss for each in losses})
+
     def sync(self) -> None:
-        """Bring the log to the disk: a checkpoint must not be newer than its log."""
-        self._log.sync()
+        """Bring the logs to the disk: a checkpoint must not be newer than its log."""
+        for log in self._logs():
+            log.sync()
 
     def close(self) -> None:
-        self._log.close()
+        for log in self._logs():
+            log.close()
         self._trackers.close()
+
+    def _logs(self) -> list[StepLog]:
+        return [self._log, *([self._validation] if self._validation else [])]

@@ -42,6 +42,10 @@ class Meter:
         self.steps += 1
         self.rate = self.steps * self.batch_size / (time.perf_counter() - self.since)
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so much time, which was spent on something else than steps."""
+        self.since += seconds
+
     def lap(self) -> dict[str, float | None]:
         """The values of ``step_log.TIMINGS``; counts from zero afterwards."""
         values = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sono.manifests.errors import UserError
-from sono.manifests.filenames import EVALUATION_FOLDER, RUN_LOG
+from sono.manifests.filenames import EVALUATION_FOLDER, RUN_LOG, VALIDATION_LOG
 from sono.manifests.outputs import refuse_foreign, refuse_inside_dataset
 from sono.manifests.store import exclusive
 from sono.training import recipes
@@ -21,7 +21,7 @@ from .saving import RECIPE
 from .trackers import TENSORBOARD
 
 _PARTS_OF_A_RUN = {
-    ".lock", RUN_LOG, RECIPE, NAN_BATCH, checkpoints.FOLDER, TENSORBOARD, EVALUATION_FOLDER, "wandb",
+    ".lock", RUN_LOG, VALIDATION_LOG, RECIPE, NAN_BATCH, checkpoints.FOLDER, TENSORBOARD, EVALUATION_FOLDER, "wandb",
 }  # fmt: skip
 
 
@@ -46,8 +46,10 @@ def open_run(
         yield ranks.from_first(last)
 
 
-def check_same_run(run: Path, meta: Mapping[str, Any], recipe: recipes.Recipe, description: Description) -> None:
-    """Refuse to resume with other settings, or on another dataset, than those of the checkpoint's ``meta``.
+def check_same_run(
+    run: Path, meta: Mapping[str, Any], recipe: recipes.Recipe, descriptions: Sequence[Description]
+) -> None:
+    """Refuse to resume with other settings, or on other datasets, than those of the checkpoint's ``meta``.
 
     Raises:
         UserError: something differs; the text names the first difference.
@@ -61,11 +63,23 @@ def check_same_run(run: Path, meta: Mapping[str, Any], recipe: recipes.Recipe, d
             where=str(run),
             fix="give the same settings, or start a new run",
         )
-    if meta["dataset"]["fingerprint"] != description.fingerprint:
+    _check_same_datasets(run, meta["datasets"], descriptions)
+
+
+def _check_same_datasets(run: Path, before: Sequence[Mapping[str, Any]], descriptions: Sequence[Description]) -> None:
+    given = {description.fingerprint: description.source for description in descriptions}
+    known = {dataset["fingerprint"]: dataset["source"] for dataset in before}
+    differences = [
+        f"{source} (fingerprint {fingerprint[:12]}) is {what}"
+        for fingerprints, others, what in ((known, given, "missing"), (given, known, "new"))
+        for fingerprint, source in fingerprints.items()
+        if fingerprint not in others
+    ]
+    if differences:
         raise UserError(
-            f"this run began with another dataset ({meta['dataset']['source']})",
+            f"this run began with other datasets: {', '.join(differences)}",
             where=str(run),
-            fix="give the dataset as it was then, or start a new run",
+            fix="give the datasets as they were then, or start a new run",
         )
 
 

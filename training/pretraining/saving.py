@@ -47,7 +47,7 @@ def save(writer: CheckpointWriter, learner: Learner, pool: Pool) -> None:
 
 
 def _describe(learner: Learner, pool: Pool) -> dict[str, Any]:
-    frames, description = pool.frames, pool.frames.description
+    mixture, display = pool.mixture, pool.frames.parts[0].description.planes
     epoch, position = divmod(learner.step * learner.recipe.train.batch_size, len(pool))
     return {
         "step": learner.step,
@@ -56,8 +56,11 @@ def _describe(learner: Learner, pool: Pool) -> dict[str, Any]:
         "recipe": recipes.flatten(learner.recipe),
         "transform": learner.transform.to_dict(),
         "captions": pool.captions_read.to_dict(),
-        "planes": {plane: description.planes[plane] for plane in frames.planes},
-        "dataset": {**description.identity, "source": description.source, "frames": len(pool)},
+        "planes": {plane: display[plane] for plane in pool.frames.planes},
+        "datasets": [
+            {**part.description.identity, "source": part.description.source, "frames": frames, "share": share}
+            for part, frames, share in zip(pool.frames.parts, mixture.sizes, mixture.shares, strict=True)
+        ],
         "trained_patients": learner.trained.to_json(),
         "created_by": f"sono-train {version('sono-curate')}",
     }

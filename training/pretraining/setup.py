@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from sono.manifests.errors import UserError
 from sono.training import recipes
-from sono.training.data.dataset import Description, open_split
+from sono.training.data.dataset import Description
 from sono.training.data.patients import FILE, TrainedPatients, patients_of
 from sono.training.data.pool import Pool, make_pool, with_cache
 from sono.training.data.samples import batches_from
+from sono.training.data.together import are_comparable, open_together
 from sono.training.model.build import center_features, load_pretrained, make_transform, restore_weights
 from sono.training.model.mask_clip import MaskClip
 from sono.training.model.tokenizer import CaptionTokenizer
@@ -62,21 +63,27 @@ def load_weights(model: MaskClip, recipe: recipes.Recipe, last: Checkpoint | Non
 
 
 def open_pool(
-    description: Description,
+    descriptions: Sequence[Description],
     recipe: recipes.Recipe,
     tokenizer: CaptionTokenizer,
     transform: PadToSquare,
     notice: Callable[[str], None],
 ) -> Pool:
-    """The frames to train on, and the cache with their pixels, which is written first if it is not complete.
+    """The frames to train on, and the caches with their pixels, which are written first if they are not complete.
 
     Raises:
-        UserError: the dataset is at fault or does not fit the recipe, or the cache cannot be written.
+        UserError: a dataset is at fault or does not fit the recipe or another one, or a cache cannot be written.
     """
-    frames = open_split(description, "train")
-    pool = make_pool(frames, tokenizer, transform, global_fraction=recipe.data.global_fraction)
+    data = recipe.data
+    pool = make_pool(
+        open_together(descriptions),
+        tokenizer,
+        transform,
+        global_fraction=data.global_fraction,
+        weights=data.weight_by_dataset,
+    )
     recipe.train.total_steps(len(pool))  # fails before the cache takes its time
-    return with_cache(pool, transform, recipe.data, notice)
+    return with_cache(pool, transform, data, notice)
 
 
 def place_on_ranks(
@@ -112,19 +119,24 @@ def place_on_ranks(
     return Learner(run, recipe, transform, objective, optimizer, recipe.train.total_steps(len(pool)), step, trained)
 
 
-def describe(learner: Learner, pool: Pool) -> str:
-    """One line for people: how many frames, steps and devices."""
+def describe(learner: Learner, pool: Pool) -> Iterator[str]:
+    """Lines for people: what is trained on of each dataset, and then how many frames, steps and devices."""
+    parts = pool.frames.parts
+    for dataset, (frames, share) in enumerate(zip(parts, pool.mixture.shares, strict=True)):
+        yield (
+            f"{frames.description.source}: {pool.mixture.sizes[dataset]:,} frames, {share:.1%} of the samples "
+            f"({pool.without_regions(dataset):,} frames without regions make whole-image pairs only; "
+            f"{pool.without_caption(dataset):,} without a caption are left out)"
+        )
+    if not are_comparable([frames.description for frames in parts]):
+        yield "patients of datasets with different keys cannot be compared: one may be in several without being noticed"
     ranks = learner.ranks
     devices = ranks.device.type
     if ranks.size > 1:
         devices = f"{ranks.size} x {devices} ({learner.recipe.train.strategy})"
-    left_out = f"{pool.without_caption:,} without a caption are left out"
     if pool.regions_vanished:
-        left_out += f", as are {pool.regions_vanished:,} regions of which no pixel is left at the model's input size"
-    return (
-        f"{len(pool):,} frames ({pool.without_regions:,} of them without regions make whole-image pairs only; "
-        f"{left_out}), {learner.total_steps:,} steps on {devices}"
-    )
+        yield f"{pool.regions_vanished:,} regions are left out: no pixel of them is left at the model's input size"
+    yield f"{len(pool):,} frames, {learner.total_steps:,} steps on {devices}"
 
 
 def _trained_before(settings: recipes.Model) -> TrainedPatients:

@@ -38,14 +38,12 @@ def loss_and_gradients(
         seed: called with the micro-batch's number before each of its forward passes, so that both draw the same.
         autocast: a context for forward passes.
     """
-    assert 1 <= accumulate <= len(x_N4HW)
-    parts = [_MicroBatch.of(number, accumulate, x_N4HW, tokens_VL) for number in range(accumulate)]
+    parts = _cut_into_parts(x_N4HW, tokens_VL, accumulate)
 
     def forward(number: int) -> _Features:
         seed(number)
         with autocast():
-            features: _Features = towers(parts[number].x_B4HW, parts[number].tokens_WL)
-        return features
+            return parts[number].features(towers)
 
     if accumulate == 1:
         with towers.pass_of(last=True):
@@ -53,13 +51,31 @@ def loss_and_gradients(
             value, gradients = _at_features(features, loss)
             _backward(features, gradients)
         return value
-    with torch.no_grad():
-        features = _concatenated([part.kept(forward(number)) for number, part in enumerate(parts)])
+    features = features_of(towers, x_N4HW, tokens_VL, accumulate=accumulate, seed=seed, autocast=autocast)
     value, gradients = _at_features(features, loss)
     for number, part in enumerate(parts):
         with towers.pass_of(last=number == accumulate - 1):
-            _backward(part.kept(forward(number)), part.share_of(gradients))
+            _backward(forward(number), part.share_of(gradients))
     return value
+
+
+@torch.no_grad()
+def features_of(
+    towers: Towers,
+    x_N4HW: torch.Tensor,
+    tokens_VL: torch.Tensor | None,
+    *,
+    accumulate: int,
+    seed: Callable[[int], object] = lambda number: None,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The features of images and texts as ``loss_and_gradients`` computes them, without gradients."""
+    found = []
+    for number, part in enumerate(_cut_into_parts(x_N4HW, tokens_VL, accumulate)):
+        seed(number)
+        with autocast():
+            found.append(part.features(towers))
+    return _concatenated(found)
 
 
 @dataclass(frozen=True)
@@ -82,15 +98,20 @@ class _MicroBatch:
         texts = _cut(len(tokens_VL), number, count)
         return cls(x_N4HW[images], tokens_VL[texts] if texts.stop > texts.start else tokens_VL[:1], images, texts)
 
-    def kept(self, features: _Features) -> _Features:
-        """The features of this micro-batch without a text that was encoded only to take part."""
-        image_BD, text_WD = features
+    def features(self, towers: Towers) -> _Features:
+        """The features of this micro-batch, without a text that is encoded only to take part."""
+        image_BD, text_WD = towers(self.x_B4HW, self.tokens_WL)
         return image_BD, None if text_WD is None else text_WD[: self.texts.stop - self.texts.start]
 
     def share_of(self, gradients: _Features) -> _Features:
         """This micro-batch's rows."""
         image_ND, text_VD = gradients
         return image_ND[self.images], None if text_VD is None else text_VD[self.texts]
+
+
+def _cut_into_parts(x_N4HW: torch.Tensor, tokens_VL: torch.Tensor | None, count: int) -> list[_MicroBatch]:
+    assert 1 <= count <= len(x_N4HW)
+    return [_MicroBatch.of(number, count, x_N4HW, tokens_VL) for number in range(count)]
 
 
 def _cut(length: int, number: int, count: int) -> slice:

@@ -12,9 +12,9 @@ from sono.training import recipes
 from sono.training.model.mask_clip import MaskClip
 
 from .distributed import Ranks
-from .feature_cache import loss_and_gradients
+from .feature_cache import features_of, loss_and_gradients
 from .global_texts import exchange, look_up
-from .losses import contrastive_loss
+from .losses import Captions, contrastive_loss
 from .parallel import Towers
 
 
@@ -56,17 +56,13 @@ class Objective:
             own_N: the row of ``tokens_VL`` that belongs to each image.
             seed: see ``loss_and_gradients``.
         """
-        clip, bank_KD = self.model.clip, self.bank_KD
+        bank_KD = self.bank_KD
 
         def loss(image_ND: torch.Tensor, text_VD: torch.Tensor | None) -> torch.Tensor:
             if text_VD is None:
                 assert bank_KD is not None
-                text_UD, captions = look_up(bank_KD, ids_V[own_N], self.ranks)
-            else:
-                text_UD, captions = exchange(text_VD, ids_V, own_N, self.ranks)
-            return contrastive_loss(
-                image_ND, text_UD, captions, clip.logit_scale, clip.logit_bias, self.settings, self.ranks
-            )
+                return self._compare(image_ND, *look_up(bank_KD, ids_V[own_N], self.ranks))
+            return self._compare(image_ND, *exchange(text_VD, ids_V, own_N, self.ranks))
 
         return loss_and_gradients(
             self.towers,
@@ -76,4 +72,24 @@ class Objective:
             accumulate=self.accumulate,
             seed=seed,
             autocast=self.autocast,
+        )
+
+    @torch.no_grad()
+    def loss(
+        self, x_N4HW: torch.Tensor, tokens_VL: torch.Tensor, ids_V: torch.Tensor, own_N: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss of the global batch, without gradients; its captions need not be in the bank.
+
+        The arguments are those of ``add_gradients``, and all ranks call this together, too.
+        """
+        image_ND, text_VD = features_of(
+            self.towers, x_N4HW, tokens_VL, accumulate=self.accumulate, autocast=self.autocast
+        )
+        assert text_VD is not None
+        return self._compare(image_ND, *exchange(text_VD, ids_V, own_N, self.ranks))
+
+    def _compare(self, image_ND: torch.Tensor, text_UD: torch.Tensor, captions: Captions) -> torch.Tensor:
+        clip = self.model.clip
+        return contrastive_loss(
+            image_ND, text_UD, captions, clip.logit_scale, clip.logit_bias, self.settings, self.ranks
         )

@@ -19,9 +19,9 @@ from sono.training.ablation.design import CELLS, Cell
 from sono.training.ablation.page import figure, page
 from sono.training.ablation.run import ablation
 from sono.training.ablation.summary import Run, Spread, summary
-from sono.training.data.dataset import open_split, read_description
 from sono.training.data.pool import make_pool
 from sono.training.data.samples import Samples
+from sono.training.data.together import open_together, read_descriptions
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
 
@@ -109,7 +109,7 @@ def test_tables_hold_every_cell_and_every_run(finished: Path) -> None:
 
 
 def test_masks_off_keeps_images_and_captions_and_sets_every_mask_to_one(shapes: Path) -> None:
-    pool = make_pool(open_split(read_description(str(shapes)), "train"), CaptionTokenizer(77))
+    pool = make_pool(open_together(read_descriptions([str(shapes)])), CaptionTokenizer(77))
     on, off = (
         Samples(pool, PadToSquare(size=64), recipes.override(recipes.tiny(), [f"data.masks={masks}"]))
         for masks in ("on", "off")
@@ -120,7 +120,7 @@ def test_masks_off_keeps_images_and_captions_and_sets_every_mask_to_one(shapes: 
         assert not isinstance(one, UserError)
         assert not isinstance(other, UserError)
         assert np.array_equal(one.image, other.image)
-        assert (one.caption, one.structure) == (other.caption, other.structure)
+        assert (one.caption, one.origin) == (other.caption, other.origin)
         assert (other.mask == 255).all()
         regions += int((one.mask != 255).any())
     assert regions > 10

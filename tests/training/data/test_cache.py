@@ -26,6 +26,7 @@ from sono.training.data import cache_layout
 from sono.training.data.cache import Cache, open_cache
 from sono.training.data.cache_layout import layout_of
 from sono.training.data.dataset import Frames, open_split, read_description
+from sono.training.data.joined import JoinedFrames
 from sono.training.data.pixels import DecodedPixels, PixelSource
 from sono.training.data.pool import make_pool, with_cache
 from sono.training.data.samples import batches_from
@@ -140,24 +141,24 @@ def test_batches_are_the_same_with_and_without_it(frames: Frames, tmp_path: Path
     tokenizer = CaptionTokenizer(77)
     settings = ["train.batch_size=24", "data.workers=1", f"data.cache={tmp_path}", "augment.rotate_deg=10"]
     recipe = recipes.override(recipes.tiny(), settings)
-    plain = make_pool(frames, tokenizer)
+    plain = make_pool(JoinedFrames((frames,)), tokenizer)
     cached = with_cache(plain, TRANSFORM, recipe.data, lambda _: None)
-    assert isinstance(cached.cache, Cache)
+    assert [type(cache) for cache in cached.caches] == [Cache]
     assert len(part_files(tmp_path)) == 15
     without = batches_from(0, 8, plain, TRANSFORM, tokenizer, recipe)
     with_ = batches_from(0, 8, cached, TRANSFORM, tokenizer, recipe)
     for one, other in zip(without, with_, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.masks, other.masks)
-        assert one.samples == other.samples
+        assert one.origins == other.origins
 
 
 def test_none_writes_nothing_and_auto_is_below_the_user_cache_folder(
     frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    pool = make_pool(frames, CaptionTokenizer(77))
-    assert with_cache(pool, TRANSFORM, recipes.Data(cache=None)).cache is None
+    pool = make_pool(JoinedFrames((frames,)), CaptionTokenizer(77))
+    assert with_cache(pool, TRANSFORM, recipes.Data(cache=None)).caches == ()
     assert list(tmp_path.iterdir()) == []
     with_cache(pool, TRANSFORM, recipes.Data(), lambda _: None)
     assert len(part_files(tmp_path / "sono-curate" / "frames")) == 15

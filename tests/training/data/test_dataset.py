@@ -15,7 +15,9 @@ from sono.manifests import masks
 from sono.manifests.dataset_marker import fingerprint_of
 from sono.manifests.errors import UserError
 from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
+from sono.training.data.joined import JoinedFrames
 from sono.training.data.pool import make_pool
+from sono.training.data.together import open_together, read_descriptions
 from sono.training.model.tokenizer import CaptionTokenizer
 
 
@@ -166,8 +168,8 @@ def test_frames_without_caption_or_regions_are_counted(
     rows[2]["regions"], rows[3]["regions"] = [], None
     rows[9]["regions"] = [{**region, "caption": None} for region in rows[9]["regions"]]
     folder = write_dataset(tmp_path / "dataset", {"train": rows}, shards=3)
-    pool = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
-    assert (len(pool), pool.without_caption, pool.without_regions) == (10, 2, 3)
+    pool = make_pool(open_together(read_descriptions([str(folder)])), CaptionTokenizer(77))
+    assert (len(pool), pool.without_caption(0), pool.without_regions(0)) == (10, 2, 3)
     assert pool.usable.tolist() == [0, 2, 3, 4, 5, 6, 8, 9, 10, 11]
 
 
@@ -185,8 +187,8 @@ def test_a_caption_longer_than_the_context_names_its_frame(
     frames = open_split(read_description(str(folder)), "train")
     message = f"frame {rows[9]['frame_id']}: a caption has 78 tokens, but the text tower reads 77"
     with pytest.raises(UserError, match=message):
-        make_pool(frames, CaptionTokenizer(77))
-    assert len(make_pool(frames, CaptionTokenizer(78))) == 12
+        make_pool(JoinedFrames((frames,)), CaptionTokenizer(77))
+    assert len(make_pool(JoinedFrames((frames,)), CaptionTokenizer(78))) == 12
 
 
 def test_the_tokenizer_never_truncates_a_caption() -> None:

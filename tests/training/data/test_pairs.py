@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sono.training import recipes
-from sono.training.data.dataset import open_split, read_description
 from sono.training.data.pairs import CaptionBank, Pair, Pairs, read_pairs
+from sono.training.data.together import open_together, read_descriptions
 
 
 def pairs_of(regions: list[list[str]]) -> Pairs:
@@ -81,7 +81,7 @@ def test_captions_and_regions_are_read_in_their_places(
     rows[11]["regions"] = [{**region, "caption": ""} for region in rows[11]["regions"]]
     rows[12]["regions"][1]["structure"] = None
     folder = write_dataset(tmp_path / "dataset", {"train": rows}, shards=3)
-    pairs = read_pairs(open_split(read_description(str(folder)), "train"))
+    pairs = read_pairs(open_together(read_descriptions([str(folder)])))
     for row, content in enumerate(rows):
         number = int(pairs.caption_F[row])
         assert (pairs.bank.texts[number] if number >= 0 else "") == (content["caption"] or "")

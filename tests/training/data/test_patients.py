@@ -8,6 +8,7 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.training.data.dataset import Frames, open_split, read_description
+from sono.training.data.joined import JoinedFrames
 from sono.training.data.patients import FILE, Overlap, PatientDigests, TrainedPatients, patients_of
 from sono.training.data.pool import make_pool
 from sono.training.model.tokenizer import CaptionTokenizer
@@ -34,7 +35,7 @@ def frames_of(
 
 
 def trained_on(frames: Frames) -> TrainedPatients:
-    return patients_of(make_pool(frames, CaptionTokenizer(77)))
+    return patients_of(make_pool(JoinedFrames((frames,)), CaptionTokenizer(77)))
 
 
 def test_patients_that_were_trained_on_are_counted(frames_of: Callable[..., Frames]) -> None:

@@ -16,8 +16,11 @@ from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.data.dataset import decode_image, decode_mask, open_split, read_description
+from sono.training.data.joined import JoinedFrames
+from sono.training.data.mixture import mix
 from sono.training.data.pool import Pool, make_pool, with_cache
-from sono.training.data.samples import Batches, Sample, Samples, batches_from, order
+from sono.training.data.samples import Batches, Sample, Samples, batches_from
+from sono.training.data.together import open_together, read_descriptions
 from sono.training.features.views import FrameViews, Views
 from sono.training.model.tokenizer import CaptionTokenizer
 from sono.training.model.transforms import PadToSquare
@@ -27,7 +30,7 @@ TRANSFORM = PadToSquare(size=32)
 
 @pytest.fixture(scope="module")
 def pool(shapes: Path) -> Pool:
-    return make_pool(open_split(read_description(str(shapes)), "train"), CaptionTokenizer(77))
+    return make_pool(open_together(read_descriptions([str(shapes)])), CaptionTokenizer(77))
 
 
 def samples(pool: Pool, *settings: str, seed: int = 0) -> Samples:
@@ -40,11 +43,12 @@ def text(pool: Pool, sample: Sample | UserError) -> str:
 
 
 def test_an_epoch_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:
-    orders = {(seed, epoch): order(1000, seed, epoch).tolist() for seed in (0, 1) for epoch in (0, 1)}
+    mixture = mix([1000])
+    orders = {(seed, epoch): mixture.order(seed, epoch)[:, 1].tolist() for seed in (0, 1) for epoch in (0, 1)}
     for one in orders.values():
         assert sorted(one) == list(range(1000))
     assert len({tuple(one) for one in orders.values()}) == 4
-    assert order(1000, 1, 1).tolist() == orders[1, 1]
+    assert mixture.order(1, 1)[:, 1].tolist() == orders[1, 1]
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -60,17 +64,19 @@ def test_the_mask_of_a_whole_image_may_leave_its_padding_out(cache: bool, pool: 
         one, other = square[0, index], image[0, index]
         assert isinstance(one, Sample)
         assert isinstance(other, Sample)
-        assert (one.caption, one.structure) == (other.caption, other.structure)
+        assert (one.caption, one.origin) == (other.caption, other.origin)
         assert np.array_equal(one.image, other.image)
-        width, height = decode_image(pool.frames.row(int(pool.usable[index]))).size
-        expected = TRANSFORM.image_area(width, height) if one.structure == "" else one.mask
+        width, height = decode_image(pool.frames.parts[0].row(int(pool.usable[index]))).size
+        expected = TRANSFORM.image_area(width, height) if one.origin.structure == "" else one.mask
         assert np.array_equal(other.mask, expected)
-        wholes += one.structure == "" and width != height and not np.array_equal(one.mask, other.mask)
+        wholes += one.origin.structure == "" and width != height and not np.array_equal(one.mask, other.mask)
     assert wholes > 5
 
 
 def test_no_frame_is_lost_or_repeated_if_batches_do_not_divide_an_epoch() -> None:
-    drawn = [key for batch in Batches(50, 8, seed=3, first=0, last=25) for key in batch]  # 200 samples are 4 epochs
+    drawn = [
+        key for batch in Batches(mix([50]), 8, seed=3, first=0, last=25) for key in batch
+    ]  # 200 samples are 4 epochs
     assert Counter(epoch for epoch, _ in drawn) == dict.fromkeys(range(4), 50)
     assert all(count == 1 for count in Counter(drawn).values())
     orders = {tuple(index for of, index in drawn if of == epoch) for epoch in range(4)}
@@ -78,13 +84,13 @@ def test_no_frame_is_lost_or_repeated_if_batches_do_not_divide_an_epoch() -> Non
 
 
 def test_a_batch_is_a_function_of_its_step() -> None:
-    whole = list(Batches(50, 8, seed=3, first=0, last=25))
-    assert list(Batches(50, 8, seed=3, first=11, last=25)) == whole[11:]
+    whole = list(Batches(mix([50]), 8, seed=3, first=0, last=25))
+    assert list(Batches(mix([50]), 8, seed=3, first=11, last=25)) == whole[11:]
 
 
 def test_ranks_share_every_batch_without_overlap() -> None:
-    whole = list(Batches(50, 8, seed=3, first=2, last=9))
-    shares = [list(Batches(50, 8, seed=3, first=2, last=9, rank=rank, world_size=4)) for rank in range(4)]
+    whole = list(Batches(mix([50]), 8, seed=3, first=2, last=9))
+    shares = [list(Batches(mix([50]), 8, seed=3, first=2, last=9, rank=rank, world_size=4)) for rank in range(4)]
     assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == whole
 
 
@@ -99,7 +105,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(pool: Pool) -> None:
 
 
 def test_a_region_caption_has_its_own_mask_and_a_whole_image_a_mask_of_ones(pool: Pool) -> None:
-    row = pool.frames.row(6)
+    row = pool.frames.parts[0].row(6)
     image = decode_image(row)
     expected = {region["caption"]: TRANSFORM.mask(decode_mask(row, region, image)) for region in row["regions"]}
     expected[row["caption"]] = TRANSFORM.all_one()
@@ -112,7 +118,7 @@ def test_a_region_caption_has_its_own_mask_and_a_whole_image_a_mask_of_ones(pool
         assert np.array_equal(sample.mask, expected[caption])
         assert sample.image.shape == (1, 32, 32)  # grey frames stay grey
         assert np.array_equal(np.broadcast_to(sample.image, (3, 32, 32)), TRANSFORM.image(image))
-        assert (sample.frame_id, sample.structure) == (row["frame_id"], names[caption])
+        assert sample.origin == ("shapes", row["frame_id"], names[caption])
         seen.add(caption)
     assert seen == set(expected)
 
@@ -120,16 +126,16 @@ def test_a_region_caption_has_its_own_mask_and_a_whole_image_a_mask_of_ones(pool
 @pytest.mark.parametrize("frame", [0, 1, 2])  # landscape, portrait, square
 def test_evaluation_sees_a_frame_exactly_as_training_does(pool: Pool, frame: int) -> None:
     """Padded in both, no crop in either, and "one everywhere" is the same mask."""
-    row = pool.frames.row(frame)
+    row = pool.frames.parts[0].row(frame)
     image = decode_image(row)
-    views = FrameViews(pool.frames, np.array([frame]), ("none", "region"), TRANSFORM)[0]
+    views = FrameViews(pool.frames.parts[0], np.array([frame]), ("none", "region"), TRANSFORM)[0]
     assert isinstance(views, Views)
     assert np.array_equal(views.image, TRANSFORM.image(image))
     of_evaluation = {mask.tobytes() for masks in views.masks.values() for mask in masks}
     drawn = [samples(pool, "data.global_fraction=0.3")[epoch, frame] for epoch in range(40)]
     of_training = {sample.mask.tobytes() for sample in drawn if isinstance(sample, Sample)}
     assert of_evaluation == of_training
-    whole = [sample.mask for sample in drawn if isinstance(sample, Sample) and not sample.structure]
+    whole = [sample.mask for sample in drawn if isinstance(sample, Sample) and not sample.origin.structure]
     assert all((mask == 255).all() for mask in [*whole, *views.masks["none"]])
 
 
@@ -145,7 +151,7 @@ def test_the_edges_of_a_wide_frame_are_kept_in_training(
     row["image"]["bytes"] = buffer.getvalue()
     row["regions"] = [{**row["regions"][0], "mask": at_edge}]
     folder = write_dataset(tmp_path / "dataset", {"train": [row]}, shards=1)
-    edge = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
+    edge = make_pool(open_together(read_descriptions([str(folder)])), CaptionTokenizer(77))
     sample = samples(edge, "data.global_fraction=0")[0, 0]
     assert isinstance(sample, Sample)
     assert sample.image[0, 16, 0] == 200
@@ -160,7 +166,7 @@ def test_batches_hold_every_distinct_caption_once_and_do_not_depend_on_the_worke
     batches = list(batches_from(3, 6, pool, TRANSFORM, tokenizer, recipe))
     assert len(batches) == 3
     drawn = Samples(pool, TRANSFORM, recipe)
-    for batch, keys in zip(batches, Batches(240, 16, 0, first=3, last=6), strict=True):
+    for batch, keys in zip(batches, Batches(mix([240]), 16, 0, first=3, last=6), strict=True):
         pairs = [pair for key in keys if isinstance(pair := drawn[key], Sample)]
         texts = [pool.bank.texts[pair.caption] for pair in pairs]
         assert len(torch.unique(batch.tokens, dim=0)) == len(batch.tokens) == len(set(texts))
@@ -168,7 +174,7 @@ def test_batches_hold_every_distinct_caption_once_and_do_not_depend_on_the_worke
         assert batch.caption_ids[batch.captions].tolist() == [pair.caption for pair in pairs]
         assert np.array_equal(batch.images.numpy(), np.stack([pair.image for pair in pairs]))
         assert np.array_equal(batch.masks.numpy(), np.stack([pair.mask for pair in pairs]))
-        assert batch.samples == [(pair.frame_id, pair.structure) for pair in pairs]
+        assert batch.origins == [pair.origin for pair in pairs]
 
 
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (2, 0), (4, 1)])
@@ -179,7 +185,7 @@ def test_ranks_workers_and_resumes_together_see_the_single_stream(pool: Pool, wo
     recipe = recipes.override(recipes.tiny(), settings)
     tokenizer = CaptionTokenizer(77)
     single = list(batches_from(0, 15, pool, TRANSFORM, tokenizer, recipe))
-    assert Counter(name for batch in single for name, _ in batch.samples) == dict.fromkeys(
+    assert Counter(origin.frame_id for batch in single for origin in batch.origins) == dict.fromkeys(
         pool.frames.column("frame_id").to_pylist(), 2
     )
     recipe = recipes.override(recipe, [f"data.workers={workers}"])
@@ -192,7 +198,7 @@ def test_ranks_workers_and_resumes_together_see_the_single_stream(pool: Pool, wo
         for rank in range(world_size)
     ]
     for whole, *parts in zip(single, *shares, strict=True):
-        assert [name for part in parts for name in part.samples] == whole.samples
+        assert [origin for part in parts for origin in part.origins] == whole.origins
         assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
         assert torch.equal(torch.cat([part.masks for part in parts]), whole.masks)
         ids = [part.caption_ids[part.captions] for part in parts]
@@ -209,13 +215,13 @@ def test_a_batch_has_three_channels_if_any_frame_is_in_colour(
     Image.fromarray(pixels).save(buffer, "PNG")
     rows[2]["image"]["bytes"] = buffer.getvalue()
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
-    mixed = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
+    mixed = make_pool(open_together(read_descriptions([str(folder)])), CaptionTokenizer(77))
     recipe = recipes.override(recipes.tiny(), ["train.batch_size=4"])
     batch = next(batches_from(0, 1, mixed, TRANSFORM, CaptionTokenizer(77), recipe))
     assert batch.images.shape == (4, 3, 32, 32)
     frames = {row["frame_id"]: TRANSFORM.image(decode_image(row)) for row in rows}
-    for (frame_id, _), image in zip(batch.samples, batch.images, strict=True):
-        assert np.array_equal(image.numpy(), frames[frame_id])
+    for origin, image in zip(batch.origins, batch.images, strict=True):
+        assert np.array_equal(image.numpy(), frames[origin.frame_id])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -226,7 +232,7 @@ def test_an_error_in_the_data_keeps_its_text_across_processes(
     for row in rows:
         row["image"]["bytes"] = row["image"]["bytes"][:100]
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
-    faulty = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
+    faulty = make_pool(open_together(read_descriptions([str(folder)])), CaptionTokenizer(77))
     recipe = recipes.override(recipes.tiny(), [f"data.workers={workers}", "train.batch_size=4"])
     with pytest.raises(UserError) as raised:
         next(batches_from(0, 2, faulty, TRANSFORM, CaptionTokenizer(77), recipe))
@@ -242,7 +248,7 @@ def test_a_mask_of_another_shape_is_an_error_and_never_rotated(
     rows[0]["regions"][0]["mask"] = masks.encode(np.ones((120, 80), dtype=np.bool_))
     del rows[0]["regions"][1]
     folder = write_dataset(tmp_path / "dataset", {"train": rows * 2}, shards=1)
-    turned = make_pool(open_split(read_description(str(folder)), "train"), CaptionTokenizer(77))
+    turned = make_pool(open_together(read_descriptions([str(folder)])), CaptionTokenizer(77))
     settings = [f"data.workers={workers}", "train.batch_size=2", "data.global_fraction=0"]
     with pytest.raises(UserError) as raised:
         next(batches_from(0, 1, turned, TRANSFORM, CaptionTokenizer(77), recipes.override(recipes.tiny(), settings)))
@@ -256,9 +262,9 @@ def test_a_dataset_without_regions_is_refused_unless_only_whole_images_are_neede
     folder = write_dataset(tmp_path / "dataset", {"train": rows})
     frames = open_split(read_description(str(folder)), "train")
     with pytest.raises(UserError, match=r"no frame of the train split has a region.*--set data\.global_fraction=1$"):
-        make_pool(frames, CaptionTokenizer(77), global_fraction=0.1)
-    whole = make_pool(frames, CaptionTokenizer(77), global_fraction=1.0)
-    assert (len(whole), whole.without_regions) == (4, 4)
+        make_pool(JoinedFrames((frames,)), CaptionTokenizer(77), global_fraction=0.1)
+    whole = make_pool(JoinedFrames((frames,)), CaptionTokenizer(77), global_fraction=1.0)
+    assert (len(whole), whole.without_regions(0)) == (4, 4)
     sample = samples(whole, "data.global_fraction=1")[0, 0]
     assert isinstance(sample, Sample)
     assert (sample.mask == 255).all()

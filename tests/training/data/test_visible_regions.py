@@ -14,6 +14,7 @@ from sono.manifests import masks
 from sono.manifests.schemas import DATASET_REGION
 from sono.training import recipes
 from sono.training.data.dataset import open_split, read_description
+from sono.training.data.joined import JoinedFrames
 from sono.training.data.pool import make_pool
 from sono.training.data.visible_regions import are_visible, count_regions
 from sono.training.model.tokenizer import CaptionTokenizer
@@ -64,8 +65,8 @@ def test_a_vanished_region_is_not_trained_on_and_counted(
     for each in rows[1]["regions"]:
         each |= region(np.zeros(each["mask"]["size"], dtype=np.bool_))
     frames = open_split(read_description(str(write_dataset(tmp_path / "dataset", {"train": rows}))), "train")
-    pool = make_pool(frames, CaptionTokenizer(77), PadToSquare(size=64))
-    assert (len(pool), pool.without_regions, pool.regions_vanished) == (8, 1, 3)
+    pool = make_pool(JoinedFrames((frames,)), CaptionTokenizer(77), PadToSquare(size=64))
+    assert (len(pool), pool.without_regions(0), pool.regions_vanished) == (8, 1, 3)
     settings, random = recipes.Data(global_fraction=0.0), np.random.default_rng(0)
     assert {pool.pairs.draw(0, settings, random).region for _ in range(30)} == {0}
     assert {pool.pairs.draw(1, settings, random).region for _ in range(30)} == {None}

@@ -381,7 +381,8 @@ def test_the_model_card_describes_the_run_without_local_paths(
     export(run, tmp_path / "out", kind)
     card = (tmp_path / "out/README.md").read_text()
     for said in (
-        meta["dataset"]["fingerprint"],
+        f"- Dataset: fetal-planes, fingerprint `{64 * 'e'}`, 5,678 frames, 50.0% of the samples",
+        f"- Dataset: more-planes, fingerprint `{64 * 'f'}`, 5,678 frames, 50.0% of the samples",
         f"step {meta['step']:,}",
         meta["sha256"],
         "| optimizer.lr_stem | 0.001 |",

@@ -135,7 +135,7 @@ def test_json_holds_the_plan(shapes: Path) -> None:
 
 
 def test_samples_and_captions_are_counted_from_a_dataset(shapes: Path) -> None:
-    data = read_data(str(shapes))
+    data = read_data([str(shapes)], recipes.Data())
     assert data.samples == 240
     # four planes and four ages, a caption each for the image and for two structures
     assert data.captions == 4 * 4 * 3
@@ -158,6 +158,6 @@ def test_the_command_prints_the_plan(sono_train: Callable[..., subprocess.Comple
 @pytest.mark.slow
 def test_the_planned_checkpoint_size_matches_a_real_one(shapes: Path, tmp_path: Path) -> None:
     short = recipes.override(TINY, ["train.steps=2", "train.warmup_steps=1", "train.batch_size=4", "data.cache=none"])
-    outcome = pretrain(str(shapes), tmp_path / "run", short, notice=lambda _: None)
+    outcome = pretrain([str(shapes)], tmp_path / "run", short, notice=lambda _: None)
     real = sum(file.stat().st_size for file in outcome.checkpoint.rglob("*") if file.is_file())
     assert make_plan(short, Data(samples=240), Machine()).checkpoint == pytest.approx(real, rel=0.05)

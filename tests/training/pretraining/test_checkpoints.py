@@ -158,8 +158,8 @@ class Trap:
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     save(tmp_path, 1)
     marker = tmp_path / "checkpoints/step-00000001/sono.json"
-    marker.write_text(json.dumps({**json.loads(marker.read_text()), "format": 3}))
-    with pytest.raises(UserError, match="has format 3, but this version reads 2"):
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "format": 4}))
+    with pytest.raises(UserError, match="has format 4, but this version reads 3"):
         checkpoints.latest(tmp_path, pytest.fail)
     (tmp_path / "old/checkpoints").mkdir(parents=True)
     (tmp_path / "old/checkpoints/step-00000001.pt").touch()  # what the first format looked like

@@ -66,7 +66,7 @@ def wait_until(process: subprocess.Popen[str], holds: Callable[[], bool]) -> Non
 @pytest.fixture(scope="module")
 def undisturbed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    pretrain(str(shapes), run, recipes.override(recipes.tiny(), SETTINGS), notice=lambda _: None)
+    pretrain([str(shapes)], run, recipes.override(recipes.tiny(), SETTINGS), notice=lambda _: None)
     return run
 
 

@@ -18,7 +18,7 @@ import torch
 from sono.manifests.errors import UserError
 from sono.training import recipes
 from sono.training.data.dataset import open_split, read_description
-from sono.training.data.samples import order
+from sono.training.data.mixture import mix
 from sono.training.pretraining.checkpoints import Checkpoint
 from sono.training.pretraining.failures import memory_errors
 from sono.training.pretraining.loop import TrainingProgress
@@ -38,7 +38,7 @@ def recipe(*settings: str) -> recipes.Recipe:
 
 
 def train(dataset: Path, run: Path, *settings: str, **options: Any) -> Outcome:
-    return pretrain(str(dataset), run, recipe(*settings), **{"notice": lambda _: None, **options})
+    return pretrain([str(dataset)], run, recipe(*settings), **{"notice": lambda _: None, **options})
 
 
 def lines(run: Path) -> list[dict[str, str]]:
@@ -120,8 +120,9 @@ def test_a_checkpoint_describes_itself(finished: Path, shapes: Path) -> None:
     assert content["planes"]["four_chamber"] == "four-chamber"
     (patients,) = content["trained_patients"]["sets"]
     assert (len(patients["digests"]), content["trained_patients"]["not_known"]) == (60, [])
-    assert content["dataset"]["name"] == "shapes"
-    assert content["dataset"]["fingerprint"] == json.loads((shapes / "sono.json").read_text())["fingerprint"]
+    fingerprint = json.loads((shapes / "sono.json").read_text())["fingerprint"]
+    expected = {"name": "shapes", "fingerprint": fingerprint, "source": str(shapes), "frames": 240, "share": 1.0}
+    assert content["datasets"] == [expected]
 
 
 def test_every_group_of_parameters_is_trained(finished: Path) -> None:
@@ -221,7 +222,10 @@ def test_resuming_with_other_settings_or_data_names_the_first_difference(
     with pytest.raises(UserError, match=r"optimizer\.lr_stem was 0\.001 when this run began, but is now 0\.5"):
         train(shapes, run, "optimizer.lr_stem=0.5", "train.seed=3", resume=True)
     other = write_dataset(tmp_path / "other", {"train": make_rows(16, seed=1)})
-    with pytest.raises(UserError, match="this run began with another dataset"):
+    with pytest.raises(
+        UserError,
+        match=r"this run began with other datasets: .*shapes \(fingerprint [0-9a-f]{12}\) is missing, .*other",
+    ):
         train(other, run, resume=True)
 
 
@@ -242,9 +246,10 @@ def test_training_stops_before_a_step_that_is_not_finite_and_names_its_batch(sha
     assert report["step"] == last + 1
     description = read_description(str(shapes))
     frames = open_split(description, "train")
-    drawn = order(240, 0, 0)[last * 8 : (last + 1) * 8]
+    drawn = mix([240]).order(0, 0)[last * 8 : (last + 1) * 8, 1]
     assert [sample["frame_id"] for sample in report["samples"]] == [frames.row(int(row))["frame_id"] for row in drawn]
     assert {sample["structure"] for sample in report["samples"]} <= {None, "spine", "umbilical vein"}
+    assert {sample["dataset"] for sample in report["samples"]} == {"shapes"}
 
 
 def test_an_error_in_the_data_ends_training_and_names_the_frame(

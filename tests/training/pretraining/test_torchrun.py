@@ -19,7 +19,7 @@ import torch
 
 from sono.training import recipes
 from sono.training.data.dataset import open_split, read_description
-from sono.training.data.samples import order
+from sono.training.data.mixture import mix
 from sono.training.pretraining import checkpoints
 from sono.training.pretraining.run import pretrain
 from sono.training.pretraining.step_log import TIMINGS
@@ -95,8 +95,8 @@ def test_killed_and_stopped_ranks_end_as_if_undisturbed_and_a_single_rank_can_re
     assert all(torch.equal(value, two[name]) for name, value in one.items())
     assert lines(run) == lines(whole)
 
-    pretrain(str(shapes), alone, recipes.override(recipes.tiny(), SETTINGS), resume=True, notice=lambda _: None)
-    pretrain(str(shapes), tmp_path / "never", recipes.override(recipes.tiny(), SETTINGS), notice=lambda _: None)
+    pretrain([str(shapes)], alone, recipes.override(recipes.tiny(), SETTINGS), resume=True, notice=lambda _: None)
+    pretrain([str(shapes)], tmp_path / "never", recipes.override(recipes.tiny(), SETTINGS), notice=lambda _: None)
     for other in (alone, tmp_path / "never"):  # a sample lost or repeated would show in the loss
         assert [line["step"] for line in lines(other)] == [line["step"] for line in lines(whole)]
         for found, wanted in zip(lines(other), lines(whole), strict=True):
@@ -153,7 +153,7 @@ def test_ranks_name_all_samples_of_a_batch_whose_loss_is_not_finite(
     assert ranks.output().count("sono-train:") == 1
     assert "so the step was not taken" in ranks.output()
     report = json.loads((run / "nan-batch.json").read_text())
-    drawn = order(240, 0, 0)[(report["step"] - 1) * 8 : report["step"] * 8]
+    drawn = mix([240]).order(0, 0)[(report["step"] - 1) * 8 : report["step"] * 8, 1]
     frames = open_split(read_description(str(shapes)), "train")
     assert [sample["frame_id"] for sample in report["samples"]] == [frames.row(int(row))["frame_id"] for row in drawn]
     assert all(value.isfinite().all() for value in newest(run).read("model.").values())

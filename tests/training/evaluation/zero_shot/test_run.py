@@ -312,7 +312,7 @@ def test_a_checkpoint_that_does_not_say_how_its_captions_were_worded_is_never_as
         (fingerprint, "the train split of the scored dataset", "wording_from_train_split", 8),
         ("another", "all packaged wordings", "wording_unknown", 32),
     ):
-        rewrite_meta(folder, dataset={"fingerprint": trained_on})
+        rewrite_meta(folder, dataset={"source": "three", "fingerprint": trained_on})
         result = evaluate(Scoring(older, str(three_splits), resamples=10))
         assert result["wording"] == source
         assert note in result["notes"]
@@ -320,13 +320,13 @@ def test_a_checkpoint_that_does_not_say_how_its_captions_were_worded_is_never_as
 
 
 def rewrite_meta(folder: Path, **changes: Any) -> None:
-    """Let a checkpoint say this, and nothing of its captions."""
+    """Let a checkpoint say this, and nothing of its captions, in the format of earlier versions."""
     meta = json.loads((folder / "meta.json").read_text()) | changes
     meta.pop("captions", None)
     (folder / "meta.json").write_text(json.dumps(meta))
     marker = json.loads((folder / "sono.json").read_text())
     marker["files"]["meta.json"] = checkpoints.sha256_of(folder / "meta.json")
-    (folder / "sono.json").write_text(json.dumps(marker))
+    (folder / "sono.json").write_text(json.dumps({**marker, "format": 2}))
 
 
 @pytest.mark.parametrize(
