@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from sono.manifests.errors import UserError, first_line
+from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.hub import Remote, TransientError
+
+from . import first_row
 
 
 def row_reader(folder: Path) -> Callable[[Remote, str], None]:
@@ -33,17 +38,28 @@ def row_reader(folder: Path) -> Callable[[Remote, str], None]:
 
 
 def _first_frame(remote: Remote, commit: str, split: str) -> str:
-    import datasets
+    """By a process of its own: see ``first_row``.
 
+    Raises:
+        UserError: ``datasets`` cannot read it.
+        TransientError: the connection failed.
+    """
+    token = {"HF_TOKEN": remote.api.token} if isinstance(remote.api.token, str) else {}
     with tempfile.TemporaryDirectory(prefix="sono-publish-") as cache:
-        try:
-            rows = datasets.load_dataset(
-                remote.repo_id, revision=commit, split=split, streaming=True, token=remote.api.token, cache_dir=cache
-            )
-            return str(next(iter(rows))["frame_id"])
-        except ConnectionError as error:
-            raise TransientError("the connection failed", where=remote.url, fix="run the same command again") from error
-        except (datasets.exceptions.DatasetsError, StopIteration, KeyError, TypeError) as error:
-            raise UserError(
-                f"datasets cannot read it: {first_line(error)}", where=remote.url, fix="build again, and publish that"
-            ) from error
+        done = subprocess.run(
+            [sys.executable, "-m", first_row.__name__, remote.repo_id, commit, split, cache],
+            env={**os.environ, "HF_ENDPOINT": str(remote.api.endpoint), **token},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    said = str(done.stdout).strip()
+    if done.returncode == 0:
+        return said
+    if done.returncode == first_row.NO_CONNECTION:
+        raise TransientError("the connection failed", where=remote.url, fix="run the same command again")
+    raise UserError(
+        f"datasets cannot read it: {said or f'it ended with {done.returncode}'}",
+        where=remote.url,
+        fix="build again, and publish that",
+    )
