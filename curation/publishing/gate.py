@@ -17,7 +17,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.publishable import DATASET_FILES, LocalFile, Refusal, check_files, check_licence
 from sono.manifests.pulled import read_pulled
-from sono.manifests.withdrawn import read_withdrawn
+from sono.manifests.withdrawn import read_withdrawn, refuse_older_list
 from sono.manifests.workspace import Workspace
 
 from .origin import own_keys
@@ -66,11 +66,13 @@ def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | No
         guard: whether a caption may be published.
 
     Raises:
-        UserError: there is no dataset, or a shard cannot be read.
+        UserError: there is no dataset, a shard cannot be read, or the list of who took back the consent is an older
+            one.
     """
     if not any(file.path.startswith("data/") for file in files):
         raise UserError("this is no dataset", where=str(folder), fix="run sono-curate build WORKSPACE DATASET first")
     if workspace is not None:
+        refuse_older_list(workspace.path)
         workspace.apply_decisions()
     candidate = Candidate(folder, files, workspace, guard)
     return [refusal for check in CHECKS.values() for refusal in check(candidate)]
