@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow
+import pyarrow.compute as pc
 
 from sono.manifests.dataset_keys import dataset_keys, remember_name
 from sono.manifests.errors import UserError
@@ -112,7 +113,7 @@ def build(
     with exclusive(out, str(out)):
         claim(out)
         written = _write_shards(workspace, out, shards, options, engine, progress)
-        text = Counter(selection["burned_in_text"].to_pylist())
+        text = {each["values"]: each["counts"] for each in pc.value_counts(selection["burned_in_text"]).to_pylist()}
         counts = complete(workspace, out, name, section, options, plan, left_out, found, text, built_from)
     remember_dataset(workspace, out, build_options(out, name, plan, options, allow_unchecked_text=allow_unchecked_text))
     patients = Counter(splits.values())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sono.manifests.dataset_marker import listed_files
@@ -113,7 +114,7 @@ def _not_there_any_more(workspace: Workspace, pulled: Pulled, remote: Remote) ->
             what = f"main of {pulled.repository} has another dataset by now, so nothing shows who is still in it"
             yield Refusal("audit", what, _PULL_AGAIN)
         return
-    here = set(workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist())
+    here = set(pc.unique(workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"]).to_pylist())
     gone = here - _patients_of_main(workspace, pulled, remote, newest)
     if gone:
         what = f"{len(gone):,} patients are not on main of {pulled.repository} any more"
@@ -151,6 +152,6 @@ def _patients_of_main(
             if hashlib.sha256(table.read_bytes()).hexdigest() != sha256:
                 raise UserError(f"{path} on main is damaged", where=remote.url)
             with pq.ParquetFile(table) as file:
-                patients = file.read(["patient_key"], use_threads=False)["patient_key"].to_pylist()
-            found |= {keys.patient(key)["patient_key"] for key in set(patients)}
+                patients = pc.unique(file.read(["patient_key"], use_threads=False)["patient_key"])
+            found |= {keys.patient(key)["patient_key"] for key in patients.to_pylist()}
     return frozenset(found)

@@ -219,7 +219,7 @@ class _Pull:
 
     def _remove_who_left(self, present: frozenset[str], force: bool) -> tuple[int, int]:
         """Patients who are not in the dataset any more may have taken back their consent: nothing of them stays."""
-        here = set(self._store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist())
+        here = set(pc.unique(self._store.read_all(FRAMES, ["patient_key"])["patient_key"]).to_pylist())
         left = frozenset(here - present)
         if 2 * len(left) > len(here) and not force:
             raise UserError(
