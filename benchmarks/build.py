@@ -176,6 +176,8 @@ def make_workspace(folder: Path, frames: int, side: int) -> None:
     (folder / "metadata.csv").write_text("\n".join(lines))
     (folder / "records.csv").write_text("\n".join([*ages, "P1,150"]))
     workspace = create(folder / "workspace", "A")
+    toml = workspace.path / "sono.toml"
+    toml.write_text(toml.read_text().replace("# min_short_side_px = 128", f"min_short_side_px = {min(side, 128)}"))
     with workspace.writing():
         ingest(workspace, [archive], engine=in_process, metadata=folder / "metadata.csv", cropped=True)
         qc(workspace, engine=in_process)

@@ -1,13 +1,17 @@
-"""What others pay for the first row of a published dataset, and what the withdrawal of one patient costs.
+"""What others pay for the first row of a published dataset, and what the gate and the withdrawal of one patient cost.
 
     python -m benchmarks.publishing stream [--frames 2000] [--side 600]
     python -m benchmarks.publishing withdraw [--patients 100000] [--side 32]
+    python -m benchmarks.publishing gate [--frames 200000] [--side 16] [--keep FOLDER]
 
 ``stream`` builds a dataset of synthetic frames (``benchmarks/build.py``), puts it on the Hub of the tests, on this
 machine, and lets ``datasets`` stream its first row in a process of its own. Bytes are those of the answers' bodies. The
 process has loaded its libraries and asked for nothing yet when the clock starts; nothing is in its cache.
 
 ``withdraw`` makes a workspace of that many patients with eight frames each, and withdraws one from its middle.
+
+``gate`` builds a dataset of that many frames, each with one region, and judges it as ``publish`` does, in a process of
+its own. What it refuses is printed: nobody has audited these frames. Hashing the files is not measured.
 """
 
 from __future__ import annotations
@@ -46,14 +50,21 @@ def main() -> None:
     withdraw.add_argument("--patients", type=int, default=100_000)
     withdraw.add_argument("--side", type=int, default=32)
     withdraw.add_argument("--only", type=Path, help=argparse.SUPPRESS)  # a process of its own
+    gate = commands.add_parser("gate")
+    gate.add_argument("--frames", type=int, default=200_000)
+    gate.add_argument("--side", type=int, default=16)
+    gate.add_argument("--keep", type=Path)
+    gate.add_argument("--only", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["HF_HUB_DISABLE_XET"] = "1"  # which that Hub does not speak
-    if options.command == "withdraw" and options.only:
-        withdraw_one(options.only)
+    if options.command != "stream" and options.only:
+        {"withdraw": withdraw_one, "gate": judge_one}[options.command](options.only)
         return
     with tempfile.TemporaryDirectory(prefix="sono-benchmark-") as scratch:
         if options.command == "stream":
             measure_stream(Path(scratch), options.frames, options.side)
+        elif options.command == "gate":
+            measure_gate(options.keep or Path(scratch), options.frames, options.side)
         else:
             measure_withdrawal(Path(scratch), options.patients, options.side)
 
@@ -127,11 +138,36 @@ def withdraw_one(folder: Path) -> None:
     started = time.perf_counter(), time.process_time()
     with workspace.writing():
         report = withdraw(workspace, [ListedPatient(1, "P1")])
+    print(f"rows removed: {report.rows}; parts rewritten: {report.parts_rewritten}")
+    print_cost(started)
+
+
+def print_cost(started: tuple[float, float]) -> None:
     seconds, processor = time.perf_counter() - started[0], time.process_time() - started[1]
     status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    print(f"rows removed: {report.rows}; parts rewritten: {report.parts_rewritten}")
     print(f"{seconds:.1f} s, {processor:.1f} s of processor time, peak {peak:.0f} MiB")
+
+
+def measure_gate(folder: Path, frames: int, side: int) -> None:
+    if not (folder / "workspace").exists():
+        build.make_workspace(folder, frames, side)
+    build.run_build(folder, folder / "dataset")
+    subprocess.run([sys.executable, "-m", "benchmarks.publishing", "gate", "--only", str(folder)], check=True)
+
+
+def judge_one(folder: Path) -> None:
+    from sono.curation.commands.captions import caption_guard
+    from sono.curation.publishing.gate import refusals
+    from sono.manifests.publishable import DATASET_FILES, digest_files, find_files
+    from sono.manifests.workspace import open_workspace
+
+    workspace = open_workspace(folder / "workspace")
+    files = digest_files(folder / "dataset", find_files(folder / "dataset", DATASET_FILES)[0])
+    started = time.perf_counter(), time.process_time()
+    found = refusals(folder / "dataset", files, workspace, caption_guard(workspace))
+    print("; ".join(f"{refusal.check}: {refusal.what}" for refusal in found))
+    print_cost(started)
 
 
 def name_one_patient(workspace: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,18 @@ def fingerprint_of(marker: Mapping[str, Any]) -> str:
     """
     content = {name: marker.get(name) for name in _CONTENT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def seal_of(marker: Mapping[str, Any], keyed: Callable[[str], str]) -> str:
+    """Shows to whoever has the workspace that nobody has changed the marker since ``build`` wrote it.
+
+    The marker lists every Parquet file with its digest, so this holds for their content, too.
+
+    Args:
+        keyed: a keyed digest, of the dataset's own key.
+    """
+    content = {name: value for name, value in marker.items() if name != "seal"}
+    return keyed(f"seal {json.dumps(content, sort_keys=True)}")
 
 
 def listed_files(marker: object) -> Iterator[tuple[str, str]]:

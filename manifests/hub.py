@@ -6,6 +6,7 @@ A token is taken from where huggingface_hub finds it, and never printed or store
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import time
@@ -55,7 +56,7 @@ def connect(repo_id: str, kind: Kind) -> Remote:
     api = HfApi(token=token, library_name="sono-curate")
     if token is None:
         raise UserError(f"no token for {api.endpoint}", fix="run: hf auth login, or set HF_TOKEN")
-    user = patiently(lambda: api.whoami(), str(api.endpoint))["name"]
+    user = patiently(lambda: api.whoami()["name"], str(api.endpoint))
     return Remote(api, kind, repo_id if "/" in repo_id else f"{user}/{repo_id}")
 
 
@@ -183,6 +184,8 @@ def hub_errors(place: str) -> Iterator[None]:
         raise UserError("HF_HUB_OFFLINE forbids to ask the Hub", where=place, fix="unset it") from error
     except (HTTPError, RuntimeError, ValueError) as error:
         raise _in_one_line(error, place) from error
+    except (LookupError, TypeError, AttributeError, AssertionError) as error:  # of who reads the answer
+        raise _not_understood(place) from error
     except OSError as error:
         if error.errno is not None:  # a fault of this machine
             raise
@@ -214,7 +217,18 @@ def _in_one_line(error: Exception, place: str) -> UserError:
         return _refused(status, error, place)
     if isinstance(error, HTTPError):
         return _transient(f"the connection failed ({type(error).__name__})", place, None)
-    return UserError(f"the upload failed: {first_line(error)}", where=place, fix=_AGAIN)
+    if isinstance(error, json.JSONDecodeError):
+        return _not_understood(place)
+    return UserError(f"the Hub's client failed: {_said(error)}", where=place, fix=_AGAIN)
+
+
+def _not_understood(place: str) -> UserError:
+    return UserError("the Hub's answer makes no sense", where=place, fix="see whether HF_ENDPOINT is a Hub's address")
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without what follows an address: a signature there lets anybody in."""
+    return re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\"]*", r"\1", first_line(error))
 
 
 def _refused(status: int, error: Exception, place: str) -> UserError:
@@ -233,7 +247,7 @@ def _refused(status: int, error: Exception, place: str) -> UserError:
     if status in (413, 507):
         return UserError(f"the Hub has no room for this ({status})", where=place, fix="see your quota on the Hub")
     message = getattr(error, "server_message", None)
-    return UserError(f"the Hub refuses ({status}): {message or first_line(error)}", where=place)
+    return UserError(f"the Hub refuses ({status}): {message or _said(error)}", where=place)
 
 
 def _transient(what: str, place: str, wait_s: float | None) -> TransientError:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .errors import UserError
 from .filenames import MARKER
 from .hub import Remote, list_files, patiently, refuse_other_kind
-from .publishable import CARD, TRAINED_PATIENTS, LocalFile, is_listed, revision_id
+from .publishable import CARD, TRAINED_PATIENTS, LocalFile, is_listed, refuse_changed, revision_id
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import GitRefs, RepoFile
@@ -176,9 +176,11 @@ def publish_revision(
         UserError: a step failed; the text says what to do. What was uploaded stays on the branch.
     """
     remote = plan.remote
+    refuse_changed(plan.wanted.files)
     head = patiently(lambda: _prepare(plan), remote.url)
     if not plan.nothing_to_send:
         commit = patiently(lambda: _upload(plan, head, progress), remote.url)
+        refuse_changed(plan.wanted.files)  # the Hub states of large files what it was told their content is
         progress("checking what the Hub has")
         patiently(lambda: _check(plan, commit), remote.url)
         patiently(lambda: read_back(remote, commit), remote.url)

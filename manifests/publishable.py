@@ -69,13 +69,18 @@ class Refusal:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file to publish: its path in the repository, and its content's digests as LFS and Git name it."""
+    """A file to publish: its path in the repository, and its content's digests as LFS and Git name it.
+
+    Attributes:
+        stamp: inode, and times of the last change, of what was read.
+    """
 
     path: str
     source: Path
     size: int
     sha256: str
     git_oid: str
+    stamp: tuple[int, ...] = ()
 
 
 def is_listed(path: str, listed: Sequence[str]) -> bool:
@@ -107,6 +112,21 @@ def find_files(folder: Path, listed: Sequence[str]) -> tuple[list[Path], list[st
 def digest_files(folder: Path, paths: Sequence[Path]) -> list[LocalFile]:
     """Read every file once."""
     return [_digest(path, path.relative_to(folder).as_posix()) for path in paths]
+
+
+def refuse_changed(files: Sequence[LocalFile]) -> None:
+    """Check that every file is still the one that was read: what was judged is what is sent.
+
+    Raises:
+        UserError: one was written, replaced or removed since.
+    """
+    for file in files:
+        if not file.source.is_file() or file.source.is_symlink() or _stamp(file.source) != (file.size, *file.stamp):
+            raise UserError(
+                f"{file.path} was changed while it was being published",
+                where=str(file.source),
+                fix="let the program that writes there finish, then run the same command again",
+            )
 
 
 def check_files(folder: Path, listed: Sequence[str], secrets: Collection[str] = ()) -> Iterator[Refusal]:
@@ -156,13 +176,19 @@ def revision_id(files: Sequence[LocalFile]) -> str:
 
 
 def _digest(path: Path, name: str) -> LocalFile:
-    size = path.stat().st_size
+    size, *stamp = _stamp(path)
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             sha256.update(chunk)
             git.update(chunk)
-    return LocalFile(name, path, size, sha256.hexdigest(), git.hexdigest())
+    return LocalFile(name, path, size, sha256.hexdigest(), git.hexdigest(), tuple(stamp))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """A file's size, and what changes when it is written or replaced; nobody can set the last of it."""
+    found = path.lstat()
+    return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _some(names: Sequence[str]) -> str:

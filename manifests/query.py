@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from .errors import UserError
 from .schemas import TableSpec
 from .store import TableStore, damaged
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = "4GB"  # beyond it DuckDB spills to disk
 _ROWS_AT_ONCE = 20_000
+_BUILD_AGAIN = "run sono-curate build again"
 
 
 @contextlib.contextmanager
@@ -59,8 +61,11 @@ def _explained(message: str) -> Exception | None:
     """What DuckDB's message says of a full disk or a damaged part; None for anything else."""
     if "No space left" in message:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    part = re.search(r"(/[^\"'\n]*/part-[\w.-]+\.parquet)", message)
-    return damaged(part[1]) if part else None
+    file = re.search(r"(/[^\"'\n]*/[\w.-]+\.parquet)", message)
+    if file is None:
+        return None
+    is_part = file[1].rpartition("/")[2].startswith("part-")
+    return damaged(file[1]) if is_part else UserError("this file is damaged", where=file[1], fix=_BUILD_AGAIN)
 
 
 def query(sql: str, parameters: Mapping[str, object] | None = None, **tables: pa.Table) -> pa.Table:
@@ -89,10 +94,14 @@ def insert_rows(database: duckdb.DuckDBPyConnection, table: str, rows: Iterable[
 
 
 def view_table(database: duckdb.DuckDBPyConnection, store: TableStore, table: TableSpec) -> None:
-    """Make a table's parts readable under its name, with ``filename``: a query reads only the columns it names."""
+    """Make a table's parts readable under its name: a query reads only the columns it names.
+
+    Columns beside the table's: ``filename``, and ``file_row_number`` in that file.
+    """
     paths = [str(path) for path in store.paths(table)]
     if paths:
-        database.read_parquet(paths, filename=True, hive_partitioning=False).create_view(table.name)
+        parts = database.read_parquet(paths, filename=True, file_row_number=True, hive_partitioning=False)
+        parts.create_view(table.name)
     else:
-        columns = table.schema.append(pa.field("filename", pa.string()))
+        columns = table.schema.append(pa.field("filename", pa.string())).append(pa.field("file_row_number", pa.int64()))
         database.register(table.name, pa.Table.from_batches([], columns))  # `empty_table` would load pandas

@@ -82,6 +82,30 @@ def read_withdrawn(workspace: Path) -> Withdrawn:
         ) from error
 
 
+def refuse_older_list(workspace: Path) -> None:
+    """Refuse a list that names fewer patients than withdrawals have added: with it, they would come back.
+
+    Raises:
+        UserError: it does, or it is missing; or a proof is damaged.
+    """
+    keys = read_withdrawn(workspace).keys
+    for path in sorted((workspace / PROOFS).glob("*.json")):
+        if not path.stem.isdigit():
+            continue
+        try:
+            remembered: Mapping[str, int] = json.loads(path.read_bytes()).get("remembered", {})
+            older = any(len(keys.get(column, ())) < int(count) for column, count in remembered.items())
+        except (ValueError, AttributeError, TypeError) as error:
+            fix = "put a copy from your backup there"
+            raise UserError("this proof is damaged", where=str(path), fix=fix) from error
+        if older:
+            raise UserError(
+                f"the list of patients who took back their consent is older than {PROOFS}/{path.name}",
+                where=str(workspace / FILE),
+                fix="put the newest copy from your backup there, or move that folder away and withdraw them again",
+            )
+
+
 def admitted(withdrawn: Withdrawn, table: TableSpec, rows: pa.Table) -> pa.Table:
     """Rows without those of these patients."""
     columns = TABLES_OF_PATIENTS.get(table.name)

@@ -22,6 +22,7 @@ from .projection import apply_decisions, decisions_applied
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
+from .withdrawn import refuse_older_list
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "review", "caption", "publish")
 """Each section has a model that validates it; unknown sections are refused."""
@@ -117,10 +118,12 @@ class Workspace:
         What people have decided meanwhile is in the tables when the block begins, and again when it has ended.
 
         Raises:
-            UserError: another command is writing to it, or its key has been replaced.
+            UserError: another command is writing to it, its key has been replaced, or its list of who took back the
+                consent is an older one.
         """
         with exclusive(self.path, str(self.path)):
             self.store.clear_leftovers()
+            refuse_older_list(self.path)
             self.check_format()
             if self._key_file.exists():  # qc and build can do without it
                 record_key(self.path, self.keys)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from sono.manifests.dataset_keys import DatasetKeys
 from sono.manifests.errors import UserError
+from sono.manifests.query import query
 
 from .disclosure import ATTRIBUTES, Disclosure
 
@@ -30,13 +30,20 @@ class Combination:
 
 def combinations(selection: pa.Table, disclosure: Disclosure, keys: DatasetKeys) -> list[Combination]:
     """All combinations in a selection of frames, those of the fewest patients first."""
-    patients: dict[tuple[object, ...], set[str]] = {}
-    rows = selection.group_by(["patient_key", *ATTRIBUTES]).aggregate([])
-    for row in rows.to_pylist():
-        published: dict[str, Any] = dict(row)
-        disclosure.apply(published, keys)
-        patients.setdefault(tuple(published[name] for name in ATTRIBUTES), set()).add(row["patient_key"])
-    found = [Combination(values, len(keys)) for values, keys in patients.items()]
+    exact = selection.group_by(list(ATTRIBUTES)).aggregate([])
+    published: dict[tuple[object, ...], int] = {}
+    number_of = []
+    for row in exact.to_pylist():
+        disclosure.apply(row, keys)
+        number_of.append(published.setdefault(tuple(row[name] for name in ATTRIBUTES), len(published)))
+    same = " AND ".join(f"s.{name} IS NOT DISTINCT FROM e.{name}" for name in ATTRIBUTES)
+    counted = query(
+        f"SELECT e.number, count(DISTINCT s.patient_key) AS patients FROM s JOIN e ON {same} GROUP BY ALL",
+        s=selection.select(["patient_key", *ATTRIBUTES]),
+        e=exact.append_column("number", pa.array(number_of, pa.int64())),
+    )
+    patients = dict(zip(counted["number"].to_pylist(), counted["patients"].to_pylist(), strict=True))
+    found = [Combination(values, patients[number]) for values, number in published.items()]
     return sorted(found, key=lambda each: (each.patients, str(each)))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of
+from sono.manifests.dataset_marker import FORMAT, describe_shard, fingerprint_of, seal_of
 from sono.manifests.filenames import MARKER
 from sono.manifests.pulled import Pulled, read_pulled
 from sono.manifests.schemas import SPLITS
@@ -44,6 +44,7 @@ def complete(
     left_out: Mapping[str, int],
     combinations: Sequence[Combination],
     text: Mapping[str, int],
+    built_from: str,
 ) -> dict[str, int]:
     """Write the card, croissant.json, provenance.json, CHANGELOG.md, and then the marker.
 
@@ -51,6 +52,7 @@ def complete(
         name: of the dataset.
         combinations: of ``anonymity``.
         text: how many frames have which ``burned_in_text``.
+        built_from: of ``latest.tables_id``, before the first shard was written.
 
     Returns:
         Frames by split.
@@ -75,6 +77,8 @@ def complete(
     content, curated = read_content(store, vocabulary), read_curated(workspace)
     manifest |= {"text_in_pixels": dict(sorted(text.items())), "audit": _audited(curated, pulled)}
     manifest |= {"pulled_from": pulled.statement()} if pulled else {}
+    manifest |= {"built_from": built_from}
+    manifest["seal"] = seal_of(manifest, options.keys.content)
     written = card(vocabulary, store, section, options, left_out, combinations, fingerprint, content, curated, pulled)
     _write(out / "README.md", written.text.encode())
     _write_figures(out, written.figures)

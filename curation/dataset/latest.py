@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.manifests.dataset_keys import DatasetKeys
 from sono.manifests.filenames import MARKER
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS
 from sono.manifests.splits import SplitPlan
@@ -77,6 +78,11 @@ def build_options(out: Path, name: str, plan: SplitPlan, rows: RowOptions, *, al
         if getattr(plan, option) != getattr(default, option):
             options += [f"--{option}", str(getattr(plan, option))]
     return options + (["--allow-unchecked-text"] if allow_unchecked_text else [])
+
+
+def tables_id(workspace: Workspace, keys: DatasetKeys) -> str:
+    """Changes when anything that ``build`` reads from the workspace does; keyed, so that nobody else can compare it."""
+    return keys.content(_tables_sha256(workspace))
 
 
 def _tables_sha256(workspace: Workspace) -> str:

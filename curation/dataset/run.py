@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow
+import pyarrow.compute as pc
 
 from sono.manifests.dataset_keys import dataset_keys, remember_name
 from sono.manifests.errors import UserError
@@ -26,7 +27,7 @@ from .complete import complete
 from .config import publish_section
 from .description.revisions import keep_previous
 from .disclosure import Disclosure
-from .latest import build_options, remember_dataset
+from .latest import build_options, remember_dataset, tables_id
 from .select import assign_splits, check_tables, pulled_splits, select
 from .shards.configurations import schema_metadata
 from .shards.cut import Shard, cut_shards
@@ -97,6 +98,7 @@ def build(
     keys = dataset_keys(workspace, name, linkable=linkable)
     section = publish_section(workspace)
     options = RowOptions(keys, Disclosure.of(section), image_format, max_side_px)
+    built_from = tables_id(workspace, keys)
     selection, left_out = select(workspace, allow_unchecked_text=allow_unchecked_text)
     if selection.num_rows == 0:
         raise _nothing_to_write(workspace, left_out)
@@ -111,8 +113,8 @@ def build(
     with exclusive(out, str(out)):
         claim(out)
         written = _write_shards(workspace, out, shards, options, engine, progress)
-        text = Counter(selection["burned_in_text"].to_pylist())
-        counts = complete(workspace, out, name, section, options, plan, left_out, found, text)
+        text = {each["values"]: each["counts"] for each in pc.value_counts(selection["burned_in_text"]).to_pylist()}
+        counts = complete(workspace, out, name, section, options, plan, left_out, found, text, built_from)
     remember_dataset(workspace, out, build_options(out, name, plan, options, allow_unchecked_text=allow_unchecked_text))
     patients = Counter(splits.values())
     store = DatasetStore(out)
@@ -148,7 +150,7 @@ def _write_shards(
     tasks = [_task(workspace, out, shard, settings, options, metadata) for shard in shards]
     present = store.shards()
     todo = [task for task in tasks if present.get(task.shard.name) != task.info]
-    others = present.keys() - {shard.name for shard in shards}
+    others = store.names() - {shard.name for shard in shards}
     if todo or others:
         keep_previous(store)
         (out / MARKER).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,11 +10,14 @@ import pyarrow.compute as pc
 from sono.curation.qc.current_tables import refuse_interrupted, refuse_missing, refuse_outdated_verdicts
 from sono.manifests.errors import UserError
 from sono.manifests.pulled import require_complete, split_of_parts
-from sono.manifests.query import query
+from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS
 from sono.manifests.splits import SplitPlan, assign
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Table, dict[str, int]]:
@@ -23,36 +26,49 @@ def select(workspace: Workspace, *, allow_unchecked_text: bool) -> tuple[pa.Tabl
     Columns: part, frame_id, patient_key, patient_center_key, center, manufacturer, model, plane, height, width,
     ga_days, duplicate_group, burned_in_text.
     """
-    store = workspace.store
-    rows = query(
-        """
+    with connect() as database:
+        view_selection(database, workspace.store, allow_unchecked_text=allow_unchecked_text)
+        left_out = database.sql(
+            "SELECT reason, count(*) FROM judged WHERE reason IS NOT NULL GROUP BY ALL ORDER BY ALL"
+        )
+        counts = dict(left_out.fetchall())
+        rows = database.sql(
+            "SELECT * EXCLUDE (reason, study_key, pixel_digest, row) FROM judged "
+            "WHERE reason IS NULL ORDER BY part, row"
+        )
+        return rows.to_arrow_table(), counts
+
+
+def view_selection(database: duckdb.DuckDBPyConnection, store: TableStore, *, allow_unchecked_text: bool) -> None:
+    """Make the frames readable under the name ``judged``, each with the ``reason`` why it is left out of datasets.
+
+    Columns beside those of ``select``: study_key, pixel_digest, and the ``row`` in the part.
+    """
+    for table in (FRAMES, QC, CAPTIONS, RECORDS):
+        view_table(database, store, table)
+    database.execute(
+        f"""
+        CREATE VIEW judged AS
         SELECT parse_filename(f.filename, true)[6:] AS part, f.frame_id, f.patient_key,
                f.patient_center_key, f.center, f.manufacturer, f.model, f.plane, f.height, f.width,
-               r.ga_days, q.duplicate_group, f.burned_in_text,
+               r.ga_days, q.duplicate_group, f.burned_in_text, f.study_key, f.pixel_digest, f.file_row_number AS row,
                CASE WHEN q.frame_id IS NULL THEN 'not_checked'
                     WHEN q.verdict <> 'accept' THEN 'qc_' || q.verdict
                     WHEN c.frame_id IS NULL THEN 'no_caption'
                     WHEN c.plane <> f.plane OR c.ga_days IS DISTINCT FROM r.ga_days
                     THEN 'caption_outdated'
-                    WHEN f.burned_in_text = 'unchecked' AND NOT $unchecked THEN 'text_unchecked'
+                    WHEN f.burned_in_text = 'unchecked' AND NOT {allow_unchecked_text} THEN 'text_unchecked'
                END AS reason
-        FROM read_parquet($frames, filename = true, file_row_number = true) f
-        LEFT JOIN read_parquet($qc, filename = true) q
-            ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
-        LEFT JOIN captions c ON c.frame_id = f.frame_id
+        FROM frames f
+        LEFT JOIN qc q ON q.frame_id = f.frame_id AND parse_filename(q.filename) = parse_filename(f.filename)
+        LEFT JOIN (
+            SELECT frame_id, facts ->> '$.plane.value' AS plane,
+                   CAST(facts ->> '$.ga_days.value' AS INTEGER) AS ga_days
+            FROM captions WHERE region_id IS NULL
+        ) c ON c.frame_id = f.frame_id
         LEFT JOIN records r ON r.study_key = f.study_key AND r.plane IS NULL
-        ORDER BY part, f.file_row_number
-        """,
-        {
-            "frames": [str(path) for path in store.paths(FRAMES)],
-            "qc": [str(path) for path in store.paths(QC)],
-            "unchecked": allow_unchecked_text,
-        },
-        captions=_global_captions(store),
-        records=store.read_all(RECORDS, ["study_key", "plane", "ga_days"]),
+        """
     )
-    left_out = Counter(rows["reason"].drop_null().to_pylist())
-    return rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason"]), dict(sorted(left_out.items()))
 
 
 def check_tables(workspace: Workspace) -> None:
@@ -66,17 +82,6 @@ def check_tables(workspace: Workspace) -> None:
     refuse_missing(workspace, ((FRAMES, frames), (QC, "qc"), (CAPTIONS, captions)))
     refuse_interrupted(workspace, ((FRAMES, frames), (REGIONS, masks), (CAPTIONS, captions)))
     refuse_outdated_verdicts(workspace)
-
-
-def _global_captions(store: TableStore) -> pa.Table:
-    """The captions of whole frames: frame_id, and the plane and age that the caption is about."""
-    return query(
-        """
-        SELECT frame_id, facts ->> '$.plane.value' AS plane, CAST(facts ->> '$.ga_days.value' AS INTEGER) AS ga_days
-        FROM read_parquet($captions) WHERE region_id IS NULL
-        """,
-        {"captions": [str(path) for path in store.paths(CAPTIONS)]},
-    )
 
 
 def assign_splits(selection: pa.Table, plan: SplitPlan) -> dict[str, str]:

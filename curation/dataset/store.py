@@ -32,6 +32,10 @@ class DatasetStore:
         """By name what the shards of ``default`` say about themselves."""
         return {path.stem: read_info(path) for path in self.files(DEFAULT)}
 
+    def names(self) -> set[str]:
+        """Of shards that any configuration has a file of: a killed build may leave one without that of ``default``."""
+        return {path.stem for configuration in CONFIGURATIONS for path in self.files(configuration)}
+
     def files(self, configuration: Configuration) -> list[Path]:
         """The files of a configuration, split by split in the order of ``SPLITS``."""
         files = sorted((self.root / configuration.folder).glob("*.parquet"))

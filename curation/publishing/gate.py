@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from sono.curation.audit.report.result import latest_audit
-from sono.manifests.dataset_marker import FORMAT, listed_files
+from sono.curation.dataset.latest import tables_id
+from sono.manifests.dataset_keys import DatasetKeys
+from sono.manifests.dataset_marker import FORMAT, listed_files, seal_of
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.publishable import DATASET_FILES, LocalFile, Refusal, check_files, check_licence
 from sono.manifests.pulled import read_pulled
+from sono.manifests.withdrawn import read_withdrawn, refuse_older_list
 from sono.manifests.workspace import Workspace
 
-from .origin import Origin, find_origin
+from .origin import own_keys
 from .pulled_gate import pulled_refusals
 from .rows import Guard, RowFaults, read_rows
 
@@ -43,15 +46,15 @@ class Candidate:
         return content if isinstance(content, dict) else {}
 
     @cached_property
-    def origin(self) -> Origin | None:
+    def keys(self) -> DatasetKeys | None:
         """None where there is no workspace, or the dataset is not its."""
-        return find_origin(self.workspace, str(self.marker.get("pseudonyms"))) if self.workspace else None
+        return own_keys(self.workspace, str(self.marker.get("pseudonyms"))) if self.workspace else None
 
     @cached_property
     def rows(self) -> RowFaults:
-        """What is wrong with rows; the shards are read once for all checks."""
-        shards = [file.source for file in self.files if file.path.startswith("data/")]
-        return read_rows(shards, self.origin, self.guard, self.workspace.keys if self.workspace else None)
+        """What is wrong with rows; they are read once for all checks."""
+        tables = [file.source for file in self.files if file.path.endswith(".parquet")]
+        return read_rows(tables, self.workspace, self.keys, self.guard)
 
 
 def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | None, guard: Guard) -> list[Refusal]:
@@ -63,22 +66,32 @@ def refusals(folder: Path, files: Sequence[LocalFile], workspace: Workspace | No
         guard: whether a caption may be published.
 
     Raises:
-        UserError: there is no dataset, or a shard cannot be read.
+        UserError: there is no dataset, a shard cannot be read, or the list of who took back the consent is an older
+            one.
     """
     if not any(file.path.startswith("data/") for file in files):
         raise UserError("this is no dataset", where=str(folder), fix="run sono-curate build WORKSPACE DATASET first")
     if workspace is not None:
+        refuse_older_list(workspace.path)
         workspace.apply_decisions()
     candidate = Candidate(folder, files, workspace, guard)
     return [refusal for check in CHECKS.values() for refusal in check(candidate)]
 
 
 def check_complete(candidate: Candidate) -> Iterator[Refusal]:
-    """``build`` has finished, and is this version's."""
+    """``build`` has finished, is this version's, and had the workspace as it is now: nobody has changed anything since.
+
+    What a row's image and masks show is compared with no table: that they are what ``build`` wrote is enough.
+    """
     if not candidate.marker:
         yield Refusal("complete", f"{MARKER} is missing or damaged: the dataset is not complete", _BUILD_AGAIN)
     elif candidate.marker.get("format") != FORMAT:
         yield Refusal("complete", "another version of sono-curate built it", _BUILD_AGAIN)
+    elif candidate.workspace is not None and candidate.keys is not None:
+        if candidate.marker.get("seal") != seal_of(candidate.marker, candidate.keys.content):
+            yield Refusal("complete", f"{MARKER} is not as build wrote it", _BUILD_AGAIN)
+        elif candidate.marker.get("built_from") != tables_id(candidate.workspace, candidate.keys):
+            yield Refusal("complete", "the workspace has changed since it was built", _BUILD_AGAIN)
 
 
 def check_folder(candidate: Candidate) -> Iterator[Refusal]:
@@ -96,6 +109,8 @@ def check_shards(candidate: Candidate) -> Iterator[Refusal]:
             yield Refusal("shards", f"{path} is missing", _BUILD_AGAIN)
         elif listed.get(path) != present[path]:
             yield Refusal("shards", f"{path} is not as build wrote it", _BUILD_AGAIN)
+    if others := candidate.rows.other_configurations:
+        yield Refusal("shards", f"regions/ or metadata/ contradicts data/ in {others:,} splits", _BUILD_AGAIN)
 
 
 def check_card(candidate: Candidate) -> Iterator[Refusal]:
@@ -136,6 +151,18 @@ def check_text(candidate: Candidate) -> Iterator[Refusal]:
         yield Refusal("text", f"{unknown:,} frames are not among those that the workspace accepts", _BUILD_AGAIN)
 
 
+def check_consent(candidate: Candidate) -> Iterator[Refusal]:
+    """Nobody who took back the consent is in it."""
+    if candidate.workspace is None:
+        return
+    if read_withdrawn(candidate.workspace.path).unfinished:
+        fix = "run sono-curate withdraw again with the same list, then qc, audit and build"
+        yield Refusal("consent", "a withdrawal was interrupted, so some of its patients may still be there", fix)
+    if frames := candidate.rows.withdrawn_frames:
+        what = f"{frames:,} frames are of patients who took back their consent"
+        yield Refusal("consent", what, "run sono-curate withdraw again with the same list, then qc, audit and build")
+
+
 def check_audit(candidate: Candidate) -> Iterator[Refusal]:
     """The audit of the workspace passed, and nothing has changed since.
 
@@ -145,7 +172,7 @@ def check_audit(candidate: Candidate) -> Iterator[Refusal]:
     if candidate.workspace is None:
         yield Refusal("audit", "nothing shows what it was built from", "give --workspace WORKSPACE")
         return
-    if candidate.origin is None:
+    if candidate.keys is None:
         yield Refusal("audit", "it was not built from this workspace", "name the one it was built from")
         return
     pulled = read_pulled(candidate.workspace.path)
@@ -172,6 +199,7 @@ CHECKS: Mapping[str, Callable[[Candidate], Iterator[Refusal]]] = {
     "masks": check_masks,
     "captions": check_captions,
     "text": check_text,
+    "consent": check_consent,
     "audit": check_audit,
 }
 """Every check by the name that its refusals have."""

@@ -2,75 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from sono.curation.dataset.select import select
-from sono.manifests.dataset_keys import DatasetKeys, dataset_keys, known_keys
+import pyarrow as pa
+
+from sono.curation.dataset.select import view_selection
+from sono.manifests.dataset_keys import DatasetKeys, Kind, dataset_keys, known_keys
 from sono.manifests.pulled import split_of_parts
-from sono.manifests.query import query
-from sono.manifests.schemas import CAPTIONS, FRAMES, RECORDS
+from sono.manifests.query import insert_rows
 from sono.manifests.withdrawn import read_withdrawn
 from sono.manifests.workspace import Workspace
 
+if TYPE_CHECKING:
+    import duckdb
 
-@dataclass(frozen=True)
-class Origin:
-    """The workspace's rows under the keys of one dataset.
+_DERIVED: Mapping[str, Kind] = {"derived_frame": "frame", "derived_caption": "caption"}
 
-    Attributes:
-        frames: those that ``build`` would take today, whether or not their text was checked.
-        captions: every caption's text.
+_ORIGIN = """
+CREATE TABLE origin AS
+SELECT derived_frame(j.frame_id) AS frame_id, j.study_key, j.duplicate_group, s.split AS pulled_split,
+       j.burned_in_text <> 'unchecked' AS text_checked,
+       CASE WHEN s.split IS NOT NULL THEN j.pixel_digest END AS pulled_pixels
+FROM judged j LEFT JOIN pulled_splits s USING (part)
+WHERE j.reason IS NULL
+"""
+
+_IDENTITIES = """
+CREATE TABLE identities AS
+SELECT study_key, list(DISTINCT word) AS words
+FROM (SELECT study_key, unnest(identity) AS word FROM records) GROUP BY study_key
+"""
+
+
+def create_origin(database: duckdb.DuckDBPyConnection, workspace: Workspace, keys: DatasetKeys) -> None:
+    """Make what the workspace holds readable under the keys of one of its datasets.
+
+    Relations:
+        origin: the frames that ``build`` would take today, whether or not their text was checked. Of pulled frames,
+            ``pulled_pixels`` and ``pulled_split`` are the digest of the pixels and the split that were published.
+        identities: by ``study_key`` the keyed hashes of the words that captions of an examination must not contain.
+        origin_captions: every caption's id and text.
     """
+    from duckdb.func import ARROW
 
-    frames: Mapping[str, OriginFrame] = field(repr=False)
-    captions: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OriginFrame:
-    """A frame of the workspace.
-
-    Attributes:
-        identity: keyed hashes of the words that its captions must not contain.
-        pulled_pixels, pulled_split: of a pulled frame, the digest of the pixels and the split that were published.
-    """
-
-    text_checked: bool
-    duplicate_group: str | None
-    identity: frozenset[str]
-    pulled_pixels: str | None = None
-    pulled_split: str | None = None
-
-
-def find_origin(workspace: Workspace, pseudonyms: str) -> Origin | None:
-    """What the workspace says about a dataset whose marker has this id of pseudonyms; None if it is not its own."""
-    keys = own_keys(workspace, pseudonyms)
-    if keys is None:
-        return None
-    rows = query(
-        """
-        SELECT s.part, s.frame_id, s.duplicate_group, f.study_key, f.burned_in_text <> 'unchecked' AS checked,
-            f.pixel_digest
-        FROM selection s JOIN read_parquet($frames) f USING (frame_id)
-        """,
-        {"frames": [str(path) for path in workspace.store.paths(FRAMES)]},
-        selection=select(workspace, allow_unchecked_text=True)[0],
+    for name, kind in _DERIVED.items():
+        database.create_function(name, _deriver(keys, kind), ["varchar"], "varchar", type=ARROW)
+    view_selection(database, workspace.store, allow_unchecked_text=True)
+    database.execute("CREATE TABLE pulled_splits (part VARCHAR, split VARCHAR)")
+    insert_rows(database, "pulled_splits", split_of_parts(workspace.store).items())
+    database.execute(_ORIGIN)
+    database.execute(_IDENTITIES)
+    database.execute(
+        "CREATE VIEW origin_captions AS SELECT derived_caption(caption_id) AS caption_id, text FROM captions"
     )
-    identities, splits = _identities(workspace), split_of_parts(workspace.store)
-    frames = {
-        keys.derive("frame", row["frame_id"]): OriginFrame(
-            row["checked"],
-            row["duplicate_group"],
-            identities.get(row["study_key"], frozenset()),
-            pulled_pixels=row["pixel_digest"] if row["part"] in splits else None,
-            pulled_split=splits.get(row["part"]),
-        )
-        for row in rows.to_pylist()
-    }
-    texts = workspace.store.read_all(CAPTIONS, ["caption_id", "text"]).to_pylist()
-    captions = {keys.derive("caption", row["caption_id"]): row["text"] for row in texts}
-    return Origin(frames, captions)
+
+
+def _deriver(keys: DatasetKeys, kind: Kind) -> Callable[[pa.Array], pa.Array]:
+    def derive(column: pa.Array) -> pa.Array:
+        return pa.array([keys.derive(kind, key) for key in column.to_pylist()], pa.string())
+
+    return derive
 
 
 def own_keys(workspace: Workspace, pseudonyms: str, names: Iterable[str] = ()) -> DatasetKeys | None:
@@ -89,11 +81,3 @@ def withdrawn_patients(workspace: Workspace, keys: DatasetKeys) -> frozenset[str
     """The patients who took back their consent, by the keys that they have in a dataset."""
     listed = read_withdrawn(workspace.path).keys.values()
     return frozenset(keys.derive("patient", key) for some in listed for key in some)
-
-
-def _identities(workspace: Workspace) -> Mapping[str, frozenset[str]]:
-    """By examination, of all its records."""
-    found: dict[str, frozenset[str]] = {}
-    for row in workspace.store.read_all(RECORDS, ["study_key", "identity"]).to_pylist():
-        found[row["study_key"]] = found.get(row["study_key"], frozenset()).union(row["identity"] or ())
-    return found

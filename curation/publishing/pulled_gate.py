@@ -12,18 +12,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sono.manifests.dataset_marker import listed_files
 from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.hub import Remote, download_small, list_files, patiently, quietly, reader
-from sono.manifests.publishable import Refusal
+from sono.manifests.publishable import DATASET_FILES, Refusal, is_listed
 from sono.manifests.pulled import STAGE, Pulled, read_pulled
 from sono.manifests.schemas import FRAMES
 from sono.manifests.workspace import Workspace
 
 from .origin import own_keys
+from .pull.described import stated_audit
 from .pull.rows import PulledKeys
 from .rows import RowFaults
 
@@ -70,16 +72,28 @@ def audience_refusals(
         private, gated: as asked for; None keeps what is there, and what is new is private and gated.
     """
     pulled = read_pulled(workspace.path) if workspace else None
-    if pulled is None or pulled.repository in (None, repo):
+    if pulled is None or pulled.repository is None or pulled.repository == repo or False not in (private, gated):
         return
+    now_private, now_gated = _access_now(pulled.repository)
     for wider, was, asked in (
-        ("public", pulled.private, private is False),
-        ("open to all", pulled.gated, gated is False),
+        ("public", pulled.private or now_private, private is False),
+        ("open to all", pulled.gated or now_gated, gated is False),
     ):
         if asked and was is not False:
             yield Refusal(
                 "access", f"{pulled.name} is not {wider}, so a copy must not be", "ask its owner, and pull again"
             )
+
+
+def _access_now(repo: str) -> tuple[bool, bool]:
+    """Whether a repository is private and gated today; if the Hub does not say, it is."""
+    try:
+        with quietly(show_bars=False):
+            remote = reader(repo, "dataset")
+            info = patiently(lambda: remote.api.dataset_info(repo), remote.url)
+    except UserError:
+        return True, True
+    return bool(info.private), bool(info.gated)
 
 
 def _not_there_any_more(workspace: Workspace, pulled: Pulled, remote: Remote) -> Iterator[Refusal]:
@@ -92,13 +106,15 @@ def _not_there_any_more(workspace: Workspace, pulled: Pulled, remote: Remote) ->
         found.get(path) != sha256 for path, sha256 in pulled.tables.items()
     ):
         yield Refusal("audit", f"the Hub has another dataset as {pulled.name}", _PULL_AGAIN)
+    elif stated_audit(json.loads(marker).get("audit")) != pulled.audit:
+        yield Refusal("audit", f"pulled.json says of an audit what {pulled.name} does not", _PULL_AGAIN)
     newest = _marker_of_main(remote)
     if newest.get("pseudonyms") != pulled.pseudonyms:
         if own_keys(workspace, str(newest.get("pseudonyms"))) is None:
             what = f"main of {pulled.repository} has another dataset by now, so nothing shows who is still in it"
             yield Refusal("audit", what, _PULL_AGAIN)
         return
-    here = set(workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist())
+    here = set(pc.unique(workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"]).to_pylist())
     gone = here - _patients_of_main(workspace, pulled, remote, newest)
     if gone:
         what = f"{len(gone):,} patients are not on main of {pulled.repository} any more"
@@ -123,7 +139,7 @@ def _patients_of_main(
     found: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="sono-publish-") as folder:
         for path, sha256 in listed_files(marker.get("configurations")):
-            if not path.startswith("metadata/"):
+            if not (path.startswith("metadata/") and is_listed(path, DATASET_FILES)):
                 continue
             table = Path(
                 patiently(
@@ -136,6 +152,6 @@ def _patients_of_main(
             if hashlib.sha256(table.read_bytes()).hexdigest() != sha256:
                 raise UserError(f"{path} on main is damaged", where=remote.url)
             with pq.ParquetFile(table) as file:
-                patients = file.read(["patient_key"], use_threads=False)["patient_key"].to_pylist()
-            found |= {keys.patient(key)["patient_key"] for key in set(patients)}
+                patients = pc.unique(file.read(["patient_key"], use_threads=False)["patient_key"])
+            found |= {keys.patient(key)["patient_key"] for key in patients.to_pylist()}
     return frozenset(found)

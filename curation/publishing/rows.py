@@ -1,29 +1,33 @@
-"""Reads the rows of a dataset once, and counts what must not be published."""
+"""Reads the rows of a dataset, and counts what must not be published; memory does not grow with their number."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
-from sono.manifests import masks
+from sono.curation.dataset.shards.configurations import CONFIGURATIONS
+from sono.manifests.dataset_keys import DatasetKeys
 from sono.manifests.errors import UserError
-from sono.manifests.pseudonyms import Pseudonymizer
+from sono.manifests.query import connect, insert_rows
 from sono.manifests.schemas import SPLITS
 from sono.manifests.store import damage_named
+from sono.manifests.workspace import Workspace
 
-from .origin import Origin
+from .images import count_unfit_masks, pixels_of
+from .origin import create_origin, withdrawn_patients
+
+if TYPE_CHECKING:
+    import duckdb
 
 Guard = Callable[[str, frozenset[str]], bool]
 """Whether a caption may be published, given the keyed hashes of the names that must not be in it."""
 
-_BATCH_ROWS = 32
-_COLUMNS = ("image", "frame_id", "patient_key", "caption", "caption_id", "regions")
+_MEMORY = "160MB"  # of DuckDB; beyond it keys and captions are on disk
+_ROWS_AT_ONCE = 8_192
 
 
 @dataclass
@@ -43,110 +47,169 @@ class RowFaults:
     other_pixels: int = 0
     other_pixels_example: str | None = None
     moved_frames: int = 0
+    withdrawn_frames: int = 0
+    other_configurations: int = 0
 
 
-def read_rows(
-    shards: Iterable[Path], origin: Origin | None, guard: Guard, keys: Pseudonymizer | None = None
-) -> RowFaults:
-    """Read every row of the shards.
+def read_rows(files: Sequence[Path], workspace: Workspace | None, keys: DatasetKeys | None, guard: Guard) -> RowFaults:
+    """Read every row of a dataset's Parquet files.
 
     Args:
-        origin: what the workspace says; None counts only what the dataset itself shows.
-        keys: the workspace's, with which pixels of pulled frames are compared.
+        workspace, keys: what the dataset was built from, and its keys; None counts only what the dataset itself shows.
 
     Raises:
-        UserError: a shard cannot be read.
+        UserError: a file cannot be read, or belongs to no split.
     """
     faults = RowFaults()
-    patients: dict[str, str] = {}
-    groups: dict[str, str] = {}
-    torn: dict[str, set[str]] = {"patient": set(), "group": set()}
-    for path in shards:
-        split = path.name.partition("-")[0]
-        if split not in SPLITS:
-            raise UserError("belongs to no split", where=str(path), fix="run sono-curate build again")
-        with damage_named(path), pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=list(_COLUMNS)):
-                for row in batch.to_pylist():
-                    faults.frames += 1
-                    if patients.setdefault(row["patient_key"], split) != split:
-                        torn["patient"].add(row["patient_key"])
-                    group = _judge_origin(row, split, origin, keys, faults)
-                    if group is not None and groups.setdefault(group, split) != split:
-                        torn["group"].add(group)
-                    _judge_masks(row, faults)
-                    _judge_captions(row, origin, guard, faults)
-    faults.patients_across_splits, faults.duplicates_across_splits = len(torn["patient"]), len(torn["group"])
+    shards = [path for path in files if path.parent.name == "data"]
+    with connect(_MEMORY) as database:
+        _view_files(database, files)
+        _count_own(database, faults)
+        _count_other_configurations(database, files, faults)
+        faults.unfit_masks, faults.unfit_example = count_unfit_masks(shards)
+        if workspace is None or keys is None:
+            _judge_captions(database, "SELECT frame_id, text, [] AS words FROM texts", guard, faults)
+        else:
+            create_origin(database, workspace, keys)
+            _compare_with_origin(database, faults)
+            _find_withdrawn(database, withdrawn_patients(workspace, keys), faults)
+            _judge_captions(database, _TEXTS_WITH_NAMES, guard, faults)
+            _compare_pixels(database, shards, workspace, faults)
     return faults
 
 
-def _judge_origin(
-    row: Mapping[str, Any], split: str, origin: Origin | None, keys: Pseudonymizer | None, faults: RowFaults
-) -> str | None:
-    """Returns the frame's group of duplicates."""
-    if origin is None:
-        return None
-    frame = origin.frames.get(row["frame_id"])
-    if frame is None:
-        faults.unknown_frames += 1
-        return None
-    faults.unchecked_frames += not frame.text_checked
-    if frame.pulled_pixels is not None:
-        faults.moved_frames += frame.pulled_split != split
-        if keys is None or _pixels(row["image"]["bytes"], keys) != frame.pulled_pixels:
-            faults.other_pixels += 1
-            faults.other_pixels_example = faults.other_pixels_example or row["frame_id"]
-    return frame.duplicate_group
+def _view_files(database: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> None:
+    """Make ``shards`` readable, which are the files of ``default``, and ``texts``, their captions."""
+    paths = [path for path in files if path.parent.name == "data"]
+    for path in files:
+        _check_file(path)
+    rows = database.read_parquet([str(path) for path in paths], filename=True, hive_partitioning=False)
+    rows.create_view("files")
+    database.execute(
+        f"CREATE VIEW shards AS SELECT *, {_SPLIT} AS split FROM files;"
+        "CREATE VIEW texts AS SELECT frame_id, caption_id, caption AS text FROM files UNION ALL "
+        "SELECT frame_id, region.caption_id, region.caption "
+        "FROM (SELECT frame_id, unnest(regions) AS region FROM files)"
+    )
 
 
-def _pixels(image: bytes, keys: Pseudonymizer) -> str | None:
-    """The digest of an image's pixels, as ``frames`` has it; None if it does not decode."""
-    import numpy as np
-
-    from sono.curation.images.pixels import ExcludedError, without_equal_channels
-    from sono.curation.images.stored_png import decode_png
-
-    try:
-        pixels = without_equal_channels(decode_png(image))
-    except ExcludedError:
-        return None
-    return keys.pixels(pixels.shape, np.ascontiguousarray(pixels).data)
+def _check_file(path: Path) -> None:
+    """Nothing is in a file that no check knows of."""
+    fix = "run sono-curate build again"
+    if path.name.partition("-")[0] not in SPLITS:
+        raise UserError("belongs to no split", where=str(path), fix=fix)
+    table = next(each.table for each in CONFIGURATIONS if each.folder == path.parent.name)
+    with damage_named(path):
+        schema = pq.read_schema(path)
+    if not schema.remove_metadata().equals(table.schema):
+        raise UserError("has other columns than build writes", where=str(path), fix=fix)
 
 
-def _judge_masks(row: Mapping[str, Any], faults: RowFaults) -> None:
-    regions = row["regions"] or ()
-    size = _size(row["image"]["bytes"]) if regions else None
-    for region in regions:
-        if size is None or not _fits(region, size):
-            faults.unfit_masks += 1
-            faults.unfit_example = faults.unfit_example or row["frame_id"]
+_SPLIT = "split_part(parse_filename(filename), '-', 1)"
 
 
-def _size(image: bytes) -> tuple[int, int] | None:
-    """Height and width in px, from the image's header."""
-    try:
-        with Image.open(io.BytesIO(image)) as opened:
-            return opened.height, opened.width
-    except (UnidentifiedImageError, OSError):
-        return None
+def _count_own(database: duckdb.DuckDBPyConnection, faults: RowFaults) -> None:
+    faults.frames = _number(database, "SELECT count(*) FROM shards")
+    faults.patients_across_splits = _number(
+        database,
+        "SELECT count(*) FROM (SELECT patient_key FROM shards GROUP BY ALL HAVING min(split) <> max(split))",
+    )
 
 
-def _fits(region: Mapping[str, Any], size: tuple[int, int]) -> bool:
-    """Whether the mask has its image's size, and area and box are the mask's."""
-    try:
-        mask = masks.decode(region["mask"], size)
-    except (UserError, ValueError):
-        return False
-    return masks.area_px(mask) == region["area_px"] > 0 and list(masks.bbox(mask)) == list(region["bbox"])
+_FACTS = "frame_id, patient_key, study_key, center, manufacturer, model, plane, ga_days"
+_OTHER_CONFIGURATIONS = {
+    "metadata": (
+        f"{_FACTS}, caption, caption_id, pixel_mm",
+        "shards",
+    ),
+    "regions": (
+        f"{_FACTS}, structure, caption, caption_id, bbox, area_px, source",
+        f"(SELECT {_FACTS}, split, unnest(region) "
+        f"FROM (SELECT {_FACTS}, split, unnest(regions) AS region FROM shards))",
+    ),
+}
+"""By folder the columns that its rows share with those of ``default``, and where these are.
+
+A sum of hashes of all rows is compared, for which no row has to be kept.
+"""
 
 
-def _judge_captions(row: Mapping[str, Any], origin: Origin | None, guard: Guard, faults: RowFaults) -> None:
-    frame = origin.frames.get(row["frame_id"]) if origin else None
-    identity = frame.identity if frame else frozenset()
-    for captioned in (row, *(row["regions"] or ())):
-        text = captioned["caption"]
-        if not guard(text, identity):
-            faults.unguarded_captions += 1
-            faults.unguarded_example = faults.unguarded_example or row["frame_id"]
-        if origin is not None and origin.captions.get(captioned["caption_id"]) != text:
-            faults.unknown_captions += 1
+def _count_other_configurations(database: duckdb.DuckDBPyConnection, files: Iterable[Path], faults: RowFaults) -> None:
+    """Count the splits in which another configuration is about anything else than ``default``."""
+    files = list(files)
+    for folder, (columns, expected) in _OTHER_CONFIGURATIONS.items():
+        sums = f"SELECT split, count(*), sum(hash({columns})) FROM {{}} GROUP BY split"
+        wanted = set(database.execute(sums.format(expected)).fetchall())
+        paths = [str(path) for path in files if path.parent.name == folder]
+        found = set()
+        if paths:
+            source = f"(SELECT *, {_SPLIT} AS split FROM read_parquet($paths, filename = true))"
+            found = set(database.execute(sums.format(source), {"paths": paths}).fetchall())
+        faults.other_configurations += len({split for split, *_ in wanted ^ found})
+
+
+_COMPARED = """
+SELECT count(*) FILTER (o.frame_id IS NULL),
+       count(*) FILTER (NOT o.text_checked),
+       count(*) FILTER (o.pulled_split IS NOT NULL AND o.pulled_split <> s.split)
+FROM (SELECT frame_id, split FROM shards) s LEFT JOIN origin o USING (frame_id)
+"""
+
+_TORN_GROUPS = """
+SELECT count(*) FROM (
+    SELECT o.duplicate_group FROM (SELECT frame_id, split FROM shards) s JOIN origin o USING (frame_id)
+    WHERE o.duplicate_group IS NOT NULL GROUP BY ALL HAVING min(s.split) <> max(s.split)
+)
+"""
+
+_UNKNOWN_CAPTIONS = """
+SELECT count(*) FROM texts t LEFT JOIN origin_captions c USING (caption_id)
+WHERE c.caption_id IS NULL OR c.text IS DISTINCT FROM t.text
+"""
+
+_TEXTS_WITH_NAMES = """
+SELECT t.frame_id, t.text, i.words
+FROM texts t LEFT JOIN origin o USING (frame_id) LEFT JOIN identities i USING (study_key)
+"""
+
+
+def _compare_with_origin(database: duckdb.DuckDBPyConnection, faults: RowFaults) -> None:
+    found = database.execute(_COMPARED).fetchall()[0]
+    faults.unknown_frames, faults.unchecked_frames, faults.moved_frames = found
+    faults.duplicates_across_splits = _number(database, _TORN_GROUPS)
+    faults.unknown_captions = _number(database, _UNKNOWN_CAPTIONS)
+
+
+def _find_withdrawn(database: duckdb.DuckDBPyConnection, patients: frozenset[str], faults: RowFaults) -> None:
+    database.execute("CREATE TABLE withdrawn (patient_key VARCHAR)")
+    insert_rows(database, "withdrawn", ((key,) for key in sorted(patients)))
+    faults.withdrawn_frames = _number(database, "SELECT count(*) FROM shards SEMI JOIN withdrawn USING (patient_key)")
+
+
+def _judge_captions(database: duckdb.DuckDBPyConnection, sql: str, guard: Guard, faults: RowFaults) -> None:
+    """Ask the guard about every caption; ``sql`` gives frame, text, and hashed names."""
+    for batch in database.sql(sql).to_arrow_reader(_ROWS_AT_ONCE):
+        for frame_id, text, words in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if text is None or not guard(text, frozenset(words or ())):
+                faults.unguarded_captions += 1
+                faults.unguarded_example = min(frame_id, faults.unguarded_example or frame_id)
+
+
+def _compare_pixels(
+    database: duckdb.DuckDBPyConnection, shards: Sequence[Path], workspace: Workspace, faults: RowFaults
+) -> None:
+    """Of pulled frames, the pixels have to be those that were published."""
+    if not _number(database, "SELECT count(*) FROM origin WHERE pulled_pixels IS NOT NULL"):
+        return
+    database.execute("CREATE TABLE pixels (frame_id VARCHAR, digest VARCHAR)")
+    insert_rows(database, "pixels", pixels_of(shards, workspace.keys))
+    others = (
+        "FROM pixels p JOIN origin o USING (frame_id) "
+        "WHERE o.pulled_pixels IS NOT NULL AND o.pulled_pixels IS DISTINCT FROM p.digest"
+    )
+    found = database.execute(f"SELECT count(*), min(p.frame_id) {others}").fetchall()[0]
+    faults.other_pixels, faults.other_pixels_example = found
+
+
+def _number(database: duckdb.DuckDBPyConnection, sql: str) -> int:
+    return int(database.execute(sql).fetchall()[0][0])

@@ -341,6 +341,7 @@ def _prove(workspace: Workspace, database: duckdb.DuckDBPyConnection, report: Wi
     content = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "removed": {name: value for name, value in asdict(report).items() if name != "proof"},
+        "remembered": {column: len(keys) for column, keys in read_withdrawn(workspace.path).keys.items()},
         **listed,
     }
     write_atomically(path, lambda file: file.write(json.dumps(content, indent=1).encode() + b"\n"), mode=0o600)

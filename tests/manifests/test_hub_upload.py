@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from sono.manifests.errors import UserError
-from sono.manifests.hub import connect
+from sono.manifests.hub import connect, hub_errors
 from sono.manifests.hub_upload import Plan, Published, Wanted, plan_revision, publish_revision
 from sono.manifests.publishable import DATASET_FILES, digest_files, find_files
 from tests.hub.faults import Fault
@@ -209,17 +211,13 @@ def test_a_name_alone_is_in_ones_own_namespace(hub: Hub, folder: Path, send: Sen
     assert send(repo="frames").url == f"{hub.address}/datasets/{REPO}"
 
 
-def test_a_file_that_changes_while_it_is_published_never_reaches_main(hub: Hub, folder: Path, send: Send) -> None:
-    plan = prepare(folder)
-    (folder / "data" / "train-1.parquet").write_bytes(b"PAR1\0other")
-    assert "train-1.parquet" in failed(publish_revision, plan) or mains(hub) == [set()]
-    assert hub.files(REPO) == {}
-
-
-def test_a_text_that_changes_while_it_is_published_never_reaches_main(hub: Hub, folder: Path, send: Send) -> None:
+def test_a_text_that_the_hub_has_otherwise_never_reaches_main(hub: Hub, folder: Path, send: Send) -> None:
     plan = prepare(folder)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-    assert "the Hub has README.md in another form" in failed(publish_revision, plan)
+    now = {file.path: file for file in digest_files(folder, find_files(folder, DATASET_FILES)[0])}
+    files = [replace(now[file.path], sha256=file.sha256, git_oid=file.git_oid) for file in plan.wanted.files]
+    changed = replace(plan, wanted=replace(plan.wanted, files=files))
+    assert "the Hub has README.md in another form" in failed(publish_revision, changed)
     assert hub.files(REPO) == {}
 
 
@@ -240,3 +238,72 @@ def test_many_files_come_in_several_commits_and_reach_main_in_one(hub: Hub, fold
     assert hub.files(REPO) == as_published(folder)
     assert len([move for move in hub.state.moves if "publish-" in move.ref and move.commit]) == 4  # made, and 3 commits
     assert len(mains(hub)) == 2
+
+
+def test_a_file_that_has_changed_since_it_was_judged_is_not_published(hub: Hub, folder: Path) -> None:
+    plan = prepare(folder)
+    path = folder / "data" / "train-1.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert "data/train-1.parquet was changed while it was being published" in failed(publish_revision, plan)
+    assert not [entry for entry in hub.state.log if entry.method in ("POST", "PUT")]
+
+
+def test_a_file_that_changes_while_it_is_sent_never_reaches_main(hub: Hub, folder: Path) -> None:
+    """The Hub need not notice: by Xet, it takes a large file's digest from who sends it."""
+    plan, path, sent = prepare(folder), folder / "data" / "train-1.parquet", []
+
+    def change(method: str, moment: str) -> None:
+        sent.extend([1] if (method, moment) == ("PUT", "after") else [])
+        if len(sent) == 3 and moment == "after":
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    hub.state.watch = change
+    assert "data/train-1.parquet was changed while it was being published" in failed(publish_revision, plan)
+    assert hub.files(REPO) == {}
+
+
+def test_a_file_that_becomes_a_link_after_it_was_judged_is_not_published(hub: Hub, folder: Path) -> None:
+    plan = prepare(folder)
+    elsewhere = folder.parent / "elsewhere"
+    (folder / "sono.json").rename(elsewhere)
+    (folder / "sono.json").symlink_to(elsewhere)
+    with pytest.raises(UserError, match=r"sono\.json was changed"):
+        publish_revision(plan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path",
+    [
+        "whoami",
+        f"{REPO}$",
+        "auth-check",
+        "/refs",
+        "/tree/",
+        "preupload",
+        "objects/batch",
+        "/commit/",
+        "/resolve/",
+        "/tag/",
+    ],
+)
+def test_a_hub_that_answers_nonsense_gets_one_line_and_main_is_whole(
+    hub: Hub, folder: Path, send: Send, path: str
+) -> None:
+    send()
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    (folder / "data" / "train-9.parquet").write_bytes(b"PAR1\0" + b"9" * 999)
+    before = hub.files(REPO)
+    hub.fail(Fault("*", path, "status", status=200, times=1000))
+    with contextlib.suppress(UserError):  # and nothing else
+        send()
+    hub.state.faults.clear()
+    assert hub.files(REPO) in (before, as_published(folder))
+    send()
+    assert hub.files(REPO) == as_published(folder)
+
+
+def test_no_signature_of_an_address_is_in_an_error() -> None:
+    with pytest.raises(UserError) as error, hub_errors("here"):
+        raise RuntimeError("403 for url 'https://cdn.example/x?X-Amz-Signature=abc&Expires=1'")
+    assert str(error.value).startswith("here: the Hub's client failed: 403 for url 'https://cdn.example/x';")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+import pyarrow.parquet as pq
 
 from sono.curation.dataset.description.card.content import Content
 from sono.curation.dataset.shards.configurations import METADATA
 from sono.curation.dataset.store import DatasetStore
 from sono.manifests.filenames import MARKER
-from sono.manifests.query import query
-from sono.manifests.store import write_atomically
+from sono.manifests.query import connect
+from sono.manifests.store import atomic_file, write_atomically
 
 CHANGELOG = "CHANGELOG.md"
 
-_PREVIOUS = ".previous.json"
+_PREVIOUS = ".previous.parquet"
 _HEADING = "## Revision "
+_MEMORY = "256MB"  # of DuckDB; beyond it frames are on disk
+_ROWS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,13 @@ class _Difference:
 def keep_previous(store: DatasetStore) -> None:
     """Remember what a complete dataset holds before it is written anew; a killed run leaves it for the next."""
     if (store.root / MARKER).exists():
-        content = json.dumps(_frames(store)).encode()
-        write_atomically(store.root / _PREVIOUS, lambda file: file.write(content))
+        with connect(_MEMORY) as database, atomic_file(store.root / _PREVIOUS) as file:
+            found = database.sql(_FRAMES, params={"paths": _paths(store)})
+            assert found is not None, "a statement that gives no rows"
+            frames = found.to_arrow_reader(_ROWS_AT_ONCE)
+            with pq.ParquetWriter(file, frames.schema) as writer:
+                for batch in frames:
+                    writer.write_batch(batch)
 
 
 def write_changelog(store: DatasetStore, content: Content, fingerprint: str) -> None:
@@ -49,11 +56,9 @@ def write_changelog(store: DatasetStore, content: Content, fingerprint: str) -> 
 def _described(store: DatasetStore, content: Content, number: int) -> str:
     regions = sum(each.regions for each in content.structures)
     total = f"{content.total.frames:,} frames of {content.total.patients:,} patients, with {regions:,} regions."
-    try:
-        previous = json.loads((store.root / _PREVIOUS).read_bytes())
-    except FileNotFoundError:
+    if not (store.root / _PREVIOUS).exists():
         return total
-    found = _difference(previous, _frames(store))
+    found = _difference(store)
     gone = f" {found.patients_removed:,} patients have left." if found.patients_removed else ""
     return (
         f"{total}\n\nSince revision {number - 1}: {found.added:,} frames added, {found.removed:,} removed, and "
@@ -61,22 +66,25 @@ def _described(store: DatasetStore, content: Content, number: int) -> str:
     )
 
 
-def _difference(before: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> _Difference:
-    """Of frames, each with its patient and a digest."""
-    patients_before, patients_now = ({patient for patient, _ in frames.values()} for frames in (before, now))
-    return _Difference(
-        added=len(now.keys() - before.keys()),
-        removed=len(before.keys() - now.keys()),
-        changed=sum(before[key] != now[key] for key in before.keys() & now.keys()),
-        patients_removed=len(patients_before - patients_now),
-    )
+_FRAMES = "SELECT frame_id, patient_key, md5(to_json(m)::VARCHAR) AS digest FROM read_parquet($paths) m"
+"""By frame its patient and a digest of everything that the dataset says about it."""
+
+_DIFFERENCE = f"""
+WITH now AS ({_FRAMES}), before AS (FROM read_parquet($previous))
+SELECT (SELECT count(*) FROM now ANTI JOIN before USING (frame_id)),
+       (SELECT count(*) FROM before ANTI JOIN now USING (frame_id)),
+       (SELECT count(*) FROM now JOIN before b USING (frame_id)
+        WHERE (now.patient_key, now.digest) IS DISTINCT FROM (b.patient_key, b.digest)),
+       (SELECT count(DISTINCT patient_key) FROM before ANTI JOIN now USING (patient_key))
+"""
 
 
-def _frames(store: DatasetStore) -> dict[str, list[str]]:
-    """By frame its patient and a digest of everything that the dataset says about it."""
-    rows = query(
-        "SELECT frame_id, patient_key, md5(to_json(m)::VARCHAR) AS digest FROM read_parquet($paths) m "
-        "ORDER BY frame_id",
-        {"paths": [str(path) for path in store.files(METADATA)]},
-    )
-    return {row["frame_id"]: [row["patient_key"], row["digest"]] for row in rows.to_pylist()}
+def _difference(store: DatasetStore) -> _Difference:
+    with connect(_MEMORY) as database:
+        values = {"paths": _paths(store), "previous": str(store.root / _PREVIOUS)}
+        added, removed, changed, patients = database.execute(_DIFFERENCE, values).fetchall()[0]
+    return _Difference(added, removed, changed, patients)
+
+
+def _paths(store: DatasetStore) -> list[str]:
+    return [str(path) for path in store.files(METADATA)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,7 @@ def _described(source: Source, marker: Mapping[str, Any], marker_sha256: str) ->
         ga_days=published.ga_days,
         pixel_mm=published.pixel_mm,
         text=marker.get("text_in_pixels"),
-        audit=_audit(marker.get("audit")),
+        audit=stated_audit(marker.get("audit")),
         split_plan=marker["split_plan"],
     )
     return Described(pulled, tuple(marker["planes"]), tuple(marker["structures"]), tuple(_shards(marker)))
@@ -101,9 +102,12 @@ def _described(source: Source, marker: Mapping[str, Any], marker_sha256: str) ->
 def _listed(marker: Mapping[str, Any], configuration: Configuration) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Split, path and description of a configuration's files."""
     splits = marker["splits"] if configuration is DEFAULT else marker["configurations"][configuration.name]
-    return [
+    found = [
         (split, path, shard) for split in SPLITS if split in splits for path, shard in splits[split]["shards"].items()
     ]
+    if not all(re.fullmatch(rf"{configuration.folder}/{split}-\d+\.parquet", path) for split, path, _ in found):
+        raise ValueError("a shard has no name of build's")  # which must not lead out of the folder
+    return found
 
 
 def _shards(marker: Mapping[str, Any]) -> list[ShardFiles]:
@@ -111,7 +115,7 @@ def _shards(marker: Mapping[str, Any]) -> list[ShardFiles]:
     shards = []
     for split, path, shard in _listed(marker, DEFAULT):
         beside, described = metadata[path.rpartition("/")[2]]
-        if path.rpartition("/")[2].partition("-")[0] != split or described["rows"] != shard["rows"]:
+        if described["rows"] != shard["rows"]:
             raise ValueError("files of two configurations contradict each other")
         shards.append(
             ShardFiles(split, path, beside, str(shard["sha256"]), str(described["sha256"]), int(shard["rows"]))
@@ -121,7 +125,7 @@ def _shards(marker: Mapping[str, Any]) -> list[ShardFiles]:
     return shards
 
 
-def _audit(stated: object) -> Mapping[str, Any] | None:
+def stated_audit(stated: object) -> Mapping[str, Any] | None:
     """What is stated of an audit, if it can be understood."""
     if not isinstance(stated, Mapping) or not isinstance(stated.get("passed"), bool):
         return None

@@ -15,6 +15,8 @@ from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import DATASET, DATASET_METADATA, TableSpec
 from sono.manifests.store import damage_named
 
+from .stated import check_size
+
 FRAMES = ("frame_id", "image", "patient_key", "study_key", "center", "manufacturer", "model", "plane", "sectors")
 """Columns that frames are made from, beside ``pixel_mm``."""
 
@@ -84,6 +86,7 @@ def read_metadata_keys(path: Path) -> pa.Table:
 
 
 def _read_keys(path: Path, table: TableSpec) -> pa.Table:
+    check_size(path, "data" if table is DATASET else "metadata")
     with damage_named(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         _check_schema(path, file.schema_arrow, table)
         return file.read(_KEYS, use_threads=False).replace_schema_metadata(None)

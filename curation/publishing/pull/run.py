@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sono.curation.publishing.origin import own_keys, withdrawn_patients
 from sono.curation.publishing.withdraw import remove_patients
@@ -23,6 +24,7 @@ from .exams import exam_parts
 from .rows import PulledKeys
 from .source import Source, find_source
 from .stages import PullCaptions, PullExams, PullFrames, PullMasks, dependent_part, frame_part, patients_of
+from .stated import check_keys, check_rows
 
 _DOWNLOADS = Path("cache", "pull")
 
@@ -183,8 +185,10 @@ class _Pull:
     def write(self, force: bool) -> PullReport:
         """Bring every table up to date."""
         by_shard = {shard.data: self._metadata(shard) for shard in self._described.shards}
-        everybody = {key for rows in by_shard.values() for key in rows["patient_key"].to_pylist()}
-        left, forgotten = self._remove_who_left(patients_of(self._keys, everybody), force)
+        self._refuse_doubles(by_shard.values())
+        everybody = {key for rows in by_shard.values() for key in pc.unique(rows["patient_key"]).to_pylist()}
+        staying = everybody - self._frames.withdrawn
+        left, forgotten = self._remove_who_left(patients_of(self._keys, staying), force)
         wanted = [self._wanted(by_shard[shard.data]) for shard in self._shards]
         exams = exam_parts(pa.concat_tables(wanted) if wanted else None, self._keys, self._source.place)
         self._pulled = replace(self._pulled, complete=False, exams=[[part.name, part.digest] for part in exams])
@@ -202,13 +206,20 @@ class _Pull:
         """Who and what a shard's frames are about."""
         path = self._source.get(shard.metadata, shard.metadata_sha256)
         rows = groups.read_metadata_keys(path)
+        check_keys(path)
         if groups.classes_of(path) != list(self._described.planes) or rows.num_rows != shard.rows:
             raise self._damaged(shard.metadata)
         return rows
 
+    def _refuse_doubles(self, by_shard: Iterable[pa.Table]) -> None:
+        frames = pa.chunked_array([chunk for rows in by_shard for chunk in rows["frame_id"].chunks], pa.string())
+        if pc.count_distinct(frames).as_py() != len(frames):
+            fix = "ask whoever published it to build it again"
+            raise UserError("some of its frames are there twice", where=self._source.place, fix=fix)
+
     def _remove_who_left(self, present: frozenset[str], force: bool) -> tuple[int, int]:
         """Patients who are not in the dataset any more may have taken back their consent: nothing of them stays."""
-        here = set(self._store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist())
+        here = set(pc.unique(self._store.read_all(FRAMES, ["patient_key"])["patient_key"]).to_pylist())
         left = frozenset(here - present)
         if 2 * len(left) > len(here) and not force:
             raise UserError(
@@ -248,6 +259,7 @@ class _Pull:
         """Remember what is in a shard: the next pull need not fetch it if it is still the same."""
         if not groups.read_frame_keys(path).equals(metadata):
             raise self._damaged(shard.data)
+        check_rows(path, len(self._described.planes))
         known = {**self._pulled.groups, shard.data_sha256: groups.read_groups(path, self._keys.keys)}
         self._pulled = replace(self._pulled, groups=known)
         write_pulled(self._workspace.path, self._pulled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,8 @@ def _resolve(remote: Remote, revision: str | None, downloads: Path) -> _HubSourc
 
     info = patiently(ask, remote.url)
     commit = str(info.sha)
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):  # it becomes the name of a folder
+        raise UserError("the Hub names no commit", where=remote.url, fix="see whether HF_ENDPOINT is a Hub's address")
     paths = patiently(lambda: list_files(remote, commit), remote.url)
     return _HubSource(remote, commit, bool(info.private), bool(info.gated), frozenset(paths), downloads)
 

@@ -52,7 +52,7 @@ class PullFrames:
             "planes": list(self.planes),
             "wanted": list(self.wanted),
             "text": self.text,
-            "withdrawn": self.keys.keys.content("\n".join(["withdrawn", *sorted(self.withdrawn)])),
+            "withdrawn": _digest(self.keys, self.withdrawn),
         }
 
     def __call__(self, part: pa.Table) -> StageOutput:
@@ -149,7 +149,7 @@ class PullExams:
         return RECORDS
 
     def config(self) -> Mapping[str, object]:
-        return {"pseudonyms": self.keys.pseudonyms}
+        return {"pseudonyms": self.keys.pseudonyms, "withdrawn": _digest(self.keys, self.withdrawn)}
 
     def __call__(self, part: pa.Table) -> StageOutput:
         rows: list[dict[str, object]] = [
@@ -164,6 +164,10 @@ class PullExams:
             if row["patient_key"] not in self.withdrawn
         ]
         return StageOutput(RECORDS.from_rows(rows), [])
+
+
+def _digest(keys: PulledKeys, patients: Set[str]) -> str:
+    return keys.keys.content("\n".join(["withdrawn", *sorted(patients)]))
 
 
 def frame_part(path: Path, number: int, group: Mapping[str, str], keys: PulledKeys) -> Part:

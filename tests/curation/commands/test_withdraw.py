@@ -189,3 +189,23 @@ def test_lists_that_cannot_be_read(
     with pytest.raises(UserError, match=said):
         sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.txt")
     assert not (workspace.path / "withdrawn.json").exists()
+
+
+@pytest.mark.parametrize("how", ["older", "missing"])
+def test_with_a_list_from_an_older_backup_nothing_is_written(
+    reviewed: Workspace, archive: Path, tmp_path: Path, sono_curate: SonoCurate, how: str
+) -> None:
+    (tmp_path / "gone.txt").write_text("P2\n")
+    sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    older = (reviewed.path / "withdrawn.json").read_bytes()
+    (tmp_path / "gone.txt").write_text("P3\n")
+    sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    newest = (reviewed.path / "withdrawn.json").read_bytes()
+    (reviewed.path / "withdrawn.json").unlink()
+    if how == "older":
+        (reviewed.path / "withdrawn.json").write_bytes(older)
+    command = ("ingest", reviewed.path, archive, "--metadata", tmp_path / "files.csv", "--cropped")
+    with pytest.raises(UserError, match="took back their consent is older than withdrawals/"):
+        sono_curate(*command)
+    (reviewed.path / "withdrawn.json").write_bytes(newest)
+    assert "left out" in sono_curate(*command) or reviewed.store.count_rows(FRAMES) == 6

@@ -27,6 +27,7 @@ from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests import masks
 from sono.manifests.dataset_keys import dataset_keys
+from sono.manifests.dataset_marker import listed_files
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import REGIONS
 from sono.manifests.splits import SplitPlan
@@ -215,6 +216,20 @@ def test_a_shard_that_is_no_longer_what_the_marker_lists_is_written_again(curati
     assert {path: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()} == whole
     assert (tmp_path / "out" / MARKER).read_bytes() == marker
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750  # its owner has opened it
+
+
+@pytest.mark.slow
+def test_files_that_a_killed_build_left_of_a_shard_are_removed(curation: Curation, tmp_path: Path) -> None:
+    """They may be of patients who have left since, and nothing would be said of their frames in ``data/``."""
+    out = tmp_path / "out"
+    curation.build(out)
+    for folder in ("regions", "metadata"):
+        file = min((out / folder).glob("train-*.parquet"))
+        shutil.copy(file, file.with_name("train-00007.parquet"))  # as if killed while the shard was being removed
+    curation.build(out)
+    listed = dict(listed_files(json.loads((out / MARKER).read_bytes())))
+    assert not [path for path in listed if "00007" in path]
+    assert not list(out.glob("*/train-00007.parquet"))
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import pytest
 from sono.curation.commands.captions import caption_guard
 from sono.curation.dataset.run import build
 from sono.curation.publishing.gate import refusals
-from sono.manifests.dataset_marker import describe_shard
+from sono.curation.publishing.origin import own_keys
+from sono.manifests.dataset_marker import describe_shard, seal_of
+from sono.manifests.errors import UserError
 from sono.manifests.key_check import record_key
 from sono.manifests.publishable import DATASET_FILES, digest_files, find_files
-from sono.manifests.schemas import FRAMES, QC, RECORDS, TableSpec
+from sono.manifests.schemas import FRAMES, QC, RECORDS, REGIONS, TableSpec
 from sono.manifests.stages import in_process
+from sono.manifests.withdrawn import Withdrawn
 from sono.manifests.workspace import Workspace, create
 from tests.curation.dataset.curated import PLAN
 from tests.curation.publishing.conftest import Ready
@@ -30,6 +34,11 @@ def judge(ready: Ready, workspace: Workspace | None) -> dict[str, str]:
     files = digest_files(ready.folder, find_files(ready.folder, DATASET_FILES)[0])
     found = refusals(ready.folder, files, workspace, caption_guard(workspace))
     return {refusal.check: f"{refusal.what}; {refusal.fix}" for refusal in found}
+
+
+def whats(ready: Ready) -> list[str]:
+    files = digest_files(ready.folder, find_files(ready.folder, DATASET_FILES)[0])
+    return [refusal.what for refusal in refusals(ready.folder, files, ready.workspace, caption_guard(ready.workspace))]
 
 
 def shard(ready: Ready, split: str) -> Path:
@@ -46,7 +55,13 @@ def edit(ready: Ready, change: Callable[[list[Row]], object], split: str = "trai
     if listed:
         marker: Any = ready.marker
         marker["splits"][split]["shards"][f"data/{path.name}"] = describe_shard(path, len(rows))
-        (ready.folder / "sono.json").write_text(json.dumps(marker))
+        seal(ready, marker)
+
+
+def seal(ready: Ready, marker: Any) -> None:
+    keys = own_keys(ready.workspace, marker["pseudonyms"])
+    assert keys
+    (ready.folder / "sono.json").write_text(json.dumps({**marker, "seal": seal_of(marker, keys.content)}))
 
 
 def edit_workspace(ready: Ready, table: TableSpec, change: Callable[[list[Row]], object]) -> None:
@@ -134,12 +149,11 @@ def test_shards_have_to_be_those_that_the_marker_lists(ready: Ready) -> None:
     train, test = shard(ready, "train"), shard(ready, "test")
     edit(ready, lambda rows: rows.pop(), listed=False)
     test.rename(test.with_name("test-00009.parquet"))
-    files = digest_files(ready.folder, find_files(ready.folder, DATASET_FILES)[0])
-    found = [refusal.what for refusal in refusals(ready.folder, files, ready.workspace, caption_guard(ready.workspace))]
-    assert found == [
+    assert whats(ready) == [
         f"data/{test.name} is missing",
         "data/test-00009.parquet is not as build wrote it",
         f"data/{train.name} is not as build wrote it",
+        "regions/ or metadata/ contradicts data/ in 1 splits",
     ]
     (ready.folder / "sono.json").unlink()
     assert "complete" in judge(ready, ready.workspace)
@@ -178,7 +192,7 @@ def test_captions_have_to_be_the_workspaces_and_within_the_guard(ready: Ready) -
     edit(ready, lambda rows: rows[0].update(caption="A fetal ultrasound image of Mrs Example."))
     assert "1 captions are not the workspace's" in judge(ready, ready.workspace)["captions"]
     edit(ready, lambda rows: rows[0].update(caption="An image of 3 March."))
-    assert list(judge(ready, ready.workspace)) == ["captions"]
+    assert list(judge(ready, ready.workspace)) == ["shards", "captions"]
 
 
 def test_a_caption_that_names_somebody_is_refused(ready: Ready) -> None:
@@ -191,6 +205,49 @@ def test_frames_whose_text_is_unchecked_or_that_are_not_accepted_are_refused(rea
     edit_workspace(ready, FRAMES, lambda rows: rows[0].update(burned_in_text="unchecked"))
     assert "1 frames are not checked for burned-in text" in judge(ready, ready.workspace)["text"]
     edit_workspace(ready, QC, lambda rows: rows[1].update(verdict="reject"))
-    files = digest_files(ready.folder, find_files(ready.folder, DATASET_FILES)[0])
-    found = [refusal.what for refusal in refusals(ready.folder, files, ready.workspace, caption_guard(ready.workspace))]
-    assert found[1] == "1 frames are not among those that the workspace accepts"
+    assert whats(ready)[1] == "1 frames are not among those that the workspace accepts"
+
+
+def test_a_dataset_from_before_a_change_of_the_workspace_is_refused(ready: Ready) -> None:
+    store = ready.workspace.store
+    name, info = next(iter(store.parts(REGIONS).items()))
+    rows = [{**row, "status": "rejected"} for row in store.read(REGIONS, name).to_pylist()]
+    store.write(REGIONS, replace(info, decisions="another"), REGIONS.from_rows(rows))
+    ready.audit()
+    assert judge(ready, ready.workspace)["complete"].startswith("the workspace has changed since it was built")
+
+
+@pytest.mark.parametrize("name", ["audit", "text_in_pixels", "seal", "splits"])
+def test_a_marker_that_somebody_edited_is_refused(ready: Ready, name: str) -> None:
+    marker = {**ready.marker, name: {"passed": True, "files": 99, "frames": 12}}
+    (ready.folder / "sono.json").write_text(json.dumps(marker))
+    assert "sono.json is not as build wrote it" in judge(ready, ready.workspace)["complete"]
+
+
+def test_a_column_that_no_check_knows_is_refused(ready: Ready) -> None:
+    path = shard(ready, "train")
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("name", pa.array(["Mrs Example"] * table.num_rows)), path)
+    with pytest.raises(UserError, match="has other columns than build writes"):
+        judge(ready, ready.workspace)
+
+
+@pytest.mark.parametrize("folder", ["metadata", "regions"])
+def test_rows_of_other_configurations_have_to_be_those_of_default(ready: Ready, folder: str) -> None:
+    path = min((ready.folder / folder).glob("train-*.parquet"))
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    pq.write_table(pa.Table.from_pylist([*rows[1:], {**rows[0], "patient_key": "f" * 32}], schema=table.schema), path)
+    assert "regions/ or metadata/ contradicts data/ in 1 splits" in whats(ready)
+    path.unlink()
+    assert "regions/ or metadata/ contradicts data/ in 1 splits" in whats(ready)
+
+
+def test_nobody_who_took_back_the_consent_is_published(ready: Ready) -> None:
+    """Not even if the list of who did is newer than the tables, or a withdrawal was interrupted."""
+    patient = ready.workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"][0].as_py()
+    withdrawn = Withdrawn().with_keys({"patient_key": frozenset({patient})})
+    (ready.workspace.path / "withdrawn.json").write_text(json.dumps({**withdrawn.as_json(), "unfinished": True}))
+    found = whats(ready)
+    assert "a withdrawal was interrupted, so some of its patients may still be there" in found
+    assert "3 frames are of patients who took back their consent" in found

@@ -290,6 +290,31 @@ def test_who_withdrew_here_does_not_come_back(hub: Hub, published: Ready, other:
     assert (home.store.count_rows(FRAMES), home.store.count_rows(RECORDS)) == (9, 3)
 
 
+def test_who_withdraws_at_home_after_a_pull_leaves_with_every_decision(
+    hub: Hub, published: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workspace with the hospital's own key, which is given the hospital's newest list after it was pulled."""
+    monkeypatch.setattr(options, "local_engine", lambda workers: in_process)
+    home = empty(tmp_path / "home", "5e")
+    (home.path / ".dataset-names").write_bytes((published.workspace.path / ".dataset-names").read_bytes())
+    pull(home)
+    for region in home.store.read_all(REGIONS).to_pylist():
+        edit(home, region, oval())
+    sono_curate("qc", home.path)
+    (tmp_path / "gone.txt").write_text("P2\n")
+    sono_curate("withdraw", published.workspace.path, "--patients", tmp_path / "gone.txt")
+    (home.path / "withdrawn.json").write_bytes((published.workspace.path / "withdrawn.json").read_bytes())
+    here = {row["frame_id"]: row["patient_key"] for row in content(home)["frames"]}
+    assert "1 patients are not in it any more" in pull(home)
+    now = {row["frame_id"] for row in content(home)["frames"]}
+    gone = {*(here.keys() - now), *(here[frame] for frame in here.keys() - now)}
+    assert len(gone) == 4
+    assert home.store.count_rows(RECORDS) == 3
+    said = b"".join(path.read_bytes() for path in home.path.rglob("*") if path.is_file())
+    assert not [key for key in gone if key.encode() in said]
+    assert "is up to date" in pull(home)
+
+
 @pytest.mark.parametrize("when", ["download", "regions"])
 def test_an_interrupted_pull_resumes(
     hub: Hub, published: Ready, other: Workspace, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
@@ -487,6 +512,14 @@ def test_what_the_gate_refuses_of_a_pulled_workspace(
 
     build(other, tmp_path / "small", plan=SplitPlan(), max_side_px=100, engine=in_process)
     assert "refused: audit: 12 images are not those of hospital/frames" in gate(other, tmp_path / "small")
+
+    stated = json.loads((other.path / "pulled.json").read_text())
+    edited = {**stated, "audit": {**stated["audit"], "files": 99}, "private": False, "gated": False}
+    (other.path / "pulled.json").write_text(json.dumps(edited))
+    said = gate(other, out, "--public", "--yes")
+    assert "pulled.json says of an audit what hospital/frames at" in said
+    assert "is not public, so a copy must not be" in said  # as the Hub says today
+    (other.path / "pulled.json").write_text(json.dumps(stated))
 
     hub.fail(Fault("GET", "/api/datasets/hospital/frames/tree", "status", status=404, times=100))
     assert "cannot be compared with the Hub" in gate(other, out)
