@@ -60,8 +60,8 @@ def _has_box(frame: ReducedFrame, texture: Mask) -> bool:
     top, bottom = (int(at) * frame.factor for at in (rows[0], rows[-1] + 1))
     left, right = (int(at) * frame.factor for at in (columns[0], columns[-1] + 1))
     margin = 2 * frame.factor
-    window = frame.pixels[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
-    grey = brightest_channel(window[:, ::_EVERY])
+    window = frame.brightest[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
+    grey = np.ascontiguousarray(window[:, ::_EVERY])
     least = max(int(_SHORTEST * max(frame.size) / _EVERY), 4)
     runs = _runs(grey, least)
     for number, (row, first, last) in enumerate(runs):
@@ -95,5 +95,5 @@ def _runs(grey: Pixels, least: int) -> list[tuple[int, int, int]]:
 
 def _upright_share(window: Pixels, column: int, ink: float) -> float:
     """The largest share of rows that have the ink of a level line, of the columns near one of its ends."""
-    near = brightest_channel(window[:, max(column - _NEAR_PX, 0) : column + _NEAR_PX]).astype(np.float32)
+    near = window[:, max(column - _NEAR_PX, 0) : column + _NEAR_PX].astype(np.float32)
     return float((np.abs(near - ink) <= _INK_RANGE).mean(axis=0).max()) if near.size else 0.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from sono.curation.images.dicom.regions import Region, image_mode
 from sono.curation.images.pixels import Mask, Pixels
@@ -112,5 +113,12 @@ def _looks_rendered(frame: ReducedFrame, texture: Mask) -> bool:
         return False
     if sum(bool(border.any()) for border in (texture[0], texture[-1], texture[:, 0], texture[:, -1])) > 1:
         return False  # the image cuts it: nothing is known of its outline
-    hull = cv2.convexHull(cv2.findNonZero(mask))
+    hull = cv2.convexHull(_row_ends(texture))
     return bool(np.count_nonzero(texture) < _ROUNDED * cv2.contourArea(hull))
+
+
+def _row_ends(mask: Mask) -> npt.NDArray[np.int32]:
+    """x, y of the first and the last pixel of every row: they have the hull of all pixels, and are few."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    return np.stack([np.concatenate([first, last]), np.tile(rows, 2)], axis=1).astype(np.int32)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sono.curation.images.pixels import Box, Mask
 
-from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
+from .reduced_frame import LIT_ABOVE, ReducedFrame
 
 _LEAST_OF_LARGEST = 0.004  # fluid splits a fan into pieces: smaller ones than this share of the largest are clutter
 _LEAST_PX = 26  # reduced px
@@ -294,7 +294,7 @@ def _has_baseline(frame: ReducedFrame, box: Box) -> bool:
     """Whether a row in or just beside a box of reduced px is a drawn line: lit all along, in long runs of one ink."""
     x, y, width, height = (side * frame.factor for side in box)
     beside = _BASELINE_BESIDE * frame.factor
-    rows = brightest_channel(frame.pixels[max(y - beside, 0) : y + height + beside, x : x + width : 4]).astype(np.int16)
+    rows = frame.brightest[max(y - beside, 0) : y + height + beside, x : x + width : 4].astype(np.int16)
     lit = (rows > frame.background + _INK_ABOVE).mean(axis=1) > _BASELINE_LIT
     same = (np.abs(np.diff(rows, axis=1)) <= _INK_RANGE).mean(axis=1) > _BASELINE
     return any(
@@ -308,13 +308,13 @@ def _has_baseline(frame: ReducedFrame, box: Box) -> bool:
 def _goes_on(frame: ReducedFrame, row: int, left: int, right: int) -> bool:
     """Whether a line goes on at both sides of a box, as lines that part a screen do."""
     beside = [at for at in (left - _BEYOND_PX, right + _BEYOND_PX) if 0 <= at < frame.size[1]]
-    return bool(beside) and all(int(frame.pixels[row, at].max()) > frame.background + _INK_ABOVE for at in beside)
+    return bool(beside) and all(int(frame.brightest[row, at]) > frame.background + _INK_ABOVE for at in beside)
 
 
 def _is_side_of_box(frame: ReducedFrame, row: int, left: int, right: int) -> bool:
     """Whether a line turns upwards at both of its ends, or downwards, as the box does that flow is measured in."""
     top, bottom = max(row - _CORNER_PX, 0), row + _CORNER_PX + 1
-    around = brightest_channel(frame.pixels[top:bottom]).astype(np.int16)
+    around = frame.brightest[top:bottom].astype(np.int16)
     line = around[row - top]
     levels, counts = np.unique(line[left:right], return_counts=True)
     of_ink = np.abs(around - int(levels[counts.argmax()])) <= _INK_RANGE
@@ -353,7 +353,7 @@ def _lone_trace(frame: ReducedFrame, whole: Box) -> Box | None:
     if reach <= _BESIDE_PX:
         return None  # too low to show anything beside a baseline
     # All rows, because a baseline is a px high, but few columns.
-    grey = brightest_channel(frame.pixels[:, ::_EVERY])
+    grey = np.array(frame.brightest[:, ::_EVERY])
     grey[: int(whole[1] * scale)] = 0
     grey[: int((whole[1] + whole[3]) * scale), : int((whole[0] + whole[2]) * scale / _EVERY) + 2] = 0
     ink = (grey[:, 1:] > frame.background + _INK_ABOVE) & (cv2.absdiff(grey[:, 1:], grey[:, :-1]) <= _INK_RANGE)
