@@ -6,7 +6,6 @@ shown to be gone is blacked out where text was found. What is not understood get
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from itertools import chain, islice
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import Box, ExcludedError, Mask, Pixels, without_equal_channels
@@ -108,11 +108,17 @@ def clean_frames(
 
 @dataclass
 class _Clip:
-    """What the first frames of a cine show together, and the text of its first frame."""
+    """What the first frames of a cine show together, and the text of its first frame.
+
+    Attributes:
+        text_boxes: in px of the decoded frame; None if the text was not looked at yet.
+        searched: the slow reader looked at a frame of the cine, and what it read is among ``text_boxes`` and gone.
+    """
 
     mode: ModeFinding
     sectors: SectorFinding
-    text_boxes: Sequence[Box] | None = None  # in px of the decoded frame; None: it was not looked at yet
+    text_boxes: Sequence[Box] | None = None
+    searched: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,15 +172,16 @@ def _clean(
     x, y, width, height = crop
     window = np.s_[y : y + height, x : x + width]
     inside = np.ascontiguousarray(mask[window])
-    blanked = _blanked(pixels[window], inside)
+    blanked = without_equal_channels(_blanked(pixels[window], inside))
     text = clean_text(
         blanked,
         inside,
-        search_too=_is_searched(blanked, section, shown),
+        search_too=_is_searched(blanked, section, shown, known=bool(clip and clip.searched)),
         known_boxes=[_moved(box, -x, -y) for box in (clip and clip.text_boxes) or ()],
     )
     if clip and clip.text_boxes is None:
         clip.text_boxes = [_moved(box, x, y) for box in text.boxes]
+        clip.searched = "rapidocr" in text.readers and not text.reasons
     text = _blacked_out(text, inside) if text.reasons else text
     marks = remove_calipers(text.pixels, inside, None if text.reasons else text.overlays)
     edited = text.edited | marks.edited
@@ -265,15 +272,15 @@ def _blanked(pixels: Pixels, inside: Mask) -> Pixels:
     return np.asarray(cv2.bitwise_and(pixels, pixels, mask=inside.view(np.uint8)), np.uint8)
 
 
-def _is_searched(pixels: Pixels, section: CleaningSection, shown: _Shown) -> bool:
+def _is_searched(pixels: Pixels, section: CleaningSection, shown: _Shown, *, known: bool) -> bool:
     """Whether the slow reader looks at a frame, too.
 
-    At those where no sector was found, and at a share of the others, by their pixels: so that a file gives the same
-    frames whatever else the archive holds.
+    At those where no sector was found, unless it is ``known`` what it reads in their cine; and at a share of the
+    others, by their pixels: so that a file gives the same frames whatever else the archive holds.
     """
-    if "sector_fills_frame" in shown.reasons or "no_sector_in_mode" in shown.reasons:
+    if not known and ("sector_fills_frame" in shown.reasons or "no_sector_in_mode" in shown.reasons):
         return True
-    return zlib.crc32(pixels.data) / 2**32 < section.search_share
+    return isal_zlib.crc32(pixels.data) / 2**32 < section.search_share
 
 
 def _blacked_out(text: TextFinding, inside: Mask) -> TextFinding:
