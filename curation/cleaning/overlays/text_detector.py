@@ -36,6 +36,13 @@ GRANULARITY = 16
 """px: the network takes sizes that are multiples of it."""
 
 
+LARGEST_PX = 4_000_000
+"""px that the network is given at once; it takes 60 bytes of memory for each."""
+
+SEEN_PX = 160
+"""px around a cell that the network may look at, rounded up to ``GRANULARITY``."""
+
+
 @dataclass(frozen=True)
 class Threshold:
     """What is there: pieces of cells that reach ``possible``, if one reaches ``sure`` and they are ``fewest_cells``."""
@@ -82,7 +89,7 @@ def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
         return Overlays(*(np.zeros(sector_mask.shape, np.bool_) for _ in range(4)))
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     inside = np.ascontiguousarray(sector_mask[window])
-    part = np.asarray(cv2.bitwise_and(pixels[window], pixels[window], mask=inside.view(np.uint8)), np.uint8)
+    part = np.asarray(cv2.copyTo(pixels[window], inside.view(np.uint8)), np.uint8)
     factor = 2 if max(pixels.shape[:2]) < SMALL_PX else 1
     if factor > 1:
         part = np.asarray(cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -112,7 +119,24 @@ def boxes_of(mask: Mask) -> tuple[Box, ...]:
 
 
 def probabilities(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """That each cell of 4 x 4 px shows text, and marks: [2, ceil(height / 4), ceil(width / 4)]."""
+    """That each cell of 4 x 4 px shows text, and marks: [2, ceil(height / 4), ceil(width / 4)].
+
+    Of large frames in bands, which saves gigabytes; cells see nothing beyond what is looked at around a band.
+    """
+    height, width = pixels.shape[:2]
+    rows = max(LARGEST_PX // width, GRANULARITY) // GRANULARITY * GRANULARITY
+    if height <= rows:
+        return _seen(pixels)
+    bands = []
+    for top in range(0, height, rows):
+        first = max(top - SEEN_PX, 0)
+        found = _seen(np.ascontiguousarray(pixels[first : top + rows + SEEN_PX]))
+        skipped = (top - first) // STRIDE
+        bands.append(found[:, skipped : skipped + -(-min(rows, height - top) // STRIDE)])
+    return np.concatenate(bands, axis=1)
+
+
+def _seen(pixels: Pixels) -> npt.NDArray[np.float32]:
     height, width = pixels.shape[:2]
     grey = pixels.ndim == 2
     (found,) = _session(grey=grey).run(None, {"image": network_input(pixels, GRANULARITY, once=grey)[None]})
@@ -166,7 +190,7 @@ def _pieces(probability: npt.NDArray[np.float32], threshold: Threshold) -> Pixel
     possible = (probability > threshold.possible).view(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(possible, connectivity=8)
     passed = np.zeros(count, np.bool_)
-    passed[np.unique(labels[probability > threshold.sure])] = True
+    passed[labels[probability > threshold.sure]] = True
     passed &= stats[:, cv2.CC_STAT_AREA] >= threshold.fewest_cells
     passed[0] = False
     return np.asarray(cv2.dilate(passed[labels].view(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)

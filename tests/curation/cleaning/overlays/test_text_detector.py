@@ -59,6 +59,14 @@ def test_grey_and_coloured_frames_are_seen_by_the_same_network() -> None:
     assert np.allclose(one, three, atol=1e-4)
 
 
+@pytest.mark.parametrize("height", [397, 400])
+def test_a_large_frame_in_bands_gives_what_it_gives_as_a_whole(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = frame_with("MEIER 1987", height, 543)
+    whole = probabilities(frame)
+    monkeypatch.setattr(text_detector, "LARGEST_PX", 543 * 100)
+    assert np.allclose(probabilities(frame), whole, atol=1e-6)
+
+
 @pytest.mark.parametrize("grey", [True, False])
 def test_the_network_is_small_and_says_what_it_was_trained_on(*, grey: bool) -> None:
     assert len(detector_bytes(grey=grey)) < 400_000
