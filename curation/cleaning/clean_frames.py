@@ -106,6 +106,10 @@ def clean_frames(
             yield error
 
 
+_Window = tuple[Sequence[Sector], Mask, Box]
+"""Sectors, which pixels of the frame show ultrasound, and the box around these."""
+
+
 @dataclass
 class _Clip:
     """What the first frames of a cine show together, and the text of its first frame.
@@ -113,12 +117,23 @@ class _Clip:
     Attributes:
         text_boxes: in px of the decoded frame; None if the text was not looked at yet.
         searched: the slow reader looked at a frame of the cine, and what it read is among ``text_boxes`` and gone.
+        shape, window: of the last frame with these sectors, and what ``_window`` gave.
     """
 
     mode: ModeFinding
     sectors: SectorFinding
     text_boxes: Sequence[Box] | None = None
     searched: bool = False
+    shape: tuple[int, ...] = ()
+    window: _Window | None = None
+
+    def window_of(self, sectors: Sequence[Sector], height: int, width: int) -> _Window:
+        """As ``_window``, computed once for the sectors that all frames of a cine have."""
+        if sectors is not self.sectors.sectors:
+            return _window(sectors, height, width)
+        if self.window is None or self.shape != (height, width):
+            self.shape, self.window = (height, width), _window(sectors, height, width)
+        return self.window
 
 
 @dataclass(frozen=True)
@@ -168,7 +183,7 @@ def _clean(
         raise MODE_NOT_WANTED
     doubts = ["mode_disagrees_with_header"] if mode.disagrees else []
     shown = _whole_frame(screen, mode, *doubts) if cropped else _find(screen, mode, regions, clip)
-    sectors, mask, crop = _window(shown.sectors, *pixels.shape[:2])
+    sectors, mask, crop = (clip.window_of if clip else _window)(shown.sectors, *pixels.shape[:2])
     x, y, width, height = crop
     window = np.s_[y : y + height, x : x + width]
     inside = np.ascontiguousarray(mask[window])
@@ -243,7 +258,7 @@ def _whole_frame(screen: Screen, mode: ModeFinding, *reasons: str) -> _Shown:
     return _Shown(mode, [sector], reasons)
 
 
-def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[list[Sector], Mask, Box]:
+def _window(sectors: Sequence[Sector], height: int, width: int) -> _Window:
     """The sectors in the smallest boxes around their pixels, which pixels show ultrasound, and the box around these.
 
     A fitted sector's box is its outline's: rounded, and wider than what is left of a fan whose lower end is cut.
@@ -255,8 +270,9 @@ def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[list[Se
     mask = np.zeros((height, width), np.bool_)
     for sector in sectors:
         own = sector_mask([sector], height, width)
-        if np.any(own):
-            shown.append(replace(sector, box=_box_around(own)))
+        box = _box_around(own)
+        if box[2]:
+            shown.append(replace(sector, box=box))
             mask |= own
     if not shown:
         raise NO_ULTRASOUND

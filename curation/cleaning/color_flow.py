@@ -41,12 +41,14 @@ def _has_flow(colors: Pixels, texture: Mask) -> bool:
     lit = texture & (brightest > _BRIGHT)
     if not lit.any():
         return False
-    tint = colors[lit].mean(axis=0)
-    explained = [brightest * np.float32(share) for share in tint / max(float(tint.max()), 1e-3)]
     red, green, blue = (channel.astype(np.float32) for channel in cv2.split(colors))
+    red_or_blue = cv2.max(red, blue) > _FLOW_RATIO * green
+    if np.count_nonzero(red_or_blue & (brightest > _COLOURED)) < _FLOW_PX:
+        return False  # nothing exceeds the tint by more than its brightness
+    tint = np.array(cv2.mean(colors, mask=lit.view(np.uint8))[:3])
+    explained = [brightest * np.float32(share) for share in tint / max(float(tint.max()), 1e-3)]
     excess = cv2.max(cv2.absdiff(red, explained[0]), cv2.absdiff(blue, explained[2]))
     excess = cv2.max(excess, cv2.absdiff(green, explained[1]))
-    red_or_blue = cv2.max(red, blue) > _FLOW_RATIO * green
     kernel = np.ones((_AROUND_PX, _AROUND_PX), np.uint8)
     inside = cv2.morphologyEx(texture.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
     flow = (excess > _COLOURED) & red_or_blue & inside

@@ -15,6 +15,9 @@ Box = tuple[int, int, int, int]
 """x, y, width, height in px."""
 
 
+_EVERY = 16  # of the rows, in which most images with colours show some
+
+
 class ExcludedError(Exception):
     """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing from the source."""
 
@@ -25,7 +28,7 @@ class ExcludedError(Exception):
 
 def without_equal_channels(pixels: Pixels) -> Pixels:
     """A colour image whose three channels are equal everywhere, as one channel; any other image unchanged."""
-    if pixels.ndim == 3:
+    if pixels.ndim == 3 and np.array_equal(pixels[::_EVERY, :, 0], pixels[::_EVERY, :, 2]):
         import cv2  # here, because most need only the types above
 
         first, second, third = cv2.split(pixels)  # numpy takes three times as long over an axis of three

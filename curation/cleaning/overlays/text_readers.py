@@ -86,7 +86,7 @@ def _read_box(pixels: Pixels, box: Box) -> Iterator[Reading]:
         for prepared, layout, confidence, inverted_too in (
             (image, "SPARSE_TEXT", (45.0, 45.0), True),
             # All strokes are bright. A block is read line by line, text or not, which takes three times as long.
-            (strokes, "SINGLE_COLUMN", (60.0, 50.0), False),
+            (strokes, "SINGLE_COLUMN", (70.0, 50.0), False),
         ):
             dark_on_light = 255 - _stretched(prepared)
             for word, sure in _words(dark_on_light, layout, inverted_too=inverted_too):

@@ -272,11 +272,11 @@ def _trace_kind(frame: ReducedFrame, box: Box) -> str | None:
     x, y, width, height = box
     if width < _TRACE_PX[0] or height < _TRACE_PX[1]:
         return None
-    grey = cv2.blur(frame.small[y + 1 : y + height - 1, x + 1 : x + width - 1], (3, 3)).astype(np.float32)
-    total = float(grey.var()) + 1e-3
-    columns, rows = float(grey.mean(axis=0).var()) / total, float(grey.mean(axis=1).var()) / total
+    grey = cv2.blur(frame.small[y + 1 : y + height - 1, x + 1 : x + width - 1], (3, 3))
+    total = float(cv2.meanStdDev(grey)[1][0, 0]) ** 2 + 1e-3
+    columns, rows = (float(_means(grey, axis).var()) / total for axis in (0, 1))
     bright = grey > 0.5 * float(np.percentile(grey[::2, ::2], 95))
-    ragged = float(bright.mean(axis=0).std())
+    ragged = float(_means(bright.view(np.uint8), 0).std())
     if columns < _STEADY_COLUMNS and rows > _M_MODE_ROWS and ragged < _STEADY:
         return "m_mode"
     if columns < _LAYERED_COLUMNS and rows > _LAYERED_ROWS and ragged < _LAYERED:
@@ -288,6 +288,11 @@ def _trace_kind(frame: ReducedFrame, box: Box) -> str | None:
     if rows > _SPECTRAL_ROWS and ragged > _SPECTRAL_RAGGED and height > _SPECTRAL_PX:
         return "spectral"
     return None
+
+
+def _means(grey: npt.ArrayLike, axis: int) -> npt.NDArray[np.float32]:
+    """Of every column for axis 0, of every row for 1."""
+    return np.asarray(cv2.reduce(np.asarray(grey, np.uint8), axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F), np.float32)
 
 
 def _has_baseline(frame: ReducedFrame, box: Box) -> bool:

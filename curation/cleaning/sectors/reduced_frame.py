@@ -58,6 +58,7 @@ class ReducedFrame:
 
 def reduce_frame(pixels: Pixels) -> ReducedFrame:
     """Reduce a frame of shape [height, width] or [height, width, 3]; about 2 ms for 1024 x 768 px."""
+    pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
     factor = max(round(max(height, width) / LONG_SIDE), 1)
     size = max(width // factor, 1), max(height // factor, 1)

@@ -147,15 +147,15 @@ def _visible(outline: Outline, size: Sequence[int]) -> _Points:
     for place, (_, *columns) in enumerate(edges):
         for row, column in zip(values, columns, strict=True):
             row[place] = column
-    values = values.reshape(6, -1)
+    whole = values.reshape(6, -1)
     edge = np.repeat([index for index, *_ in edges], _POINTS)
-    x, y = values[:2]
+    x, y = whole[:2]
     keep = (x > 1) & (y > 1) & (x < width - 1) & (y < height - 1)
     for index, inside in _distances(outline, x, y):
         keep &= (inside > _CORNER_PX) | (edge == index)
     keep &= (np.bincount(edge[keep], minlength=len(EDGES)) >= _FEWEST)[edge]
     edge = edge[keep]
-    x, y, outwards_x, outwards_y, moved, spacing = values[:, keep]
+    x, y, outwards_x, outwards_y, moved, spacing = whole[:, keep]
     outwards = np.stack([outwards_x, outwards_y], axis=1)
     moves = np.zeros((len(edge), _PARAMETERS))
     moves[:, :2] = outwards * (edge < 4)[:, None]  # cuts do not move with the apex
