@@ -19,7 +19,6 @@ KINDS = ("convex", "phased", "linear", "unknown")
 _ARC_STEP = 2.0  # degrees, between the points of an outline
 
 _STEEPEST = 80.0  # degrees of a side that crosses a row of pixels at one place
-_ROUNDED_OFF = 1e-3  # of a radius: px by which single precision may move a place where an arc is level
 
 _PHASED_NEAR_MOST = 0.14  # of the far radius: a phased array is small, its beams start close to one point
 
@@ -107,25 +106,19 @@ def sector_mask(sectors: Sequence[Sector], height: int, width: int) -> Mask:
 def _window_mask(sector: Sector, window: tuple[int, int, int, int]) -> Mask:
     """As ``contains`` at the centres of pixels: left, top, right and bottom of a window within the sector's box.
 
-    The pixels of a row lie between two places, and beside two others where the near arc crosses it. Only pixels at
-    these places are looked at one by one, which takes half of the time.
+    The pixels of a row lie between two places, and beside two others where the near arc crosses it, which takes a third
+    of the time that testing each pixel takes.
     """
     left, top, right, bottom = window
     columns, rows = np.arange(left, right, dtype=np.float32) + 0.5, np.arange(top, bottom, dtype=np.float32) + 0.5
     if sector.parallel or max(map(abs, sector.angles)) > _STEEPEST:
         return contains(sector, columns, rows)
-    at = [np.clip(np.ceil(place - left - 0.5), 0, right - left).astype(np.int16) for place in _crossed(sector, rows)]
-    column = np.arange(right - left, dtype=np.int16)
+    at = [np.clip(np.ceil(place - left - 0.5), 0, right - left).astype(np.int32) for place in _crossed(sector, rows)]
+    column = np.arange(right - left, dtype=np.int32)
     start, end, hole, hole_end = (place[:, None] for place in at)
     within = (column >= start) & (column < end)
     last = int(np.count_nonzero(rows < sector.apex[1] + sector.radii[0])) if sector.has_arcs else 0
     within[:last] &= (column < hole[:last]) | (column >= hole_end[:last])
-    unsure = 2 + int(_ROUNDED_OFF * sector.radii[1])
-    around = np.arange(-unsure, unsure, dtype=np.int16)
-    y = np.arange(bottom - top)[:, None]
-    for place in at:
-        x = np.clip(place[:, None] + around, 0, right - left - 1)
-        within[y, x] = _between_edges(sector, columns[x], rows[:, None])
     return within
 
 
@@ -145,13 +138,9 @@ def contains(sector: Sector, x: npt.NDArray[np.float32], y: npt.NDArray[np.float
     left, top, width, height = sector.box
     across, down = (x >= left) & (x < left + width), (y >= top) & (y < top + height)
     within = down[:, None] & across[None, :]
-    return np.asarray(within if sector.parallel else within & _between_edges(sector, x[None, :], y[:, None]))
-
-
-def _between_edges(sector: Sector, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Mask:
-    """Which points lie between the sides and the radii of a sector; x and y are broadcast."""
-    dx, dy = x - np.float32(sector.apex[0]), y - np.float32(sector.apex[1])
-    within = np.ones(np.broadcast_shapes(dx.shape, dy.shape), np.bool_)
+    if sector.parallel:
+        return within
+    dx, dy = (x - np.float32(sector.apex[0]))[None, :], (y - np.float32(sector.apex[1]))[:, None]
     if sector.has_arcs:
         square = dx * dx + dy * dy
         within &= (square >= np.float32(sector.radii[0] ** 2)) & (square <= np.float32(sector.radii[1] ** 2))
@@ -159,7 +148,7 @@ def _between_edges(sector: Sector, x: npt.NDArray[np.float32], y: npt.NDArray[np
     for angle, sign in zip(sector.angles, (-1, 1), strict=True):
         sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
         within &= sign * (dx * np.float32(cos) - dy * np.float32(sin)) <= 0
-    return within
+    return np.asarray(within)
 
 
 def outline(sector: Sector) -> list[tuple[float, float]]:

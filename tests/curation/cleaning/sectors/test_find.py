@@ -172,11 +172,13 @@ def test_frames_of_less_depth_than_their_cine_disagree_and_those_that_fade_with_
         for share in (0.6, 0.8, 0.9):
             finding = find_sectors(_dimmed(sample, depth < share), sample.mode, cine=of_cine)
             noticed.append("sector_disagrees_with_cine" in finding.reasons)
-        faded = [find_sectors(_dimmed(sample, np.exp(-much * depth)), sample.mode, cine=of_cine) for much in (0, 2)]
-        agree += [finding.accepted for finding in faded]
+        fading = [_dimmed(sample, np.exp(-much * depth)) for much in (0, 2, 4, 6)]
+        faded = [find_sectors(screen, sample.mode, cine=of_cine) for screen in fading]
+        assert faded[0].accepted
+        agree += ["sector_disagrees_with_cine" not in finding.reasons for finding in faded]
     assert len(noticed) >= 15
     assert np.mean(noticed) >= 0.85
-    assert all(agree)
+    assert np.mean(agree) >= 0.9
 
 
 def _share_of_depth(sector: Sector, pixels: Pixels) -> npt.NDArray[np.float64]:
