@@ -69,25 +69,31 @@ def clean_text(
         pixels: [height, width] grey, or [height, width, 3] RGB.
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
         search_too: let rapidocr search the frame, too, before and after (about a second).
-        known_boxes: x, y, width, height in px, where other frames of the same cine have text.
+        known_boxes: x, y, width, height in px, where other frames of the same cine have text: removed at once, so that
+            the detector looks at the frame once if it has no other.
     """
     if not np.any(sector_mask):
         raise ValueError("no pixel of the frame shows ultrasound")
     readers = ["detector"]
-    overlays = find_overlays(pixels, sector_mask)
-    text = _with_neighbours(overlays, overlays.text)
+    known = np.zeros(sector_mask.shape, np.bool_)
     for box in known_boxes:
-        text |= _boxed(box, sector_mask)
+        known |= _boxed(box, sector_mask)
+    edited = _grown(known) & sector_mask
+    cleaned = inpaint(pixels, edited) if known_boxes else pixels
+    left = find_overlays(cleaned, sector_mask)
+    text = _with_neighbours(left, left.text | edited)
     if search_too:
         readers.append("rapidocr")
-        text |= _searched(pixels, sector_mask)
-    if doubtful := boxes_of(overlays.possible_text & ~text):
+        text |= _searched(cleaned, sector_mask)
+    if doubtful := boxes_of(left.possible_text & ~text):
         readers.append("tesserocr")
-        for reading in read_again(pixels, doubtful):
+        for reading in read_again(cleaned, doubtful):
             text |= _boxed(reading.box, sector_mask)
-    if not np.any(text):
-        return TextFinding(pixels, text, (), "none", (), tuple(readers), overlays)
-    cleaned, edited, remains, left = _remove(pixels, sector_mask, text)
+    if not np.any(text | edited):
+        return TextFinding(pixels, text, (), "none", (), tuple(readers), left)
+    remains = text
+    if np.any(text):
+        cleaned, edited, remains, left = _remove(pixels, sector_mask, text | known)
     boxes = boxes_of(edited)
     reasons = ["text_remains"] if np.any(remains) else []
     if np.count_nonzero(edited) > MOST_TEXT * np.count_nonzero(sector_mask):

@@ -71,11 +71,6 @@ def doubts(frame: ReducedFrame, fit: FittedSector, others: Mask | None = None, *
     return sorted(reasons)
 
 
-def all_edges_seen(fit: FittedSector) -> bool:
-    """Whether the frame shows at least a part of every longer edge."""
-    return all(edge.seen >= _SEEN for edge in _long_edges(fit))
-
-
 def shows_far_end(fit: FittedSector) -> bool:
     """Whether the frame shows enough of the sector's far end that it is one, and not where the echoes fade."""
     ends = [fit.refined.evidence.get(name) for name in ("far arc", "lower cut")]

@@ -12,7 +12,7 @@ import numpy as np
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import Box, Mask
 
-from .checks import all_edges_seen, contradictions, doubts, lowest_place, shows_far_end
+from .checks import contradictions, doubts, lowest_place, shows_far_end
 from .geometry import Sector
 from .header_boxes import disagrees, header_boxes, holds, leaves_header, trace_boxes, vouches
 from .reduced_frame import LIT_ABOVE, ReducedFrame
@@ -208,11 +208,11 @@ def _of_cine(frame: ReducedFrame, panels: Sequence[_Panel], cine: SectorFinding)
 
 
 def _is_shallower(frame: ReducedFrame, panel: _Panel, of_cine: FittedSector) -> bool:
-    """Whether a frame that does not show an edge of its cine's sector has another one, of less depth.
+    """Whether a frame that does not show the far end of its cine's sector has another one, of less depth.
 
     Most of these frames are only dark there: what is left of the sector fades, and has no far end of its own.
     """
-    if all_edges_seen(of_cine):
+    if shows_far_end(of_cine):
         return False
     own = search_sector(frame, panel.mask, frame.background + LIT_ABOVE)
     if own is None or lowest_place(of_cine) - lowest_place(own) < _SHALLOWER * of_cine.sector.box[3]:
