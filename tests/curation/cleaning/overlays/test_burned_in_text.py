@@ -41,10 +41,11 @@ def test_strings_are_gone(cleaned: list[tuple[Sample, TextFinding]]) -> None:
 def test_text_is_found_beside_text_that_other_frames_of_the_cine_have(
     cleaned: list[tuple[Sample, TextFinding]],
 ) -> None:
-    sample, alone = next((sample, finding) for sample, finding in cleaned if len(finding.boxes) > 1)
-    finding = clean_text(sample.pixels, sample.drawn.sector_mask(), known_boxes=alone.boxes[:1])
-    assert finding.status == alone.status
-    assert np.mean(finding.edited[alone.edited]) > 0.95
+    several = [(sample, alone) for sample, alone in cleaned if len(alone.boxes) > 1]
+    assert len(several) > 5
+    for sample, alone in several:
+        finding = clean_text(sample.pixels, sample.drawn.sector_mask(), known_boxes=alone.boxes[:1])
+        assert np.mean(finding.edited[alone.edited]) > 0.95
 
 
 def test_only_edited_pixels_change(cleaned: list[tuple[Sample, TextFinding]]) -> None:
