@@ -5,7 +5,7 @@
 ARCHIVE is a folder of DICOM files, such as ``dicom/`` of ``sono-curate phantom``: stills and cines of several scanners
 and syntaxes, with sector searches and text reading included as they come. Every file is read three times, in turn, in
 one process on one thread: decoded; decoded and stored as PNG; decoded, cleaned, and turned into rows as ingest does it.
-Its text readers are loaded before, which ingest does once per process (seconds are printed).
+The detector and the text readers are loaded before, which ingest does once per process (seconds are printed).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ import numpy as np
 
 from sono.curation.cleaning.clean_frames import clean_frames
 from sono.curation.cleaning.config import CleaningSection
-from sono.curation.cleaning.overlays.text_readers import search
+from sono.curation.cleaning.overlays.text_detector import probabilities
+from sono.curation.cleaning.overlays.text_readers import read_again, search
 from sono.curation.images.dicom.file import read_dicom_file
 from sono.curation.images.dicom.frames import DicomImage, open_dicom
 from sono.curation.images.pixels import ExcludedError, Pixels
@@ -44,6 +45,9 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     started = time.process_time()
+    for shape in ((480, 640), (480, 640, 3)):
+        probabilities(np.zeros(shape, np.uint8))
+    read_again(np.eye(200, dtype=np.uint8), ((10, 10, 160, 40),))
     search(np.zeros((480, 640), np.uint8))
     print(f"readers loaded in {time.process_time() - started:.1f} s")
     files = sorted(path for path in options.archive.rglob("*") if path.is_file())

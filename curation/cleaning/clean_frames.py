@@ -6,7 +6,6 @@ shown to be gone is blacked out where text was found. What is not understood get
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from itertools import chain, islice
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import Box, ExcludedError, Mask, Pixels, without_equal_channels
@@ -106,13 +106,34 @@ def clean_frames(
             yield error
 
 
+_Window = tuple[Sequence[Sector], Mask, Box]
+"""Sectors, which pixels of the frame show ultrasound, and the box around these."""
+
+
 @dataclass
 class _Clip:
-    """What the first frames of a cine show together, and the text of its first frame."""
+    """What the first frames of a cine show together, and the text of its first frame.
+
+    Attributes:
+        text_boxes: in px of the decoded frame; None if the text was not looked at yet.
+        searched: the slow reader looked at a frame of the cine, and what it read is among ``text_boxes`` and gone.
+        shape, window: of the last frame with these sectors, and what ``_window`` gave.
+    """
 
     mode: ModeFinding
     sectors: SectorFinding
-    text_boxes: Sequence[Box] | None = None  # in px of the decoded frame; None: it was not looked at yet
+    text_boxes: Sequence[Box] | None = None
+    searched: bool = False
+    shape: tuple[int, ...] = ()
+    window: _Window | None = None
+
+    def window_of(self, sectors: Sequence[Sector], height: int, width: int) -> _Window:
+        """As ``_window``, computed once for the sectors that all frames of a cine have."""
+        if sectors is not self.sectors.sectors:
+            return _window(sectors, height, width)
+        if self.window is None or self.shape != (height, width):
+            self.shape, self.window = (height, width), _window(sectors, height, width)
+        return self.window
 
 
 @dataclass(frozen=True)
@@ -162,19 +183,20 @@ def _clean(
         raise MODE_NOT_WANTED
     doubts = ["mode_disagrees_with_header"] if mode.disagrees else []
     shown = _whole_frame(screen, mode, *doubts) if cropped else _find(screen, mode, regions, clip)
-    sectors, mask, crop = _window(shown.sectors, *pixels.shape[:2])
+    sectors, mask, crop = (clip.window_of if clip else _window)(shown.sectors, *pixels.shape[:2])
     x, y, width, height = crop
     window = np.s_[y : y + height, x : x + width]
     inside = np.ascontiguousarray(mask[window])
-    blanked = _blanked(pixels[window], inside)
+    blanked = without_equal_channels(_blanked(pixels[window], inside))
     text = clean_text(
         blanked,
         inside,
-        search_too=_is_searched(blanked, section, shown),
+        search_too=_is_searched(blanked, section, shown, known=bool(clip and clip.searched)),
         known_boxes=[_moved(box, -x, -y) for box in (clip and clip.text_boxes) or ()],
     )
     if clip and clip.text_boxes is None:
         clip.text_boxes = [_moved(box, x, y) for box in text.boxes]
+        clip.searched = "rapidocr" in text.readers and not text.reasons
     text = _blacked_out(text, inside) if text.reasons else text
     marks = remove_calipers(text.pixels, inside, None if text.reasons else text.overlays)
     text = _without_what_marks_left(text, marks, inside)
@@ -237,7 +259,7 @@ def _whole_frame(screen: Screen, mode: ModeFinding, *reasons: str) -> _Shown:
     return _Shown(mode, [sector], reasons)
 
 
-def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[list[Sector], Mask, Box]:
+def _window(sectors: Sequence[Sector], height: int, width: int) -> _Window:
     """The sectors in the smallest boxes around their pixels, which pixels show ultrasound, and the box around these.
 
     A fitted sector's box is its outline's: rounded, and wider than what is left of a fan whose lower end is cut.
@@ -249,8 +271,9 @@ def _window(sectors: Sequence[Sector], height: int, width: int) -> tuple[list[Se
     mask = np.zeros((height, width), np.bool_)
     for sector in sectors:
         own = sector_mask([sector], height, width)
-        if np.any(own):
-            shown.append(replace(sector, box=_box_around(own)))
+        box = _box_around(own)
+        if box[2]:
+            shown.append(replace(sector, box=box))
             mask |= own
     if not shown:
         raise NO_ULTRASOUND
@@ -266,15 +289,15 @@ def _blanked(pixels: Pixels, inside: Mask) -> Pixels:
     return np.asarray(cv2.bitwise_and(pixels, pixels, mask=inside.view(np.uint8)), np.uint8)
 
 
-def _is_searched(pixels: Pixels, section: CleaningSection, shown: _Shown) -> bool:
+def _is_searched(pixels: Pixels, section: CleaningSection, shown: _Shown, *, known: bool) -> bool:
     """Whether the slow reader looks at a frame, too.
 
-    At those where no sector was found, and at a share of the others, by their pixels: so that a file gives the same
-    frames whatever else the archive holds.
+    At those where no sector was found, unless it is ``known`` what it reads in their cine; and at a share of the
+    others, by their pixels: so that a file gives the same frames whatever else the archive holds.
     """
-    if "sector_fills_frame" in shown.reasons or "no_sector_in_mode" in shown.reasons:
+    if not known and ("sector_fills_frame" in shown.reasons or "no_sector_in_mode" in shown.reasons):
         return True
-    return zlib.crc32(pixels.data) / 2**32 < section.search_share
+    return isal_zlib.crc32(pixels.data) / 2**32 < section.search_share
 
 
 def _blacked_out(text: TextFinding, inside: Mask) -> TextFinding:

@@ -41,12 +41,14 @@ def _has_flow(colors: Pixels, texture: Mask) -> bool:
     lit = texture & (brightest > _BRIGHT)
     if not lit.any():
         return False
-    tint = colors[lit].mean(axis=0)
-    explained = [brightest * np.float32(share) for share in tint / max(float(tint.max()), 1e-3)]
     red, green, blue = (channel.astype(np.float32) for channel in cv2.split(colors))
+    red_or_blue = cv2.max(red, blue) > _FLOW_RATIO * green
+    if np.count_nonzero(red_or_blue & (brightest > _COLOURED)) < _FLOW_PX:
+        return False  # nothing exceeds the tint by more than its brightness
+    tint = np.array(cv2.mean(colors, mask=lit.view(np.uint8))[:3])
+    explained = [brightest * np.float32(share) for share in tint / max(float(tint.max()), 1e-3)]
     excess = cv2.max(cv2.absdiff(red, explained[0]), cv2.absdiff(blue, explained[2]))
     excess = cv2.max(excess, cv2.absdiff(green, explained[1]))
-    red_or_blue = cv2.max(red, blue) > _FLOW_RATIO * green
     kernel = np.ones((_AROUND_PX, _AROUND_PX), np.uint8)
     inside = cv2.morphologyEx(texture.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
     flow = (excess > _COLOURED) & red_or_blue & inside
@@ -60,8 +62,8 @@ def _has_box(frame: ReducedFrame, texture: Mask) -> bool:
     top, bottom = (int(at) * frame.factor for at in (rows[0], rows[-1] + 1))
     left, right = (int(at) * frame.factor for at in (columns[0], columns[-1] + 1))
     margin = 2 * frame.factor
-    window = frame.pixels[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
-    grey = brightest_channel(window[:, ::_EVERY])
+    window = frame.brightest[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
+    grey = np.ascontiguousarray(window[:, ::_EVERY])
     least = max(int(_SHORTEST * max(frame.size) / _EVERY), 4)
     runs = _runs(grey, least)
     for number, (row, first, last) in enumerate(runs):
@@ -95,5 +97,5 @@ def _runs(grey: Pixels, least: int) -> list[tuple[int, int, int]]:
 
 def _upright_share(window: Pixels, column: int, ink: float) -> float:
     """The largest share of rows that have the ink of a level line, of the columns near one of its ends."""
-    near = brightest_channel(window[:, max(column - _NEAR_PX, 0) : column + _NEAR_PX]).astype(np.float32)
+    near = window[:, max(column - _NEAR_PX, 0) : column + _NEAR_PX].astype(np.float32)
     return float((np.abs(near - ink) <= _INK_RANGE).mean(axis=0).max()) if near.size else 0.0

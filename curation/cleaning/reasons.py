@@ -20,7 +20,7 @@ SECTOR: Mapping[str, str] = {
     "sector_lopsided": "the sides of the sector are not symmetric",
     "texture_outside_sector": "something that looks like ultrasound lies outside the sector",
     "sector_disagrees_with_header": "the sector does not fit the header's regions",
-    "sector_disagrees_with_cine": "the frame shows ultrasound where the cine has none",
+    "sector_disagrees_with_cine": "the frame shows ultrasound where the cine has none, or less depth than the cine",
 }
 
 TEXT: Mapping[str, str] = {

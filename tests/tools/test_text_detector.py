@@ -13,7 +13,7 @@ from tools.text_detector.crops import PRESENT, SIDE, draw_crop
 from tools.text_detector.fonts import CHINESE, HELD_OUT, TRAINED
 from tools.text_detector.lettering import random_text, write_string
 from tools.text_detector.marks import draw_measurement
-from tools.text_detector.network import CHANNELS, TextNetwork, without_normalization
+from tools.text_detector.network import CHANNELS, VIEWS, TextNetwork, for_grey, without_normalization
 from tools.text_detector.onnx_file import onnx_bytes
 from tools.text_detector.train import fit
 
@@ -37,6 +37,18 @@ def test_the_file_computes_what_the_network_computes() -> None:
     assert found.shape == (1, 2, 24, 40)
     assert np.allclose(found, expected, atol=1e-4)
     assert session.get_modelmeta().custom_metadata_map == {"seed": "2"}
+
+
+def test_the_file_for_grey_frames_computes_the_same_of_their_one_channel() -> None:
+    torch.manual_seed(3)
+    network = without_normalization(TextNetwork())
+    image = np.random.default_rng(0).integers(0, 256, (1, VIEWS, 64, 96), dtype=np.uint8)
+    with torch.no_grad():
+        expected = torch.sigmoid(network(torch.from_numpy(np.concatenate([image, image], axis=1)).float())).numpy()
+    content = onnx_bytes(for_grey(network), channels=VIEWS, stride=4, notes={})
+    (found,) = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, {"image": image})
+    assert np.allclose(found, expected, atol=1e-4)
+    assert float(np.ptp(expected)) > 0.01
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from sono.manifests.store import write_atomically
 
 
 def main(
-    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    out: Annotated[Path, typer.Argument(help="The ONNX file to write; OUT_grey.onnx is written beside it.")],
     seed: Annotated[int, typer.Option(help="Decides everything that is drawn.")] = 1,
     steps: Annotated[int, typer.Option(help="Batches of 16 crops.", min=1)] = 7000,
     hc18: Annotated[Path | None, typer.Option(help="Folder with HC18's images, for real backgrounds.")] = None,
@@ -26,11 +26,12 @@ def main(
         import_extra("torch", "train")
         from .train import train
 
-        content = train(seed, steps, hc18, _print_progress)
+        contents = train(seed, steps, hc18, _print_progress)
     except UserError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
-    write_atomically(out, lambda file: file.write(content))
+    for path, content in zip((out, out.with_stem(f"{out.stem}_grey")), contents, strict=True):
+        write_atomically(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
 
 
 def _print_progress(step: int, loss: float) -> None:

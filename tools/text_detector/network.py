@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
-CHANNELS, KINDS = 6, 2
+VIEWS = 3
+"""Of a channel: itself, and its bright and its dark strokes."""
+
+CHANNELS, KINDS = 2 * VIEWS, 2
 
 
 class TextNetwork(nn.Module):
@@ -51,6 +56,19 @@ def without_normalization(network: TextNetwork) -> TextNetwork:
         if isinstance(module, nn.Sequential):
             _fold(module)
     return network
+
+
+def for_grey(network: TextNetwork) -> TextNetwork:
+    """The same function of frames without colour, whose largest and smallest channel are one: of three views, not six.
+
+    ``network`` is one of ``without_normalization``.
+    """
+    grey = copy.deepcopy(network)
+    first = grey.letters[0]
+    assert isinstance(first, nn.Conv2d)
+    first.in_channels = VIEWS
+    first.weight = nn.Parameter(first.weight[:, :VIEWS] + first.weight[:, VIEWS:])
+    return grey
 
 
 class _Residual(nn.Module):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .backgrounds import HC18, hc18_images, phantom_sectors, textures
 from .crops import ABSENT, PRESENT, Crop, draw_crop
-from .network import CHANNELS, KINDS, TextNetwork, without_normalization
+from .network import CHANNELS, KINDS, VIEWS, TextNetwork, for_grey, without_normalization
 from .onnx_file import onnx_bytes
 
 PHANTOMS, PHANTOM_SEED = 600, 7
@@ -33,8 +33,8 @@ Pixels = npt.NDArray[np.uint8]
 
 def train(
     seed: int, steps: int, hc18: Path | None = None, progress: Callable[[int, float], None] | None = None
-) -> bytes:
-    """Train from scratch; the result is an ONNX file's content.
+) -> tuple[bytes, bytes]:
+    """Train from scratch; the results are the content of two ONNX files, for frames in colour and for grey ones.
 
     Every number is drawn from ``seed``: on one machine the same call gives the same bytes. Processors differ in the
     last bits of a sum, so another machine gives another network that is as good.
@@ -51,7 +51,11 @@ def train(
     if hc18:
         trained_on += f", {len(HC18)} images of HC18 (doi 10.5281/zenodo.1327317, CC BY 4.0); drawn strings and marks"
     notes = {"trained_on": trained_on, "seed": str(seed), "steps": str(steps), "license": "Apache-2.0"}
-    return onnx_bytes(without_normalization(network), channels=CHANNELS, stride=4, notes=notes)
+    whole = without_normalization(network)
+    return (
+        onnx_bytes(whole, channels=CHANNELS, stride=4, notes=notes),
+        onnx_bytes(for_grey(whole), channels=VIEWS, stride=4, notes=notes),
+    )
 
 
 def fit(

@@ -28,6 +28,9 @@ MARGIN_PX = 2
 NEAR_PX = 24
 """How far from text what may be text is believed to be: the distance between words and lines."""
 
+AROUND_PX = 48
+"""Searched by rapidocr again around what was removed: more than the height of a line that it reads."""
+
 MOST_TEXT = 0.45
 """Share of the sector that may be removed: a page of a report has more, three lines over a small sector a third."""
 
@@ -71,33 +74,40 @@ def clean_text(
         pixels: [height, width] grey, or [height, width, 3] RGB.
         sector_mask: [height, width], where the frame shows ultrasound; the rest is not looked at.
         search_too: let rapidocr search the frame, too, before and after (about a second).
-        known_boxes: x, y, width, height in px, where other frames of the same cine have text.
-        overlays: what the detector found in exactly these pixels; looked for if omitted.
+        known_boxes: x, y, width, height in px, where other frames of the same cine have text: removed at once, so that
+            the detector looks at the frame once if it has no other.
+        overlays: what the detector found in exactly these pixels; looked for if omitted. Not with ``known_boxes``.
     """
     if not np.any(sector_mask):
         raise ValueError("no pixel of the frame shows ultrasound")
     readers = ["detector"]
-    overlays = overlays or find_overlays(pixels, sector_mask)
-    text = _with_neighbours(overlays, overlays.text)
+    assert overlays is None or not known_boxes, "the detector has to look once these are gone"
+    known = np.zeros(sector_mask.shape, np.bool_)
     for box in known_boxes:
-        text |= _boxed(box, sector_mask)
+        known |= _boxed(box, sector_mask)
+    edited = _grown(known) & sector_mask
+    cleaned = inpaint(pixels, edited) if known_boxes else pixels
+    left = overlays or find_overlays(cleaned, sector_mask)
+    text = _with_neighbours(left, left.text | edited)
     if search_too:
         readers.append("rapidocr")
-        text |= _searched(pixels, sector_mask)
-    if doubtful := boxes_of(overlays.possible_text & ~text):
+        text |= _searched(cleaned, sector_mask)
+    if doubtful := boxes_of(left.possible_text & ~text):
         readers.append("tesserocr")
-        for reading in read_again(pixels, doubtful):
+        for reading in read_again(cleaned, doubtful):
             text |= _boxed(reading.box, sector_mask)
-    if not np.any(text):
-        return TextFinding(pixels, text, (), "none", (), tuple(readers), overlays)
-    cleaned, edited, remains, left = _remove(pixels, sector_mask, text)
+    if not np.any(text | edited):
+        return TextFinding(pixels, text, (), "none", (), tuple(readers), left)
+    remains = text
+    if np.any(text):
+        cleaned, edited, remains, left = _remove(pixels, sector_mask, text | known)
     boxes = boxes_of(edited)
     reasons = ["text_remains"] if np.any(remains) else []
     if np.count_nonzero(edited) > MOST_TEXT * np.count_nonzero(sector_mask):
         reasons.append("text_covers_sector")
     if not reasons:  # reading takes longest, and a person looks at the others anyway
         readers = [*dict.fromkeys([*readers, "tesserocr"])]
-        if read_again(cleaned, boxes) or (search_too and np.any(_searched(cleaned, sector_mask))):
+        if read_again(cleaned, boxes) or (search_too and np.any(_searched(cleaned, _around(edited) & sector_mask))):
             reasons.append("text_readable")
     status = "unchecked" if reasons else "removed"
     return TextFinding(cleaned, edited, boxes, status, tuple(reasons), tuple(readers), left)
@@ -119,13 +129,15 @@ def _remove(pixels: Pixels, sector_mask: Mask, text: Mask) -> tuple[Pixels, Mask
 def _with_neighbours(overlays: Overlays, near: Mask) -> Mask:
     """Text, with pieces that the detector is less sure of close to ``near``: the rest of a line that it found."""
     text = overlays.text.copy()
+    if not np.any(near):
+        return text
     doubtful = overlays.possible_text & ~text
-    if not np.any(near) or not np.any(doubtful):
+    if not np.any(doubtful):
         return text
     around = cv2.dilate(near.view(np.uint8), np.ones((2 * NEAR_PX + 1,) * 2, np.uint8)).astype(np.bool_)
     count, labels = cv2.connectedComponents(doubtful.view(np.uint8), connectivity=8)
     close = np.zeros(count, np.bool_)
-    close[np.unique(labels[around & doubtful])] = True
+    close[labels[around & doubtful]] = True
     return np.asarray(text | close[labels], np.bool_)
 
 
@@ -133,12 +145,20 @@ def _grown(mask: Mask) -> Mask:
     return np.asarray(cv2.dilate(mask.view(np.uint8), np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)), dtype=np.bool_)
 
 
-def _searched(pixels: Pixels, sector_mask: Mask) -> Mask:
-    """Where rapidocr reads text within the sector."""
-    inside = np.where(sector_mask if pixels.ndim == 2 else sector_mask[..., None], pixels, np.uint8(0))
-    found = np.zeros(sector_mask.shape, np.bool_)
-    for reading in search(inside):
-        found |= _boxed(reading.box, sector_mask)
+def _around(edited: Mask) -> Mask:
+    """The box around all edits and what may be one line with them: what was read elsewhere is as it was."""
+    x, y, width, height = cv2.boundingRect(edited.view(np.uint8))
+    return _boxed((x - AROUND_PX, y - AROUND_PX, width + 2 * AROUND_PX, height + 2 * AROUND_PX), np.ones_like(edited))
+
+
+def _searched(pixels: Pixels, mask: Mask) -> Mask:
+    """Where rapidocr reads text within a mask."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    window = np.s_[y : y + height, x : x + width]
+    inside = cv2.copyTo(pixels[window], np.ascontiguousarray(mask[window]).view(np.uint8))
+    found = np.zeros(mask.shape, np.bool_)
+    for reading in search(np.asarray(inside, np.uint8)):
+        found |= _boxed((reading.box[0] + x, reading.box[1] + y, *reading.box[2:]), mask)
     return found
 
 

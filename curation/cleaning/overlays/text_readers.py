@@ -34,10 +34,14 @@ LEAST_SCORE = 0.5
 """What rapidocr must give a reading; scripts that it does not know it reads as Latin letters, with a low score."""
 
 FEWEST_LETTERS = 4
-"""Letters and digits of a word that Tesseract reads: fewer are read into any texture."""
+"""Letters and digits of a word that Tesseract reads: fewer are read into any texture, and so are words of just as many,
+which have to be read with more confidence."""
 
 ENLARGED, STROKE_PX = 2, 11
 """How much Tesseract's pieces are enlarged, and the width from which something in them is no stroke."""
+
+INVERTED_BELOW = "0.7"
+"""Tesseract's own default: the confidence below which a line is read inverted, too."""
 
 MARGIN_PX = 6
 
@@ -79,13 +83,15 @@ def _read_box(pixels: Pixels, box: Box) -> Iterator[Reading]:
         turned = np.ascontiguousarray(np.rot90(grey, -turn))
         image = cv2.resize(turned, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
         strokes = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, np.ones((STROKE_PX,) * 2, np.uint8))
-        for prepared, layout, confidence in (
-            (image, "SPARSE_TEXT", 45.0),
-            (strokes, "SINGLE_BLOCK", 60.0),
+        for prepared, layout, confidence, inverted_too in (
+            (image, "SPARSE_TEXT", (45.0, 45.0), True),
+            # All strokes are bright. A block is read line by line, text or not, which takes three times as long.
+            (strokes, "SINGLE_COLUMN", (70.0, 50.0), False),
         ):
             dark_on_light = 255 - _stretched(prepared)
-            for word, sure in _words(dark_on_light, layout):
-                if sure >= confidence and sum(map(str.isalnum, word)) >= FEWEST_LETTERS:
+            for word, sure in _words(dark_on_light, layout, inverted_too=inverted_too):
+                letters = sum(map(str.isalnum, word))
+                if letters >= FEWEST_LETTERS and sure >= confidence[letters > FEWEST_LETTERS]:
                     yield Reading(word, box)
 
 
@@ -102,11 +108,15 @@ def _turns(width: int, height: int) -> tuple[int, ...]:
     return (1, 3) if height > 1.5 * width else (0, 1, 3)
 
 
-def _words(image: Pixels, layout: str) -> Iterator[tuple[str, float]]:
-    """Tesseract's words in a grey image, each with its confidence in percent."""
+def _words(image: Pixels, layout: str, *, inverted_too: bool) -> Iterator[tuple[str, float]]:
+    """Tesseract's words in a grey image, each with its confidence in percent.
+
+    ``inverted_too``: lines that it hardly reads are read as light on dark, too, which takes as long again.
+    """
     from tesserocr import PSM, RIL, iterate_level
 
     tesseract = _tesseract()
+    tesseract.SetVariable("invert_threshold", INVERTED_BELOW if inverted_too else "0.0")
     tesseract.SetPageSegMode(getattr(PSM, layout))
     tesseract.SetImageBytes(image.tobytes(), image.shape[1], image.shape[0], 1, image.shape[1])
     tesseract.SetSourceResolution(150)

@@ -21,6 +21,7 @@ _TEXTURE_PX = 30  # reduced px of texture there that are too many
 _LEAST_EDGE = 0.06  # of the outline: shorter edges matter little
 _SEEN, _SPAN = 0.12, 0.5  # of every longer edge
 _ANCHORED_SEEN, _END_SEEN = 0.2, 0.85  # of a side, if so much of the arcs is seen
+_FAR_SEEN = 0.35  # of a far end that is not only where the echoes fade
 _ANCHORED_UNCERTAIN = 0.006
 _SHOWN = 0.45  # of the whole outline
 _UNCERTAIN = 0.03  # of the area
@@ -68,6 +69,20 @@ def doubts(frame: ReducedFrame, fit: FittedSector, others: Mask | None = None, *
     if not fit.sector.parallel and abs(sum(fit.sector.angles)) > (_TURNED if _sides_seen(fit) else _LOPSIDED):
         reasons.add("sector_lopsided")
     return sorted(reasons)
+
+
+def shows_far_end(fit: FittedSector) -> bool:
+    """Whether the frame shows enough of the sector's far end that it is one, and not where the echoes fade."""
+    ends = [fit.refined.evidence.get(name) for name in ("far arc", "lower cut")]
+    return any(end is not None and end.seen >= _FAR_SEEN for end in ends)
+
+
+def lowest_place(fit: FittedSector) -> float:
+    """y straight below the apex where a sector ends, in px, whatever part of its arc the frame shows."""
+    outline = fit.outline
+    if outline.apex is None or outline.arcs[1] is None:
+        return outline.window[3]
+    return min(outline.apex[1] + outline.arcs[1], outline.window[3])
 
 
 def _sides_seen(fit: FittedSector) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import cv2
@@ -41,21 +40,19 @@ def edge_profile(pixels: Pixels, level: int, points: Floats, outwards: Floats, r
     """Look for an edge across each of ``points``.
 
     Args:
-        pixels: [height, width] or [height, width, 3].
-        level: grey level above which a pixel is lit, in its brightest channel.
+        pixels: [height, width].
+        level: grey level above which a pixel is lit.
         points: [n, 2] x, y in px, in their order along the edge.
         outwards: [n, 2] unit vectors, away from the sector.
         reach: px before and beyond each point in which the edge is looked for.
     """
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape
     steps = np.arange(-reach - _BESIDE, reach + _BESIDE, dtype=np.float32) + 0.5
     x = (points[:, :1] + outwards[:, :1] * steps).astype(np.int32)  # points outside are negative by a px or more
     y = (points[:, 1:] + outwards[:, 1:] * steps).astype(np.int32)
     on_image = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    at = np.clip(y * width + x, 0, height * width - 1)
-    values = pixels.reshape(height * width, -1)[at]
-    values = functools.reduce(np.maximum, (values[..., channel] for channel in range(values.shape[2])))
-    lit = ((values > level) & on_image).astype(np.float32)
+    at = np.where(on_image, y * width + x, 0)
+    lit = ((pixels.ravel()[at] > level) & on_image).astype(np.float32)
     lit = cv2.blur(lit, (1, _SMOOTHED), borderType=cv2.BORDER_REPLICATE)
     beside = cv2.blur(lit, (_BESIDE, 1), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
     # Shares of the px just inside and just outside of every place that the edge may be at.

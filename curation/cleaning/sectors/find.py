@@ -12,13 +12,14 @@ import numpy as np
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import Box, Mask
 
-from .checks import contradictions, doubts
+from .checks import contradictions, doubts, lowest_place, shows_far_end
 from .geometry import Sector
 from .header_boxes import disagrees, header_boxes, holds, leaves_header, trace_boxes, vouches
 from .reduced_frame import LIT_ABOVE, ReducedFrame
 from .screen import Screen
 from .search import FittedSector, confirm_sector, fits_in_box, search_sector
 
+_SHALLOWER = 0.04  # of a sector's height, by which a frame's own sector ends above its cine's
 _BESIDE_OTHERS = 5  # reduced px around other panels that are theirs
 
 MODES_WITH_TRACE = ("m_mode", "spectral")
@@ -201,6 +202,19 @@ def _of_cine(frame: ReducedFrame, panels: Sequence[_Panel], cine: SectorFinding)
     else:
         for sector, panel in zip(cine.sectors, panels, strict=True):
             fit = confirm_sector(frame, panel.mask, frame.background + LIT_ABOVE, sector)
-            if contradictions(frame, fit, panel.others):
+            if contradictions(frame, fit, panel.others) or _is_shallower(frame, panel, fit):
                 reasons.add("sector_disagrees_with_cine")
     return replace(cine, reasons=sorted(reasons))
+
+
+def _is_shallower(frame: ReducedFrame, panel: _Panel, of_cine: FittedSector) -> bool:
+    """Whether a frame that does not show the far end of its cine's sector has another one, of less depth.
+
+    Most of these frames are only dark there: what is left of the sector fades, and has no far end of its own.
+    """
+    if shows_far_end(of_cine):
+        return False
+    own = search_sector(frame, panel.mask, frame.background + LIT_ABOVE)
+    if own is None or lowest_place(of_cine) - lowest_place(own) < _SHALLOWER * of_cine.sector.box[3]:
+        return False
+    return shows_far_end(own) or not doubts(frame, own, panel.others)

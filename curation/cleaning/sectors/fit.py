@@ -296,15 +296,15 @@ def _different(votes: Floats, on: Mask) -> list[int]:
     ``on`` [lines, points]: which points are on which line.
     """
     points = on.astype(np.float32)
-    shared = points @ points.T
-    own = shared.diagonal()
+    own = points.sum(axis=1)
     least = max(_LEAST_VOTES * on.shape[1], 3)
+    free = votes >= least
     taken: list[int] = []
-    for index in range(len(votes)):
-        if votes[index] < least or len(taken) == _BEST_LINES:
-            break
-        if not taken or shared[index, taken].max() < 0.5 * own[index]:
-            taken.append(index)
+    while free.any() and len(taken) < _BEST_LINES:
+        index = int(free.argmax())
+        taken.append(index)
+        free &= points @ points[index] < 0.5 * own
+        free[: index + 1] = False
     return taken
 
 

@@ -18,6 +18,8 @@ KINDS = ("convex", "phased", "linear", "unknown")
 
 _ARC_STEP = 2.0  # degrees, between the points of an outline
 
+_STEEPEST = 80.0  # degrees of a side that crosses a row of pixels at one place
+
 _PHASED_NEAR_MOST = 0.14  # of the far radius: a phased array is small, its beams start close to one point
 
 
@@ -97,9 +99,38 @@ def sector_mask(sectors: Sequence[Sector], height: int, width: int) -> Mask:
         x, y, across, down = sector.box
         x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
         if x0 < x1 and y0 < y1:
-            columns, rows = np.arange(x0, x1, dtype=np.float32) + 0.5, np.arange(y0, y1, dtype=np.float32) + 0.5
-            mask[y0:y1, x0:x1] |= contains(sector, columns, rows)
+            mask[y0:y1, x0:x1] |= _window_mask(sector, (x0, y0, x1, y1))
     return mask
+
+
+def _window_mask(sector: Sector, window: tuple[int, int, int, int]) -> Mask:
+    """As ``contains`` at the centres of pixels: left, top, right and bottom of a window within the sector's box.
+
+    The pixels of a row lie between two places, and beside two others where the near arc crosses it, which takes a third
+    of the time that testing each pixel takes.
+    """
+    left, top, right, bottom = window
+    columns, rows = np.arange(left, right, dtype=np.float32) + 0.5, np.arange(top, bottom, dtype=np.float32) + 0.5
+    if sector.parallel or max(map(abs, sector.angles)) > _STEEPEST:
+        return contains(sector, columns, rows)
+    at = [np.clip(np.ceil(place - left - 0.5), 0, right - left).astype(np.int32) for place in _crossed(sector, rows)]
+    column = np.arange(right - left, dtype=np.int32)
+    start, end, hole, hole_end = (place[:, None] for place in at)
+    within = (column >= start) & (column < end)
+    last = int(np.count_nonzero(rows < sector.apex[1] + sector.radii[0])) if sector.has_arcs else 0
+    within[:last] &= (column < hole[:last]) | (column >= hole_end[:last])
+    return within
+
+
+def _crossed(sector: Sector, y: npt.NDArray[np.float32]) -> tuple[Floats, Floats, Floats, Floats]:
+    """x where each row enters and leaves the sector, and where the near arc parts it; equal where it does not."""
+    dy = y.astype(np.float64) - sector.apex[1]
+    start, end = (sector.apex[0] + dy * math.tan(math.radians(angle)) for angle in sector.angles)
+    if not sector.has_arcs:
+        return start, end, start, start
+    near, far = (np.sqrt(np.maximum(radius**2 - dy * dy, 0.0)) for radius in sector.radii)
+    start, end = np.maximum(start, sector.apex[0] - far), np.minimum(end, sector.apex[0] + far)
+    return start, end, sector.apex[0] - near, sector.apex[0] + near
 
 
 def contains(sector: Sector, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Mask:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sono.curation.images.pixels import Box, Mask
 
-from .reduced_frame import LIT_ABOVE, ReducedFrame, brightest_channel
+from .reduced_frame import LIT_ABOVE, ReducedFrame
 
 _LEAST_OF_LARGEST = 0.004  # fluid splits a fan into pieces: smaller ones than this share of the largest are clutter
 _LEAST_PX = 26  # reduced px
@@ -272,11 +272,11 @@ def _trace_kind(frame: ReducedFrame, box: Box) -> str | None:
     x, y, width, height = box
     if width < _TRACE_PX[0] or height < _TRACE_PX[1]:
         return None
-    grey = cv2.blur(frame.small[y + 1 : y + height - 1, x + 1 : x + width - 1], (3, 3)).astype(np.float32)
-    total = float(grey.var()) + 1e-3
-    columns, rows = float(grey.mean(axis=0).var()) / total, float(grey.mean(axis=1).var()) / total
+    grey = cv2.blur(frame.small[y + 1 : y + height - 1, x + 1 : x + width - 1], (3, 3))
+    total = float(cv2.meanStdDev(grey)[1][0, 0]) ** 2 + 1e-3
+    columns, rows = (float(_means(grey, axis).var()) / total for axis in (0, 1))
     bright = grey > 0.5 * float(np.percentile(grey[::2, ::2], 95))
-    ragged = float(bright.mean(axis=0).std())
+    ragged = float(_means(bright.view(np.uint8), 0).std())
     if columns < _STEADY_COLUMNS and rows > _M_MODE_ROWS and ragged < _STEADY:
         return "m_mode"
     if columns < _LAYERED_COLUMNS and rows > _LAYERED_ROWS and ragged < _LAYERED:
@@ -290,11 +290,16 @@ def _trace_kind(frame: ReducedFrame, box: Box) -> str | None:
     return None
 
 
+def _means(grey: npt.ArrayLike, axis: int) -> npt.NDArray[np.float32]:
+    """Of every column for axis 0, of every row for 1."""
+    return np.asarray(cv2.reduce(np.asarray(grey, np.uint8), axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F), np.float32)
+
+
 def _has_baseline(frame: ReducedFrame, box: Box) -> bool:
     """Whether a row in or just beside a box of reduced px is a drawn line: lit all along, in long runs of one ink."""
     x, y, width, height = (side * frame.factor for side in box)
     beside = _BASELINE_BESIDE * frame.factor
-    rows = brightest_channel(frame.pixels[max(y - beside, 0) : y + height + beside, x : x + width : 4]).astype(np.int16)
+    rows = frame.brightest[max(y - beside, 0) : y + height + beside, x : x + width : 4].astype(np.int16)
     lit = (rows > frame.background + _INK_ABOVE).mean(axis=1) > _BASELINE_LIT
     same = (np.abs(np.diff(rows, axis=1)) <= _INK_RANGE).mean(axis=1) > _BASELINE
     return any(
@@ -308,13 +313,13 @@ def _has_baseline(frame: ReducedFrame, box: Box) -> bool:
 def _goes_on(frame: ReducedFrame, row: int, left: int, right: int) -> bool:
     """Whether a line goes on at both sides of a box, as lines that part a screen do."""
     beside = [at for at in (left - _BEYOND_PX, right + _BEYOND_PX) if 0 <= at < frame.size[1]]
-    return bool(beside) and all(int(frame.pixels[row, at].max()) > frame.background + _INK_ABOVE for at in beside)
+    return bool(beside) and all(int(frame.brightest[row, at]) > frame.background + _INK_ABOVE for at in beside)
 
 
 def _is_side_of_box(frame: ReducedFrame, row: int, left: int, right: int) -> bool:
     """Whether a line turns upwards at both of its ends, or downwards, as the box does that flow is measured in."""
     top, bottom = max(row - _CORNER_PX, 0), row + _CORNER_PX + 1
-    around = brightest_channel(frame.pixels[top:bottom]).astype(np.int16)
+    around = frame.brightest[top:bottom].astype(np.int16)
     line = around[row - top]
     levels, counts = np.unique(line[left:right], return_counts=True)
     of_ink = np.abs(around - int(levels[counts.argmax()])) <= _INK_RANGE
@@ -353,7 +358,7 @@ def _lone_trace(frame: ReducedFrame, whole: Box) -> Box | None:
     if reach <= _BESIDE_PX:
         return None  # too low to show anything beside a baseline
     # All rows, because a baseline is a px high, but few columns.
-    grey = brightest_channel(frame.pixels[:, ::_EVERY])
+    grey = np.array(frame.brightest[:, ::_EVERY])
     grey[: int(whole[1] * scale)] = 0
     grey[: int((whole[1] + whole[3]) * scale), : int((whole[0] + whole[2]) * scale / _EVERY) + 2] = 0
     ink = (grey[:, 1:] > frame.background + _INK_ABOVE) & (cv2.absdiff(grey[:, 1:], grey[:, :-1]) <= _INK_RANGE)

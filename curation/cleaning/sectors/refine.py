@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,7 @@ _OUTLIER_PX = 2.0  # offsets beyond weigh little
 _SYMMETRY = 0.02  # rad: sides are about symmetric, unless the pixels know better
 _LOOSE_PX, _LOOSE_RAD = 40.0, 0.15  # how far an edge that nothing shows may move
 _LOOSE = np.array([_LOOSE_PX] * 2 + [_LOOSE_RAD] * 2 + [_LOOSE_PX] * 6)
+_HELD = 1 / _LOOSE**2
 _NOISE_PX = 0.7  # of an edge, at least
 _CORRELATED = 5.0  # neighbouring points see the same speckle, and so do not count as often as they are
 _ROUNDS = 3  # of reweighting
@@ -83,9 +84,6 @@ class _Points:
     edge: npt.NDArray[np.int64]
     moves: Floats
     spacing: Floats
-
-    def where(self, keep: Mask) -> _Points:
-        return _Points(self.points[keep], self.outwards[keep], self.edge[keep], self.moves[keep], self.spacing[keep])
 
 
 def refine(pixels: Pixels, level: int, outline: Outline, reaches: Sequence[int]) -> Refined:
@@ -145,13 +143,24 @@ def _visible(outline: Outline, size: Sequence[int]) -> _Points:
     edges = _cut_edges(outline)
     if outline.apex is not None:
         edges += [*_side_edges(outline), *_arc_edges(outline)]
-    whole = _Points(*(np.concatenate(column) for column in zip(*edges, strict=True)))
-    x, y = whole.points.T
+    values = np.empty((6, len(edges), _POINTS))
+    for place, (_, *columns) in enumerate(edges):
+        for row, column in zip(values, columns, strict=True):
+            row[place] = column
+    whole = values.reshape(6, -1)
+    edge = np.repeat([index for index, *_ in edges], _POINTS)
+    x, y = whole[:2]
     keep = (x > 1) & (y > 1) & (x < width - 1) & (y < height - 1)
     for index, inside in _distances(outline, x, y):
-        keep &= (inside > _CORNER_PX) | (whole.edge == index)
-    counts = np.bincount(whole.edge[keep], minlength=len(EDGES))
-    return whole.where(keep & (counts >= _FEWEST)[whole.edge])
+        keep &= (inside > _CORNER_PX) | (edge == index)
+    keep &= (np.bincount(edge[keep], minlength=len(EDGES)) >= _FEWEST)[edge]
+    edge = edge[keep]
+    x, y, outwards_x, outwards_y, moved, spacing = whole[:, keep]
+    outwards = np.stack([outwards_x, outwards_y], axis=1)
+    moves = np.zeros((len(edge), _PARAMETERS))
+    moves[:, :2] = outwards * (edge < 4)[:, None]  # cuts do not move with the apex
+    moves[np.arange(len(edge)), 2 + edge] = moved
+    return _Points(np.stack([x, y], axis=1), outwards, edge, moves, spacing)
 
 
 def _distances(outline: Outline, x: Floats, y: Floats) -> list[tuple[int, Floats]]:
@@ -172,66 +181,49 @@ def _distances(outline: Outline, x: Floats, y: Floats) -> list[tuple[int, Floats
     return found
 
 
-_Edge = tuple[Floats, Floats, npt.NDArray[np.int64], Floats, Floats]
-"""The columns of ``_Points`` for one edge."""
+_Value = Floats | float
+_Edge = tuple[int, _Value, _Value, _Value, _Value, _Value, float]
+"""Index into ``EDGES``, and of ``_POINTS`` points x, y, x and y of the direction outwards, px by which they move that
+way per unit of the edge's own parameter, and px to the next; a number holds for all of them."""
 
 
 def _cut_edges(outline: Outline) -> list[_Edge]:
     left, top, right, bottom = outline.window
     x, y = left + _ALONG * (right - left), top + _ALONG * (bottom - top)
-    same = np.ones(_POINTS)
-    edges = []
-    for index, (at_x, at_y, outwards, length) in enumerate(
-        (
-            (same * left, y, (-1.0, 0.0), bottom - top),
-            (x, same * top, (0.0, -1.0), right - left),
-            (same * right, y, (1.0, 0.0), bottom - top),
-            (x, same * bottom, (0.0, 1.0), right - left),
-        )
-    ):
-        moves = np.zeros((_POINTS, _PARAMETERS))
-        moves[:, 6 + index] = sum(outwards)
-        edges.append(_edge(4 + index, at_x, at_y, np.tile(outwards, (_POINTS, 1)), moves, length))
-    return edges
+    across, down = abs(right - left) / _POINTS, abs(bottom - top) / _POINTS
+    return [
+        (4, left, y, -1.0, 0.0, -1.0, down),
+        (5, x, top, 0.0, -1.0, -1.0, across),
+        (6, right, y, 1.0, 0.0, 1.0, down),
+        (7, x, bottom, 0.0, 1.0, 1.0, across),
+    ]
 
 
-def _side_edges(outline: Outline) -> list[_Edge]:
+def _side_edges(outline: Outline) -> Iterator[_Edge]:
     assert outline.apex is not None
     nearest, farthest = outline.arcs[0] or 0.0, _farthest(outline)
     distance = nearest + _ALONG * (farthest - nearest)
-    edges = []
     for index, sign in ((0, -1.0), (1, 1.0)):
         angle = outline.sides[index]
         if angle is None:
             continue
         sin, cos = math.sin(angle), math.cos(angle)
-        moves = np.zeros((_POINTS, _PARAMETERS))
-        moves[:, 0], moves[:, 1], moves[:, 2 + index] = sign * cos, -sign * sin, sign * distance
         x, y = outline.apex[0] + distance * sin, outline.apex[1] + distance * cos
-        edges.append(_edge(index, x, y, moves[:, :2], moves, farthest - nearest))
-    return edges
+        yield index, x, y, sign * cos, -sign * sin, sign * distance, abs(farthest - nearest) / _POINTS
 
 
-def _arc_edges(outline: Outline) -> list[_Edge]:
+def _arc_edges(outline: Outline) -> Iterator[_Edge]:
     assert outline.apex is not None
     first = -1.4 if outline.sides[0] is None else outline.sides[0]
     last = 1.4 if outline.sides[1] is None else outline.sides[1]
     angles = first + _ALONG * (last - first)
-    unit = np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    edges = []
+    sin, cos = np.sin(angles), np.cos(angles)
     for index, sign in ((0, -1.0), (1, 1.0)):
         radius = outline.arcs[index]
         if radius is None:
             continue
-        moves = np.zeros((_POINTS, _PARAMETERS))
-        moves[:, :2], moves[:, 4 + index] = sign * unit, sign
-        x, y = outline.apex[0] + radius * unit[:, 0], outline.apex[1] + radius * unit[:, 1]
-        edges.append(_edge(2 + index, x, y, sign * unit, moves, radius * (last - first)))
-    return edges
-
-
-def _edge(index: int, x: Floats, y: Floats, outwards: Floats, moves: Floats, length: float) -> _Edge:
-    return (np.stack([x, y], axis=1), outwards, np.full(_POINTS, index), moves, np.full(_POINTS, abs(length) / _POINTS))
+        x, y = outline.apex[0] + radius * sin, outline.apex[1] + radius * cos
+        yield 2 + index, x, y, sign * sin, sign * cos, sign, abs(radius * (last - first)) / _POINTS
 
 
 def _farthest(outline: Outline) -> float:
@@ -261,7 +253,7 @@ def _moved(outline: Outline, points: _Points, profile: EdgeProfile, reach: int) 
 def _normal_equations(outline: Outline, moves: Floats, offset: Floats, weight: Floats) -> tuple[Floats, Floats]:
     weighted = (moves * weight[:, None]).T
     matrix, right = weighted @ moves, weighted @ offset
-    matrix[np.diag_indices(_PARAMETERS)] += 1 / _LOOSE**2
+    matrix.flat[:: _PARAMETERS + 1] += _HELD
     first, last = outline.sides
     if first is not None and last is not None:
         matrix[2:4, 2:4] += 1 / _SYMMETRY**2

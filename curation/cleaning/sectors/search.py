@@ -62,7 +62,7 @@ def search_sector(frame: ReducedFrame, mask: Mask, level: int) -> FittedSector |
     best: FittedSector | None = None
     for outlines in fit_outlines(mask, scale):
         for outline in outlines:
-            best = _better(best, _fitted(frame, mask, refine(frame.pixels, level, outline, coarse)))
+            best = _better(best, _fitted(frame, mask, refine(frame.brightest, level, outline, coarse)))
             if _settled(best):
                 break
         if best is not None and _settled(best):
@@ -70,8 +70,8 @@ def search_sector(frame: ReducedFrame, mask: Mask, level: int) -> FittedSector |
     if best is None:
         return None
     for outline in _where_edges_end(best.refined):
-        best = _better(best, _fitted(frame, mask, refine(frame.pixels, level, outline, coarse)))
-    return _better(best, _fitted(frame, mask, refine(frame.pixels, level, best.outline, _FINE)))
+        best = _better(best, _fitted(frame, mask, refine(frame.brightest, level, outline, coarse)))
+    return _better(best, _fitted(frame, mask, refine(frame.brightest, level, best.outline, _FINE)))
 
 
 def _settled(fit: FittedSector) -> bool:
@@ -84,19 +84,19 @@ def _settled(fit: FittedSector) -> bool:
 
 def confirm_sector(frame: ReducedFrame, mask: Mask, level: int, sector: Sector) -> FittedSector:
     """What speaks for a sector that is known from elsewhere."""
-    return _fitted(frame, mask, confirm(frame.pixels, level, outline_of(sector, frame.size)))
+    return _fitted(frame, mask, confirm(frame.brightest, level, outline_of(sector, frame.size)))
 
 
 def fits_in_box(frame: ReducedFrame, mask: Mask, level: int, fit: FittedSector, box: Box) -> Iterator[FittedSector]:
     """Fits within a box of the header: the same outline, cut by it, and the fan that just fits into the box."""
     x, y, width, height = (float(value) for value in box)
     window = x, y, x + width, y + height
-    yield _fitted(frame, mask, refine(frame.pixels, level, replace(fit.outline, window=window), _FINE))
+    yield _fitted(frame, mask, refine(frame.brightest, level, replace(fit.outline, window=window), _FINE))
     image = 0.0, 0.0, float(frame.size[1]), float(frame.size[0])
-    fans = [_fitted(frame, mask, confirm(frame.pixels, level, fan)) for fan in _fans_in(window, image)]
+    fans = [_fitted(frame, mask, confirm(frame.brightest, level, fan)) for fan in _fans_in(window, image)]
     if fans:
         best = max(fans, key=lambda fan: fan.quality)
-        yield _fitted(frame, mask, refine(frame.pixels, level, best.outline, _FINE))
+        yield _fitted(frame, mask, refine(frame.brightest, level, best.outline, _FINE))
 
 
 def _fans_in(window: Window, image: Window) -> Iterator[Outline]:

@@ -127,6 +127,18 @@ def test_the_configuration_says_how_many_frames_are_searched(samples: list[Sampl
         assert all(("rapidocr" in names) == searched for names in readers)
 
 
+@pytest.mark.slow
+def test_the_slow_reader_looks_at_one_frame_of_a_cine_without_a_sector() -> None:
+    """Its text goes from all frames."""
+    pixels = screens_without_ultrasound()["sector everywhere"]
+    cv2.putText(pixels, "MEIER 1987", (150, 200), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 1, cv2.LINE_AA)
+    frames = list(clean_frames(iter([pixels] * 3), (), DEFAULT, cine=True))
+    done = [frame for frame in frames if isinstance(frame, CleanedFrame)]
+    assert ["rapidocr" in frame.text_readers for frame in done] == [True, False, False]
+    assert [frame.burned_in_text for frame in done] == ["removed"] * 3
+    assert all("sector_fills_frame" in frame.reasons for frame in done)
+
+
 def test_a_damaged_frame_of_a_cine_costs_itself_only(samples: list[Sample]) -> None:
     sample = next(sample for sample in samples if sample.mode == "b_mode")
     damaged = ExcludedError("undecodable", "damaged")

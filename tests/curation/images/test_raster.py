@@ -108,8 +108,11 @@ def test_a_png_that_needs_other_chunks_is_encoded_again(draw: Callable[..., Imag
 
 
 def test_encoding_is_lossless_and_grey_in_three_channels_becomes_grey(draw: Callable[..., Image], color: Image) -> None:
-    for pixels in (draw(1), color):
-        assert np.array_equal(decode_png(encode_png(pixels)), pixels)
+    for pixels in (draw(1), color, color[:, :1], draw(1)[:1], draw(1)[:1, :1], draw(1)[::2, ::3]):
+        png = encode_png(pixels)
+        assert np.array_equal(decode_png(png), pixels)
+        assert chunks(png) == [b"IHDR", b"IDAT", b"IEND"]
+        assert bare_png(png, pixels) == png  # whose checksums are right
     assert np.array_equal(without_equal_channels(np.dstack([draw(1)] * 3)), draw(1))
     assert without_equal_channels(color) is color
 

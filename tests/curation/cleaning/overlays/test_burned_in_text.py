@@ -38,6 +38,17 @@ def test_strings_are_gone(cleaned: list[tuple[Sample, TextFinding]]) -> None:
     assert seen >= {"latin", "cyrillic", "greek", "upright", "across"}
 
 
+def test_text_is_found_beside_text_that_other_frames_of_the_cine_have(
+    cleaned: list[tuple[Sample, TextFinding]],
+) -> None:
+    for sample, alone in cleaned[:6]:
+        finding = clean_text(sample.pixels, sample.drawn.sector_mask(), known_boxes=alone.boxes[:1])
+        for line in sample.drawn.texts:
+            x, y, width, height = line.box
+            box = np.s_[y : y + height, x : x + width]
+            assert not line.inside or finding.edited[box].mean() > alone.edited[box].mean() - 0.05
+
+
 def test_only_edited_pixels_change(cleaned: list[tuple[Sample, TextFinding]]) -> None:
     for sample, finding in cleaned:
         assert np.array_equal(finding.pixels[~finding.edited], sample.pixels[~finding.edited])

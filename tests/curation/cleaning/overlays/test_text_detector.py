@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
 from sono.curation.cleaning.overlays import text_detector
-from sono.curation.cleaning.overlays.text_detector import find_overlays
+from sono.curation.cleaning.overlays.detector_file import detector_bytes
+from sono.curation.cleaning.overlays.text_detector import find_overlays, probabilities
 from sono.curation.phantom.samples import Sample
 
 
@@ -53,9 +52,24 @@ def test_the_same_frame_gives_the_same_masks(written_samples: list[Sample]) -> N
         assert np.array_equal(once.marks, again.marks)
 
 
-def test_the_network_is_small_and_says_what_it_was_trained_on() -> None:
-    file = Path(text_detector.__file__).with_name("text_detector.onnx")
-    assert file.stat().st_size < 400_000
-    notes = text_detector._session().get_modelmeta().custom_metadata_map
+def test_grey_and_coloured_frames_are_seen_by_the_same_network() -> None:
+    grey = frame_with("MEIER 1987", 397, 543)
+    one, three = probabilities(grey), probabilities(np.repeat(grey[..., None], 3, axis=2))
+    assert one.max() > 0.9
+    assert np.allclose(one, three, atol=1e-4)
+
+
+@pytest.mark.parametrize("height", [397, 400])
+def test_a_large_frame_in_bands_gives_what_it_gives_as_a_whole(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = frame_with("MEIER 1987", height, 543)
+    whole = probabilities(frame)
+    monkeypatch.setattr(text_detector, "LARGEST_PX", 543 * 100)
+    assert np.allclose(probabilities(frame), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_the_network_is_small_and_says_what_it_was_trained_on(*, grey: bool) -> None:
+    assert len(detector_bytes(grey=grey)) < 400_000
+    notes = text_detector._session(grey=grey).get_modelmeta().custom_metadata_map
     assert notes.keys() >= {"trained_on", "seed", "steps", "license"}
     assert "HC18" in notes["trained_on"]

@@ -40,6 +40,10 @@ def test_tesseract_reads_a_name_in_its_box(upright: bool) -> None:
     )
 
 
+def test_tesseract_reads_dark_letters_on_light_ground() -> None:
+    assert read_again(255 - page_of("MEIER 19.03.1987"), ((10, 40, 380, 45),))
+
+
 def test_tesseract_reads_nothing_where_a_name_was_removed() -> None:
     noise = np.random.default_rng(3).normal(0, 25, (120, 400))
     page = np.clip(page_of("MEIER 19.03.1987") + cv2.GaussianBlur(noise, (0, 0), 1.2), 0, 255).astype(np.uint8)

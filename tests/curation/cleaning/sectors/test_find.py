@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pydicom
 import pytest
 
 from sono.curation.cleaning.frame_mode import frame_mode
 from sono.curation.cleaning.reasons import SECTOR
 from sono.curation.cleaning.sectors.find import MODES_WITH_SECTORS, SectorFinding, find_sectors
-from sono.curation.cleaning.sectors.geometry import iou, sector_mask
-from sono.curation.cleaning.sectors.screen import read_screen
+from sono.curation.cleaning.sectors.geometry import Sector, iou, sector_mask
+from sono.curation.cleaning.sectors.screen import Screen, read_screen
 from sono.curation.images.dicom.regions import Region, read_regions
 from sono.curation.images.pixels import Mask, Pixels, without_equal_channels
 from sono.curation.phantom.samples import Sample
@@ -156,6 +158,41 @@ def test_a_frame_that_shows_more_than_the_cine_disagrees(fan: Sample) -> None:
     smaller[y + int(0.7 * height) :, :] = 0
     finding = find_sectors(read_screen(fan.pixels), "b_mode", cine=find_sectors(read_screen(smaller), "b_mode"))
     assert "sector_disagrees_with_cine" in finding.reasons
+
+
+def test_frames_of_less_depth_than_their_cine_disagree_and_those_that_fade_with_depth_do_not(
+    samples: Sequence[Sample],
+) -> None:
+    noticed, agree = [], []
+    for sample in samples:
+        of_cine = find_sectors(read_screen(sample.pixels), sample.mode)
+        if sample.mode not in ("b_mode", "color_doppler") or not of_cine.accepted:
+            continue
+        depth = _share_of_depth(of_cine.sectors[0], sample.pixels)
+        for share in (0.6, 0.8, 0.9):
+            finding = find_sectors(_dimmed(sample, depth < share), sample.mode, cine=of_cine)
+            noticed.append("sector_disagrees_with_cine" in finding.reasons)
+        fading = [_dimmed(sample, np.exp(-much * depth)) for much in (0, 2, 4, 6)]
+        faded = [find_sectors(screen, sample.mode, cine=of_cine) for screen in fading]
+        assert faded[0].accepted
+        agree += ["sector_disagrees_with_cine" not in finding.reasons for finding in faded]
+    assert len(noticed) >= 15
+    assert np.mean(noticed) >= 0.85
+    assert np.mean(agree) >= 0.9
+
+
+def _share_of_depth(sector: Sector, pixels: Pixels) -> npt.NDArray[np.float64]:
+    """Of every pixel: 0 at the near end of the sector, 1 at its far end."""
+    y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]] + 0.5
+    distance = np.hypot(x - sector.apex[0], y - sector.apex[1]) if sector.has_arcs else y - sector.apex[1]
+    return np.asarray((distance - sector.radii[0]) / (sector.radii[1] - sector.radii[0]))
+
+
+def _dimmed(sample: Sample, gain: npt.NDArray[Any]) -> Screen:
+    """The frame with its echoes multiplied."""
+    factor = np.where(sample.drawn.sector_mask(), gain, 1)
+    pixels = sample.pixels * (factor if sample.pixels.ndim == 2 else factor[..., None])
+    return read_screen(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 @pytest.mark.slow

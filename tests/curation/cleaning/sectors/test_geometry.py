@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sono.curation.cleaning.sectors.geometry import Sector, iou, outline, sector_mask
+from sono.curation.cleaning.sectors.geometry import Sector, contains, iou, outline, sector_mask
 from sono.curation.phantom.samples import Sample
 from sono.curation.phantom.truth import sector_row
 from sono.manifests.schemas import SECTOR
@@ -48,6 +48,20 @@ def test_sectors_may_reach_beyond_the_frame() -> None:
     whole = sector_mask([FAN], 80, 130)
     moved = FAN.moved(-30, -25)
     assert np.array_equal(sector_mask([moved], 50, 90), whole[25:75, 30:120])
+
+
+def test_a_mask_has_the_pixels_whose_centres_are_contained() -> None:
+    random = np.random.default_rng(8)
+    for number in range(60):
+        apex = random.uniform(-50, 350), random.uniform(-900 if number % 3 == 2 else -150, 120)
+        left, right = sorted(random.uniform(-85, 85, 2))
+        far = random.uniform(50, 4000 if number % 5 == 0 else 400)
+        box = tuple(int(side) for side in (*random.integers(-20, 150, 2), *random.integers(5, 400, 2)))
+        sector = Sector(("convex", "phased", "linear")[number % 3], apex, (left, right), (random.uniform(0, far), far),
+                        box, 1.0)  # fmt: skip
+        centres = [np.arange(side, dtype=np.float32) + 0.5 for side in (300, 240)]
+        different = sector_mask([sector], 240, 300) != contains(sector, *centres)
+        assert np.count_nonzero(different) <= 1  # a centre that lies on an edge, as far as single precision tells
 
 
 def test_two_sectors_are_joined() -> None:
