@@ -1,4 +1,4 @@
-"""Reads the rows of a dataset, and counts what must not be published; memory does not grow with their number."""
+"""Reads the rows of a dataset, and counts what must not be published; neither keys nor captions are held in memory."""
 
 from __future__ import annotations
 
