@@ -38,6 +38,7 @@ class Reviewing:
 
     def saved(self, events: int) -> list[Event]:
         """Wait until the page says that everything is saved; there are so many events then."""
+        self.until(lambda: self.journal.count() >= events)
         self.page.wait_for_selector("#save[data-state=saved]", timeout=TIMEOUT_MS)
         found = list(self.journal.events())
         assert len(found) == events
