@@ -18,4 +18,4 @@ class CleaningSection(BaseModel):
     """Frames of other modes are left out, with the reason ``mode_not_wanted``."""
     search_share: Annotated[float, Field(ge=0, le=1)] = 0.005
     """Of frames, the share that a slow reader searches for text that the fast detector missed; it always searches those
-    in which no sector was found, unless they were cropped before."""
+    in which no sector was found, one of a cine, unless they were cropped before."""
