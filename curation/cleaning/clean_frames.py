@@ -286,7 +286,7 @@ def _box_around(mask: Mask) -> Box:
 
 
 def _blanked(pixels: Pixels, inside: Mask) -> Pixels:
-    return np.asarray(cv2.bitwise_and(pixels, pixels, mask=inside.view(np.uint8)), np.uint8)
+    return np.asarray(cv2.copyTo(pixels, inside.view(np.uint8)), np.uint8)
 
 
 def _is_searched(pixels: Pixels, section: CleaningSection, shown: _Shown, *, known: bool) -> bool:

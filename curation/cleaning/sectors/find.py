@@ -212,9 +212,11 @@ def _is_shallower(frame: ReducedFrame, panel: _Panel, of_cine: FittedSector) -> 
 
     Most of these frames are only dark there: what is left of the sector fades, and has no far end of its own.
     """
-    if shows_far_end(of_cine):
+    deep = lowest_place(of_cine) - _SHALLOWER * of_cine.sector.box[3]
+    lowest_texture = (np.flatnonzero(panel.mask.any(axis=1))[-1] + 1) * frame.size[0] / panel.mask.shape[0]
+    if shows_far_end(of_cine) or lowest_texture > deep:
         return False
     own = search_sector(frame, panel.mask, frame.background + LIT_ABOVE)
-    if own is None or lowest_place(of_cine) - lowest_place(own) < _SHALLOWER * of_cine.sector.box[3]:
+    if own is None or lowest_place(own) > deep:
         return False
     return shows_far_end(own) or not doubts(frame, own, panel.others)
