@@ -69,7 +69,7 @@ def demo(
 ) -> None:
     """Run every step on synthetic examinations, from drawing them to an evaluated model, and write a page about it.
 
-    Takes about four minutes on two cores, or fifteen with --full. If interrupted, run it again: it resumes where it
+    Takes several minutes on two cores, and longer with --full. If interrupted, run it again: it resumes where it
     stopped.
 
     Example: sono-curate demo demo
