@@ -210,8 +210,11 @@ def _count_rows(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path, fix: str | None = None) -> Iterator[None]:
     """Around code that reads a part: what Arrow says of a damaged file becomes one line that names it.
+
+    Args:
+        fix: what to do about it, of a file that is no part of a workspace.
 
     Raises:
         UserError: the part is damaged. Faults of the machine, which have an error number, pass.
@@ -221,13 +224,13 @@ def damage_named(path: Path) -> Iterator[None]:
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise damaged(path) from error
+        raise damaged(path, fix) from error
 
 
-def damaged(path: Path | str) -> UserError:
+def damaged(path: Path | str, fix: str | None = None) -> UserError:
     """The error for a part that cannot be read."""
-    folder = Path(path).parent.parent
-    return UserError("this part is damaged", where=str(path), fix=f"run: sono-curate check {folder}")
+    check = f"run: sono-curate check {Path(path).parent.parent}"
+    return UserError("this file is damaged" if fix else "this part is damaged", where=str(path), fix=fix or check)
 
 
 def _with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:

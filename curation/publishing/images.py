@@ -44,7 +44,7 @@ def pixels_of(shards: Iterable[Path], keys: Pseudonymizer) -> Iterator[tuple[str
 
 def _rows(shards: Iterable[Path], columns: list[str]) -> Iterator[Mapping[str, Any]]:
     for path in shards:
-        with damage_named(path), pq.ParquetFile(path, buffer_size=_BUFFER) as file:
+        with damage_named(path, "run sono-curate build again"), pq.ParquetFile(path, buffer_size=_BUFFER) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
                 yield from batch.to_pylist()
 

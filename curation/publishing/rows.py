@@ -99,7 +99,7 @@ def _check_file(path: Path) -> None:
     if path.name.partition("-")[0] not in SPLITS:
         raise UserError("belongs to no split", where=str(path), fix=fix)
     table = next(each.table for each in CONFIGURATIONS if each.folder == path.parent.name)
-    with damage_named(path):
+    with damage_named(path, fix):
         schema = pq.read_schema(path)
     if not schema.remove_metadata().equals(table.schema):
         raise UserError("has other columns than build writes", where=str(path), fix=fix)

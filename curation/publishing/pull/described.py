@@ -19,7 +19,7 @@ from sono.manifests.publishable import CARD, card_metadata
 from sono.manifests.pulled import Pulled
 from sono.manifests.schemas import SPLITS
 
-from .source import Source
+from .source import OTHER_COPY, Source
 
 _PROVENANCE = "provenance.json"
 
@@ -72,7 +72,7 @@ def read_described(source: Source) -> Described:
     try:
         return _described(source, marker, hashlib.sha256(content).hexdigest())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{MARKER} is damaged", where=source.place, fix="name another revision or copy") from error
+        raise UserError(f"{MARKER} is damaged", where=source.place, fix=OTHER_COPY) from error
 
 
 def _described(source: Source, marker: Mapping[str, Any], marker_sha256: str) -> Described:
@@ -141,7 +141,7 @@ def _published(source: Source) -> PublishSection:
     try:
         return PublishSection.model_validate(content["configuration"]["publish"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{_PROVENANCE} is damaged", where=source.place, fix="name another revision or copy") from error
+        raise UserError(f"{_PROVENANCE} is damaged", where=source.place, fix=OTHER_COPY) from error
 
 
 def _licence(source: Source, published: PublishSection) -> str:
@@ -169,5 +169,5 @@ def _json(content: bytes, source: Source, name: str) -> Mapping[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{name} is damaged", where=source.place, fix="name another revision or copy")
+        raise UserError(f"{name} is damaged", where=source.place, fix=OTHER_COPY)
     return found

@@ -15,6 +15,7 @@ from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import DATASET, DATASET_METADATA, TableSpec
 from sono.manifests.store import damage_named
 
+from .source import OTHER_COPY
 from .stated import check_size
 
 FRAMES = ("frame_id", "image", "patient_key", "study_key", "center", "manufacturer", "model", "plane", "sectors")
@@ -47,7 +48,7 @@ def read_groups(path: Path, keys: Pseudonymizer) -> list[dict[str, str]]:
     Raises:
         UserError: the file is damaged.
     """
-    with damage_named(path), pq.ParquetFile(path) as file:
+    with damage_named(path, OTHER_COPY), pq.ParquetFile(path) as file:
         _check_schema(path, file.schema_arrow, DATASET)
         groups = []
         for number in range(file.num_row_groups):
@@ -61,7 +62,10 @@ def read_groups(path: Path, keys: Pseudonymizer) -> list[dict[str, str]]:
 
 def load_group(path: Path, number: int, columns: Sequence[str], keys: Pseudonymizer) -> pa.Table:
     """Rows of a group, each with the ``source_key`` and ``frame_index`` that its frame has in the workspace."""
-    with damage_named(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        damage_named(path, OTHER_COPY),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
         rows = file.read_row_group(number, list(columns), use_threads=False)
     sources = [keys.source(frame_id) for frame_id in rows["frame_id"].to_pylist()]
     return rows.append_column("source_key", pa.array(sources, pa.string())).append_column(
@@ -87,7 +91,10 @@ def read_metadata_keys(path: Path) -> pa.Table:
 
 def _read_keys(path: Path, table: TableSpec) -> pa.Table:
     check_size(path, "data" if table is DATASET else "metadata")
-    with damage_named(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        damage_named(path, OTHER_COPY),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
         _check_schema(path, file.schema_arrow, table)
         return file.read(_KEYS, use_threads=False).replace_schema_metadata(None)
 
@@ -98,7 +105,7 @@ def classes_of(path: Path) -> list[str]:
     Raises:
         UserError: it does not say.
     """
-    with damage_named(path):
+    with damage_named(path, OTHER_COPY):
         metadata = pq.read_schema(path).metadata or {}
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"]["plane"]["names"]

@@ -13,6 +13,9 @@ from sono.manifests.errors import UserError
 from sono.manifests.filenames import MARKER
 from sono.manifests.hub import Remote, list_files, patiently, reader, refuse_other_kind
 
+OTHER_COPY = "name another revision or copy"
+"""What to do about a damaged file."""
+
 _NOT_OURS = "not a dataset that sono-curate build wrote"
 
 

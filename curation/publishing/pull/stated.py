@@ -13,6 +13,8 @@ from sono.manifests.errors import UserError
 from sono.manifests.query import connect
 from sono.manifests.store import damage_named
 
+from .source import OTHER_COPY
+
 _GROUP_ROWS = {"data": 4_096, "metadata": 262_144}
 _IMAGES_BYTES = 2**30  # of a row group, unpacked; build ends one at 64 MB
 _COLUMN_BYTES = 2**26  # of another column
@@ -56,7 +58,7 @@ def check_size(path: Path, folder: str) -> None:
     Raises:
         UserError: it would; or the file is damaged.
     """
-    with damage_named(path):
+    with damage_named(path, OTHER_COPY):
         footer = pq.read_metadata(path)
     for group in map(footer.row_group, range(footer.num_row_groups)):
         columns = [group.column(number) for number in range(group.num_columns)]
