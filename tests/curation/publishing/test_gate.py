@@ -251,3 +251,11 @@ def test_nobody_who_took_back_the_consent_is_published(ready: Ready) -> None:
     found = whats(ready)
     assert "a withdrawal was interrupted, so some of its patients may still be there" in found
     assert "3 frames are of patients who took back their consent" in found
+
+
+def test_a_damaged_shard_is_to_be_built_again(ready: Ready) -> None:
+    path = shard(ready, "train")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="this file is damaged") as refused:
+        whats(ready)
+    assert refused.value.fix == "run sono-curate build again"
