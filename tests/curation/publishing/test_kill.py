@@ -23,17 +23,17 @@ KILLS = 20
 Run = Callable[[str, int | None], int]
 
 
-class Killer:
-    """Kills a process at the ``countdown``-th moment of its requests that change something, or prepare a change."""
+class Moments:
+    """Counts the moments of requests that change something, or prepare a change; kills a process at one of them."""
 
-    def __init__(self, pid: int, countdown: int) -> None:
-        self.pid, self.countdown = pid, countdown
+    def __init__(self, pid: int = 0, last: int | None = None) -> None:
+        self.pid, self.last, self.count = pid, last, 0
 
     def __call__(self, method: str, moment: str) -> None:
         if method in ("GET", "HEAD"):
             return
-        self.countdown -= 1
-        if self.countdown == 0:
+        self.count += 1
+        if self.count == self.last:
             os.kill(self.pid, signal.SIGKILL)
 
 
@@ -55,12 +55,12 @@ def run(hub: Hub, ready: Ready, tmp_path: Path) -> Iterator[Run]:
         assert program.stdin
         assert program.stdout
         line = ["publish", str(ready.folder), repo, "--workspace", str(ready.workspace.path), "--tag", "v1"]
-        hub.state.watch = lambda method, moment: None
+        hub.state.watch = Moments()
         program.stdin.write(json.dumps(line) + "\n")
         program.stdin.flush()
         pid = int(program.stdout.readline())
         if moment is not None:
-            hub.state.watch = Killer(pid, moment)
+            hub.state.watch = Moments(pid, moment)
         return int(program.stdout.readline())
 
     with program:
@@ -71,14 +71,21 @@ def run(hub: Hub, ready: Ready, tmp_path: Path) -> Iterator[Run]:
 def test_killed_at_random_moments_and_run_again(hub: Hub, ready: Ready, run: Run) -> None:
     assert run("hospital/whole", None) == 0
     whole = hub.files("hospital/whole", "v1")
-    moments = random.Random(16)
+    undisturbed = hub.state.watch
+    assert isinstance(undisturbed, Moments)
+    chance = random.Random(16)
     killed = finished = 0
-    steps: set[int] = set()
-    while killed < KILLS:
+    quarters: set[int] = set()
+    while killed < KILLS or len(quarters) < 4:
         repo = f"hospital/killed{finished}"
-        while (ended := run(repo, moments.randint(1, 24))) == -signal.SIGKILL:
+        # The first run of a repository dies in another quarter of it each time, those that go on with it soon after
+        # they began: runs differ in the order of their requests, so chance alone might spare a part of them.
+        quarter = finished * 3 % 4
+        moment = 1 + int(undisturbed.count * (quarter + chance.random()) / 4)
+        while (ended := run(repo, moment)) == -signal.SIGKILL:
             killed += 1
-            steps.add(len(hub.state.moves))
+            quarters.add(quarter)
+            moment = chance.randint(1, 24)
         assert ended == 0
         finished += 1
         refs = hub.state.repository("dataset", repo).refs
@@ -89,4 +96,3 @@ def test_killed_at_random_moments_and_run_again(hub: Hub, ready: Ready, run: Run
             set(move.files or ()) for move in hub.state.moves if (move.repo, move.ref) == (repo, "refs/heads/main")
         ]
         assert mains == [{".gitattributes"}, {".gitattributes", *whole}]
-    assert len(steps) > 5  # between many changes of refs, not always before the first
