@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 
 from sono.curation.engines.local import default_workers
+from sono.manifests import pseudonyms
 from sono.manifests.key_check import record_key
+from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.workspace import Workspace, create
 from tests.hub.fixtures import hub, hub_process  # noqa: F401 - fixtures
 
@@ -78,6 +82,30 @@ def _no_power_failure() -> Iterator[None]:
     """Waiting for the disk protects from a power failure, which no test can see; programs that tests start do wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _same_keys_in_every_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A key decides where parts are cut and who is in which split: one that is drawn anew fails a test once in a while.
+
+    Workspaces that the tests make get the key that follows from where they are; those of programs that tests start have
+    one of chance.
+    """
+    base = tmp_path_factory.getbasetemp().resolve()
+    made: Counter[str] = Counter()
+
+    def create_key(path: Path) -> Pseudonymizer:
+        place = os.path.relpath(path.resolve(), base).removeprefix("../")  # as of ``made_once``, in every process
+        made[place] += 1
+        with pytest.MonkeyPatch.context() as patch:
+            key = hashlib.sha256(f"{place}/{made[place]}".encode()).digest()
+            patch.setattr("secrets.token_bytes", lambda count: key[:count])
+            return draw_key(path)
+
+    draw_key = pseudonyms.create_key
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pseudonyms, "create_key", create_key)
         yield
 
 
