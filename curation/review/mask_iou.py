@@ -17,7 +17,7 @@ def mask_iou(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
         ValueError: one of them is damaged.
     """
     for rle in (one, other):
-        masks.check_runs(masks.Rle(size=list(rle["size"]), counts=rle["counts"]))
+        masks.runs_of(masks.Rle(size=list(rle["size"]), counts=rle["counts"]))
     if list(one["size"]) != list(other["size"]):
         return 0.0
     codes = [{"size": list(rle["size"]), "counts": rle["counts"].encode("ascii")} for rle in (one, other)]

@@ -64,6 +64,11 @@ class ImageFormat:
 
 def mask_png(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> bytes:
     """A mask as a grey PNG of 0 and 255."""
+    import cv2
+
     from sono.curation.images.stored_png import encode_png
 
-    return encode_png(mask.view(np.uint8) * np.uint8(255))
+    pixels = mask.view(np.uint8) * np.uint8(255)
+    if pixels.flags.f_contiguous:  # as masks are decoded: column after column, which is slow to encode row by row
+        pixels = np.asarray(cv2.transpose(pixels.T), dtype=np.uint8)
+    return encode_png(pixels)

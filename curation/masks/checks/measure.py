@@ -94,7 +94,7 @@ def _shape(rle: masks.Rle) -> Measures:
 def _problem(rle: masks.Rle) -> str | None:
     """What ``_shape`` finds wrong with a mask, without decoding it."""
     try:
-        masks.check_runs(rle)
+        masks.runs_of(rle)
     except (ValueError, KeyError, TypeError):
         return UNDECODABLE
     return None
