@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -55,15 +55,33 @@ class Reviewing:
         text: str = self.page.inner_text("#question-text")
         return text
 
+    def stroke(self, pointer: Literal["pen", "touch"], *points: tuple[float, float]) -> None:
+        """Along points given in shares of the stage, with a pen or a finger, as Chromium gets them from the screen."""
+        devtools = self.page.context.new_cdp_session(self.page)
+        places = [{"x": x, "y": y} for x, y in self._places(points)]
+        if pointer == "touch":
+            for kind, place in [("touchStart", places[0]), *(("touchMove", place) for place in places[1:])]:
+                devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
+            devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        else:
+            pen = {"pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1}
+            for kind, place in [("mousePressed", places[0]), *(("mouseMoved", place) for place in places[1:])]:
+                devtools.send("Input.dispatchMouseEvent", {"type": kind, **place, **pen})
+            devtools.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **places[-1], **pen, "buttons": 0})
+        devtools.detach()
+
     def drag(self, *points: tuple[float, float]) -> None:
-        """Along points given in shares of the stage."""
-        box = self.page.locator("#stage").bounding_box()
-        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        """Along points given in shares of the stage, with the mouse."""
+        places = self._places(points)
         self.page.mouse.move(*places[0])
         self.page.mouse.down()
         for place in places[1:]:
             self.page.mouse.move(*place, steps=4)
         self.page.mouse.up()
+
+    def _places(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        box = self.page.locator("#stage").bounding_box()
+        return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
 
 
 @pytest.fixture

@@ -130,6 +130,18 @@ def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, r
     assert [event.action for event in at.saved(2)] == ["accept", "accept"]
 
 
+def test_a_palm_draws_nothing_once_a_pen_was_seen(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted), predicted, has_touch=True)
+    for number, (pointer, action) in enumerate([("touch", "edit"), ("pen", "edit"), ("touch", "accept")], 1):
+        at.ready()
+        before = at.question()
+        at.press("b")
+        at.stroke(pointer, (0.3, 0.3), (0.6, 0.7))
+        at.press("Enter")
+        assert at.saved(number)[-1].action == action
+        at.until(lambda before=before: at.question() != before)
+
+
 def test_everything_can_be_done_with_the_keyboard(predicted: Workspace, serve: Serve, review: Review) -> None:
     at = review(serve(predicted, "--backend", "grabcut"), predicted)
     at.ready()
