@@ -22,7 +22,7 @@ from sono.curation.ingest.files import SourceFile, cut
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.query import connect
 from sono.manifests.schemas import FRAMES, REGIONS
-from sono.manifests.stages import Part
+from sono.manifests.stages import Part, Progress
 from sono.manifests.store import TEMPORARY, TableStore
 
 from .formats.protocol import Format, Found
@@ -95,19 +95,21 @@ def plan_import(
     mask_format: Format,
     name_structure: NameStructure,
     stem: Callable[[SourceFile], str | None],
+    progress: Callable[[Progress], None],
 ) -> Plan:
     """Find the masks of files and their frames, and cut them into parts.
 
     Args:
         scope: of the run; what other scopes imported is not replaced.
         stem: the name that a file's masks have unless the file says otherwise; None if it has none.
+        progress: is told of files as parts, and of masks as rows.
     """
     inventory = _Inventory(keys, mask_format, name_structure, stem)
     path = store.folder(REGIONS) / f"{TEMPORARY}plan-{uuid.uuid4().hex}"
     path.parent.mkdir(exist_ok=True)
     with connect() as database:
         database.execute(f"SET memory_limit = '{_MEMORY}'")
-        _load(database, files, inventory)
+        _load(database, files, inventory, progress)
         _join(database, store, scope)
         counts = database.execute(_COUNT).fetchall()
         parts = _write(database, files, keys, scope, path)
@@ -123,6 +125,7 @@ class _Inventory:
     name_structure: NameStructure
     stem: Callable[[SourceFile], str | None]
     images: dict[tuple[str, int | None], int] = field(default_factory=dict)
+    files_read: int = 0
     new_readings: list[dict[str, object]] = field(default_factory=list)
 
     def shapes(self, files: Sequence[SourceFile]) -> Iterator[dict[str, object]]:
@@ -142,6 +145,7 @@ class _Inventory:
                     "may_be_absent": found.may_be_absent,
                     "problem": found.problem or problem,
                 }
+            self.files_read = file_number + 1
 
     def _find(self, file: SourceFile) -> Iterator[Found]:
         try:
@@ -161,18 +165,27 @@ class _Inventory:
         return number
 
 
-def _load(database: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], inventory: _Inventory) -> None:
+def _load(
+    database: duckdb.DuckDBPyConnection,
+    files: Sequence[SourceFile],
+    inventory: _Inventory,
+    progress: Callable[[Progress], None],
+) -> None:
     for name, schema in (("shapes", _SHAPES), ("readings", READINGS)):
         database.register("empty", schema.empty_table())
         database.execute(f"CREATE TABLE {name} AS SELECT * FROM empty")
         database.unregister("empty")
-    shapes = inventory.shapes(files)
+    shapes, masks = inventory.shapes(files), 0
+    progress(Progress("masks-read", len(files), 0, 0, 0))
     while rows := list(itertools.islice(shapes, _ROWS_AT_ONCE)):
         for name, schema, new in (("shapes", _SHAPES, rows), ("readings", READINGS, inventory.new_readings)):
             database.register("new", pa.Table.from_pylist(new, schema=schema))
             database.execute(f"INSERT INTO {name} SELECT * FROM new")
             database.unregister("new")
         inventory.new_readings.clear()
+        masks += len(rows)
+        progress(Progress("masks-read", len(files), inventory.files_read, masks, 0))
+    progress(Progress("masks-read", len(files), len(files), masks, 0))
 
 
 _FRAME_COLUMNS = (

@@ -69,7 +69,7 @@ def import_masks(
         name = stem_of(file.relative.partition("/")[2] if by_folder else file.relative)
         return name.removesuffix(suffix) if name.endswith(suffix) else None
 
-    plan = plan_import(workspace.store, keys, scope, files, formatted, name_structure, stem)
+    plan = plan_import(workspace.store, keys, scope, files, formatted, name_structure, stem, progress)
     try:
         _refuse_if_all(plan, masks, suffix, name_structure)
         stage = MaskImportStage(keys, mask_format, "model" if predicted else "import")
