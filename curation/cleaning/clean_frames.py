@@ -41,10 +41,6 @@ BLACKED_OUT_PX = 4
 BRIGHT, COLORFUL = 140, 24
 """Levels of the median pixel of a frame that fills the screen, beyond which it is no ultrasound."""
 
-MODE_NOT_WANTED, NO_ULTRASOUND, TEXT_READABLE = (
-    ExcludedError(reason, LEFT_OUT[reason]) for reason in ("mode_not_wanted", "no_ultrasound", "text_readable")
-)
-
 
 @dataclass(frozen=True)
 class CleanedFrame:
@@ -103,7 +99,11 @@ def clean_frames(
         try:
             yield _clean(without_equal_channels(frame), regions, section, clip, cropped=cropped)
         except ExcludedError as error:
-            yield error
+            yield error.with_traceback(None)  # which holds the frame
+
+
+def _left_out(reason: str) -> ExcludedError:
+    return ExcludedError(reason, LEFT_OUT[reason])
 
 
 _Window = tuple[Sequence[Sector], Mask, Box]
@@ -180,7 +180,7 @@ def _clean(
     if cropped and mode.confidence < LEAST_CONFIDENCE:  # without a screen around it an outline says little
         mode = ModeFinding("unknown", "pixels", 0.0)
     if mode.confidence >= LEAST_CONFIDENCE and not mode.disagrees and mode.mode not in section.modes:
-        raise MODE_NOT_WANTED
+        raise _left_out("mode_not_wanted")
     doubts = ["mode_disagrees_with_header"] if mode.disagrees else []
     shown = _whole_frame(screen, mode, *doubts) if cropped else _find(screen, mode, regions, clip)
     sectors, mask, crop = (clip.window_of if clip else _window)(shown.sectors, *pixels.shape[:2])
@@ -226,12 +226,12 @@ def _find(screen: Screen, mode: ModeFinding, regions: Sequence[Region], clip: _C
     """
     if mode.mode not in MODES_WITH_SECTORS:
         if screen.layout.kind == "empty" or not _may_be_ultrasound(screen.frame.pixels):
-            raise NO_ULTRASOUND
+            raise _left_out("no_ultrasound")
         shows = "sector_fills_frame" if mode.mode == "unknown" else "no_sector_in_mode"
         return _whole_frame(screen, mode, *_mode_reasons(mode), shows)
     found = find_sectors(screen, mode.mode, regions, cine=clip.sectors if clip else None)
     if not found.sectors:
-        raise NO_ULTRASOUND
+        raise _left_out("no_ultrasound")
     return _Shown(mode, found.sectors, [*_mode_reasons(mode), *found.reasons])
 
 
@@ -276,7 +276,7 @@ def _window(sectors: Sequence[Sector], height: int, width: int) -> _Window:
             shown.append(replace(sector, box=box))
             mask |= own
     if not shown:
-        raise NO_ULTRASOUND
+        raise _left_out("no_ultrasound")
     return shown, mask, _box_around(mask)
 
 
@@ -319,7 +319,7 @@ def _blacked_out(text: TextFinding, inside: Mask) -> TextFinding:
             x, y, width, height = reading.box
             black[max(y - BLACKED_OUT_PX, 0) : y + height + BLACKED_OUT_PX,
                   max(x - BLACKED_OUT_PX, 0) : x + width + BLACKED_OUT_PX] = True  # fmt: skip
-    raise TEXT_READABLE
+    raise _left_out("text_readable")
 
 
 def _without_what_marks_left(text: TextFinding, marks: CaliperFinding, inside: Mask) -> TextFinding:

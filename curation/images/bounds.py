@@ -12,7 +12,7 @@ FRAMES_MOST = 100_000
 
 _FREE_PIXELS = 256 * 1024 * 1024
 _PIXELS_PER_BYTE = 256
-TOO_LARGE = ExcludedError("too_large", "the file claims more pixels than any scanner's image or cine of its size has")
+TOO_LARGE = ("too_large", "the file claims more pixels than any scanner's image or cine of its size has")
 
 
 def check_size(height: int, width: int) -> None:
@@ -24,7 +24,7 @@ def check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise ExcludedError("undecodable", "the image has no pixels")
     if height * width > PIXELS_MOST:
-        raise TOO_LARGE
+        raise ExcludedError(*TOO_LARGE)
 
 
 def check_total(pixels: int, file_bytes: int) -> None:
@@ -34,4 +34,4 @@ def check_total(pixels: int, file_bytes: int) -> None:
         ExcludedError: there are more pixels than a file of this size can honestly hold.
     """
     if pixels > max(_FREE_PIXELS, _PIXELS_PER_BYTE * file_bytes):
-        raise TOO_LARGE
+        raise ExcludedError(*TOO_LARGE)

@@ -19,7 +19,10 @@ _EVERY = 16  # of the rows, in which most images with colours show some
 
 
 class ExcludedError(Exception):
-    """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing from the source."""
+    """A source, or one frame of it, is left out. ``message`` is a fixed text that quotes nothing from the source.
+
+    A new one is raised each time: the traceback of one that is kept would hold every frame that it was raised for.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason)

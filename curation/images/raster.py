@@ -16,8 +16,8 @@ from .codestreams import jpeg, png
 from .codestreams.stream import DamagedStreamError
 from .pixels import ExcludedError, Pixels
 
-_DAMAGED = ExcludedError("undecodable", "the image file is damaged or truncated")
-_TOO_DEEP = ExcludedError("unsupported_pixels", "the image has more than 8 bits a channel; convert it to 8 bits first")
+_DAMAGED = ("undecodable", "the image file is damaged or truncated")
+_TOO_DEEP = ("unsupported_pixels", "the image has more than 8 bits a channel; convert it to 8 bits first")
 _PILLOW = {"tiff": "TIFF", "bmp": "BMP"}
 
 
@@ -55,13 +55,13 @@ def _read_png(content: bytes) -> Pixels:
         header = png.read_header(content)
         check_size(header.height, header.width)
         if header.bits > 8:
-            raise _TOO_DEEP
+            raise ExcludedError(*_TOO_DEEP)
         inflated = png.inflate(content, header)
     except DamagedStreamError:
-        raise _DAMAGED from None
+        raise ExcludedError(*_DAMAGED) from None
     decoded = cv2.imdecode(np.frombuffer(inflated, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.shape[:2] != (header.height, header.width):
-        raise _DAMAGED
+        raise ExcludedError(*_DAMAGED)
     return _grey_or_rgb(decoded)
 
 
@@ -73,14 +73,14 @@ def _read_jpeg(content: bytes) -> Pixels:
         stream = jpeg.inspect(content)
         check_size(stream.height, stream.width)
         if content[stream.length :].strip(b"\0"):
-            raise _DAMAGED
+            raise ExcludedError(*_DAMAGED)
         if stream.bits != 8:
-            raise _TOO_DEEP
+            raise ExcludedError(*_TOO_DEEP)
         if stream.components not in (1, 3):
             raise ExcludedError("unsupported_pixels", "the image is neither grey nor RGB")
         decoded = simplejpeg.decode_jpeg(content, colorspace="GRAY" if stream.components == 1 else "RGB", strict=True)
     except (DamagedStreamError, ValueError):
-        raise _DAMAGED from None
+        raise ExcludedError(*_DAMAGED) from None
     return np.asarray(decoded[..., 0] if stream.components == 1 else decoded)
 
 
@@ -110,9 +110,9 @@ def _strict() -> Iterator[None]:
             warnings.simplefilter("error")
             yield
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise TOO_LARGE from None
+        raise ExcludedError(*TOO_LARGE) from None
     except Exception:  # noqa: BLE001 - a damaged directory can make Pillow raise anything
-        raise _DAMAGED from None
+        raise ExcludedError(*_DAMAGED) from None
 
 
 def _open(content: bytes, kind: str) -> Image.Image:
@@ -132,7 +132,7 @@ def _eight_bits(image: Image.Image) -> Pixels:
         ExcludedError: they are not 8-bit grey or colour.
     """
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
-        raise _TOO_DEEP
+        raise ExcludedError(*_TOO_DEEP)
     if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema() != (255, 255):
         raise ExcludedError("unsupported_pixels", "the image has transparent pixels; flatten it first")
     if image.mode in ("1", "L", "LA"):
@@ -144,7 +144,7 @@ def _eight_bits(image: Image.Image) -> Pixels:
 
 def _grey_or_rgb(frame: cv2.typing.MatLike) -> Pixels:
     if frame.dtype != np.uint8:
-        raise _TOO_DEEP
+        raise ExcludedError(*_TOO_DEEP)
     if frame.ndim == 2:
         return np.asarray(frame, dtype=np.uint8)
     if frame.shape[2] == 4:

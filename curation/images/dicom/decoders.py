@@ -53,8 +53,8 @@ _PLUGINS: dict[UID, str] = {
     RLELossless: "pydicom",
 }
 _JPEG_2000 = {JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
-_DAMAGED = ExcludedError("undecodable", "the DICOM pixel data is damaged or truncated")
-_WRONG_SIZE = ExcludedError("size_mismatch", "the stream has another size or number of components than the header")
+_DAMAGED = ("undecodable", "the DICOM pixel data is damaged or truncated")
+_WRONG_SIZE = ("size_mismatch", "the stream has another size or number of components than the header")
 
 Values = npt.NDArray[np.generic]
 
@@ -84,7 +84,7 @@ def decode(frame: bytes, image: ImagePixel, syntax: UID) -> tuple[Values, int]:
     stream = _inspect(frame, image, syntax)
     values, space = _values(frame, image, syntax, stream)
     if values.shape[:2] != (image.rows, image.columns):
-        raise _WRONG_SIZE
+        raise ExcludedError(*_WRONG_SIZE)
     if values.ndim == 3:
         values = _as_rgb(values, space, image)
     return values, stream.bits if stream else image.bits_stored
@@ -97,11 +97,11 @@ def _inspect(frame: bytes, image: ImagePixel, syntax: UID) -> Stream | None:
     try:
         stream = jpeg2000.inspect(frame) if syntax in _JPEG_2000 else jpeg.inspect(frame)
     except DamagedStreamError:
-        raise _DAMAGED from None
+        raise ExcludedError(*_DAMAGED) from None
     if (stream.height, stream.width, stream.components) != (image.rows, image.columns, image.samples):
-        raise _WRONG_SIZE
+        raise ExcludedError(*_WRONG_SIZE)
     if stream.bits > image.bits_allocated:
-        raise _WRONG_SIZE
+        raise ExcludedError(*_WRONG_SIZE)
     if frame[stream.length :].strip(b"\0") and len(frame) > stream.length + 1:  # one byte of padding may be anything
         raise ExcludedError("size_mismatch", "more follows the end of a frame's stream")
     return stream
@@ -120,7 +120,7 @@ def _values(frame: bytes, image: ImagePixel, syntax: UID, stream: Stream | None)
         except ExcludedError:
             raise
         except Exception:  # noqa: BLE001 - decoders raise whatever a damaged stream makes them stumble over
-            raise _DAMAGED from None
+            raise ExcludedError(*_DAMAGED) from None
 
 
 def _decode_jpeg(frame: bytes, stream: Stream) -> Values:

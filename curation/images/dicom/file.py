@@ -31,8 +31,8 @@ _PREAMBLE = 128
 _PIXEL_DATA = BaseTag(0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
 _LONG_VR = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
-_DAMAGED = ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated")
-_UNSUPPORTED = ExcludedError("unsupported_transfer_syntax", "no decoder for the DICOM transfer syntax")
+_DAMAGED = ("damaged_dicom", "the DICOM header is damaged or truncated")
+_UNSUPPORTED = ("unsupported_transfer_syntax", "no decoder for the DICOM transfer syntax")
 
 
 class DicomFile(NamedTuple):
@@ -59,7 +59,7 @@ def read_dicom_file(content: bytes) -> DicomFile:
     except ExcludedError:
         raise
     except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged header makes it stumble over
-        raise _DAMAGED from None
+        raise ExcludedError(*_DAMAGED) from None
     element = _pixel_element(rest, implicit=syntax == ImplicitVRLittleEndian, big=syntax == ExplicitVRBigEndian)
     return DicomFile(dataset, syntax, *element)
 
@@ -103,12 +103,12 @@ def _file_meta(content: bytes) -> tuple[int, UID]:
         else:
             start, length = position + 8, int.from_bytes(content[position + 6 : position + 8], "little")
         if start + length > len(content):
-            raise _DAMAGED
+            raise ExcludedError(*_DAMAGED)
         if number == b"\x10\x00":
             syntax = content[start : start + length].decode("ascii", "replace").strip("\0 ")
         position = start + length
     if not syntax:
-        raise _UNSUPPORTED
+        raise ExcludedError(*_UNSUPPORTED)
     return position, UID(syntax)
 
 

@@ -39,7 +39,7 @@ class DicomImage:
         """What of the file is lost although its frames stay."""
         yield from self.facts.unreadable
         if self._bytes.missing:
-            yield FRAMES_MISSING
+            yield ExcludedError(*FRAMES_MISSING)
 
     def frames(self) -> Iterator[Pixels | ExcludedError]:
         """The frames in order, each as 8-bit grey or RGB of the whole image, or the reason why there is none."""
@@ -52,7 +52,7 @@ class DicomImage:
             values, bits = decode(frame, self.facts.image, self._syntax)
             return as_displayed(values, bits, self._dataset, self.facts.image)
         except ExcludedError as error:
-            return error
+            return error.with_traceback(None)  # which holds the frame
 
 
 def open_dicom(content: bytes, plane_fields: Sequence[str]) -> DicomImage:

@@ -10,7 +10,7 @@ from sono.curation.images.bounds import FRAMES_MOST, check_size
 from sono.curation.images.pixels import ExcludedError
 
 _ALLOCATED = (8, 16, 32)
-_BAD_HEADER = ExcludedError("damaged_dicom", "the DICOM header gives impossible rows, columns or number of frames")
+_BAD_HEADER = ("damaged_dicom", "the DICOM header gives impossible rows, columns or number of frames")
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def read_image_pixel(dataset: Dataset, multi_frame: bool) -> ImagePixel:
     except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged element makes it stumble over
         raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated") from None
     if not (found.rows > 0 and found.columns > 0) or (found.frames is not None and found.frames < 1):
-        raise _BAD_HEADER
+        raise ExcludedError(*_BAD_HEADER)
     check_size(found.rows, found.columns)
     if (found.frames or 1) > FRAMES_MOST:
-        raise _BAD_HEADER
+        raise ExcludedError(*_BAD_HEADER)
     if found.samples not in (1, 3) or allocated not in _ALLOCATED or not 0 < found.bits_stored <= allocated:
         raise ExcludedError("unsupported_pixels", "samples per pixel or bits that no ultrasound image has")
     return found

@@ -12,8 +12,8 @@ from sono.curation.images.pixels import ExcludedError
 from .image_pixel import ImagePixel
 from .pixel_data import fragments, native_frames, streams
 
-FRAMES_MISSING = ExcludedError("frames_missing", "the header counts more frames than the file holds")
-_WRONG_LENGTH = ExcludedError("size_mismatch", "the pixel data is longer or shorter than the header's rows and columns")
+FRAMES_MISSING = ("frames_missing", "the header counts more frames than the file holds")
+_WRONG_LENGTH = ("size_mismatch", "the pixel data is longer or shorter than the header's rows and columns")
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def uncompressed(content: bytes, image: ImagePixel) -> FrameBytes:
             raise ExcludedError("undecodable", "the DICOM pixel data is damaged or truncated")
         return FrameBytes(frames, missing=True)
     if rest > 1 or (rest == 1 and (size * len(frames)) % 2 == 0):
-        raise _WRONG_LENGTH
+        raise ExcludedError(*_WRONG_LENGTH)
     if len(frames) > counted and (image.frames is not None or not image.multi_frame or not _rows_fit(frames[0], image)):
-        raise _WRONG_LENGTH
+        raise ExcludedError(*_WRONG_LENGTH)
     return FrameBytes(frames, missing=False)
 
 
