@@ -80,7 +80,8 @@ def runs_of(rle: Rle) -> npt.NDArray[np.int64]:
     runs = numbers.copy()
     runs[1::2] = np.cumsum(numbers[1::2])
     runs[2::2] = np.cumsum(numbers[2::2])
-    if runs.min() < 0 or runs.sum() != height * width:
+    # The largest as well: the sum of 64-bit numbers may wrap around to what it should be.
+    if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
         raise ValueError("the runs of a mask do not cover its image")
     return runs
 

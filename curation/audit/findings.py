@@ -40,6 +40,9 @@ ADVICE: Mapping[str, str] = {
     "another_pixel_mm_x": _OPTIONS,
     "a_day_without_a_date": _OPTIONS,
     "the_source_has_changed": "ingest again: files of the archive are others than those that were ingested",
+    "stored_image_holds_more_than_pixels": "ingest again: the image then holds its pixels and nothing else",
+    "a_column_that_no_table_has": "another program wrote it: run the table's command again, or delete that part",
+    "a_column_of_another_type": "another program wrote it: run the table's command again, or delete that part",
     "the_file_is_not_in_the_workspace": "ingest again: files were added to the archive",
 }
 """What to do about failures, by their reason, where that is known."""

@@ -51,7 +51,7 @@ class AuditStage:
     centers: tuple[str, ...]  # whose files the archive may hold
 
     name = "audit"
-    version = 4
+    version = 5
 
     @property
     def output(self) -> TableSpec:

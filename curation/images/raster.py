@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from .bounds import TOO_LARGE, check_size, check_total
 from .codestreams import jpeg, png
@@ -131,7 +132,9 @@ def _eight_bits(image: Image.Image) -> Pixels:
     Raises:
         ExcludedError: they are not 8-bit grey or colour.
     """
-    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+    # Of 16-bit colour Pillow gives the upper bytes, without a word.
+    deep = isinstance(image, TiffImageFile) and max(image.tag_v2.get(BITSPERSAMPLE, (1,))) > 8
+    if deep or image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         raise ExcludedError(*_TOO_DEEP)
     if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema() != (255, 255):
         raise ExcludedError("unsupported_pixels", "the image has transparent pixels; flatten it first")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 SIGNATURE_BYTES = 132
 """How many bytes of a file are enough to tell."""
 
@@ -12,6 +14,18 @@ def image_kind(content: bytes) -> str | None:
     """``dicom``, ``png``, ``jpeg``, ``tiff`` or ``bmp``; None for anything else."""
     # DICOM first: the preamble of a DICOM file (PS3.10 7.1) may be a TIFF header.
     return raster_kind(content) if content[128:132] != b"DICM" and not _is_old_dicom(content) else "dicom"
+
+
+def read_image_file(path: Path) -> tuple[bytes, str | None]:
+    """A file's content and its ``image_kind``; of a file of no kind only the first bytes, however large it is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(SIGNATURE_BYTES)
+        kind = image_kind(head)
+        return (head + file.read() if kind else head), kind
 
 
 def raster_kind(content: bytes) -> str | None:

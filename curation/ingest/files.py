@@ -47,8 +47,9 @@ def find_files(folder: Path, keys: Pseudonymizer, skip: Iterable[Path] = ()) -> 
     if not folder.is_dir():
         what = "not a folder" if folder.exists() else "folder not found"
         raise UserError(what, where=str(folder), fix="give the folder that contains the files")
-    skipped = {path.resolve() for path in skip}
-    found = [_describe(path, folder, keys) for path in _walk(folder) if not skipped or path.resolve() not in skipped]
+    skipped = set(map(os.path.realpath, skip))  # which, unlike Path.resolve, survives a link to itself
+    paths = (path for path in _walk(folder) if not skipped or os.path.realpath(path) not in skipped)
+    found = [_describe(path, folder, keys) for path in paths]
     if not found:
         raise UserError(
             "the folder contains no files", where=str(folder), fix="give the folder that contains the files"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from sono.manifests import pydicom_warnings
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
 from sono.manifests.schemas import FRAMES
@@ -106,8 +107,9 @@ def _names_patient(path: Path, section: IngestSection) -> bool:
     import pydicom
 
     tags: Iterable[str] = ["PatientID", *(["StudyInstanceUID"] if section.missing_patient == "study" else [])]
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags), force=True)
-        return any(str(header.get(tag) or "").strip() for tag in tags)
-    except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged element makes it stumble over
-        return False
+    with pydicom_warnings.silenced():
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags), force=True)
+            return any(str(header.get(tag) or "").strip() for tag in tags)
+        except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged element makes it stumble over
+            return False

@@ -14,7 +14,7 @@ from sono.curation.images import raster
 from sono.curation.images.dicom.frames import open_dicom
 from sono.curation.images.dicom.regions import Region
 from sono.curation.images.pixels import ExcludedError, Pixels
-from sono.curation.images.signatures import image_kind
+from sono.curation.images.signatures import read_image_file
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.vocabulary import Vocabulary
 
@@ -73,8 +73,10 @@ def open_source(
     """
     if row["problem"]:
         raise _excluded(str(row["problem"]))
-    content = _read(Path(os.fsdecode(cast(bytes, row["path"]))))
-    kind = image_kind(content)
+    try:
+        content, kind = read_image_file(Path(os.fsdecode(cast(bytes, row["path"]))))
+    except OSError:
+        raise _excluded("unreadable") from None
     if kind is None:
         raise _excluded("not_an_image")
     if kind == "dicom":
@@ -91,13 +93,6 @@ def open_source(
 
 def _excluded(reason: str) -> ExcludedError:
     return ExcludedError(reason, MESSAGES[reason])
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        raise _excluded("unreadable") from None
 
 
 def _open_dicom(

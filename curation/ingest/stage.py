@@ -30,7 +30,7 @@ class IngestStage:
     cropped: bool = False  # the files show nothing but ultrasound
 
     name = "ingest"
-    version = 7
+    version = 8
 
     @property
     def output(self) -> TableSpec:

@@ -153,3 +153,22 @@ def test_runs_that_do_not_cover_the_image_are_refused(counts: str) -> None:
     """pycocotools fills what is missing with whatever is in memory."""
     with pytest.raises(ValueError, match=r"runs|ascii"):
         masks.decode({"size": [80, 100], "counts": counts})
+
+
+def test_runs_whose_sum_overflows_are_refused() -> None:
+    """64 times 2**58 is 0 in 64 bits: what is left of the sum is the image's size."""
+    runs = [2**58] * 64 + [8000]
+    numbers = runs[:3] + [run - before for run, before in zip(runs[3:], runs[1:], strict=False)]
+    with pytest.raises(ValueError, match="do not cover"):
+        masks.decode({"size": [80, 100], "counts": "".join(map(coded, numbers))})
+
+
+def coded(number: int) -> str:
+    """As in COCO's ``rleToString``."""
+    text = ""
+    while True:
+        bits, number = number & 31, number >> 5
+        done = number == (-1 if bits & 16 else 0)
+        text += chr(48 + (bits if done else bits | 32))
+        if done:
+            return text

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 
 from sono.curation.audit.findings import Findings
+from sono.curation.images.codestreams import png
+from sono.curation.images.codestreams.stream import DamagedStreamError
 from sono.curation.images.pixels import ExcludedError, Pixels
 from sono.curation.images.stored_png import decode_png
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -41,7 +43,7 @@ def check_pixels(row: Mapping[str, Any], source: Pixels, keys: Pseudonymizer, fi
     same = _same(stored, original)
     _check_retained(cleaning, area, same, findings)
     _check_outside(area, stored, findings)
-    _check_edits(cleaning, area, same, findings)
+    _check_edits(cleaning, area, original, same, findings)
     return stored
 
 
@@ -90,22 +92,33 @@ def _stored(row: Mapping[str, Any], keys: Pseudonymizer, findings: Findings) -> 
     except (ExcludedError, cv2.error):
         findings.failed("pixels_retained", "the_stored_image_does_not_decode")
         return None
-    findings.judge("text_removed", "stored_image_holds_more_than_pixels", set(_chunks(content)) == _PIXEL_CHUNKS)
+    findings.judge("text_removed", "stored_image_holds_more_than_pixels", _only_pixels(content))
     digest = keys.pixels(stored.shape, np.ascontiguousarray(stored).data)
     findings.judge("pixels_retained", "another_pixel_digest", digest == row["pixel_digest"])
     return stored
 
 
-def _chunks(png: bytes) -> Iterator[bytes]:
+def _chunks(content: bytes) -> Iterator[bytes]:
     """Names of a PNG's chunks; anything after the last is one more."""
     position = 8
-    while position + 12 <= len(png):
-        kind = png[position + 4 : position + 8]
+    while position + 12 <= len(content):
+        kind = content[position + 4 : position + 8]
         yield kind
-        position += 12 + struct.unpack(">I", png[position : position + 4])[0]
-        if kind == b"IEND" and position < len(png):
+        position += 12 + struct.unpack(">I", content[position : position + 4])[0]
+        if kind == b"IEND" and position < len(content):
             yield b"more"
             return
+
+
+def _only_pixels(content: bytes) -> bool:
+    """Whether a PNG that decodes holds nothing else: not beside its pixels, nor after them."""
+    if set(_chunks(content)) != _PIXEL_CHUNKS:
+        return False
+    try:
+        png.inflate(content, png.read_header(content))
+    except DamagedStreamError:
+        return False
+    return True
 
 
 def _same(stored: Pixels, original: Pixels) -> Mask:
@@ -129,11 +142,18 @@ def _check_retained(cleaning: Cleaning, area: Mask, same: Mask, findings: Findin
     findings.judge("pixels_retained", "more_pixels_changed_than_recorded", recorded)
 
 
-def _check_edits(cleaning: Cleaning, area: Mask, same: Mask, findings: Findings) -> None:
-    """Something has changed in the box of every edit, besides what had to turn black."""
+def _check_edits(cleaning: Cleaning, area: Mask, original: Pixels, same: Mask, findings: Findings) -> None:
+    """Something has changed in the box of every edit, besides what had to turn black.
+
+    Not where one level is all that there was: a cine's text is painted over in all of its frames, and where it is not
+    shown over fluid, for instance, painting changes nothing.
+    """
     inner = _inside(area)
     for box in (*cleaning.text_boxes, *cleaning.mark_boxes):
         painted = boxes_area([box], *area.shape) & inner
+        if not painted.any() or (original[painted] == original[painted][0]).all():
+            findings.empty("pixels_hidden", "nothing_under_the_edit")
+            continue
         findings.judge("pixels_hidden", "a_recorded_edit_was_not_made", not same[painted].all())
 
 

@@ -85,9 +85,8 @@ def _add_metadata(values: HeaderValues, image: Image.Image) -> None:
 
 def _elements(dataset: Dataset) -> Iterator[tuple[str, str, Any]]:
     """Keyword, value representation and value of every element; of a damaged one its bytes."""
-    for tag in list(dataset.keys()):
+    for tag, raw in list(dataset.items()):  # as they were read
         keyword = keyword_for_tag(tag) or "private attribute"
-        raw = dataset.get_item(tag)
         try:
             element = dataset[tag]
             value = element.value

@@ -15,10 +15,10 @@ from sono.curation.images import raster
 from sono.curation.images.dicom.file import read_dicom_file
 from sono.curation.images.dicom.frames import open_dicom
 from sono.curation.images.pixels import ExcludedError, Pixels
-from sono.curation.images.signatures import image_kind
+from sono.curation.images.signatures import read_image_file
 from sono.manifests import pydicom_warnings
 
-from .header_values import NO_FILE, NO_HEADER, NO_IMAGE, HeaderValues, dates_in, dicom_values, raster_values
+from .header_values import NO_FILE, NO_HEADER, NO_IMAGE, HeaderValues, dicom_values, raster_values
 
 Frames = Iterator[Pixels | ExcludedError]
 
@@ -63,10 +63,9 @@ class AuditedFile:
 def read_source(file: Mapping[str, Any], plane_fields: Sequence[str]) -> AuditedFile:
     """Read a file whose row has the columns of ``parts.INPUT``."""
     try:
-        content = Path(os.fsdecode(cast(bytes, file["path"]))).read_bytes()
+        content, kind = read_image_file(Path(os.fsdecode(cast(bytes, file["path"]))))
     except OSError:
         return AuditedFile(b"", HeaderValues(unread=NO_FILE), None)
-    kind = image_kind(content)
     with pydicom_warnings.silenced():
         if kind == "dicom":
             return _read_dicom(content, file, plane_fields)
@@ -96,7 +95,7 @@ def _read_dicom(content: bytes, file: Mapping[str, Any], plane_fields: Sequence[
         study_id=file["study_id"] or _text(dataset, "StudyInstanceUID"),
         series_id=_text(dataset, "SeriesInstanceUID"),
         accession=_text(dataset, "AccessionNumber"),
-        study_date=file["date"] or next(iter(dates_in(_text(dataset, "StudyDate") or "")), None),
+        study_date=file["date"] or image.facts.study_date,
         manufacturer=_text(dataset, "Manufacturer"),
         model=_text(dataset, "ManufacturerModelName"),
         plane=file["plane"],

@@ -147,7 +147,8 @@ class PartScan:
         with damage_named(path), pq.ParquetFile(path) as file:
             for text in _metadata(file, table):
                 words.add_text(text, f"{table.name} metadata", self.allowed)
-            columns = [column for column in file.schema_arrow.names if column != "image"]  # judged with its pixels
+            judged = {"image"}.intersection(table.schema.names)  # with its pixels
+            columns = [column for column in file.schema_arrow.names if column not in judged]
             for name in (name for name in table.schema.names if name not in file.schema_arrow.names):
                 findings.failed("text_not_null", f"{name}_is_missing", table.name, max(file.metadata.num_rows, 1))
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
@@ -164,7 +165,11 @@ class PartScan:
         for name in (name for name in batch.schema.names if name not in _NOT_SEARCHED):
             known = name in table.schema.names
             column = name if known else "another_column"  # whose name may be anything
-            if known and not table.schema.field(name).nullable:
+            if not known:
+                findings.failed("text_removed", "a_column_that_no_table_has", table.name, batch.num_rows)
+            elif batch.column(name).type != table.schema.field(name).type:
+                findings.failed("text_removed", "a_column_of_another_type", table.name, batch.num_rows)
+            elif not table.schema.field(name).nullable:
                 _count_empty(batch.column(name), (table.name, name), findings)
             for values in strings_of(batch.column(name)):
                 keys = [
@@ -204,6 +209,7 @@ def table_parts(store: TableStore) -> list[tuple[str, str]]:
 def scan_files(workspace: Path, allowed: frozenset[str]) -> WorkspaceWords:
     """The words of every file that is not a part of a table, and of all names of files."""
     words = WorkspaceWords()
+    parts = {Path(path) for _, path in table_parts(TableStore(workspace))}
     journal = open_journal(workspace)
     if journal is not None:
         with contextlib.closing(journal):
@@ -215,8 +221,7 @@ def scan_files(workspace: Path, allowed: frozenset[str]) -> WorkspaceWords:
             continue
         for part in relative.parts:
             words.add_text(part.removesuffix(".parquet").removeprefix("part-"), "file names", allowed)
-        folder = relative.parent.as_posix().removeprefix(f"{REVIEW}/")
-        if path.is_file() and not (folder in TABLES and path.suffix == ".parquet"):
+        if path.is_file() and path not in parts:
             for text in _readable(path):
                 words.add_text(text, _shown(relative), allowed)
     return words

@@ -59,6 +59,8 @@ def _rows(data: list[memoryview], wanted: int) -> bytearray:
     """What the image data inflates to, which has to be ``wanted`` bytes; never more is inflated."""
     inflater, rows = isal_zlib.decompressobj(), bytearray()
     for pending in data:
+        if pending and inflater.eof:
+            raise DamagedStreamError("something follows the PNG's rows")
         while pending and not inflater.eof:
             try:
                 rows += inflater.decompress(pending, _BLOCK)
@@ -93,7 +95,7 @@ def _chunks(content: bytes) -> tuple[list[memoryview], list[memoryview], list[me
         else:
             (after if data else before).append(view[position:end])
         if kind == b"IEND":
-            if content[end:].strip(b"\0"):
+            if length or content[end:].strip(b"\0"):
                 raise DamagedStreamError("something follows the PNG's end")
             return before, data, after
         position = end

@@ -54,7 +54,7 @@ _PLUGINS: dict[UID, str] = {
 }
 _JPEG_2000 = {JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
 _DAMAGED = ("undecodable", "the DICOM pixel data is damaged or truncated")
-_WRONG_SIZE = ("size_mismatch", "the stream has another size or number of components than the header")
+_WRONG_SIZE = ("size_mismatch", "the stream has another size, depth or number of components than the header")
 
 Values = npt.NDArray[np.generic]
 
@@ -100,7 +100,8 @@ def _inspect(frame: bytes, image: ImagePixel, syntax: UID) -> Stream | None:
         raise ExcludedError(*_DAMAGED) from None
     if (stream.height, stream.width, stream.components) != (image.rows, image.columns, image.samples):
         raise ExcludedError(*_WRONG_SIZE)
-    if stream.bits > image.bits_allocated:
+    # What is deeper than a screen is scaled to it by its bits, of which stream and header have to say the same.
+    if stream.bits > image.bits_allocated or (stream.bits > 8 and stream.bits != image.bits_stored):
         raise ExcludedError(*_WRONG_SIZE)
     if frame[stream.length :].strip(b"\0") and len(frame) > stream.length + 1:  # one byte of padding may be anything
         raise ExcludedError("size_mismatch", "more follows the end of a frame's stream")

@@ -58,10 +58,22 @@ def _grey(raw: npt.NDArray[np.generic], bits: int, dataset: Dataset, image: Imag
     """Grey levels as stored when they have 8 bits, else the VOI window or the whole stored range over 0..255."""
     if bits == 8 and raw.dtype == np.uint8:
         return raw.astype(np.uint8)
+    if _is_rescaled(dataset):
+        raise ExcludedError("unsupported_pixels", "the header's rescale or modality table is not that of ultrasound")
     windowed = _windowed(raw, dataset)
     values = (raw if windowed is None else windowed).astype(np.float64)
     low = -(2.0 ** (bits - 1)) if image.signed else 0.0
     return np.asarray(np.clip(np.rint((values - low) * (255.0 / (2.0**bits - 1))), 0, 255), dtype=np.uint8)
+
+
+def _is_rescaled(dataset: Dataset) -> bool:
+    """Whether windows are about other values than the stored ones. The US Image IOD has no such thing (PS3.3 A.6)."""
+    try:
+        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+        identity = (slope is None or float(slope) == 1) and not float(intercept or 0)
+    except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged element makes it stumble over
+        return True
+    return not identity or "ModalityLUTSequence" in dataset
 
 
 def _windowed(raw: npt.NDArray[np.generic], dataset: Dataset) -> npt.NDArray[np.generic] | None:

@@ -6,9 +6,10 @@ Attribute names are DICOM's own (PS3.3). Only the attributes named here are read
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ ULTRASOUND_SOP_CLASSES = {
 }
 
 _MULTI_FRAME = {"1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.3"}
+_DATE = re.compile(r"(?P<year>\d{4})(?P<between>[.-]?)(?P<month>\d{2})(?P=between)(?P<day>\d{2})", re.ASCII)
 _PIXEL_MM_MOST = 10.0  # a probe's whole depth would be a few dozen pixels
 
 Value = TypeVar("Value")
@@ -115,15 +117,15 @@ class _Optional:
 def frame_times_ms(dataset: Dataset, frame_count: int) -> list[float | None]:
     """Milliseconds since the first frame, from Frame Time Vector, Frame Time or Cine Rate; nulls for a still.
 
-    Frame Time Vector (0018,1065) holds the increments; its first value is 0 (PS3.3 C.7.6.5). What is damaged, negative
-    or not finite counts as absent.
+    Frame Time Vector (0018,1065) holds the increments; its first value should be 0 (PS3.3 C.7.6.5), and counts as if it
+    were. What is damaged, negative or not finite counts as absent.
     """
     if frame_count == 1:
         return [None]
     try:
         vector = [float(step) for step in dataset.get("FrameTimeVector") or []]
         if len(vector) >= frame_count and all(math.isfinite(step) and step >= 0 for step in vector):
-            return [float(time) for time in np.cumsum(vector[:frame_count])]
+            return [float(time) for time in np.cumsum([0.0, *vector[1:frame_count]])]
         step = float(dataset.get("FrameTime") or 0) or _from_rate(dataset)
     except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged element makes it stumble over
         step = 0.0
@@ -137,8 +139,14 @@ def _from_rate(dataset: Dataset) -> float:
 
 
 def _study_date(dataset: Dataset) -> date | None:
+    """Eight digits, or as before DICOM, 2024.05.31 (PS3.5 6.2)."""
     text = str(dataset.get("StudyDate") or "").strip()
-    return datetime.strptime(text, "%Y%m%d").date() if text else None
+    if not text:
+        return None
+    match = _DATE.fullmatch(text)
+    if match is None:
+        raise ValueError("not a date")
+    return date(int(match["year"]), int(match["month"]), int(match["day"]))
 
 
 def _pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
@@ -171,11 +179,17 @@ def _issuer(dataset: Dataset) -> str | None:
     """Who issued the patient's number (PS3.3 C.7.1.1): its name, else its universal identifier.
 
     Without it two hospitals' patients could be taken for one, so that one that is damaged costs the file.
+
+    Raises:
+        ExcludedError: it is there and cannot be read.
     """
-    if issuer := _identifier(dataset, "IssuerOfPatientID"):
+    if issuer := _required(dataset, "IssuerOfPatientID"):
         return issuer
-    qualifiers = dataset.get("IssuerOfPatientIDQualifiersSequence") or []
-    return next((found for item in qualifiers if (found := _identifier(item, "UniversalEntityID"))), None)
+    try:
+        qualifiers = list(dataset.get("IssuerOfPatientIDQualifiersSequence") or [])
+        return next((found for item in qualifiers if (found := _identifier(item, "UniversalEntityID"))), None)
+    except Exception:  # noqa: BLE001 - as above
+        raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated") from None
 
 
 def _plane_texts(dataset: Dataset, fields: Sequence[str]) -> Iterator[str]:

@@ -62,6 +62,7 @@ def read_image_pixel(dataset: Dataset, multi_frame: bool) -> ImagePixel:
             frames=_number_of_frames(dataset),
             multi_frame=multi_frame,
         )
+        high_bit = int(dataset.get("HighBit", found.bits_stored - 1))
     except Exception:  # noqa: BLE001 - pydicom raises whatever a damaged element makes it stumble over
         raise ExcludedError("damaged_dicom", "the DICOM header is damaged or truncated") from None
     if not (found.rows > 0 and found.columns > 0) or (found.frames is not None and found.frames < 1):
@@ -70,6 +71,8 @@ def read_image_pixel(dataset: Dataset, multi_frame: bool) -> ImagePixel:
     if (found.frames or 1) > FRAMES_MOST:
         raise ExcludedError(*_BAD_HEADER)
     if found.samples not in (1, 3) or allocated not in _ALLOCATED or not 0 < found.bits_stored <= allocated:
+        raise ExcludedError("unsupported_pixels", "samples per pixel or bits that no ultrasound image has")
+    if allocated > found.bits_stored != high_bit + 1:  # decoders take the lowest bits
         raise ExcludedError("unsupported_pixels", "samples per pixel or bits that no ultrasound image has")
     return found
 

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sono.curation.images.bounds import check_size, check_total
+from sono.curation.images.pixels import ExcludedError
 from sono.curation.masks.reasons import excluded
+from sono.manifests import pydicom_warnings
 from sono.manifests.errors import import_extra
 from sono.manifests.masks import Mask
 from sono.manifests.vocabulary import Vocabulary
@@ -40,14 +42,19 @@ class DicomSeg:
         return False
 
     def find(self, path: Path) -> Iterator[Found]:
-        header = _read(path, stop_before_pixels=True)
-        try:
-            yield from _segments(header)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            raise excluded("not_this_format") from None
+        with pydicom_warnings.silenced():  # its values are parsed when they are asked for
+            header = _read(path, stop_before_pixels=True)
+            try:
+                found = list(_segments(header))
+            except ExcludedError:
+                raise
+            except Exception:  # noqa: BLE001 - a damaged element can make pydicom raise anything
+                raise excluded("not_this_format") from None
+        yield from found
 
     def reader(self, path: Path) -> ReadMask:
-        pixels = _pixels(path)
+        with pydicom_warnings.silenced():
+            pixels = _pixels(path)
 
         def read(place: str, size: Size) -> Mask:
             value, _, frames = place.partition(":")
@@ -147,7 +154,9 @@ def _pixels(path: Path) -> npt.NDArray[np.uint8]:
         check_size(height, width)
         check_total(frames * height * width, path.stat().st_size)
         pixels = np.asarray(dataset.pixel_array)
-    except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError, RuntimeError):
+    except ExcludedError:
+        raise
+    except Exception:  # noqa: BLE001 - as above
         raise excluded("malformed_mask") from None
     return pixels.reshape(frames, height, width)
 

@@ -76,6 +76,14 @@ def test_modes_that_the_configuration_does_not_list_are_left_out(samples: list[S
     assert sum(isinstance(frame, CleanedFrame) for frame in unwanted) <= 1
 
 
+def test_what_is_left_out_holds_no_pixels(samples: list[Sample]) -> None:
+    sample = next(sample for sample in samples if sample.mode in ("m_mode", "spectral"))
+    frames = list(clean_frames(iter([sample.pixels] * 3), (), DEFAULT, cine=False))
+    errors = [frame for frame in frames if isinstance(frame, ExcludedError)]
+    assert len(set(map(id, errors))) == 3
+    assert [error.__traceback__ for error in errors] == [None] * 3
+
+
 def test_screens_without_ultrasound_have_a_reason() -> None:
     for name, pixels in screens_without_ultrasound().items():
         frame = cleaned(pixels)

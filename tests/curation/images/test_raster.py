@@ -146,6 +146,36 @@ def test_a_png_of_another_length_than_its_header_is_excluded(content: tuple[str,
     assert caught.value.reason == "undecodable"
 
 
+@pytest.mark.parametrize("place", [b"IDAT", b"IEND"])
+def test_a_png_with_something_hidden_behind_its_rows_is_excluded(place: bytes) -> None:
+    whole = png_of(ROWS)
+    hidden = chunk(place, b"YAMAMOTO^AIKO 19900101")
+    content = whole[:-12] + hidden + (whole[-12:] if place == b"IDAT" else b"")
+    assert np.array_equal(decode_png(content), decode_png(whole))  # OpenCV reads over it
+    with pytest.raises(ExcludedError) as caught:
+        next(read_frames(content, "png"))
+    assert caught.value.reason == "undecodable"
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_sixteen_bits_of_a_tiff_are_refused_whatever_its_colours(samples: int) -> None:
+    pixels = np.full((40, 50, samples), 4000, np.uint16)
+    content = cv2.imencode(".tiff", pixels)[1].tobytes()
+    with pytest.raises(ExcludedError) as caught:
+        next(read_frames(content, "tiff"))
+    assert caught.value.reason == "unsupported_pixels"
+
+
+def test_what_is_left_out_is_not_held_in_memory() -> None:
+    """An error holds the frames of the functions it went through, and those their pixels."""
+    damaged, seen = png_of(ROWS[: 31 * 12]), []
+    for _ in range(3):
+        with pytest.raises(ExcludedError) as caught:
+            next(read_frames(damaged, "png"))
+        seen.append(caught.value)
+    assert len(set(map(id, seen))) == 3
+
+
 def test_a_whole_png_and_an_interlaced_one_are_read() -> None:
     assert next(read_frames(png_of(ROWS), "png")).shape == (20, 30)
     from PIL import Image as Pillow

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sono.curation.engines.local import LocalEngine
+from sono.curation.images.signatures import SIGNATURE_BYTES, read_image_file
 from sono.curation.ingest.exclusions import list_exclusions
 from sono.curation.ingest.run import ingest
 from sono.manifests.pseudonyms import Pseudonymizer
@@ -38,6 +39,23 @@ def test_pipes_and_links_to_nowhere_are_not_files(workspace: Workspace, archive:
     (archive / "P1" / "link.png").symlink_to(archive / "gone.png")
     report = ingest(workspace, [archive], engine=in_process, patient_regex=r"^(P\d)/")[0]
     assert (report.files, report.run.rows) == (12, 12)
+
+
+def test_a_link_to_itself_is_counted_beside_metadata(workspace: Workspace, archive: Path) -> None:
+    (archive / "P1" / "loop.png").symlink_to(archive / "P1" / "loop.png")
+    metadata = archive / "metadata.csv"
+    names = sorted(path.relative_to(archive).as_posix() for path in archive.rglob("scan*.png"))
+    metadata.write_text("\n".join(["file,patient_id", *(f"{name},{name[:2]}" for name in names)]))
+    report = ingest(workspace, [archive], engine=in_process, metadata=metadata)[0]
+    assert report.run.rows == len(names)
+
+
+def test_a_file_that_is_no_image_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "disk.iso"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # which no memory holds; the file system does, as a hole
+    content, kind = read_image_file(path)
+    assert (len(content), kind) == (SIGNATURE_BYTES, None)
 
 
 def test_what_lies_too_deep_for_the_system_is_counted(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from sono.curation.ingest.run import ingest
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import FRAMES
 from sono.manifests.stages import in_process
-from sono.manifests.workspace import Workspace
+from sono.manifests.workspace import Workspace, open_workspace
 
 BY_FOLDER = r"^(P\d)/"
 
@@ -34,8 +36,8 @@ def all_names(archive: Path) -> list[str]:
     return [path.relative_to(archive).as_posix() for path in sorted(archive.rglob("*.*"))]
 
 
-def dicom_without_patient(folder: Path, files: int) -> None:
-    path = get_testdata_file("examples_ybr_color.dcm")
+def dicom_without_patient(folder: Path, files: int, name: str = "examples_ybr_color.dcm") -> None:
+    path = get_testdata_file(name)
     assert isinstance(path, str)
     image = dcmread(path)
     image.PatientID = ""
@@ -108,6 +110,23 @@ def test_dicom_files_that_only_the_metadata_gives_a_patient(
         image.save_as(path)
     ingest(workspace, [folder], engine=in_process)
     assert count(workspace) == frames
+
+
+def test_no_warning_quotes_the_headers(workspace: Workspace, tmp_path: Path) -> None:
+    toml = workspace.path / "sono.toml"
+    toml.write_text(toml.read_text().replace('# missing_patient = "exclude"', 'missing_patient = "study"'))
+    folder = tmp_path / "dicom"
+    dicom_without_patient(folder, 1, "examples_rgb_color.dcm")
+    (path,) = folder.iterdir()
+    uid = dcmread(path).StudyInstanceUID.encode()
+    path.write_bytes(path.read_bytes().replace(uid, b"CANARY" + uid[6:]))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for time in (1, 2):
+            os.utime(path, (time, time))  # so that the file is read again
+            ingest(open_workspace(workspace.path), [folder], engine=in_process)
+    assert count(workspace) == 1
+    assert not [each for each in seen if "CANARY" in str(each.message)]
 
 
 def test_other_folders_and_new_ones_are_not_looked_at(workspace: Workspace, archive: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +73,27 @@ def not_passed(findings: Findings) -> set[tuple[str, ...]]:
 
 def test_a_cleaned_frame_passes() -> None:
     assert judged(cleaned(source())) == set()
+
+
+def test_painting_over_one_level_changes_nothing_and_is_no_fault() -> None:
+    """A cine's text is painted over in all of its frames, also where it was not shown over fluid."""
+    pixels = source()
+    pixels[150:180, 100:200] = 0
+    boxes = {"text_boxes": [list(TEXT), [110, 155, 40, 10]]}
+    findings = Findings()
+    check_pixels(row_of(cleaned(pixels), **boxes), pixels, KEYS, findings)
+    assert not_passed(findings) == {("pixels_hidden", "empty", "nothing_under_the_edit")}
+
+
+def test_something_behind_the_pixels_of_a_stored_image_fails() -> None:
+    row = row_of(cleaned(source()))
+    whole = row["image"]["bytes"]
+    hidden = b"IDATYAMAMOTO"
+    chunk = struct.pack(">I", len(hidden) - 4) + hidden + struct.pack(">I", zlib.crc32(hidden))
+    row["image"]["bytes"] = whole[:-12] + chunk + whole[-12:]
+    findings = Findings()
+    check_pixels(row, source(), KEYS, findings)
+    assert not_passed(findings) == {("text_removed", "failed", "stored_image_holds_more_than_pixels")}
 
 
 @pytest.mark.slow

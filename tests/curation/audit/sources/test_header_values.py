@@ -75,6 +75,15 @@ def test_long_texts_are_read_to_their_end_and_damaged_elements_as_they_are() -> 
         assert {"Yamamoto", "Achterberg", "Jansen"} <= words(dicom_values(data))
 
 
+def test_an_element_of_no_known_representation_does_not_end_the_audit() -> None:
+    data = pydicom.Dataset()
+    data.PatientName = "Achterberg"
+    tag = Tag(0x00186011)
+    data[tag] = RawDataElement(tag, "ZZ", 8, None, 0, False, True)  # not read yet: its representation says how
+    with pydicom_warnings.silenced():
+        assert words(dicom_values(data)) == {"Achterberg"}
+
+
 def test_private_attributes_are_read_whatever_their_representation() -> None:
     data = pydicom.Dataset()
     block = data.private_block(0x0099, "ACME", create=True)

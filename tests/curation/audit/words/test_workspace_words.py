@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import sqlite3
 from pathlib import Path
 
@@ -102,6 +103,38 @@ def test_a_column_that_no_table_has_is_searched_and_not_named(tmp_path: Path) ->
     said = scanned.findings.to_pylist()
     assert "another_column_is_no_pseudonym" in {row["reason"] for row in said}
     assert not any("yamamoto" in str(row) for row in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("mrn", pa.array([4711008156]), "a_column_that_no_table_has"),
+        ("born", pa.array([datetime.date(1990, 1, 2)]), "a_column_that_no_table_has"),
+        (
+            "names",
+            pa.array([[("mother", "Yamamoto")]], pa.map_(pa.string(), pa.string())),
+            "a_column_that_no_table_has",
+        ),
+        ("verdict", pa.array([4711008156]), "a_column_of_another_type"),
+    ],
+)
+def test_a_column_that_cannot_be_searched_fails(tmp_path: Path, name: str, values: pa.Array, reason: str) -> None:
+    store = TableStore(tmp_path)
+    rows = qc("5" * 32)
+    rows = rows.drop_columns(name) if name in rows.schema.names else rows
+    store.folder(QC).mkdir()
+    pq.write_table(rows.append_column(name, values), store.path(QC, "qc"))
+    scanned = PartScan(ALLOWED, frozenset())(("qc", str(store.path(QC, "qc"))))
+    said = {(row["action"], row["outcome"], row["reason"]) for row in scanned.findings.to_pylist()}
+    assert ("text_removed", "failed", reason) in said
+
+
+def test_a_table_beside_the_parts_is_searched(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    store.write(QC, PartInfo("qc", "qc", "qc", "qc", 1), qc("5" * 32))
+    assert pieces(tmp_path) == {}
+    pq.write_table(pa.table({"name": ["Yamamoto"]}), store.folder(QC) / "backup.parquet", compression="none")
+    assert "yamamoto" in " ".join(pieces(tmp_path))
 
 
 def test_the_journal_of_decisions_says_who_and_when_and_nothing_else(tmp_path: Path) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from openjpeg.utils import encode_array
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from sono.curation.images.dicom.frames import open_dicom
 from sono.curation.images.dicom.header import frame_times_ms
 from sono.curation.images.dicom.regions import image_mode
 from sono.curation.images.pixels import ExcludedError, Pixels
+from sono.manifests import pydicom_warnings
 
 FIELDS = ("ViewCodeSequence", "SeriesDescription", "ProtocolName")
 SHARED = (
@@ -105,6 +110,8 @@ def test_times_come_from_the_frame_time_vector() -> None:
     dataset = Dataset()
     dataset.FrameTimeVector = [0, 20, 30, 20]
     assert frame_times_ms(dataset, 4) == [0.0, 20.0, 50.0, 70.0]
+    dataset.FrameTimeVector = [20, 20, 30, 20]  # some writers give the first frame a time, too
+    assert frame_times_ms(dataset, 4) == [0.0, 20.0, 50.0, 70.0]
 
 
 def test_a_region_outside_the_image_is_left_out_and_counted() -> None:
@@ -163,6 +170,72 @@ def test_twelve_bits_are_spread_over_eight(ultrasound: Dataset) -> None:
     frame = frames_of(saved(ultrasound))[0]
     assert isinstance(frame, np.ndarray)
     assert np.array_equal(frame.ravel(), np.rint(values * (255 / 4095)))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"HighBit": 15},  # of which decoders would take the lower bits
+        {"WindowCenter": 200, "WindowWidth": 400, "RescaleIntercept": -1024, "RescaleSlope": 1},
+        {"RescaleIntercept": 4095, "RescaleSlope": -1},
+    ],
+    ids=["high bit", "window of other values", "inverted"],
+)
+def test_deep_pixels_that_are_not_simply_grey_are_refused(ultrasound: Dataset, attributes: dict[str, object]) -> None:
+    ultrasound.BitsAllocated, ultrasound.BitsStored, ultrasound.HighBit = 16, 12, 11
+    ultrasound.PixelData = np.linspace(0, 4095, 24).astype("<u2").tobytes()
+    for name, value in attributes.items():
+        setattr(ultrasound, name, value)
+    try:
+        (frame,) = frames_of(saved(ultrasound))
+    except ExcludedError as error:
+        frame = error
+    assert isinstance(frame, ExcludedError)
+    assert frame.reason == "unsupported_pixels"
+
+
+@pytest.mark.parametrize(("depth", "stored"), [(4095, 16), (65_535, 12)])
+def test_a_stream_of_another_depth_than_its_header_is_refused(ultrasound: Dataset, depth: int, stored: int) -> None:
+    """It would be shown at a fraction of its brightness, or white."""
+    values = np.linspace(0, depth, 64 * 64).astype(np.uint16).reshape(64, 64)
+    stream = encode_array(values, bits_stored=depth.bit_length(), photometric_interpretation=2)
+    ultrasound.Rows = ultrasound.Columns = 64
+    ultrasound.BitsAllocated, ultrasound.BitsStored, ultrasound.HighBit = 16, stored, stored - 1
+    ultrasound.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    ultrasound.PixelData = encapsulate([stream])
+    ultrasound["PixelData"].VR = "OB"
+    (frame,) = frames_of(saved(ultrasound))
+    assert isinstance(frame, ExcludedError)
+    assert frame.reason == "size_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [(0x00100021, "US", b"\1\2\3"), (0x00100024, "LO", b"ISSUER"), (0x00100024, "UN", b"\1\2\3\4")],
+)
+def test_a_damaged_issuer_costs_the_file(ultrasound: Dataset, tag: int, vr: str, value: bytes) -> None:
+    content = saved(ultrasound)
+    long = b"\0\0" if vr == "UN" else b""
+    length = len(value).to_bytes(4 if vr == "UN" else 2, "little")
+    element = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr.encode() + long + length + value
+    at = content.index(struct.pack("<HH", 0x0010, 0x0020)) + 8 + len("CANARY^NAME ")
+    with pytest.raises(ExcludedError) as caught:
+        open_dicom(content[:at] + element + content[at:], FIELDS)
+    assert caught.value.reason == "damaged_dicom"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("20240531", date(2024, 5, 31)), ("2024.05.31", date(2024, 5, 31)), ("2024111", None), ("20241301", None)],
+)
+def test_a_date_is_read_as_it_is_written_and_never_guessed(
+    ultrasound: Dataset, text: str, expected: date | None
+) -> None:
+    with pydicom_warnings.silenced():
+        ultrasound.StudyDate = text
+        facts = open_dicom(saved(ultrasound), FIELDS).facts
+    assert facts.study_date == expected
+    assert [error.reason for error in facts.unreadable] == ([] if expected else ["unreadable_study_date"])
 
 
 def spoil_modality(dataset: Dataset) -> None:
