@@ -10,12 +10,23 @@ from .filenames import MARKER
 from .store import TEMPORARY
 
 
+def refuse_wildcards(folder: Path) -> None:
+    """Refuse a folder whose path DuckDB takes for a pattern: it would read the files of others that match it.
+
+    Raises:
+        UserError: the path has a character of patterns.
+    """
+    if set("*?[") & set(str(folder.absolute())):
+        raise UserError("a path with *, ? or [ cannot be used", where=str(folder), fix="rename the folder")
+
+
 def refuse_inside_dataset(out: Path) -> None:
     """Refuse output below a finished dataset or checkpoint, which hold what they list and nothing else.
 
     Raises:
-        UserError: a folder above ``out`` is one.
+        UserError: a folder above ``out`` is one, or the path is taken for a pattern.
     """
+    refuse_wildcards(out)
     for folder in out.absolute().parents:
         if (folder / MARKER).is_file():
             raise UserError(

@@ -40,7 +40,12 @@ def connect(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnect
             with duckdb.connect(":memory:", config=config) as connection:
                 draw_no_progress(connection)
                 yield connection
-        except (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException) as error:
+        except (
+            duckdb.IOException,
+            duckdb.InvalidInputException,
+            duckdb.OutOfMemoryException,  # also where the disk is full that it would move data to
+            duckdb.SerializationException,
+        ) as error:
             explained = _explained(str(error))
             if explained is None:
                 raise
@@ -59,7 +64,7 @@ def draw_no_progress(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _explained(message: str) -> Exception | None:
     """What DuckDB's message says of a full disk or a damaged part; None for anything else."""
-    if "No space left" in message:
+    if "No space left" in message or "max_temp_directory_size" in message:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     file = re.search(r"(/[^\"'\n]*/[\w.-]+\.parquet)", message)
     if file is None:

@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
+from .errors import UserError
 from .schemas import EXCLUSIONS, SCHEMA_VERSION, TableSpec
 from .store import PartInfo
 from .withdrawn import MESSAGE, REASON
@@ -74,6 +75,13 @@ class Recorded(Protocol):
     def made_with(self) -> Mapping[str, object]:
         """Versions and settings, as JSON values. No secrets."""
         ...
+
+
+@runtime_checkable
+class Indivisible(Protocol):
+    """A stage that needs to see a part's rows together, so that a part that crashes cannot be run row by row."""
+
+    rows_belong_together: bool
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,9 @@ def run_stage(
         scope: which parts of the table belong to this call. Parts of the same scope that are not in ``parts`` are
             removed, once everything else is done; parts of other scopes are never touched.
         remove_others: False if ``parts`` are only some of the scope's parts, and the others have to stay.
+
+    Raises:
+        UserError: a worker died over a part whose rows belong together.
     """
     report = RunReport(stage.name)
     present = store.parts(stage.output)
@@ -199,6 +210,10 @@ def run_stage(
     with _ended(engine(_run_task, todo)) as results:
         for result in results:
             report.computed += 1
+            if isinstance(result, Crashed) and isinstance(stage, Indivisible):
+                raise UserError(
+                    f"a worker process died in {stage.name}", fix="run this again, with fewer --workers or more memory"
+                )
             _add(report, _run_by_rows(result.argument, engine) if isinstance(result, Crashed) else result)
             tell()
     if not remove_others:

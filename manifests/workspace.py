@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from . import pseudonyms, vocabulary
 from .errors import UserError, did_you_mean
 from .key_check import check_key, pseudonyms_id, record_key
-from .outputs import refuse_inside_dataset
+from .outputs import refuse_inside_dataset, refuse_wildcards
 from .projection import apply_decisions, decisions_applied
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
@@ -264,8 +264,9 @@ def open_unchecked(path: Path) -> Workspace:
     """Open a workspace whatever its configuration and its tables are like, to find out what is wrong with them.
 
     Raises:
-        UserError: the folder is missing or not a workspace.
+        UserError: the folder is missing, not a workspace, or has a path that is taken for a pattern.
     """
+    refuse_wildcards(path)
     if not path.is_dir():
         raise UserError("folder not found", where=str(path), fix=f"run: sono-curate init {path}")
     if not (path / "sono.toml").is_file():

@@ -25,7 +25,8 @@ class RecordsStage:
     """Dates every examination of a part (``linkage.LINKED``); writes one row for it, and one for each of its planes."""
 
     name: str = "records"
-    version: int = 4
+    version: int = 5
+    rows_belong_together: bool = True  # an examination is dated by all of its patient's
 
     @property
     def output(self) -> TableSpec:

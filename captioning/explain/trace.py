@@ -119,10 +119,12 @@ def _caption(workspace: Workspace, caption_id: str) -> dict[str, Any]:
 
 def _workspace_key(workspace: Workspace, caption_id: str) -> str | None:
     """The workspace's key of a caption whose key in a dataset this is: a dataset's keys can only be derived."""
-    ids = workspace.store.read_all(CAPTIONS, ["caption_id"])["caption_id"].to_pylist()
-    return next(
-        (key for _, keys in known_keys(workspace) for key in ids if keys.derive("caption", key) == caption_id), None
-    )
+    datasets = [keys for _, keys in known_keys(workspace)]
+    for part in workspace.store.parts(CAPTIONS):  # one at a time: there are millions
+        for key in workspace.store.read(CAPTIONS, part, ["caption_id"])["caption_id"].to_pylist():
+            if any(keys.derive("caption", key) == caption_id for keys in datasets):
+                return str(key)
+    return None
 
 
 _CAPTION = "SELECT * FROM read_parquet($paths) WHERE caption_id = $key"

@@ -84,7 +84,10 @@ _UNSURE = re.compile(
     r"either|or|approx\w*|about|around|variable|unstable|artefact|artifact)\b|[~≈\[\]#/]\s*not\b|[~≈\[\]#]|\bnb\s*[:-]"
 )
 _SEVERAL = re.compile(
-    r"\b(?:twins?|triplets?|quadruplets?|dichorionic|monochorionic|dcda|mcda|fetuses|fetus (?:[ab12]|i+)\b)"
+    r"\b(?:twins?|triplets?|quad(?:ruplet)?s?|quintuplets?|(?:di|mono|tri)chorionic|(?:dc|mc)[dmt]a|tcta|fo?etuses|fo?eti|"
+    r"(?:fo?etus|baby) (?:no\.? ?)?(?:[a-e1-5]|i+|one|two|three)|(?:first|second|third) fo?etus|"
+    r"(?:other|both|each|two|three) (?:fo?etus|baby|babies)|"
+    r"multiple (?:pregnanc\w+|gestations?)|multi-?fo?etal)\b"
 )
 _BREAK = re.compile(
     r";|\b(?:but|however|although|though|whereas|while|yet|except|apart from|aside from|other than|nevertheless)\b"

@@ -29,7 +29,7 @@ from .deidentify import deidentify
 from .endpoint import Endpoint, LanguageModelSection
 from .rules import SEVERAL_FETUSES, RuleBasedProse, agreed
 
-PROMPT_VERSION = 2
+PROMPT_VERSION = 3
 _FACTS = ("ga_days", "presentation", "structures_seen", "findings", *BIOMETRY)
 _PROMPT = """\
 You read one obstetric ultrasound report and list the facts that it states about the present examination of the fetus.

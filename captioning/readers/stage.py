@@ -73,7 +73,7 @@ class StatementsStage:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     name = "statements"
-    version = 3
+    version = 4
 
     @property
     def output(self) -> TableSpec:
@@ -111,10 +111,11 @@ class StatementsStage:
             yield from read_ndjson(lines, label, reading, Index(self.index))
         elif slice_.kind == FHIR_JSON:
             try:
-                yield from read_json(_content(location), label, reading, Index(self.index))
+                entries = read_json(_content(location), label, reading, Index(self.index))
             except UserError:
                 # One damaged file among thousands is counted, and does not stop the others.
-                yield Entry(label, None, faults=(_NOT_JSON,))
+                entries = iter([Entry(label, None, faults=(_NOT_JSON,))])
+            yield from entries  # outside: what stops the reading of texts is no fault of the file
         elif slice_.kind == DICOM_SR:
             yield read_document(_content(location), label, reading)
         else:

@@ -129,6 +129,7 @@ class TableReader:
             raise FaultError("patient_missing", "it names no patient")
         patient = self._patient_keys(patient_id, self._cell("issuer", values), self._cell("center", values))
         study_id, accession, day = self._cell("study_id", values), self._cell("accession", values), None
+        unknown = False
         if text := self._cell("exam_date", values):
             try:
                 day = keys.day(patient.number, _past(_date(self.columns[self._at["exam_date"]], text)))
@@ -136,11 +137,14 @@ class TableReader:
                 if not (study_id or accession):
                     raise  # without it nothing tells which examination the row is about
                 faults.append(error.fault)
+                # A day that is not understood is not one that was never given: no other rule may take its place.
+                unknown = not study_id
         return Exam(
             patient,
             self._study_key(study_id) if study_id else None,
             keys.accession(accession) if accession else None,
             day,
+            unknown,
         )
 
     @cached_property

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from sono.manifests import stages
+from sono.manifests.errors import UserError
 from sono.manifests.schemas import EXCLUSIONS, QC, TableSpec
 from sono.manifests.stages import (
     Crashed,
@@ -307,6 +308,19 @@ def test_rows_travel_alone_when_their_part_has_crashed(store: TableStore) -> Non
     assert (report.rows, report.exclusions) == (7, {"beyond": 1})
     assert len(sizes) == 8
     assert max(sizes) < 110_000
+
+
+class Together(Judge):
+    rows_belong_together = True
+
+
+def test_a_part_whose_rows_belong_together_is_not_run_row_by_row(store: TableStore) -> None:
+    def crashes(function: Callable[[Any], Any], arguments: Sequence[Any]) -> Iterator[Any]:
+        yield from map(Crashed, arguments)
+
+    with pytest.raises(UserError, match="a worker process died in"):
+        run(Together(), [part("a", 7)], store, engine=crashes)
+    assert store.parts(Judge().output) == {}
 
 
 def test_exclusions_of_a_killed_part_that_is_no_longer_planned_are_removed(store: TableStore) -> None:

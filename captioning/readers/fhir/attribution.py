@@ -72,7 +72,7 @@ class Attribution:
         subject = self._subject(study.subject)
         own_day = self._day(study.date, subject)
         exam = self._exam(subject, identified_study(study.identifiers, self._keys), own_day)
-        several = self._has_several_fetuses(study, self._references.targets(study.targets))
+        several = self._has_several_fetuses(study, self._references.targets(study.targets), exam)
         return About(exam, subject, own_day, several, is_identified=True, is_listed=True)
 
     def of_record(self, record: DiagnosticReport | Observation) -> About:
@@ -106,12 +106,12 @@ class Attribution:
             if is_lost:
                 raise missing_study()
             day = self._other_day(record, subject)
-        exam = self._exam(subject, study, day, is_lost)
+        exam = self._exam(subject, study, day, is_lost or (day is None and record.has_date))
         is_identified = exam.study_key is not None or exam.accession_key is not None
         if study is not None and not is_identified and exam.study_day is None:
             raise missing_study()  # nothing would keep it from the patient's only examination that has images
         is_listed = is_identified and not any(references.values())
-        return About(exam, subject, own_day, self._has_several_fetuses(record, keys), is_identified, is_listed)
+        return About(exam, subject, own_day, self._has_several_fetuses(record, keys, exam), is_identified, is_listed)
 
     def _other_day(self, record: DiagnosticReport | Observation, subject: Subject) -> int | None:
         """The day of a record's encounter, or the day it was issued; None where it says nothing of when it was.
@@ -199,7 +199,9 @@ class Attribution:
         if study is None:
             return Exam(subject.patient, study_day=own_day, study_unknown=is_lost)
         day = own_day if study.day is None else self._moved(study.day, study.calendar, subject)
-        return Exam(subject.patient, study.study_key, study.accession_key, day)
+        # By its number only: a day that it names and nobody understands is not one that was never given.
+        unknown = is_lost and study.study_key is None and day is None
+        return Exam(subject.patient, study.study_key, study.accession_key, day, unknown)
 
     def _day(self, date: datetime.date | None, subject: Subject) -> int | None:
         return self._any_day(subject.patient.number) + (date - _ANY_DAY).days if date else None
@@ -209,12 +211,17 @@ class Attribution:
         return day - self._any_day(calendar) + self._any_day(subject.patient.number)
 
     def _has_several_fetuses(
-        self, record: ImagingStudy | DiagnosticReport | Observation, studies: Sequence[str]
+        self, record: ImagingStudy | DiagnosticReport | Observation, studies: Sequence[str], exam: Exam
     ) -> bool:
+        """What another resource of the same study says, or one about the patient on the same day."""
         if not self._fetuses_anywhere:
             return False
         subjects = self._references.subject(record.subject)
-        pairs = [*((key, record.date) for key in subjects), *((key, None) for key in (*subjects, *studies))]
+        dates = {record.date}
+        if exam.study_day is not None:  # which may be its study's, its report's or its encounter's
+            dates.add(_ANY_DAY + datetime.timedelta(exam.study_day - self._any_day(exam.patient.number)))
+        pairs = [(key, date) for key in subjects for date in dates]
+        pairs += [(key, None) for key in (*subjects, *studies)]
         return any(self._note(self._references.fetuses(key, date)) == SEVERAL_FETUSES for key, date in pairs)
 
 

@@ -323,8 +323,8 @@ def _only_day(encounter: Json) -> datetime.date | None:
 
 
 def _is_of_use(observation: Json) -> bool:
-    """Whether it may give a fact, text, or a link to other observations."""
-    if "hasMember" in observation or "note" in observation:
+    """Whether it may give a fact, text, a link to other observations, or name one of several fetuses."""
+    if "hasMember" in observation or "note" in observation or "focus" in observation:
         return True
     parts = (observation, *as_objects(observation.get("component")))
     return any(coding.code in _CODES_READ for part in parts for coding in as_codings(part.get("code")))

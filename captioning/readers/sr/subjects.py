@@ -35,7 +35,7 @@ def exam_of(document: Document, keys: Pseudonymizer, faults: list[Fault]) -> Exa
         else:
             day = keys.day(patient.number, document.date)
     # a date that is not understood is not one that was never given: no other rule may take its place
-    unknown = document.has_date and day is None and study_key is None and accession_key is None
+    unknown = document.has_date and day is None and study_key is None
     return Exam(patient, study_key, accession_key, day, unknown)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sono.captioning.prose.clauses import normalised
+from sono.captioning.prose.clauses import normalised, several_fetuses
 from tests.captioning.prose.endpoints import taken
 
 
@@ -35,6 +35,29 @@ def test_statements_doubted_or_dated_afterwards_give_nothing(prose, text, doubt)
 def test_statements_doubted_or_remembered_beforehand_give_nothing(prose, doubt, text):
     assert taken(prose, text)[0] != set()
     assert taken(prose, doubt + text)[0] == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are two foetuses.",
+        "Foetus 1.",
+        "Second foetus.",
+        "Multiple pregnancy.",
+        "MCMA pregnancy.",
+        "Fetus C.",
+        "Baby A.",
+        "Both babies are well.",
+        "Multifetal gestation.",
+    ],
+)
+def test_reports_of_several_fetuses_are_known_in_any_spelling(text):
+    assert several_fetuses(normalised(text))
+
+
+@pytest.mark.parametrize("text", ["Fetus active.", "The baby is well.", "Fetus in breech.", "Foetal heart seen."])
+def test_one_fetus_is_not_several(text):
+    assert not several_fetuses(normalised(text))
 
 
 @pytest.mark.parametrize(

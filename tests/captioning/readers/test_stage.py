@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import socket
 import tracemalloc
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pytest
 
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import STATEMENTS
-from tests.captioning.readers.fhir.resources import identifiers_of, observation, patient, study
+from tests.captioning.readers.fhir.resources import identifiers_of, observation, patient, report, study
 
 PATIENT, STUDY_ID = "PAT-1", "1.2.840.1"
 
@@ -48,6 +49,21 @@ def test_a_bundle_is_stale_when_the_export_that_it_refers_to_changes(one_frame):
     one_frame.caption(one_frame.folder)
     assert one_frame.rows(STATEMENTS) == []
     assert one_frame.reasons("statements") == ["patient_missing"]
+
+
+def test_an_endpoint_that_is_away_is_no_fault_of_a_bundle(one_frame):
+    with socket.socket() as taken:  # nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        model = f'[caption.language_model]\nbase_url = "{url}"\nmodel = "m"\nmax_retries = 0\n'
+        one_frame.configure(f'[workspace]\ncenter = "Hospital A"\n[caption]\ntext = "model"\n{model}')
+        made = report(conclusion="The head circumference is 190 mm.", effectiveDateTime="2024-05-02")
+        entries = [{"resource": resource} for resource in (patient(), study(), made)]
+        bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+        (one_frame.folder / "bundle.json").write_text(json.dumps(bundle))
+        with pytest.raises(UserError, match=url):
+            one_frame.caption(one_frame.folder)
+    assert one_frame.reasons("statements") == []
 
 
 def test_unchanged_records_of_every_kind_are_up_to_date(one_frame):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
@@ -282,6 +283,16 @@ def test_every_examination_has_all_names_of_its_rows(one_frame, header, rows):
     }
     names = {keys.word("zaphodine"), keys.word("canary")}
     assert len([row for row in found if row[-1] in names]) == 2
+
+
+@pytest.mark.parametrize(("day", "ages"), [("31.01.2020", []), ("2020-01-31", []), ("", [140])])
+def test_a_day_that_is_not_understood_is_not_one_that_was_never_given(clinic, day, ages):
+    """The images have no accession numbers, and the patient has one examination with images."""
+    clinic.frames("one", clinic.frame("a", date=datetime.date(2024, 5, 2)))
+    clinic.caption(
+        clinic.csv("patient_id,accession,exam_date,ga_days", f"{PATIENT},ACC77,{day},140", f"{PATIENT},,2024-05-02,")
+    )
+    assert [record["ga_days"] for record in clinic.records() if record["ga_days"]] == ages
 
 
 def test_the_error_for_a_missing_header_does_not_quote_the_first_line(one_frame):

@@ -206,6 +206,41 @@ def test_nothing_is_attributed_to_twins(index, how, link):
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {},  # derived from a study of that day
+        {"derivedFrom": [], "encounter": {"reference": "Encounter/e1"}},
+        {"derivedFrom": [], "issued": "2023-05-06T10:00:00Z"},
+    ],
+    ids=["study", "encounter", "issued"],
+)
+def test_nothing_is_attributed_to_twins_that_were_counted_on_the_same_day(index, changes):
+    count = observation("11878-6", valueInteger=2, derivedFrom=[], effectiveDateTime="2023-05-06")
+    measured = observation(id="o2", effectiveDateTime=None, **changes)
+    met = {"resourceType": "Encounter", "id": "e1", "period": {"start": "2023-05-06", "end": "2023-05-06"}}
+    resources = [count, measured, met, study(started="2023-05-06"), patient()]
+    for entries in (read(index, *resources), exported(index, *resources)):
+        assert not facts(entries)
+    assert facts(read(Index(Path("none")), *resources[1:]))
+
+
+def test_fetuses_that_other_observations_are_about_are_several(index):
+    others = [observation("99999-9", id=f"w{name}", focus=[{"reference": f"Patient/{name}"}]) for name in ("a", "b")]
+    measured = observation(id="o2", focus=[{"reference": "Patient/a"}])
+    for entries in (read(index, *others, measured, study(), patient()),
+                    exported(index, *others, measured, study(), patient())):  # fmt: skip
+        assert not facts(entries)
+        assert "several_fetuses" in reasons(entries)
+
+
+def test_an_accession_number_does_not_make_up_for_a_date_that_is_not_understood(index):
+    order = {"identifier": {"type": coded("http://terminology.hl7.org/CodeSystem/v2-0203", "ACSN"), "value": "ACC-1"}}
+    record = observation(derivedFrom=[], basedOn=[order], effectiveDateTime="2020-01")
+    for entries in (read(index, record, patient()), exported(index, record, patient())):
+        assert all(entry.exam is None or entry.exam.study_unknown for entry in entries)
+
+
+@pytest.mark.parametrize(
     ("value", "taken"),
     [
         ({"valueQuantity": quantity(1, "1", comparator=">")}, False),

@@ -13,6 +13,7 @@ from pydicom.sr.coding import Code
 
 from sono.captioning.readers.sr.reader import read_document
 from sono.curation.phantom.files import sr
+from sono.manifests import pydicom_warnings
 from tests.captioning.readers.sr.reports import (
     FL,
     HC,
@@ -62,6 +63,14 @@ def test_a_report_without_a_patient_gives_nothing(patient_id):
 def test_missing_identifiers_have_no_keys():
     entry = read(biometry(number(HC, 190)), StudyInstanceUID="", AccessionNumber="", StudyDate="")
     assert entry.exam == dataclasses.replace(entry.exam, study_key=None, accession_key=None, study_day=None)
+
+
+@pytest.mark.parametrize(("study", "unknown"), [("", True), ("1.2.3", False)])
+def test_a_date_that_is_not_understood_keeps_a_report_from_the_only_examination(study, unknown):
+    with pydicom_warnings.silenced():
+        entry = read(biometry(number(HC, 190)), StudyInstanceUID=study, AccessionNumber="ACC-77", StudyDate="2020")
+    assert entry.exam.accession_key is not None
+    assert entry.exam.study_unknown is unknown
 
 
 @pytest.mark.parametrize(
