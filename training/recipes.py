@@ -226,7 +226,7 @@ class Train:
         _require(falls, "train.cosine_steps", self.cosine_steps, "more than train.warmup_steps, or none")
         both = self.steps is None and self.epochs is None
         _require(not both, "train.steps", None, "a number if train.epochs is none: training must end")
-        _require(self.seed >= 0, "train.seed", self.seed, "0 or more")
+        _require(0 <= self.seed < 2**63, "train.seed", self.seed, "from 0 to below 2**63")
         _require(self.threads >= 0, "train.threads", self.threads, "0 or more")
         fits = 1 <= self.accumulate <= self.batch_size
         _require(fits, "train.accumulate", self.accumulate, "from 1 to train.batch_size")

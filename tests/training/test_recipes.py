@@ -149,3 +149,8 @@ def test_settings_of_another_version_are_refused() -> None:
     values = recipes.flatten(recipes.tiny()) | {"train.magic": 1}
     with pytest.raises(UserError, match=r"train\.magic: this setting is unknown or missing"):
         recipes.from_flat(values)
+
+
+def test_a_seed_that_no_generator_takes_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.seed"):
+        recipes.override(recipes.tiny(), [f"train.seed={2**63}"])

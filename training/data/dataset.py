@@ -24,6 +24,14 @@ from sono.manifests.schemas import DATASET, SPLITS
 
 from .shards import MappedRows, Shard, open_shards
 
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Image.DecompressionBombError,
+)  # what Pillow raises, or for None
+
 Row = Mapping[str, Any]
 """One frame by the column names of ``schemas.DATASET``; its image is still encoded."""
 
@@ -145,7 +153,7 @@ def decode_image(row: Row) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(row["image"]["bytes"]))
         image.load()
-    except (OSError, SyntaxError, TypeError, ValueError) as error:  # what Pillow raises for damaged files, or for None
+    except _DAMAGED as error:
         raise UserError(
             "the image cannot be decoded", where=f"frame {row['frame_id']}", fix="run sono-curate build again"
         ) from error
@@ -166,7 +174,7 @@ def image_size(frames: Frames, index: int) -> tuple[int, int]:
     """
     try:
         return Image.open(io.BytesIO(frames.column("image")[index]["bytes"].as_py())).size
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise UserError(
             "the image cannot be decoded",
             where=f"frame {frames.column('frame_id')[index]}",
@@ -178,12 +186,16 @@ def decode_mask(row: Row, region: Mapping[str, Any], image: Image.Image) -> Mask
     """A region's mask, of shape [height, width] of its image.
 
     Raises:
-        UserError: the mask has another size than the image; the text names the frame.
+        UserError: the mask is damaged, or has another size than the image; the text names the frame.
     """
     try:
         return masks.decode(region["mask"], expected_size=(image.height, image.width))
     except UserError as error:
         raise UserError(error.what, where=f"frame {row['frame_id']}", fix=error.fix) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            "a mask cannot be decoded", where=f"frame {row['frame_id']}", fix="run sono-curate build again"
+        ) from error
 
 
 def _parse(text: bytes | None, source: str, revision: str | None) -> Description:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sono.manifests.errors import UserError
-from sono.manifests.query import draw_no_progress
+from sono.manifests.outputs import refuse_wildcards
+from sono.manifests.query import connect
 
 from .embed import read_origin
 from .encoder import Encoder
@@ -22,11 +23,10 @@ def search(
         UserError: ``sono-train embed`` did not write the file, its features are not of the newest checkpoint of
             ``run``, or the text is empty or has more tokens than the text tower reads.
     """
-    import duckdb
-
     if not query.strip():
         raise UserError("the text to search for is empty", fix="describe what to look for, such as 'a femur plane'")
 
+    refuse_wildcards(file)
     origin = read_origin(file)
     encoder = Encoder.load(run, notice)
     if origin["checkpoint"]["sha256"] != encoder.checkpoint["sha256"]:
@@ -37,13 +37,12 @@ def search(
             fix="name the run that made them, or run sono-train embed again",
         )
     query_D = encoder.sentences([query], fix="search with a shorter text")[0].tolist()
-    with duckdb.connect() as connection:
-        draw_no_progress(connection)
+    with connect() as connection:
         found = connection.execute(
             f"""
             select frame_id, region, structure, plane, caption,
                    array_inner_product(features::float[{len(query_D)}], $query::float[{len(query_D)}]) as score
-            from read_parquet($file) order by score desc, frame_id, region limit $count
+            from read_parquet($file, hive_partitioning = false) order by score desc, frame_id, region limit $count
             """,
             {"query": query_D, "file": str(file), "count": count},
         )

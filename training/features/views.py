@@ -65,8 +65,9 @@ class Views:
 class FrameViews(Dataset[Views | UserError]):
     """The views of the frames ``indices_N``; ``donors_N`` are positions in it, and so are the keys.
 
-    A region of which no pixel is left at the size of the model's input makes no view; every frame has another one.
-    With ``region_seed`` a frame has one view of its regions, drawn with that number plus the frame's position.
+    A region of which no pixel is left at the size of the model's input makes no view, or an empty one with
+    ``keep_empty``; every frame has another one. With ``region_seed`` a frame has one view of its regions, drawn with
+    that number plus the frame's position.
     An error in the data is returned, not raised, because a loading process would lose its text.
     """
 
@@ -80,9 +81,11 @@ class FrameViews(Dataset[Views | UserError]):
         donors_N: Integers | None = None,
         predicted: PredictedMasks | None = None,
         region_seed: int | None = None,
+        keep_empty: bool = False,
     ) -> None:
         self.frames, self.indices_N, self.modes, self.transform = frames, indices_N, modes, transform
         self.donors_N, self.predicted, self.region_seed = donors_N, predicted, region_seed
+        self.keep_empty = keep_empty
 
     def __len__(self) -> int:
         return len(self.indices_N)
@@ -113,7 +116,7 @@ class FrameViews(Dataset[Views | UserError]):
             assert self.predicted is not None
             regions = self.predicted.regions(row)
         seen = [(self.transform.mask(decode_mask(row, region, image)), region["caption"]) for region in regions]
-        views = [(mask, caption) for mask, caption in seen if mask.any()]
+        views = [(mask, caption) for mask, caption in seen if self.keep_empty or mask.any()]
         if not views:
             raise UserError(
                 "no pixel of its masks is left, although their area_px says otherwise",

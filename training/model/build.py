@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -12,12 +13,15 @@ from torch import nn
 
 from sono.manifests.errors import UserError, first_line
 from sono.training import recipes
+from sono.training.model.portable import mask_stem
 from sono.training.model.portable.mask_stem import build_clip
 
 from . import weights
 from .backbones import backbone_settings, unfit_backbone
 from .mask_clip import MaskClip
 from .transforms import PadToSquare
+
+Channels = tuple[float, float, float]
 
 
 def build_model(settings: recipes.Model, loss: recipes.Loss) -> MaskClip:
@@ -95,10 +99,15 @@ def restore_weights(model: MaskClip, state: Mapping[str, torch.Tensor]) -> None:
 def make_transform(model: MaskClip, settings: recipes.Model) -> PadToSquare:
     """The transform that the model's weights were trained with, as far as it is known: size, mean and deviation.
 
-    The mean is that of the pretrained tag if ``settings.weights`` is one; else that of the backbone's tags if they
-    agree; else OpenAI's.
+    The mean is that of the pretrained tag if ``settings.weights`` is one; else what a file beside the weights says, as
+    of exports and of the Hub's repositories; else that of the backbone's tags if they agree; else OpenAI's.
+
+    Raises:
+        UserError: a file beside the weights is damaged, or cannot be reached.
     """
     tag = settings.weights or ""
+    if (stated := _stated_normalisation(settings)) is not None:
+        return PadToSquare(size=model.image_size, mean=stated[0], std=stated[1])
     tags = [tag] if open_clip.is_pretrained_cfg(settings.backbone, tag) else _tags(settings.backbone)
     normalisations = {
         (tuple(found["mean"]), tuple(found["std"]))
@@ -109,6 +118,31 @@ def make_transform(model: MaskClip, settings: recipes.Model) -> PadToSquare:
         return PadToSquare(size=model.image_size)
     mean, std = normalisations.pop()
     return PadToSquare(size=model.image_size, mean=mean, std=std)
+
+
+def _stated_normalisation(settings: recipes.Model) -> tuple[Channels, Channels] | None:
+    """Mean and deviation by channel that a file beside the weights states."""
+    if not _have_files_beside(settings.backbone, settings.weights):
+        return None
+    assert settings.weights
+    for name, section in ((mask_stem.CONFIG, "preprocess_cfg"), ("processor_config.json", None)):
+        content = weights.read_config_beside(settings.backbone, settings.weights, name)
+        found = content if section is None or content is None else content.get(section)
+        if isinstance(found, dict) and found.get("mean") and found.get("std"):
+            return _channels(found["mean"]), _channels(found["std"])
+    return None
+
+
+def _channels(values: Any) -> Channels:
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
+def _have_files_beside(backbone: str, source: str | None) -> bool:
+    """Whether weights are a file or a repository, and no tag of open_clip."""
+    if not source or open_clip.is_pretrained_cfg(backbone, source):
+        return False
+    return source.startswith(weights.HUB) or Path(source).is_file()
 
 
 @torch.no_grad()
@@ -175,6 +209,11 @@ def _read_weights(model: MaskClip, backbone: str, source: str) -> weights.Weight
     tag = open_clip.get_pretrained_cfg(backbone, source)
     if tag and bool(tag.get("quick_gelu")) != has_quick_gelu:  # checked before anything is downloaded
         raise _wrong_activation(backbone, f"the weights {source!r} were")
+    if _have_files_beside(backbone, source):
+        content = weights.read_config_beside(backbone, source, mask_stem.CONFIG) or {}
+        stated = content.get("model_cfg")
+        if isinstance(stated, dict) and bool(stated.get("quick_gelu")) != bool(has_quick_gelu):
+            raise _wrong_activation(backbone, f"the weights {source!r} were")
     found = weights.read(weights.find_file(backbone, source), model.clip.state_dict(), model.stem_name)
     if found.quick_gelu and not has_quick_gelu:
         raise _wrong_activation(backbone, f"{source}: such files contain weights that were")

@@ -8,6 +8,7 @@ an error. Nothing is unpickled but tensors, plain containers and numpy's numbers
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import warnings
@@ -93,6 +94,36 @@ def find_beside(backbone: str, weights: str, name: str) -> Path | None:
             return None
     file = find_file(backbone, weights).with_name(name)
     return file if file.is_file() else None
+
+
+def read_config_beside(backbone: str, weights: str, name: str) -> Mapping[str, Any] | None:
+    """A JSON object in the folder or repository of these weights, which says how they were trained; None if absent.
+
+    Raises:
+        UserError: the weights cannot be found, or it is not known whether they have such a file, or it is damaged.
+    """
+    if weights.startswith(HUB) and not Path(weights).is_file():
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        try:
+            file: Path | None = _download(
+                weights, lambda: huggingface_hub.hf_hub_download(weights.removeprefix(HUB), name)
+            )
+        except UserError as error:
+            cause = error.__cause__
+            if not isinstance(cause, EntryNotFoundError) or isinstance(cause, LocalEntryNotFoundError):
+                raise
+            file = None
+    else:
+        file = find_beside(backbone, weights, name)
+    if file is None:
+        return None
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError("cannot be read", where=str(file), fix="get the weights again, with this file") from error
+    return content if isinstance(content, dict) else {}
 
 
 def read(file: Path, names: Mapping[str, torch.Tensor], stem: str) -> Weights:
@@ -253,7 +284,10 @@ def _state(content: Any, file: Path) -> Tensors:
                 where=str(file),
                 fix="give a state dict, or a checkpoint that has one under state_dict, model or visual",
             )
-        state[prefix + _unwrapped(name).removeprefix(prefix)] = tensor
+        new = prefix + _unwrapped(name).removeprefix(prefix)
+        if new in state:
+            raise UserError(f"it contains {new} under two names", where=str(file), fix="give other weights")
+        state[new] = tensor
     for name in _NO_WEIGHTS:
         state.pop(name, None)
     return state

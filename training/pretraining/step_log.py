@@ -31,12 +31,12 @@ class StepLog:
     def __init__(self, path: Path, step: int, columns: Sequence[str] = COLUMNS) -> None:
         assert columns[0] == STEP
         self.path, self.columns = path, columns
-        lines = path.read_text(encoding="ascii").splitlines(keepends=True)[1:] if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if path.exists() else []
         kept = [line for line in lines if line.endswith("\n") and int(line.partition(",")[0]) <= step]
         self.last = int(kept[-1].partition(",")[0]) if kept else None
         text = "".join([",".join(columns) + "\n", *kept])
-        write_atomically(path, lambda file: file.write(text.encode("ascii")))
-        self._file: TextIO = path.open("a", encoding="ascii", newline="")
+        write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+        self._file: TextIO = path.open("a", encoding="utf-8", newline="")
 
     def append(self, values: Mapping[str, float | str | None]) -> None:
         """Write one line: numbers in full precision, nothing for an unknown value.

@@ -160,6 +160,22 @@ def test_a_mask_of_another_size_names_its_frame_and_both_sizes(make_rows: Callab
         decode_mask(row, region, decode_image(row))
 
 
+def test_a_damaged_mask_names_its_frame(make_rows: Callable) -> None:
+    row = make_rows(1, seed=1)[0]
+    size = row["regions"][0]["mask"]["size"]
+    for counts in ("0", "zzz", None):
+        region = {**row["regions"][0], "mask": {"size": size, "counts": counts}}
+        with pytest.raises(UserError, match=f"frame {row['frame_id']}: a mask cannot be decoded"):
+            decode_mask(row, region, decode_image(row))
+
+
+def test_an_image_that_claims_to_be_enormous_names_its_frame(make_rows: Callable) -> None:
+    row, buffer = make_rows(1, seed=1)[0], io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
+    with pytest.raises(UserError, match=f"frame {row['frame_id']}: the image cannot be decoded"):
+        decode_image({**row, "image": {"bytes": buffer.getvalue(), "path": None}})
+
+
 def test_frames_without_caption_or_regions_are_counted(
     make_rows: Callable, write_dataset: Callable, tmp_path: Path
 ) -> None:

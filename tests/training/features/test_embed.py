@@ -130,6 +130,10 @@ def test_duckdb_finds_the_same_rows_as_search(run: Path, dataset: Path, tmp_path
     assert [(row["frame_id"], row["region"]) for row in found] == [
         (table["frame_id"][int(row)].as_py(), table["region"][int(row)].as_py()) for row in best
     ]
+    beside = tmp_path / "plane=femur"  # which is no column of it
+    beside.mkdir()
+    assert search(out.rename(beside / out.name), query, run, count=3) == found
+    out = beside / out.name
     by_hand = duckdb.execute(  # as docs/training.md has it
         "select frame_id, structure, array_cosine_similarity(features::float[32], $text::float[32]) as score "
         "from read_parquet($file) order by score desc limit 3",

@@ -283,6 +283,24 @@ def test_images_are_normalised_as_the_weights_expect(backbone: str, weights: str
     assert (transform.size, transform.mean[0]) == (48, mean)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("open_clip_config.json", {"preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}),
+        ("processor_config.json", {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}),
+    ],
+)
+def test_images_are_normalised_as_a_file_beside_the_weights_says(name: str, content: object, tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").touch()
+    (tmp_path / name).write_text(json.dumps(content))
+    settings = recipes.Model(backbone="ViT-L-14", weights=str(tmp_path / "weights.safetensors"))
+    transform = make_transform(made("test-vit"), settings)
+    assert (transform.mean, transform.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    (tmp_path / name).write_text("{")
+    with pytest.raises(UserError, match=f"{name}: cannot be read"):
+        make_transform(made("test-vit"), settings)
+
+
 def test_centring_tells_features_of_random_weights_apart() -> None:
     torch.manual_seed(0)
     model = build_model(recipes.tiny().model, recipes.Loss())

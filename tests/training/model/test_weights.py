@@ -156,6 +156,14 @@ def test_openai_archives_are_read(clip: Any, tmp_path: Path) -> None:
         load(tmp_path / "ViT.pt", backbone="few-vit")
 
 
+def test_weights_that_say_their_activation_need_a_backbone_with_it(clip: Any, tmp_path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in openai(clip).items()}, str(tmp_path / "m.safetensors"))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
+    load(tmp_path / "m.safetensors", backbone="few-vit-quickgelu")
+    with pytest.raises(UserError, match=r"activation from few-vit's; use --set model\.backbone=few-vit-quickgelu"):
+        load(tmp_path / "m.safetensors", backbone="few-vit")
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_safetensors_and_half_precision_are_read(half: bool, clip: Any, tmp_path: Path) -> None:
     state = {name: (tensor.half() if half else tensor).contiguous() for name, tensor in openai(clip).items()}
@@ -316,6 +324,10 @@ FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
     "twice": (
         lambda state: {**state, "conv1.conv_mask.weight": torch.ones(128, 1, 16, 16)},
         "it contains visual.conv1.conv_mask.weight under two names",
+    ),
+    "wrapped and not": (
+        lambda state: {**state, "module.proj": torch.zeros(128, 32)},
+        "it contains proj under two names",
     ),
     "no tensors": (lambda state: {"step": 3}, "'step' is not a tensor"),
     "a list": (lambda state: [1, 2], "not a state dict"),

@@ -51,12 +51,13 @@ def compare_with_average(
     }
 
 
-class _AverageMask(nn.Module):
+class AverageMask(nn.Module):
     """In place of a decoder: the same logits for every frame, above 0 where at least half of the masks are."""
 
     def __init__(self, share_KSS: torch.Tensor) -> None:
         super().__init__()
-        self.register_buffer("logits_KSS", (share_KSS - 0.5).float())
+        above_KSS = (share_KSS - 0.5).clamp(min=1e-6)  # half is enough
+        self.register_buffer("logits_KSS", torch.where(share_KSS >= 0.5, above_KSS, share_KSS - 0.5).float())
 
     def forward(self, features_BCHW: torch.Tensor, size: int) -> torch.Tensor:
         logits_KSS = self.get_buffer("logits_KSS")
@@ -74,4 +75,4 @@ def _average_segmenter(segmenter: Segmenter, train: OutlinedFrames, progress: Re
                 covered_KSS[number] += torch.from_numpy(mask_SS).double() / 255
                 masks_K[number] += 1
     share_KSS = covered_KSS / masks_K.clamp(min=1)[:, None, None]
-    return Segmenter(encoder, _AverageMask(share_KSS).to(encoder.device))
+    return Segmenter(encoder, AverageMask(share_KSS).to(encoder.device))

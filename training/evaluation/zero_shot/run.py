@@ -127,6 +127,7 @@ def _answer(
         donors_N=selection.donors,
         predicted=selection.predicted,
         region_seed=protocol.region_seed,
+        keep_empty=protocol.crop,  # of a structure at the edge the crop may leave nothing, which the protocol shows
     )
     cosines: dict[str, list[torch.Tensor]] = {mode: [] for mode in modes}
     for batch in measurement.batches("evaluate", views, selection.left_out):

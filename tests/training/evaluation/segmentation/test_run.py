@@ -15,6 +15,7 @@ from sono.manifests.errors import UserError
 from sono.manifests.filenames import evaluation_file
 from sono.training.data.dataset import open_split, read_description
 from sono.training.evaluation.scoring import Scoring
+from sono.training.evaluation.segmentation.average_mask import AverageMask
 from sono.training.evaluation.segmentation.decoder import dense_features
 from sono.training.evaluation.segmentation.run import segment
 from sono.training.evaluation.segmentation.scores import without_padding
@@ -23,6 +24,12 @@ from sono.training.features.encoder import Encoder
 from sono.training.model.transforms import PadToSquare
 
 Rows = list[dict[str, Any]]
+
+
+def test_the_average_mask_is_where_at_least_half_of_the_masks_are() -> None:
+    share = torch.tensor([[[0.0, 0.49], [0.5, 1.0]]], dtype=torch.float64)
+    logits = AverageMask(share)(torch.zeros(1, 1, 1, 1), 2)
+    assert (logits[0, 0] > 0).tolist() == [[False, False], [True, True]]
 
 
 def square_masks(rows: Rows) -> Rows:

@@ -23,7 +23,7 @@ from sono.training.evaluation.prompts import WEEKS, prompts
 from sono.training.evaluation.scoring import Scoring
 from sono.training.evaluation.zero_shot.run import MASK_SETS, evaluate
 from sono.training.features.views import FrameViews, Views, choose_donors
-from sono.training.model.transforms import PadToSquare
+from sono.training.model.transforms import CropToSquare, PadToSquare
 from sono.training.pretraining import checkpoints
 from tests.training.conftest import captions_read
 
@@ -188,6 +188,22 @@ def test_a_view_has_the_image_of_its_frame_and_the_masks_of_its_mode(shapes: Pat
     for mode, row in (("region", own), ("blank", own), ("shuffled", other)):
         expected = [transform.mask(masks.decode(region["mask"])) for region in row["regions"]]
         assert np.array_equal(views.masks[mode], expected), mode
+
+
+def test_a_structure_that_the_crop_leaves_out_is_an_empty_view_of_the_released_protocol(
+    make_rows: Callable[..., list[dict[str, Any]]], write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = make_rows(2, seed=1)
+    edge = np.zeros((80, 120), dtype=np.bool_)
+    edge[:, :5] = True
+    for row in rows:
+        row["regions"] = [{**row["regions"][0], "mask": masks.encode(edge), "area_px": masks.area_px(edge)}]
+    frames = open_split(read_description(str(write_dataset(tmp_path / "edge", {"test": rows}))), "test")
+    crop = CropToSquare.like(PadToSquare(size=32))
+    views = FrameViews(frames, np.array([0]), ("region",), crop, region_seed=0, keep_empty=True)[0]
+    assert isinstance(views, Views)
+    assert not views.masks["region"].any()
+    assert isinstance(FrameViews(frames, np.array([0]), ("region",), crop)[0], UserError)
 
 
 @pytest.mark.parametrize(
