@@ -204,17 +204,19 @@ def _known_as(database: duckdb.DuckDBPyConnection, column: str, key: str) -> lis
 def _find_rows(database: duckdb.DuckDBPyConnection, withdrawn: Withdrawn) -> None:
     """Everything of patients who withdrew, now or in a withdrawal that was interrupted."""
     for column in PATIENT_COLUMNS:
-        database.execute(f"CREATE TEMP TABLE by_{column} (key VARCHAR)")
+        database.execute(f"CREATE TEMP TABLE by_{column} ({column} VARCHAR)")
         insert_rows(database, f"by_{column}", ((key,) for key in sorted(withdrawn.keys.get(column, ()))))
-    theirs = " OR ".join(f"{column} IN (SELECT key FROM by_{column})" for column in PATIENT_COLUMNS)
+    named = " OR ".join(f"{column} IN (SELECT {column} FROM by_{column})" for column in PATIENT_COLUMNS)
+    theirs = f"coalesce({named}, false)"
     database.execute(f"CREATE TEMP TABLE gone AS SELECT frame_id FROM frames WHERE {theirs}")
+    # A document, such as a FHIR Bundle, may be about several patients: as long as one of them stays, so does its key.
     database.execute(
         f"CREATE TEMP TABLE gone_sources AS SELECT source_key FROM frames WHERE {theirs} "
-        f"UNION SELECT source_key FROM statements WHERE {theirs}"
+        f"UNION SELECT source_key FROM statements GROUP BY source_key HAVING bool_and({theirs})"
     )
     database.execute(
         f"CREATE TEMP TABLE gone_patients AS SELECT patient_key FROM frames WHERE {theirs} "
-        f"UNION SELECT patient_key FROM statements WHERE {theirs} UNION SELECT key FROM by_patient_key"
+        f"UNION SELECT patient_key FROM statements WHERE {theirs} UNION SELECT patient_key FROM by_patient_key"
     )
     database.execute(
         f"CREATE TEMP TABLE gone_studies AS SELECT study_key FROM frames WHERE {theirs} "
@@ -242,7 +244,7 @@ _GOING: Sequence[tuple[TableSpec, str, str]] = (
     (EXCLUSIONS, "source_key", "gone_sources"),
     (RECORDS, "study_key", "gone_studies"),
     (RECORDS, "patient_key", "gone_patients"),
-    (STATEMENTS, "source_key", "gone_sources"),
+    *((STATEMENTS, column, f"by_{column}") for column in PATIENT_COLUMNS),
 )
 """What goes before the frames: table, column, and the table of keys."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 
+from sono.captioning.captions.run import caption_workspace
 from sono.curation.publishing.patient_list import ListedPatient
 from sono.curation.publishing.withdraw import withdraw
-from sono.manifests.schemas import STATEMENTS
+from sono.manifests.schemas import RECORDS, STATEMENTS
+from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
+from tests.curation.dataset.curated import Curation
 
 
 def test_only_their_rows_leave_a_large_part(workspace: Workspace) -> None:
@@ -33,3 +38,30 @@ def test_only_their_rows_leave_a_large_part(workspace: Workspace) -> None:
     assert set(leaving).isdisjoint(left)
     assert len(left) == (count - len(leaving)) * each
     assert len(set(left)) == count - len(leaving)
+
+
+def test_a_document_about_several_patients_keeps_what_it_says_about_the_others(curation: Curation) -> None:
+    medical_record = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
+    age = {"coding": [{"system": "http://loinc.org", "code": "18185-9"}]}
+    bundle = curation.folder / "bundle.json"
+    entries = []
+    for n in range(1, 5):
+        patient = {"resourceType": "Patient", "id": f"p{n}", "identifier": [{"type": medical_record, "value": f"P{n}"}]}
+        days = {"value": 140 + n, "unit": "d", "system": "http://unitsofmeasure.org", "code": "d"}
+        said = {"resourceType": "Observation", "id": f"o{n}", "status": "final", "code": age, "valueQuantity": days}
+        said |= {"subject": {"reference": f"Patient/p{n}"}, "effectiveDateTime": "2023-05-06T10:00:00+01:00"}
+        entries += [{"fullUrl": f"urn:uuid:p{n}", "resource": patient}, {"resource": said}]
+    bundle.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}))
+    workspace = curation.workspace
+    caption_workspace(workspace, [bundle], templates="paper", engine=in_process)
+    before = workspace.store.read_all(STATEMENTS).to_pylist()
+    assert len({row["source_key"] for row in before}) == 1
+    gone = workspace.keys.patient("", "P2")
+
+    with workspace.writing():
+        withdraw(workspace, [ListedPatient(1, "P2")])
+    after = workspace.store.read_all(STATEMENTS).to_pylist()
+    assert after == [row for row in before if row["patient_number_key"] != gone]
+    assert len(after) == len(before) * 3 // 4
+    caption_workspace(workspace, [bundle], templates="paper", engine=in_process)
+    assert sorted(workspace.store.read_all(RECORDS, ["ga_days"])["ga_days"].to_pylist()) == [141, 143, 144]
