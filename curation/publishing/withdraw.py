@@ -38,6 +38,7 @@ from sono.manifests.store import PartInfo, TableStore, make_private, read_info, 
 from sono.manifests.withdrawn import FILE, PATIENT_COLUMNS, PROOFS, TABLES_OF_PATIENTS, Withdrawn, read_withdrawn
 from sono.manifests.workspace import Workspace
 
+from .begun import NOTED, Begun, forget_begun, note_begun, read_begun
 from .patient_list import ListedPatient
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class WithdrawalReport:
         parts_rewritten: of all tables.
         events: of the journal of decisions, of which only the numbers stay.
         proof: the file that lists what was removed, by key.
+        resumed: an earlier run broke off. What it had removed is in the proof, and in none of the counts.
     """
 
     patients: int
@@ -66,6 +68,7 @@ class WithdrawalReport:
     parts_rewritten: int = 0
     events: int = 0
     proof: str = ""
+    resumed: bool = False
 
 
 def withdraw(
@@ -74,10 +77,10 @@ def withdraw(
     *,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> WithdrawalReport:
-    """Remove patients from every table, the journal, caches and reports. The caller holds ``workspace.writing()``.
+    """Remove patients from every table, the journal, caches and reports.
 
-    Their keys are remembered first, so an interrupted withdrawal resumes where it stopped, and no later ingest takes
-    them in. What depends on them goes before their frames, by which it is found.
+    The caller holds ``workspace.writing(withdrawing=True)``. Their keys, and those of everything that has to go, are
+    remembered first: an interrupted withdrawal resumes where it stopped, and no later ingest takes them in.
 
     Raises:
         UserError: a number is several patients', the workspace is being reviewed, or a part is damaged.
@@ -87,10 +90,11 @@ def withdraw(
         _found(workspace, patients) as (database, known),
     ):
         _remember(workspace, database, known)
-        report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data))
+        report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data), resumed=known.resumed)
         _remove(workspace, database, report, progress)
         report.proof = str(_prove(workspace, database, report))
         _write_list(workspace, replace(read_withdrawn(workspace.path), unfinished=False))
+        forget_begun(workspace.path)
     return report
 
 
@@ -107,7 +111,8 @@ def remove_patients(
     """
     report = WithdrawalReport(len(patients), 0)
     with reviewing_alone(workspace, "stop its server with Ctrl-C first"), _viewed(workspace.store) as database:
-        _find_rows(database, Withdrawn({"patient_key": patients}))
+        _make_known(database, {})
+        _find_rows(database, Withdrawn({"patient_key": patients}), {})
         _remove(workspace, database, report, progress)
     return report
 
@@ -141,28 +146,44 @@ def _viewed(store: TableStore) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @dataclass(frozen=True)
 class _Known:
-    """Keys of the listed patients by column, and those of the list whom a table names."""
+    """Keys of the listed patients by column, those of the list whom a table names, and whether an earlier run began."""
 
     keys: Mapping[str, frozenset[str]]
     with_data: Sequence[ListedPatient]
+    resumed: bool
 
 
 @contextlib.contextmanager
 def _found(
     workspace: Workspace, patients: Sequence[ListedPatient]
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, _Known]]:
-    """A database with ``gone``, ``gone_sources``, ``gone_studies`` and ``gone_patients``: keys of what goes."""
+    """A database with the tables of ``NOTED``: keys of what goes."""
+    begun = read_begun(workspace.path)
     with _viewed(workspace.store) as database:
-        names = [each for each in TABLES_OF_PATIENTS if each != RECORDS.name]
-        columns = ", ".join(PATIENT_COLUMNS)
-        database.execute(
-            f"CREATE TEMP TABLE known AS {' UNION '.join(f'SELECT {columns} FROM {name}' for name in names)}"
-        )
+        _make_known(database, begun)
         keys: dict[str, set[str]] = {column: set() for column in PATIENT_COLUMNS}
         with_data = [patient for patient in patients if _add_keys(database, patient, workspace.keys, keys)]
         withdrawn = read_withdrawn(workspace.path).with_keys({name: frozenset(some) for name, some in keys.items()})
-        _find_rows(database, withdrawn)
-        yield database, _Known(withdrawn.keys, with_data)
+        _find_rows(database, withdrawn, begun)
+        yield database, _Known(withdrawn.keys, with_data, resumed=bool(begun))
+
+
+def _make_known(database: duckdb.DuckDBPyConnection, begun: Begun) -> None:
+    """The table ``known``: by which keys the tables name patients, or named them before a withdrawal broke off."""
+    columns = ", ".join(PATIENT_COLUMNS)
+    names = [name for name in TABLES_OF_PATIENTS if name != RECORDS.name]
+    _collect(database, "known", begun.get("gone_known", ()), *(f"SELECT {columns} FROM {name}" for name in names))
+
+
+def _collect(
+    database: duckdb.DuckDBPyConnection, table: str, begun: Sequence[Sequence[str | None]], *selects: str
+) -> None:
+    """Make a table of what the statements find, and of what was noted before a withdrawal broke off."""
+    columns = ", ".join(f"{column} VARCHAR" for column in NOTED.get(table, PATIENT_COLUMNS))
+    database.execute(f"CREATE TEMP TABLE begun ({columns})")
+    insert_rows(database, "begun", begun)
+    database.execute(f"CREATE TEMP TABLE {table} AS FROM begun UNION {' UNION '.join(selects)}")
+    database.execute("DROP TABLE begun")
 
 
 def _add_keys(
@@ -201,31 +222,35 @@ def _known_as(database: duckdb.DuckDBPyConnection, column: str, key: str) -> lis
     return [(patient, center, number) for patient, center, number in database.execute(sql, {"key": key}).fetchall()]
 
 
-def _find_rows(database: duckdb.DuckDBPyConnection, withdrawn: Withdrawn) -> None:
-    """Everything of patients who withdrew, now or in a withdrawal that was interrupted."""
+def _find_rows(database: duckdb.DuckDBPyConnection, withdrawn: Withdrawn, begun: Begun) -> None:
+    """Make the tables of ``NOTED``: everything of patients who withdrew, now or in a withdrawal that broke off."""
     for column in PATIENT_COLUMNS:
         database.execute(f"CREATE TEMP TABLE by_{column} ({column} VARCHAR)")
         insert_rows(database, f"by_{column}", ((key,) for key in sorted(withdrawn.keys.get(column, ()))))
     named = " OR ".join(f"{column} IN (SELECT {column} FROM by_{column})" for column in PATIENT_COLUMNS)
     theirs = f"coalesce({named}, false)"
-    database.execute(f"CREATE TEMP TABLE gone AS SELECT frame_id FROM frames WHERE {theirs}")
-    # A document, such as a FHIR Bundle, may be about several patients: as long as one of them stays, so does its key.
-    database.execute(
-        f"CREATE TEMP TABLE gone_sources AS SELECT source_key FROM frames WHERE {theirs} "
-        f"UNION SELECT source_key FROM statements GROUP BY source_key HAVING bool_and({theirs})"
-    )
-    database.execute(
-        f"CREATE TEMP TABLE gone_patients AS SELECT patient_key FROM frames WHERE {theirs} "
-        f"UNION SELECT patient_key FROM statements WHERE {theirs} UNION SELECT patient_key FROM by_patient_key"
-    )
-    database.execute(
-        f"CREATE TEMP TABLE gone_studies AS SELECT study_key FROM frames WHERE {theirs} "
-        f"UNION SELECT study_key FROM statements WHERE ({theirs}) AND study_key IS NOT NULL"
-    )
-    database.execute("CREATE TEMP TABLE gone_regions AS SELECT region_id FROM regions SEMI JOIN gone USING (frame_id)")
+    selects: Mapping[str, Sequence[str]] = {
+        "gone_known": (f"SELECT * FROM known WHERE {theirs}",),
+        "gone_patients": (f"SELECT patient_key FROM known WHERE {theirs}", "FROM by_patient_key"),
+        "gone_studies": (
+            f"SELECT study_key FROM frames WHERE {theirs}",
+            f"SELECT study_key FROM statements WHERE {theirs} AND study_key IS NOT NULL",
+        ),
+        # A document, such as a FHIR Bundle, may be about several patients: as long as one stays, so does its key.
+        "gone_sources": (
+            f"SELECT source_key FROM frames WHERE {theirs}",
+            f"SELECT source_key FROM statements GROUP BY source_key HAVING bool_and({theirs})",
+        ),
+        "gone": (f"SELECT frame_id FROM frames WHERE {theirs}",),
+        "gone_regions": ("SELECT region_id FROM regions SEMI JOIN gone USING (frame_id)",),
+    }
+    for table, statements in selects.items():
+        _collect(database, table, begun.get(table, ()), *statements)
 
 
 def _remember(workspace: Workspace, database: duckdb.DuckDBPyConnection, known: _Known) -> None:
+    """What has to go first, and whose it is second: from then on, the withdrawal counts as begun."""
+    note_begun(workspace.path, database)
     patients = frozenset(key for (key,) in database.sql("FROM gone_patients").fetchall())
     withdrawn = replace(Withdrawn(known.keys).with_keys({"patient_key": patients}), unfinished=True)
     _write_list(workspace, withdrawn)

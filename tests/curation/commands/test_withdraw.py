@@ -159,6 +159,37 @@ def test_an_interrupted_withdrawal_resumes(
     assert found_in(content_of(reviewed.path), theirs) == []
 
 
+@pytest.mark.parametrize("step", ["_remove", "_prove"])
+def test_an_interrupted_withdrawal_knows_what_has_to_go_when_its_frames_are_gone(
+    reviewed: Workspace, archive: Path, tmp_path: Path, sono_curate: SonoCurate, step: str
+) -> None:
+    theirs = keys_of(reviewed, "P2")
+    (tmp_path / "gone.txt").write_text("P2\n")
+
+    def failing(*_: Any) -> None:
+        raise OSError("pulled plug")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"sono.curation.publishing.withdraw.{step}", failing)
+        with pytest.raises(OSError, match="pulled plug"):
+            sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    ingest = ("ingest", reviewed.path, archive, "--metadata", tmp_path / "files.csv", "--cropped")
+    with pytest.raises(UserError, match="a withdrawal was interrupted"):
+        sono_curate(*ingest)
+    for name in ("frames", "statements"):
+        for part in (reviewed.path / name).glob("*.parquet"):
+            part.unlink()
+    printed = sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    assert printed.startswith("1 patients removed")
+    assert "An earlier run was interrupted" in printed
+    assert found_in(content_of(reviewed.path), theirs) == []
+    proof = json.loads((reviewed.path / "withdrawals" / "0001.json").read_text())
+    assert (len(proof["frame_ids"]), len(proof["study_keys"])) == (3, 1)
+    assert (proof["removed"]["patients"], proof["removed"]["unknown"]) == (1, 0)
+    assert [path.name for path in (reviewed.path / "withdrawals").iterdir()] == ["0001.json"]
+    assert "left out 3: withdrawn" in sono_curate(*ingest)
+
+
 def test_a_number_that_two_centers_use_is_not_guessed(
     workspace: Workspace, archive: Path, tmp_path: Path, sono_curate: SonoCurate
 ) -> None:
