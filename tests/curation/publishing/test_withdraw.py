@@ -9,6 +9,8 @@ import pyarrow as pa
 from sono.captioning.captions.run import caption_workspace
 from sono.curation.publishing.patient_list import ListedPatient
 from sono.curation.publishing.withdraw import withdraw
+from sono.curation.qc.run import qc
+from sono.curation.status import read_status
 from sono.manifests.schemas import RECORDS, STATEMENTS
 from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo
@@ -65,3 +67,15 @@ def test_a_document_about_several_patients_keeps_what_it_says_about_the_others(c
     assert len(after) == len(before) * 3 // 4
     caption_workspace(workspace, [bundle], templates="paper", engine=in_process)
     assert sorted(workspace.store.read_all(RECORDS, ["ga_days"])["ga_days"].to_pylist()) == [141, 143, 144]
+
+
+def test_a_dataset_from_before_is_not_up_to_date(curation: Curation) -> None:
+    workspace, out = curation.workspace, curation.folder / "dataset"
+    curation.build(out)
+    assert read_status(workspace).next_step.startswith("sono-train pretrain")
+    with workspace.writing():
+        withdraw(workspace, [ListedPatient(1, "P2")])
+    qc(workspace, engine=in_process)
+    assert read_status(workspace).next_step.startswith("sono-curate build")
+    curation.build(out)
+    assert read_status(workspace).next_step.startswith("sono-train pretrain")
