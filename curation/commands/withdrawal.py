@@ -67,7 +67,10 @@ def _withdraw(workspace: Path, patients: Path, as_json: bool) -> None:
     if as_json:
         console.print_json({**asdict(report), "remains": REMAINS})
         return
-    print(f"{report.patients:,} patients removed: {counts_text(report.rows)}, {report.events:,} decisions.")
+    if report.patients or report.resumed:
+        print(f"{report.patients:,} patients removed: {counts_text(report.rows)}, {report.events:,} decisions.")
+    else:
+        print("None of the list is known here: write the numbers as images or records do, and whose they are.")
     if report.unknown:
         print(f"{report.unknown:,} of the list have no data here. A later ingest leaves them out, too.")
     if report.resumed:

@@ -90,8 +90,8 @@ def withdraw(
         _found(workspace, patients) as (database, known),
     ):
         _remember(workspace, database, known)
-        report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data), resumed=known.resumed)
-        _remove(workspace, database, report, progress)
+        report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data), resumed=known.unfinished)
+        _remove(workspace, database, report, progress, known_here=bool(known.with_data) or known.unfinished)
         report.proof = str(_prove(workspace, database, report))
         _write_list(workspace, replace(read_withdrawn(workspace.path), unfinished=False))
         forget_begun(workspace.path)
@@ -122,18 +122,30 @@ def _remove(
     database: duckdb.DuckDBPyConnection,
     report: WithdrawalReport,
     progress: Callable[[Progress], None],
+    *,
+    known_here: bool = True,
 ) -> None:
-    """What depends on frames goes before them, because it is found by them."""
+    """What depends on frames goes before them, because it is found by them.
+
+    Args:
+        known_here: something of the patients is here, or was when an earlier run began. A list of others, perhaps with
+            a mistake in it, costs nobody the audit.
+    """
     _remove_rows(workspace.store, database, report, progress)
     journal = open_journal(workspace.path)
     if journal is not None:
         with contextlib.closing(journal):
             report.events = journal.forget([frame_id for (frame_id,) in database.sql("FROM gone").fetchall()])
-    for name in _MADE_AGAIN:
-        shutil.rmtree(workspace.path / name, ignore_errors=True)
-    for path in workspace.path.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
-        path.unlink()
+    if known_here or report.rows or report.events:
+        _remove_what_follows(workspace.path)
     _remove_frames(workspace.store, database, report)
+
+
+def _remove_what_follows(workspace: Path) -> None:
+    for name in _MADE_AGAIN:
+        shutil.rmtree(workspace / name, ignore_errors=True)
+    for path in workspace.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -150,7 +162,7 @@ class _Known:
 
     keys: Mapping[str, frozenset[str]]
     with_data: Sequence[ListedPatient]
-    resumed: bool
+    unfinished: bool
 
 
 @contextlib.contextmanager
@@ -165,7 +177,7 @@ def _found(
         with_data = [patient for patient in patients if _add_keys(database, patient, workspace.keys, keys)]
         withdrawn = read_withdrawn(workspace.path).with_keys({name: frozenset(some) for name, some in keys.items()})
         _find_rows(database, withdrawn, begun)
-        yield database, _Known(withdrawn.keys, with_data, resumed=bool(begun))
+        yield database, _Known(withdrawn.keys, with_data, withdrawn.unfinished)
 
 
 def _make_known(database: duckdb.DuckDBPyConnection, begun: Begun) -> None:

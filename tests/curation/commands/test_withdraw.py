@@ -166,7 +166,7 @@ def test_an_interrupted_withdrawal_knows_what_has_to_go_when_its_frames_are_gone
     theirs = keys_of(reviewed, "P2")
     (tmp_path / "gone.txt").write_text("P2\n")
 
-    def failing(*_: Any) -> None:
+    def failing(*_: Any, **__: Any) -> None:
         raise OSError("pulled plug")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -211,6 +211,9 @@ def test_a_number_that_two_centers_use_is_not_guessed(
         ("", "names nobody"),
         ("a,b\n", "several columns without names"),
         ("patient_id,centre\nP1,x\n", "did you mean 'center'"),
+        ("P1;A\nP2;A\n", "several columns without names"),
+        ("P1\nP2;A\n", "line 2 of the list has several columns, the first has one"),
+        ("patient_id\nP1\nP2\tA\n", "line 3 of the list has several columns, the first has one"),
     ],
 )
 def test_lists_that_cannot_be_read(
@@ -220,6 +223,33 @@ def test_lists_that_cannot_be_read(
     with pytest.raises(UserError, match=said):
         sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.txt")
     assert not (workspace.path / "withdrawn.json").exists()
+
+
+@pytest.mark.parametrize(("delimiter", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "utf-8")])
+def test_a_list_may_come_from_any_spreadsheet(
+    captioned: Workspace, tmp_path: Path, sono_curate: SonoCurate, delimiter: str, encoding: str
+) -> None:
+    lines = ["patient_id", "center"], ["P2", captioned.center], ["P3", captioned.center]
+    (tmp_path / "gone.csv").write_text("\n".join(map(delimiter.join, lines)) + "\n", encoding=encoding)
+    assert sono_curate("withdraw", captioned.path, "--patients", tmp_path / "gone.csv").startswith("2 patients removed")
+    assert captioned.store.count_rows(FRAMES) == 6
+
+
+def test_a_list_of_others_deletes_nothing_and_says_so(
+    reviewed: Workspace, tmp_path: Path, sono_curate: SonoCurate
+) -> None:
+    (reviewed.path / "audit").mkdir()
+    (reviewed.path / "audit" / "audit.json").write_text("{}")
+    before = {name: text for name, text in content_of(reviewed.path).items() if "journal.sqlite" not in name}
+    (tmp_path / "gone.txt").write_text("p 2\n")
+    printed = sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    assert printed.startswith("None of the list is known here")
+    assert content_of(reviewed.path).items() >= before.items()
+    assert reviewed.keys.patient("", "p 2") in read_withdrawn(reviewed.path).keys["patient_number_key"]
+    assert not read_withdrawn(reviewed.path).unfinished
+    (tmp_path / "gone.txt").write_text("P2\n")
+    assert sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt").startswith("1 patients removed")
+    assert not (reviewed.path / "audit").exists()
 
 
 @pytest.mark.parametrize("how", ["older", "missing"])
