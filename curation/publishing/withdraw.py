@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,7 +84,8 @@ def withdraw(
     remembered first: an interrupted withdrawal resumes where it stopped, and no later ingest takes them in.
 
     Raises:
-        UserError: a number is several patients', the workspace is being reviewed, or a part is damaged.
+        UserError: a number is several patients', the workspace is being reviewed, a part is damaged, or pictures cannot
+            be deleted.
     """
     with (
         reviewing_alone(workspace, "stop its server with Ctrl-C first"),
@@ -107,7 +109,7 @@ def remove_patients(
         patients: by ``patient_key``.
 
     Raises:
-        UserError: the workspace is being reviewed, or a part is damaged.
+        UserError: the workspace is being reviewed, a part is damaged, or pictures cannot be deleted.
     """
     report = WithdrawalReport(len(patients), 0)
     with reviewing_alone(workspace, "stop its server with Ctrl-C first"), _viewed(workspace.store) as database:
@@ -142,10 +144,38 @@ def _remove(
 
 
 def _remove_what_follows(workspace: Path) -> None:
-    for name in _MADE_AGAIN:
-        shutil.rmtree(workspace / name, ignore_errors=True)
+    """Delete pictures, embeddings and pages, also of those folders that are links to another disk.
+
+    Raises:
+        UserError: some cannot be deleted. The withdrawal stays unfinished.
+    """
+    for folder in (workspace / name for name in _MADE_AGAIN):
+        try:
+            _empty(folder, workspace)
+            if folder.is_dir() and not folder.is_symlink():
+                folder.rmdir()
+        except OSError as error:
+            what = f"{folder.name}/ cannot be deleted: {error.strerror or error}"
+            raise UserError(
+                what, where=str(folder), fix="make that possible, and run the same command again"
+            ) from error
     for path in workspace.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
         path.unlink()
+
+
+def _empty(folder: Path, workspace: Path) -> None:
+    """Delete what is in a folder; not what further links in it lead to, which may be anything."""
+    links = [Path(at, name) for at, names, _ in os.walk(folder) for name in names if Path(at, name).is_symlink()]
+    if workspace.resolve().is_relative_to(folder.resolve()):
+        links.append(folder)
+    if links:
+        fix = "delete what it leads to if that is of patients, and the link, and run the same command again"
+        raise UserError("a link to a folder is not followed", where=str(links[0]), fix=fix)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextlib.contextmanager

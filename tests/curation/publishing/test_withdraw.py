@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from sono.captioning.captions.run import caption_workspace
 from sono.curation.publishing.patient_list import ListedPatient
 from sono.curation.publishing.withdraw import withdraw
 from sono.curation.qc.run import qc
 from sono.curation.status import read_status
+from sono.manifests.errors import UserError
 from sono.manifests.schemas import RECORDS, STATEMENTS
 from sono.manifests.stages import in_process
 from sono.manifests.store import PartInfo
+from sono.manifests.withdrawn import read_withdrawn
 from sono.manifests.workspace import Workspace
 from tests.curation.dataset.curated import Curation
 
@@ -79,3 +84,40 @@ def test_a_dataset_from_before_is_not_up_to_date(curation: Curation) -> None:
     assert read_status(workspace).next_step.startswith("sono-curate build")
     curation.build(out)
     assert read_status(workspace).next_step.startswith("sono-train pretrain")
+
+
+def test_pictures_on_another_disk_go_as_well(curation: Curation) -> None:
+    workspace, disk = curation.workspace, curation.folder / "scratch"
+    (disk / "embeddings").mkdir(parents=True)
+    (disk / "embeddings" / "some.npz").write_bytes(b"of anybody")
+    (workspace.path / "cache").symlink_to(disk)
+    with workspace.writing():
+        withdraw(workspace, [ListedPatient(1, "P2")])
+    assert list(disk.iterdir()) == []
+    assert (workspace.path / "cache").is_symlink()
+    assert not (workspace.path / "reports").exists()
+
+
+def test_a_withdrawal_is_not_finished_while_pictures_stay(curation: Curation) -> None:
+    workspace, disk = curation.workspace, curation.folder / "scratch"
+    disk.mkdir()
+    (disk / "some.npz").write_bytes(b"of anybody")
+    (workspace.path / "cache").mkdir()
+    (workspace.path / "cache" / "embeddings").symlink_to(disk)
+    with pytest.raises(UserError, match="cache/embeddings: a link to a folder is not followed"), workspace.writing():
+        withdraw(workspace, [ListedPatient(1, "P2")])
+    assert (disk / "some.npz").exists()  # it may be anybody's
+    (workspace.path / "cache" / "embeddings").unlink()
+    with pytest.MonkeyPatch.context() as patch, workspace.writing(withdrawing=True):
+        patch.setattr(Path, "rmdir", refuse)
+        with pytest.raises(UserError, match="cannot be deleted: Permission denied"):
+            withdraw(workspace, [ListedPatient(1, "P2")])
+    assert read_withdrawn(workspace.path).unfinished
+    with workspace.writing(withdrawing=True):
+        withdraw(workspace, [ListedPatient(1, "P2")])
+    assert not read_withdrawn(workspace.path).unfinished
+    assert not (workspace.path / "cache").exists()
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
