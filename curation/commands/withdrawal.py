@@ -73,6 +73,11 @@ def _withdraw(workspace: Path, patients: Path, as_json: bool) -> None:
         print("None of the list is known here: write the numbers as images or records do, and whose they are.")
     if report.unknown:
         print(f"{report.unknown:,} of the list have no data here. A later ingest leaves them out, too.")
+    if report.namesakes:
+        print(
+            f"{report.namesakes:,} with the same number in the same center stay, because their issuer is another. "
+            "If they are the same people, list them with that issuer, too."
+        )
     if report.resumed:
         print("An earlier run was interrupted: what it had removed is not counted here.")
     print(f"What was removed, by key: {report.proof}")

@@ -60,6 +60,7 @@ class WithdrawalReport:
         parts_rewritten: of all tables.
         events: of the journal of decisions, of which only the numbers stay.
         proof: the file that lists what was removed, by key.
+        namesakes: patients who stay, because their number in the same center is another issuer's.
         resumed: an earlier run broke off. What it had removed is in the proof, and in none of the counts.
     """
 
@@ -69,6 +70,7 @@ class WithdrawalReport:
     parts_rewritten: int = 0
     events: int = 0
     proof: str = ""
+    namesakes: int = 0
     resumed: bool = False
 
 
@@ -84,15 +86,20 @@ def withdraw(
     remembered first: an interrupted withdrawal resumes where it stopped, and no later ingest takes them in.
 
     Raises:
-        UserError: a number is several patients', the workspace is being reviewed, a part is damaged, or pictures cannot
-            be deleted.
+        UserError: a number may be several patients', the workspace is being reviewed, a part is damaged, or pictures
+            cannot be deleted.
     """
     with (
         reviewing_alone(workspace, "stop its server with Ctrl-C first"),
         _found(workspace, patients) as (database, known),
     ):
         _remember(workspace, database, known)
-        report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data), resumed=known.unfinished)
+        report = WithdrawalReport(
+            len(known.with_data),
+            len(patients) - len(known.with_data),
+            namesakes=known.namesakes,
+            resumed=known.unfinished,
+        )
         _remove(workspace, database, report, progress, known_here=bool(known.with_data) or known.unfinished)
         report.proof = str(_prove(workspace, database, report))
         _write_list(workspace, replace(read_withdrawn(workspace.path), unfinished=False))
@@ -188,10 +195,16 @@ def _viewed(store: TableStore) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @dataclass(frozen=True)
 class _Known:
-    """Keys of the listed patients by column, those of the list whom a table names, and whether an earlier run began."""
+    """Keys of the listed patients by column, and what the report says of them.
+
+    Attributes:
+        with_data: those of the list whom a table names.
+        unfinished: an earlier run broke off.
+    """
 
     keys: Mapping[str, frozenset[str]]
     with_data: Sequence[ListedPatient]
+    namesakes: int
     unfinished: bool
 
 
@@ -204,10 +217,16 @@ def _found(
     with _viewed(workspace.store) as database:
         _make_known(database, begun)
         keys: dict[str, set[str]] = {column: set() for column in PATIENT_COLUMNS}
-        with_data = [patient for patient in patients if _add_keys(database, patient, workspace.keys, keys)]
+        shared: set[str] = set()
+        with_data = [patient for patient in patients if _add_keys(database, patient, workspace.keys, keys, shared)]
         withdrawn = read_withdrawn(workspace.path).with_keys({name: frozenset(some) for name, some in keys.items()})
         _find_rows(database, withdrawn, begun)
-        yield database, _Known(withdrawn.keys, with_data, withdrawn.unfinished)
+        sql = (
+            "SELECT DISTINCT patient_key FROM known ANTI JOIN gone_patients USING (patient_key) "
+            "WHERE patient_center_key IN (SELECT unnest($shared::VARCHAR[]))"
+        )
+        namesakes = len(database.execute(sql, {"shared": sorted(shared)}).fetchall())
+        yield database, _Known(withdrawn.keys, with_data, namesakes, withdrawn.unfinished)
 
 
 def _make_known(database: duckdb.DuckDBPyConnection, begun: Begun) -> None:
@@ -229,28 +248,38 @@ def _collect(
 
 
 def _add_keys(
-    database: duckdb.DuckDBPyConnection, patient: ListedPatient, pseudonyms: Pseudonymizer, keys: dict[str, set[str]]
+    database: duckdb.DuckDBPyConnection,
+    patient: ListedPatient,
+    pseudonyms: Pseudonymizer,
+    keys: dict[str, set[str]],
+    shared: set[str],
 ) -> bool:
     """Add every key by which rows may name a patient. False if none does.
 
     Files and records that name the issuer of a number, its center, or neither, have different keys of one patient.
 
+    Args:
+        shared: gets the center's key if patients of other issuers have it as well. Then rows that name no issuer go,
+            because they may be this patient's, and those of the others stay.
+
     Raises:
-        UserError: the list has a number alone, and several centers use it.
+        UserError: the list has a number without an issuer, and several issuers or centers use it.
     """
     column, key = patient.rule(pseudonyms)
     rows = _known_as(database, column, key)
     by_number = {row[2] for row in rows if row[2] is not None}
     centers = {row[1] for row in rows if row[1] is not None} - by_number
-    if column == "patient_number_key" and len(centers) > 1:
-        raise UserError(
-            f"the number in line {patient.line} is used in {len(centers)} centers of this workspace",
-            fix="add a column center or issuer to the list, which says whose number it is",
-        )
+    if column != "patient_key":
+        _refuse_several(patient, len(centers), len(_issued(rows)))
     if not rows or column != "patient_number_key":  # a bare number must not keep out another center's patient later
         keys[column].add(key)
     keys["patient_key"] |= {row[0] for row in rows}
-    keys["patient_center_key"] |= centers
+    for center in centers:
+        if column == "patient_key" and _issued(_known_as(database, "patient_center_key", center)) - {key}:
+            keys["patient_key"].add(center)
+            shared.add(center)
+        else:
+            keys["patient_center_key"].add(center)
     for number in by_number:
         others = {row[1] for row in _known_as(database, "patient_number_key", number) if row[1] is not None}
         if others <= centers | by_number:  # nobody else has it, so rows with the number alone are this patient's
@@ -258,8 +287,29 @@ def _add_keys(
     return bool(rows)
 
 
-def _known_as(database: duckdb.DuckDBPyConnection, column: str, key: str) -> list[tuple[str, str | None, str | None]]:
-    """The keys of rows that have this one: patient, center, number."""
+def _refuse_several(patient: ListedPatient, centers: int, issuers: int) -> None:
+    """A number without an issuer may be several patients'."""
+    if centers > 1 or issuers > 1:
+        used, column = (
+            (f"in {centers} centers", "center or issuer") if centers > 1 else (f"by {issuers} issuers", "issuer")
+        )
+        raise UserError(
+            f"the number in line {patient.line} is used {used} of this workspace",
+            fix=f"add a column {column} to the list, which says whose number it is",
+        )
+
+
+_Row = tuple[str, str | None, str | None]
+"""The keys of rows that name one patient in one way: patient, center, number."""
+
+
+def _issued(rows: Sequence[_Row]) -> set[str]:
+    """The patients of rows that name an issuer: their keys are neither the center's nor the number's."""
+    return {patient for patient, center, number in rows if patient not in (center, number)}
+
+
+def _known_as(database: duckdb.DuckDBPyConnection, column: str, key: str) -> list[_Row]:
+    """The keys of rows that have this one."""
     sql = f"SELECT DISTINCT {', '.join(PATIENT_COLUMNS)} FROM known WHERE {column} = $key"
     return [(patient, center, number) for patient, center, number in database.execute(sql, {"key": key}).fetchall()]
 

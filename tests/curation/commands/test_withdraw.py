@@ -205,6 +205,36 @@ def test_a_number_that_two_centers_use_is_not_guessed(
     assert workspace.store.read_all(FRAMES, ["center"])["center"].to_pylist() == ["south"] * 6
 
 
+def test_a_number_of_two_issuers_in_one_center_is_that_of_the_one_who_is_named(
+    workspace: Workspace, archive: Path, tmp_path: Path, sono_curate: SonoCurate
+) -> None:
+    issuers = {"P1": "Hospital", "P2": "Practice", "P3": "", "P4": "Practice"}  # P3: nobody knows whose of the two
+    files = [f"P{patient}/scan{scan}" for patient in range(1, 5) for scan in range(3)]
+    rows = [f"{file},{8 if file > 'P4' else 7},{issuers[file[:2]]}" for file in files]
+    (tmp_path / "files.csv").write_text("\n".join(["file,patient_id,issuer", *rows]))
+    sono_curate("ingest", workspace.path, archive, "--metadata", tmp_path / "files.csv", "--cropped")
+    by_issuer = {name: workspace.keys.patient_keys("7", issuer=name).patient for name in ("Hospital", "Practice")}
+    for text in ("7\n", f"patient_id,center\n7,{workspace.center}\n"):
+        (tmp_path / "gone.csv").write_text(text)
+        with pytest.raises(UserError, match="used by 2 issuers of this workspace; add a column issuer"):
+            sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.csv")
+    assert not (workspace.path / "withdrawn.json").exists()
+
+    (tmp_path / "gone.csv").write_text("patient_id,issuer\n7,Hospital\n")
+    printed = sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.csv")
+    assert "1 with the same number in the same center stay" in printed
+    left = workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist()
+    assert len(left) == 6
+    assert left.count(by_issuer["Practice"]) == 3
+    assert not read_withdrawn(workspace.path).names({"patient_key": by_issuer["Practice"]})
+
+    (tmp_path / "gone.csv").write_text("patient_id,issuer\n7,Hospital\n7,Practice\n")
+    printed = sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.csv")
+    assert "stay" not in printed
+    left = workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist()
+    assert left == [workspace.keys.patient_keys("8", issuer="Practice").patient] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
