@@ -113,6 +113,7 @@ def test_a_withdrawal_is_not_finished_while_pictures_stay(curation: Curation) ->
         with pytest.raises(UserError, match="cannot be deleted: Permission denied"):
             withdraw(workspace, [ListedPatient(1, "P2")])
     assert read_withdrawn(workspace.path).unfinished
+    assert read_status(workspace).next_step.startswith("sono-curate withdraw")
     with workspace.writing(withdrawing=True):
         withdraw(workspace, [ListedPatient(1, "P2")])
     assert not read_withdrawn(workspace.path).unfinished
