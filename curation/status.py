@@ -25,6 +25,7 @@ from sono.manifests.query import connect, view_table
 from sono.manifests.schemas import CAPTIONS, FRAMES, QC, RECORDS, REGIONS, VERDICTS
 from sono.manifests.stages import stale_parts
 from sono.manifests.store import TableStore
+from sono.manifests.withdrawn import read_withdrawn
 from sono.manifests.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def read_status(workspace: Workspace) -> Status:
         dataset=dataset,
         next_step=_next_step(
             str(workspace.path),
+            withdrawing=read_withdrawn(workspace.path).unfinished,
             frames=sum(counts.centers.values()),
             qc_stale=stale["qc"] > 0,
             regions=len(counts.accepted),
@@ -148,8 +150,18 @@ def _by_value(database: duckdb.DuckDBPyConnection, column: str, rows: str) -> di
 
 
 def _next_step(
-    path: str, *, frames: int, qc_stale: bool, regions: int, proposed: int, captions: int, dataset: LatestDataset | None
+    path: str,
+    *,
+    withdrawing: bool,
+    frames: int,
+    qc_stale: bool,
+    regions: int,
+    proposed: int,
+    captions: int,
+    dataset: LatestDataset | None,
 ) -> str:
+    if withdrawing:  # until it is finished, nothing else can be done
+        return f"sono-curate withdraw {path} --patients FILE"
     if not frames:
         return f"sono-curate ingest {path} SOURCE"
     if qc_stale:

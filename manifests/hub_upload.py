@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from .errors import UserError
 from .filenames import MARKER
 from .hub import Remote, list_files, patiently, refuse_other_kind
-from .publishable import CARD, TRAINED_PATIENTS, LocalFile, is_listed, refuse_changed, revision_id
+from .publishable import CARD, TRAINED_PATIENTS, LocalFile, Refusal, is_listed, refuse_changed, revision_id
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import GitRefs, RepoFile
@@ -160,10 +161,19 @@ def plan_revision(remote: Remote, wanted: Wanted, *, ask: bool = True) -> Plan:
     )
 
 
+class RefusedError(Exception):
+    """Something speaks against a revision that did not when its upload began; no branch holds it any more."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__(f"{len(refusals)} reasons")
+        self.refusals = refusals
+
+
 def publish_revision(
     plan: Plan,
     *,
     read_back: Callable[[Remote, str], None] = lambda _remote, _commit: None,
+    last_look: Callable[[], AbstractContextManager[Sequence[Refusal]]] = lambda: nullcontext(()),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Published:
     """Bring the repository to what ``plan`` says; main shows the whole revision or none of it.
@@ -171,9 +181,11 @@ def publish_revision(
     Args:
         read_back: is called with the branch's commit once every file was checked there, and raises if what others
             would read is not what it should be.
+        last_look: gives what speaks against the revision by now, and keeps that as it is while main moves.
 
     Raises:
         UserError: a step failed; the text says what to do. What was uploaded stays on the branch.
+        RefusedError: something speaks against it by now.
     """
     remote = plan.remote
     refuse_changed(plan.wanted.files)
@@ -184,11 +196,16 @@ def publish_revision(
         progress("checking what the Hub has")
         patiently(lambda: _check(plan, commit), remote.url)
         patiently(lambda: read_back(remote, commit), remote.url)
-        progress("moving main")
-        head = patiently(lambda: _move_main(plan, commit, head), remote.url)
-    patiently(lambda: _tag(plan, head), remote.url)
-    if not plan.private:
-        patiently(lambda: _change_settings(remote, private=False), remote.url)
+    with last_look() as refusals:
+        if refusals:
+            patiently(lambda: _remove_branches(remote), remote.url)
+            raise RefusedError(refusals)
+        if not plan.nothing_to_send:
+            progress("moving main")
+            head = patiently(lambda: _move_main(plan, commit, head), remote.url)
+        patiently(lambda: _tag(plan, head), remote.url)
+        if not plan.private:
+            patiently(lambda: _change_settings(remote, private=False), remote.url)
     patiently(lambda: _remove_branches(remote), remote.url)
     return Published(remote.url, head, plan.tag, len(plan.send), plan.bytes, len(plan.delete))
 

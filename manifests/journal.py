@@ -228,9 +228,10 @@ class Journal:
                 done = database.execute(f"UPDATE events SET {values} WHERE {condition}", [json.dumps(some)])
                 forgotten += done.rowcount
             database.execute(STAY_AS_THEY_ARE)
-        if forgotten:
-            with self._reading() as database:
-                database.execute("VACUUM")  # or the file would keep the old pages' bytes
+        with self._reading() as database:
+            # A run that was killed here has emptied its events, and the file and its log may have the old bytes still.
+            if database.execute(f"SELECT 1 FROM events WHERE action = '{FORGOTTEN}' LIMIT 1").fetchone():
+                database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return forgotten
 

@@ -74,6 +74,7 @@ def connect(path: Path) -> sqlite3.Connection:
             _make(database, path)
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
+        database.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten, however SQLite was built
     except BaseException:
         database.close()
         raise

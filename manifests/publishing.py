@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from .console import EXIT_USER_ERROR
 from .errors import UserError, plain
 from .hub import Kind, Remote, assumed, check_name, connect, quietly
-from .hub_upload import Plan, Published, Wanted, plan_revision, publish_revision
+from .hub_upload import Plan, Published, RefusedError, Wanted, plan_revision, publish_revision
 from .publishable import LocalFile, Refusal, card_metadata, digest_files, find_files
 
 
@@ -35,12 +36,18 @@ def publish_folder(
     asked: Asked,
     *,
     read_back: Callable[[Remote, str], None] = lambda _remote, _commit: None,
+    hold: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Published | None:
     """Publish the files of ``folder`` that are on the list, or print what would be sent.
+
+    They are judged before anything is sent and again before main moves: an upload may take hours, in which others work
+    on, and somebody may take back the consent.
 
     Args:
         judge: why they must not be published; empty if they may.
         read_back: as for ``publish_revision``.
+        hold: keeps what ``judge`` looks at as it is, from its last answer until main has moved. Not before: nobody
+            should have to wait for an upload.
 
     Returns:
         None for a dry run.
@@ -66,6 +73,12 @@ def publish_folder(
         _refuse(refusals)
         return None
     _refuse(refusals)
+
+    @contextmanager
+    def last_look() -> Iterator[Sequence[Refusal]]:
+        with hold():
+            yield judge(files)
+
     with quietly(show_bars=sys.stderr.isatty()):
         plan = plan_revision(connect(asked.repo_id, asked.kind), wanted)
         if not plan.private and not asked.yes:
@@ -73,7 +86,13 @@ def publish_folder(
                 plan.remote.repo_id,
                 f"{plan.remote.repo_id} will be public: anyone can find and copy it, for ever.",
             )
-        return publish_revision(plan, read_back=read_back, progress=lambda line: print(line, file=sys.stderr))
+        try:
+            return publish_revision(
+                plan, read_back=read_back, last_look=last_look, progress=lambda line: print(line, file=sys.stderr)
+            )
+        except RefusedError as refused:
+            _refuse(refused.refusals)
+            raise
 
 
 def describe(plan: Plan, unasked: str | None, folder: Path) -> Iterator[str]:

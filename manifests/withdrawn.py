@@ -106,6 +106,20 @@ def refuse_older_list(workspace: Path) -> None:
             )
 
 
+def refuse_unfinished(workspace: Path) -> None:
+    """Refuse to go on while some of what has to go is still there: a run might take away what shows whose it is.
+
+    Raises:
+        UserError: a withdrawal was interrupted.
+    """
+    if read_withdrawn(workspace).unfinished:
+        raise UserError(
+            "a withdrawal was interrupted, so some of its patients' data may still be here",
+            where=str(workspace),
+            fix="run sono-curate withdraw again with the same list",
+        )
+
+
 def admitted(withdrawn: Withdrawn, table: TableSpec, rows: pa.Table) -> pa.Table:
     """Rows without those of these patients."""
     columns = TABLES_OF_PATIENTS.get(table.name)

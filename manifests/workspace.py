@@ -22,7 +22,7 @@ from .projection import apply_decisions, decisions_applied
 from .schemas import SCHEMA_VERSION, TABLES
 from .store import TableStore, exclusive, write_atomically
 from .toml import parse_toml
-from .withdrawn import refuse_older_list
+from .withdrawn import refuse_older_list, refuse_unfinished
 
 SECTIONS = ("workspace", "vocabulary", "ingest", "cleaning", "qc", "review", "caption", "publish")
 """Each section has a model that validates it; unknown sections are refused."""
@@ -112,18 +112,23 @@ class Workspace:
         return pseudonyms_id(self.path, self.section("workspace", WorkspaceSection).patient_scope)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, withdrawing: bool = False) -> Iterator[None]:
         """Lock the workspace for writing, clear what killed runs left behind, and check the key.
 
         What people have decided meanwhile is in the tables when the block begins, and again when it has ended.
 
+        Args:
+            withdrawing: the block takes patients out, and so finishes a withdrawal that was interrupted.
+
         Raises:
-            UserError: another command is writing to it, its key has been replaced, or its list of who took back the
-                consent is an older one.
+            UserError: another command is writing to it, its key has been replaced, its list of who took back the
+                consent is an older one, or a withdrawal was interrupted.
         """
         with exclusive(self.path, str(self.path)):
             self.store.clear_leftovers()
             refuse_older_list(self.path)
+            if not withdrawing:
+                refuse_unfinished(self.path)
             self.check_format()
             if self._key_file.exists():  # qc and build can do without it
                 record_key(self.path, self.keys)

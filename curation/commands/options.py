@@ -31,14 +31,14 @@ TemplatesOption = Annotated[
 
 @contextmanager
 def writing_to(
-    path: Path, workers: int, *, show_progress: bool
+    path: Path, workers: int, *, show_progress: bool, withdrawing: bool = False
 ) -> Iterator[tuple[Workspace, LocalEngine, Callable[[Progress], None]]]:
     """What every writing command needs: the workspace, held for writing, an engine and a progress bar."""
     from sono.manifests.workspace import open_workspace
 
     workspace = open_workspace(path)
     engine = local_engine(workers)
-    with workspace.writing(), console.progress_bar(enabled=show_progress) as progress:
+    with workspace.writing(withdrawing=withdrawing), console.progress_bar(enabled=show_progress) as progress:
         yield workspace, engine, progress
 
 

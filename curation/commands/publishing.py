@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +60,7 @@ def publish(
         ],
         Asked(repo, "dataset", private, gated, tag, message, dry_run, yes),
         read_back=lambda remote, commit: row_reader(dataset)(remote, commit),
+        hold=opened.writing if opened else nullcontext,
     )
     if published is None:
         return

@@ -62,14 +62,24 @@ def _withdraw(workspace: Path, patients: Path, as_json: bool) -> None:
     from sono.curation.publishing.withdraw import withdraw as run
 
     listed = read_patients(patients)
-    with writing_to(workspace, 1, show_progress=not as_json) as (opened, _, progress):
+    with writing_to(workspace, 1, show_progress=not as_json, withdrawing=True) as (opened, _, progress):
         report = run(opened, listed, progress=progress)
     if as_json:
         console.print_json({**asdict(report), "remains": REMAINS})
         return
-    print(f"{report.patients:,} patients removed: {counts_text(report.rows)}, {report.events:,} decisions.")
+    if report.patients or report.resumed:
+        print(f"{report.patients:,} patients removed: {counts_text(report.rows)}, {report.events:,} decisions.")
+    else:
+        print("None of the list is known here: write the numbers as images or records do, and whose they are.")
     if report.unknown:
         print(f"{report.unknown:,} of the list have no data here. A later ingest leaves them out, too.")
+    if report.namesakes:
+        print(
+            f"{report.namesakes:,} with the same number in the same center stay, because their issuer is another. "
+            "If they are the same people, list them with that issuer, too."
+        )
+    if report.resumed:
+        print("An earlier run was interrupted: what it had removed is not counted here.")
     print(f"What was removed, by key: {report.proof}")
     _print_remains(REMAINS)
     print_next(f"sono-curate qc {workspace}")

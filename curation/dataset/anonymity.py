@@ -10,6 +10,8 @@ import pyarrow as pa
 from sono.manifests.dataset_keys import DatasetKeys
 from sono.manifests.errors import UserError
 from sono.manifests.query import query
+from sono.manifests.schemas import BIOMETRY, CAPTIONS
+from sono.manifests.store import TableStore
 
 from .disclosure import ATTRIBUTES, Disclosure
 
@@ -64,6 +66,34 @@ def refuse_rare(found: list[Combination], k_anonymity: int) -> None:
         where="publish.k_anonymity",
         fix='set ga_days = "weeks", or make scanner or center less exact, under [publish] in sono.toml',
     )
+
+
+def refuse_exact_ages(store: TableStore, selection: pa.Table, disclosure: Disclosure) -> None:
+    """Check that no caption gives away the day of an age that is published in weeks.
+
+    Raises:
+        UserError: some do, as templates of one's own may.
+    """
+    paths = [str(path) for path in store.paths(CAPTIONS)]
+    if disclosure.ga_days != "weeks" or not paths:
+        return
+    ages = selection.select(["frame_id", "ga_days"])
+    captions = query(_EXACT_AGES, {"paths": paths}, ages=ages)["captions"][0].as_py()
+    if captions:
+        raise UserError(
+            f'{captions:,} captions name an age in days, which ga_days = "weeks" is to hide',
+            where="publish.ga_days",
+            fix='run sono-curate caption with templates that name ga and not ga_days, or set ga_days = "exact"',
+        )
+
+
+_EXACT_AGES = f"""
+SELECT count(*) AS captions FROM read_parquet($paths) c JOIN ages USING (frame_id)
+WHERE ga_days % 7 <> 0 AND list_contains(regexp_extract_all(text, '[0-9]+'), ga_days::VARCHAR)
+    AND NOT coalesce(list_bool_or([abs((facts ->> ('$.' || name || '.value'))::DOUBLE - ga_days) < 1
+                                   FOR name IN {list(BIOMETRY)}]), false)
+"""
+"""A length that happens to be as many millimetres is no age."""
 
 
 def spread(found: list[Combination]) -> Mapping[str, int]:

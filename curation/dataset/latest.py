@@ -89,7 +89,7 @@ def _tables_sha256(workspace: Workspace) -> str:
     """Changes when anything that ``build`` reads from the workspace does."""
     accepted = set(accepted_parts(workspace.store))
     fingerprints = [
-        [table.name, info.name, info.content_id]
+        [table.name, info.name, info.content_id, info.rows]  # a withdrawal changes only the last
         for table in (FRAMES, QC, REGIONS, RECORDS, CAPTIONS)
         for info in workspace.store.parts(table).values()
         if table is not REGIONS or info.name in accepted

@@ -22,7 +22,7 @@ from sono.manifests.stages import Crashed, Engine, Progress
 from sono.manifests.store import PartInfo, exclusive, make_private
 from sono.manifests.workspace import Workspace
 
-from .anonymity import combinations, refuse_rare
+from .anonymity import combinations, refuse_exact_ages, refuse_rare
 from .complete import complete
 from .config import publish_section
 from .description.revisions import keep_previous
@@ -86,7 +86,7 @@ def build(
 
     Raises:
         UserError: ``out`` holds something else or lies in another dataset, no frame is left to write, the held-out
-            center is unknown, or too few patients share what is said of them.
+            center is unknown, too few patients share what is said of them, or captions say more than that.
     """
     refuse_inside_dataset(out)
     check_tables(workspace)
@@ -104,6 +104,7 @@ def build(
         raise _nothing_to_write(workspace, left_out)
     found = combinations(selection, options.disclosure, keys)
     refuse_rare(found, section.k_anonymity)
+    refuse_exact_ages(workspace.store, selection, options.disclosure)
     pulled = read_pulled(workspace.path)
     splits = pulled_splits(workspace, selection, plan) if pulled else assign_splits(selection, plan)
     shards = cut_shards(workspace.store, selection, splits, workspace.vocabulary, options)

@@ -37,8 +37,15 @@ class DatasetStore:
         return {path.stem for configuration in CONFIGURATIONS for path in self.files(configuration)}
 
     def files(self, configuration: Configuration) -> list[Path]:
-        """The files of a configuration, split by split in the order of ``SPLITS``."""
+        """The files of a configuration, split by split in the order of ``SPLITS``.
+
+        Raises:
+            UserError: one belongs to no split.
+        """
         files = sorted((self.root / configuration.folder).glob("*.parquet"))
+        for path in files:
+            if split_of(path) not in SPLITS:
+                raise UserError("build did not write this file", where=str(path), fix="move it away, and run again")
         return sorted(files, key=lambda path: SPLITS.index(split_of(path)))
 
     def remove(self, name: str) -> None:

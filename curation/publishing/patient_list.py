@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sono.manifests.delimited import DELIMITERS, bounded_lines, text_format
 from sono.manifests.errors import UserError, did_you_mean
 from sono.manifests.pseudonyms import GLOBAL, Pseudonymizer
 
@@ -42,9 +43,10 @@ def read_patients(path: Path) -> list[ListedPatient]:
         UserError: the file cannot be read, is empty, or has other columns. No line is quoted.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        found = text_format(path)
+        with path.open(encoding=found.encoding, newline="") as file:
+            lines = list(csv.reader(bounded_lines(file), delimiter=found.delimiter, skipinitialspace=True))
+    except (OSError, ValueError, csv.Error) as error:  # text of another encoding, and endless lines, are ValueErrors
         raise UserError("the list of patients cannot be read", where=str(path), fix="give a UTF-8 text file") from error
     rows = list(_rows(lines, str(path)))
     patients = [ListedPatient(number, **cells) for number, cells in rows if cells.get("patient_id")]
@@ -56,6 +58,10 @@ def read_patients(path: Path) -> list[ListedPatient]:
 def _rows(lines: Sequence[Sequence[str]], where: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The cells of each line by name, with the line's number."""
     names = [cell.strip().lower() for cell in lines[0]] if lines else []
+    for number, cells in enumerate(lines, 1):
+        if len(names) == 1 and (len(cells) > 1 or any(cell in DELIMITERS for cell in "".join(cells))):
+            fix = f"name all of them in the first line: {', '.join(COLUMNS)}"
+            raise UserError(f"line {number} of the list has several columns, the first has one", where=where, fix=fix)
     if "patient_id" not in names:
         if any(len(cells) > 1 for cells in lines):
             fix = f"name them in the first line: {', '.join(COLUMNS)}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ from sono.manifests.store import PartInfo, TableStore, make_private, read_info, 
 from sono.manifests.withdrawn import FILE, PATIENT_COLUMNS, PROOFS, TABLES_OF_PATIENTS, Withdrawn, read_withdrawn
 from sono.manifests.workspace import Workspace
 
+from .begun import NOTED, Begun, forget_begun, note_begun, read_begun
 from .patient_list import ListedPatient
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class WithdrawalReport:
         parts_rewritten: of all tables.
         events: of the journal of decisions, of which only the numbers stay.
         proof: the file that lists what was removed, by key.
+        namesakes: patients who stay, because their number in the same center is another issuer's.
+        resumed: an earlier run broke off. What it had removed is in the proof, and in none of the counts.
     """
 
     patients: int
@@ -66,6 +70,8 @@ class WithdrawalReport:
     parts_rewritten: int = 0
     events: int = 0
     proof: str = ""
+    namesakes: int = 0
+    resumed: bool = False
 
 
 def withdraw(
@@ -74,23 +80,30 @@ def withdraw(
     *,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> WithdrawalReport:
-    """Remove patients from every table, the journal, caches and reports. The caller holds ``workspace.writing()``.
+    """Remove patients from every table, the journal, caches and reports.
 
-    Their keys are remembered first, so an interrupted withdrawal resumes where it stopped, and no later ingest takes
-    them in. What depends on them goes before their frames, by which it is found.
+    The caller holds ``workspace.writing(withdrawing=True)``. Their keys, and those of everything that has to go, are
+    remembered first: an interrupted withdrawal resumes where it stopped, and no later ingest takes them in.
 
     Raises:
-        UserError: a number is several patients', the workspace is being reviewed, or a part is damaged.
+        UserError: a number may be several patients', the workspace is being reviewed, a part is damaged, or pictures
+            cannot be deleted.
     """
     with (
         reviewing_alone(workspace, "stop its server with Ctrl-C first"),
         _found(workspace, patients) as (database, known),
     ):
         _remember(workspace, database, known)
-        report = WithdrawalReport(len(known.with_data), len(patients) - len(known.with_data))
-        _remove(workspace, database, report, progress)
+        report = WithdrawalReport(
+            len(known.with_data),
+            len(patients) - len(known.with_data),
+            namesakes=known.namesakes,
+            resumed=known.unfinished,
+        )
+        _remove(workspace, database, report, progress, known_here=bool(known.with_data) or known.unfinished)
         report.proof = str(_prove(workspace, database, report))
         _write_list(workspace, replace(read_withdrawn(workspace.path), unfinished=False))
+        forget_begun(workspace.path)
     return report
 
 
@@ -103,11 +116,12 @@ def remove_patients(
         patients: by ``patient_key``.
 
     Raises:
-        UserError: the workspace is being reviewed, or a part is damaged.
+        UserError: the workspace is being reviewed, a part is damaged, or pictures cannot be deleted.
     """
     report = WithdrawalReport(len(patients), 0)
     with reviewing_alone(workspace, "stop its server with Ctrl-C first"), _viewed(workspace.store) as database:
-        _find_rows(database, Withdrawn({"patient_key": patients}))
+        _make_known(database, {})
+        _find_rows(database, Withdrawn({"patient_key": patients}), {})
         _remove(workspace, database, report, progress)
     return report
 
@@ -117,18 +131,58 @@ def _remove(
     database: duckdb.DuckDBPyConnection,
     report: WithdrawalReport,
     progress: Callable[[Progress], None],
+    *,
+    known_here: bool = True,
 ) -> None:
-    """What depends on frames goes before them, because it is found by them."""
+    """What depends on frames goes before them, because it is found by them.
+
+    Args:
+        known_here: something of the patients is here, or was when an earlier run began. A list of others, perhaps with
+            a mistake in it, costs nobody the audit.
+    """
     _remove_rows(workspace.store, database, report, progress)
     journal = open_journal(workspace.path)
     if journal is not None:
         with contextlib.closing(journal):
             report.events = journal.forget([frame_id for (frame_id,) in database.sql("FROM gone").fetchall()])
-    for name in _MADE_AGAIN:
-        shutil.rmtree(workspace.path / name, ignore_errors=True)
-    for path in workspace.path.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
-        path.unlink()
+    if known_here or report.rows or report.events:
+        _remove_what_follows(workspace.path)
     _remove_frames(workspace.store, database, report)
+
+
+def _remove_what_follows(workspace: Path) -> None:
+    """Delete pictures, embeddings and pages, also of those folders that are links to another disk.
+
+    Raises:
+        UserError: some cannot be deleted. The withdrawal stays unfinished.
+    """
+    for folder in (workspace / name for name in _MADE_AGAIN):
+        try:
+            _empty(folder, workspace)
+            if folder.is_dir() and not folder.is_symlink():
+                folder.rmdir()
+        except OSError as error:
+            what = f"{folder.name}/ cannot be deleted: {error.strerror or error}"
+            raise UserError(
+                what, where=str(folder), fix="make that possible, and run the same command again"
+            ) from error
+    for path in workspace.glob(f"{ANSWERS_FILE}*"):  # answers about everybody's texts, by their hashes
+        path.unlink()
+
+
+def _empty(folder: Path, workspace: Path) -> None:
+    """Delete what is in a folder; not what further links in it lead to, which may be anything."""
+    links = [Path(at, name) for at, names, _ in os.walk(folder) for name in names if Path(at, name).is_symlink()]
+    if workspace.resolve().is_relative_to(folder.resolve()):
+        links.append(folder)
+    if links:
+        fix = "delete what it leads to if that is of patients, and the link, and run the same command again"
+        raise UserError("a link to a folder is not followed", where=str(links[0]), fix=fix)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -141,53 +195,91 @@ def _viewed(store: TableStore) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @dataclass(frozen=True)
 class _Known:
-    """Keys of the listed patients by column, and those of the list whom a table names."""
+    """Keys of the listed patients by column, and what the report says of them.
+
+    Attributes:
+        with_data: those of the list whom a table names.
+        unfinished: an earlier run broke off.
+    """
 
     keys: Mapping[str, frozenset[str]]
     with_data: Sequence[ListedPatient]
+    namesakes: int
+    unfinished: bool
 
 
 @contextlib.contextmanager
 def _found(
     workspace: Workspace, patients: Sequence[ListedPatient]
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, _Known]]:
-    """A database with ``gone``, ``gone_sources``, ``gone_studies`` and ``gone_patients``: keys of what goes."""
+    """A database with the tables of ``NOTED``: keys of what goes."""
+    begun = read_begun(workspace.path)
     with _viewed(workspace.store) as database:
-        names = [each for each in TABLES_OF_PATIENTS if each != RECORDS.name]
-        columns = ", ".join(PATIENT_COLUMNS)
-        database.execute(
-            f"CREATE TEMP TABLE known AS {' UNION '.join(f'SELECT {columns} FROM {name}' for name in names)}"
-        )
+        _make_known(database, begun)
         keys: dict[str, set[str]] = {column: set() for column in PATIENT_COLUMNS}
-        with_data = [patient for patient in patients if _add_keys(database, patient, workspace.keys, keys)]
+        shared: set[str] = set()
+        with_data = [patient for patient in patients if _add_keys(database, patient, workspace.keys, keys, shared)]
         withdrawn = read_withdrawn(workspace.path).with_keys({name: frozenset(some) for name, some in keys.items()})
-        _find_rows(database, withdrawn)
-        yield database, _Known(withdrawn.keys, with_data)
+        _find_rows(database, withdrawn, begun)
+        sql = (
+            "SELECT DISTINCT patient_key FROM known ANTI JOIN gone_patients USING (patient_key) "
+            "WHERE patient_center_key IN (SELECT unnest($shared::VARCHAR[]))"
+        )
+        namesakes = len(database.execute(sql, {"shared": sorted(shared)}).fetchall())
+        yield database, _Known(withdrawn.keys, with_data, namesakes, withdrawn.unfinished)
+
+
+def _make_known(database: duckdb.DuckDBPyConnection, begun: Begun) -> None:
+    """The table ``known``: by which keys the tables name patients, or named them before a withdrawal broke off."""
+    columns = ", ".join(PATIENT_COLUMNS)
+    names = [name for name in TABLES_OF_PATIENTS if name != RECORDS.name]
+    _collect(database, "known", begun.get("gone_known", ()), *(f"SELECT {columns} FROM {name}" for name in names))
+
+
+def _collect(
+    database: duckdb.DuckDBPyConnection, table: str, begun: Sequence[Sequence[str | None]], *selects: str
+) -> None:
+    """Make a table of what the statements find, and of what was noted before a withdrawal broke off."""
+    columns = ", ".join(f"{column} VARCHAR" for column in NOTED.get(table, PATIENT_COLUMNS))
+    database.execute(f"CREATE TEMP TABLE begun ({columns})")
+    insert_rows(database, "begun", begun)
+    database.execute(f"CREATE TEMP TABLE {table} AS FROM begun UNION {' UNION '.join(selects)}")
+    database.execute("DROP TABLE begun")
 
 
 def _add_keys(
-    database: duckdb.DuckDBPyConnection, patient: ListedPatient, pseudonyms: Pseudonymizer, keys: dict[str, set[str]]
+    database: duckdb.DuckDBPyConnection,
+    patient: ListedPatient,
+    pseudonyms: Pseudonymizer,
+    keys: dict[str, set[str]],
+    shared: set[str],
 ) -> bool:
     """Add every key by which rows may name a patient. False if none does.
 
     Files and records that name the issuer of a number, its center, or neither, have different keys of one patient.
 
+    Args:
+        shared: gets the center's key if patients of other issuers have it as well. Then rows that name no issuer go,
+            because they may be this patient's, and those of the others stay.
+
     Raises:
-        UserError: the list has a number alone, and several centers use it.
+        UserError: the list has a number without an issuer, and several issuers or centers use it.
     """
     column, key = patient.rule(pseudonyms)
     rows = _known_as(database, column, key)
     by_number = {row[2] for row in rows if row[2] is not None}
     centers = {row[1] for row in rows if row[1] is not None} - by_number
-    if column == "patient_number_key" and len(centers) > 1:
-        raise UserError(
-            f"the number in line {patient.line} is used in {len(centers)} centers of this workspace",
-            fix="add a column center or issuer to the list, which says whose number it is",
-        )
+    if column != "patient_key":
+        _refuse_several(patient, len(centers), len(_issued(rows)))
     if not rows or column != "patient_number_key":  # a bare number must not keep out another center's patient later
         keys[column].add(key)
     keys["patient_key"] |= {row[0] for row in rows}
-    keys["patient_center_key"] |= centers
+    for center in centers:
+        if column == "patient_key" and _issued(_known_as(database, "patient_center_key", center)) - {key}:
+            keys["patient_key"].add(center)
+            shared.add(center)
+        else:
+            keys["patient_center_key"].add(center)
     for number in by_number:
         others = {row[1] for row in _known_as(database, "patient_number_key", number) if row[1] is not None}
         if others <= centers | by_number:  # nobody else has it, so rows with the number alone are this patient's
@@ -195,35 +287,62 @@ def _add_keys(
     return bool(rows)
 
 
-def _known_as(database: duckdb.DuckDBPyConnection, column: str, key: str) -> list[tuple[str, str | None, str | None]]:
-    """The keys of rows that have this one: patient, center, number."""
+def _refuse_several(patient: ListedPatient, centers: int, issuers: int) -> None:
+    """A number without an issuer may be several patients'."""
+    if centers > 1 or issuers > 1:
+        used, column = (
+            (f"in {centers} centers", "center or issuer") if centers > 1 else (f"by {issuers} issuers", "issuer")
+        )
+        raise UserError(
+            f"the number in line {patient.line} is used {used} of this workspace",
+            fix=f"add a column {column} to the list, which says whose number it is",
+        )
+
+
+_Row = tuple[str, str | None, str | None]
+"""The keys of rows that name one patient in one way: patient, center, number."""
+
+
+def _issued(rows: Sequence[_Row]) -> set[str]:
+    """The patients of rows that name an issuer: their keys are neither the center's nor the number's."""
+    return {patient for patient, center, number in rows if patient not in (center, number)}
+
+
+def _known_as(database: duckdb.DuckDBPyConnection, column: str, key: str) -> list[_Row]:
+    """The keys of rows that have this one."""
     sql = f"SELECT DISTINCT {', '.join(PATIENT_COLUMNS)} FROM known WHERE {column} = $key"
     return [(patient, center, number) for patient, center, number in database.execute(sql, {"key": key}).fetchall()]
 
 
-def _find_rows(database: duckdb.DuckDBPyConnection, withdrawn: Withdrawn) -> None:
-    """Everything of patients who withdrew, now or in a withdrawal that was interrupted."""
+def _find_rows(database: duckdb.DuckDBPyConnection, withdrawn: Withdrawn, begun: Begun) -> None:
+    """Make the tables of ``NOTED``: everything of patients who withdrew, now or in a withdrawal that broke off."""
     for column in PATIENT_COLUMNS:
-        database.execute(f"CREATE TEMP TABLE by_{column} (key VARCHAR)")
+        database.execute(f"CREATE TEMP TABLE by_{column} ({column} VARCHAR)")
         insert_rows(database, f"by_{column}", ((key,) for key in sorted(withdrawn.keys.get(column, ()))))
-    theirs = " OR ".join(f"{column} IN (SELECT key FROM by_{column})" for column in PATIENT_COLUMNS)
-    database.execute(f"CREATE TEMP TABLE gone AS SELECT frame_id FROM frames WHERE {theirs}")
-    database.execute(
-        f"CREATE TEMP TABLE gone_sources AS SELECT source_key FROM frames WHERE {theirs} "
-        f"UNION SELECT source_key FROM statements WHERE {theirs}"
-    )
-    database.execute(
-        f"CREATE TEMP TABLE gone_patients AS SELECT patient_key FROM frames WHERE {theirs} "
-        f"UNION SELECT patient_key FROM statements WHERE {theirs} UNION SELECT key FROM by_patient_key"
-    )
-    database.execute(
-        f"CREATE TEMP TABLE gone_studies AS SELECT study_key FROM frames WHERE {theirs} "
-        f"UNION SELECT study_key FROM statements WHERE ({theirs}) AND study_key IS NOT NULL"
-    )
-    database.execute("CREATE TEMP TABLE gone_regions AS SELECT region_id FROM regions SEMI JOIN gone USING (frame_id)")
+    named = " OR ".join(f"{column} IN (SELECT {column} FROM by_{column})" for column in PATIENT_COLUMNS)
+    theirs = f"coalesce({named}, false)"
+    selects: Mapping[str, Sequence[str]] = {
+        "gone_known": (f"SELECT * FROM known WHERE {theirs}",),
+        "gone_patients": (f"SELECT patient_key FROM known WHERE {theirs}", "FROM by_patient_key"),
+        "gone_studies": (
+            f"SELECT study_key FROM frames WHERE {theirs}",
+            f"SELECT study_key FROM statements WHERE {theirs} AND study_key IS NOT NULL",
+        ),
+        # A document, such as a FHIR Bundle, may be about several patients: as long as one stays, so does its key.
+        "gone_sources": (
+            f"SELECT source_key FROM frames WHERE {theirs}",
+            f"SELECT source_key FROM statements GROUP BY source_key HAVING bool_and({theirs})",
+        ),
+        "gone": (f"SELECT frame_id FROM frames WHERE {theirs}",),
+        "gone_regions": ("SELECT region_id FROM regions SEMI JOIN gone USING (frame_id)",),
+    }
+    for table, statements in selects.items():
+        _collect(database, table, begun.get(table, ()), *statements)
 
 
 def _remember(workspace: Workspace, database: duckdb.DuckDBPyConnection, known: _Known) -> None:
+    """What has to go first, and whose it is second: from then on, the withdrawal counts as begun."""
+    note_begun(workspace.path, database)
     patients = frozenset(key for (key,) in database.sql("FROM gone_patients").fetchall())
     withdrawn = replace(Withdrawn(known.keys).with_keys({"patient_key": patients}), unfinished=True)
     _write_list(workspace, withdrawn)
@@ -242,7 +361,7 @@ _GOING: Sequence[tuple[TableSpec, str, str]] = (
     (EXCLUSIONS, "source_key", "gone_sources"),
     (RECORDS, "study_key", "gone_studies"),
     (RECORDS, "patient_key", "gone_patients"),
-    (STATEMENTS, "source_key", "gone_sources"),
+    *((STATEMENTS, column, f"by_{column}") for column in PATIENT_COLUMNS),
 )
 """What goes before the frames: table, column, and the table of keys."""
 
@@ -289,13 +408,10 @@ def _rewrite(
         _write(Path(path), store, table, info, kept)
 
 
-def _membership(database: duckdb.DuckDBPyConnection, rows: pa.Table, column: str, keys: str) -> Iterable[bool]:
-    database.register("rows", rows.select([column]))
-    try:
-        sql = f"SELECT {column} IN (SELECT {column} FROM {keys}) FROM rows"
-        return [bool(goes) for (goes,) in database.execute(sql).fetchall()]
-    finally:
-        database.unregister("rows")
+def _membership(database: duckdb.DuckDBPyConnection, rows: pa.Table, column: str, keys: str) -> list[bool]:
+    """Which rows go, in their own order: a join in DuckDB gives its answers in any."""
+    gone = {key for (key,) in database.execute(f"SELECT {column} FROM {keys}").fetchall()}
+    return [key is not None and key in gone for key in rows[column].to_pylist()]
 
 
 def _write(path: Path, store: TableStore, table: TableSpec, info: PartInfo, kept: pa.Table) -> None:

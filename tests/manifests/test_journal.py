@@ -418,3 +418,27 @@ def test_a_journal_that_cannot_be_written_can_be_read(
     assert archived.history("r1") == [event]
     with pytest.raises(UserError, match="the journal of decisions cannot be written"):
         archived.append(page.new("reject"), expected=event.n)
+
+
+def test_what_is_forgotten_leaves_the_file_even_if_a_run_is_killed_before_it_is_written_anew(
+    journal: Journal, page: Reviewing
+) -> None:
+    page.decide_on_many()
+
+    def kept() -> list[str]:
+        files = sorted(journal.path.parent.glob("journal.sqlite*"))
+        return [file.name for file in files if b'"pixel_digest"' in file.read_bytes()]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert kept()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "_reading", killed)
+        with pytest.raises(KeyboardInterrupt):
+            journal.forget(["f1"])
+    assert kept()
+    assert journal.forget(["f1"]) == 0
+    assert kept() == []
+    with sqlite3.connect(journal.path) as database:
+        assert database.execute("SELECT count(*) FROM events").fetchone() == (100,)

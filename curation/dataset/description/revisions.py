@@ -30,10 +30,14 @@ class _Difference:
 
 
 def keep_previous(store: DatasetStore) -> None:
-    """Remember what a complete dataset holds before it is written anew; a killed run leaves it for the next."""
-    if (store.root / MARKER).exists():
+    """Remember what a complete dataset holds before it is written anew; a killed run leaves it for the next.
+
+    Of one whose every shard is damaged, nothing is known.
+    """
+    paths = _paths(store)
+    if (store.root / MARKER).exists() and paths:
         with connect(_MEMORY) as database, atomic_file(store.root / _PREVIOUS) as file:
-            found = database.sql(_FRAMES, params={"paths": _paths(store)})
+            found = database.sql(_FRAMES, params={"paths": paths})
             assert found is not None, "a statement that gives no rows"
             frames = found.to_arrow_reader(_ROWS_AT_ONCE)
             with pq.ParquetWriter(file, frames.schema) as writer:

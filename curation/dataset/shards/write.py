@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sono.manifests.schemas import TableSpec
-from sono.manifests.store import PartInfo, TableStore, atomic_file, info_metadata, leaves
+from sono.manifests.store import PartInfo, TableStore, atomic_file, info_metadata, leaves, sync_folder
 
 from .configurations import DEFAULT, METADATA, REGIONS, Configuration, region_rows
 from .cut import Shard, is_end
@@ -52,6 +52,7 @@ def write_shard(task: ShardTask) -> PartInfo:
 
     A shard without regions has no file of them.
     """
+    _remove_stale(task.path(DEFAULT))
     with atomic_file(task.path(DEFAULT)) as frames:
         with (
             atomic_file(task.path(REGIONS)) as regions,
@@ -61,6 +62,13 @@ def write_shard(task: ShardTask) -> PartInfo:
         if not any_region:
             task.path(REGIONS).unlink()
     return task.info
+
+
+def _remove_stale(path: Path) -> None:
+    """Beside an earlier file of ``default``, new ones of the others would count as its own if this run is killed."""
+    if path.exists():
+        path.unlink()
+        sync_folder(path.parent)
 
 
 def _write(task: ShardTask, frames: IO[bytes], regions: IO[bytes], metadata: IO[bytes]) -> bool:

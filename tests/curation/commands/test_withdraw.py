@@ -159,6 +159,37 @@ def test_an_interrupted_withdrawal_resumes(
     assert found_in(content_of(reviewed.path), theirs) == []
 
 
+@pytest.mark.parametrize("step", ["_remove", "_prove"])
+def test_an_interrupted_withdrawal_knows_what_has_to_go_when_its_frames_are_gone(
+    reviewed: Workspace, archive: Path, tmp_path: Path, sono_curate: SonoCurate, step: str
+) -> None:
+    theirs = keys_of(reviewed, "P2")
+    (tmp_path / "gone.txt").write_text("P2\n")
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise OSError("pulled plug")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"sono.curation.publishing.withdraw.{step}", failing)
+        with pytest.raises(OSError, match="pulled plug"):
+            sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    ingest = ("ingest", reviewed.path, archive, "--metadata", tmp_path / "files.csv", "--cropped")
+    with pytest.raises(UserError, match="a withdrawal was interrupted"):
+        sono_curate(*ingest)
+    for name in ("frames", "statements"):
+        for part in (reviewed.path / name).glob("*.parquet"):
+            part.unlink()
+    printed = sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    assert printed.startswith("1 patients removed")
+    assert "An earlier run was interrupted" in printed
+    assert found_in(content_of(reviewed.path), theirs) == []
+    proof = json.loads((reviewed.path / "withdrawals" / "0001.json").read_text())
+    assert (len(proof["frame_ids"]), len(proof["study_keys"])) == (3, 1)
+    assert (proof["removed"]["patients"], proof["removed"]["unknown"]) == (1, 0)
+    assert [path.name for path in (reviewed.path / "withdrawals").iterdir()] == ["0001.json"]
+    assert "left out 3: withdrawn" in sono_curate(*ingest)
+
+
 def test_a_number_that_two_centers_use_is_not_guessed(
     workspace: Workspace, archive: Path, tmp_path: Path, sono_curate: SonoCurate
 ) -> None:
@@ -174,12 +205,45 @@ def test_a_number_that_two_centers_use_is_not_guessed(
     assert workspace.store.read_all(FRAMES, ["center"])["center"].to_pylist() == ["south"] * 6
 
 
+def test_a_number_of_two_issuers_in_one_center_is_that_of_the_one_who_is_named(
+    workspace: Workspace, archive: Path, tmp_path: Path, sono_curate: SonoCurate
+) -> None:
+    issuers = {"P1": "Hospital", "P2": "Practice", "P3": "", "P4": "Practice"}  # P3: nobody knows whose of the two
+    files = [f"P{patient}/scan{scan}" for patient in range(1, 5) for scan in range(3)]
+    rows = [f"{file},{8 if file > 'P4' else 7},{issuers[file[:2]]}" for file in files]
+    (tmp_path / "files.csv").write_text("\n".join(["file,patient_id,issuer", *rows]))
+    sono_curate("ingest", workspace.path, archive, "--metadata", tmp_path / "files.csv", "--cropped")
+    by_issuer = {name: workspace.keys.patient_keys("7", issuer=name).patient for name in ("Hospital", "Practice")}
+    for text in ("7\n", f"patient_id,center\n7,{workspace.center}\n"):
+        (tmp_path / "gone.csv").write_text(text)
+        with pytest.raises(UserError, match="used by 2 issuers of this workspace; add a column issuer"):
+            sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.csv")
+    assert not (workspace.path / "withdrawn.json").exists()
+
+    (tmp_path / "gone.csv").write_text("patient_id,issuer\n7,Hospital\n")
+    printed = sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.csv")
+    assert "1 with the same number in the same center stay" in printed
+    left = workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist()
+    assert len(left) == 6
+    assert left.count(by_issuer["Practice"]) == 3
+    assert not read_withdrawn(workspace.path).names({"patient_key": by_issuer["Practice"]})
+
+    (tmp_path / "gone.csv").write_text("patient_id,issuer\n7,Hospital\n7,Practice\n")
+    printed = sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.csv")
+    assert "stay" not in printed
+    left = workspace.store.read_all(FRAMES, ["patient_key"])["patient_key"].to_pylist()
+    assert left == [workspace.keys.patient_keys("8", issuer="Practice").patient] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "names nobody"),
         ("a,b\n", "several columns without names"),
         ("patient_id,centre\nP1,x\n", "did you mean 'center'"),
+        ("P1;A\nP2;A\n", "several columns without names"),
+        ("P1\nP2;A\n", "line 2 of the list has several columns, the first has one"),
+        ("patient_id\nP1\nP2\tA\n", "line 3 of the list has several columns, the first has one"),
     ],
 )
 def test_lists_that_cannot_be_read(
@@ -189,6 +253,33 @@ def test_lists_that_cannot_be_read(
     with pytest.raises(UserError, match=said):
         sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.txt")
     assert not (workspace.path / "withdrawn.json").exists()
+
+
+@pytest.mark.parametrize(("delimiter", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "utf-8")])
+def test_a_list_may_come_from_any_spreadsheet(
+    captioned: Workspace, tmp_path: Path, sono_curate: SonoCurate, delimiter: str, encoding: str
+) -> None:
+    lines = ["patient_id", "center"], ["P2", captioned.center], ["P3", captioned.center]
+    (tmp_path / "gone.csv").write_text("\n".join(map(delimiter.join, lines)) + "\n", encoding=encoding)
+    assert sono_curate("withdraw", captioned.path, "--patients", tmp_path / "gone.csv").startswith("2 patients removed")
+    assert captioned.store.count_rows(FRAMES) == 6
+
+
+def test_a_list_of_others_deletes_nothing_and_says_so(
+    reviewed: Workspace, tmp_path: Path, sono_curate: SonoCurate
+) -> None:
+    (reviewed.path / "audit").mkdir()
+    (reviewed.path / "audit" / "audit.json").write_text("{}")
+    before = {name: text for name, text in content_of(reviewed.path).items() if "journal.sqlite" not in name}
+    (tmp_path / "gone.txt").write_text("p 2\n")
+    printed = sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt")
+    assert printed.startswith("None of the list is known here")
+    assert content_of(reviewed.path).items() >= before.items()
+    assert reviewed.keys.patient("", "p 2") in read_withdrawn(reviewed.path).keys["patient_number_key"]
+    assert not read_withdrawn(reviewed.path).unfinished
+    (tmp_path / "gone.txt").write_text("P2\n")
+    assert sono_curate("withdraw", reviewed.path, "--patients", tmp_path / "gone.txt").startswith("1 patients removed")
+    assert not (reviewed.path / "audit").exists()
 
 
 @pytest.mark.parametrize("how", ["older", "missing"])

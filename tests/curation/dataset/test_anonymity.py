@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sono.captioning.captions.run import caption_workspace
 from sono.curation.dataset.store import MARKER
 from sono.manifests.errors import UserError
 from sono.manifests.splits import SplitPlan
+from sono.manifests.stages import in_process
 
 from .curated import Curation, rows_of
 
@@ -59,6 +61,33 @@ def test_too_few_patients_of_a_combination_are_refused_with_counts_and_without_k
     curation.publish(k_anonymity=3, ga_days="weeks")
     with pytest.raises(UserError, match=r"1 of 2 combinations .* center North, ga_days 140: 1"):
         curation.build(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("said", "stating"),
+    [
+        ("at {{ ga_days }} days", 18),
+        ("at {{ ga }} weeks, {{ ga_days | round(1) }} days", 18),
+        ("at {{ ga }} weeks, head circumference {{ hc_mm }} mm", 0),  # as many millimetres as days
+    ],
+)
+def test_captions_do_not_name_the_day_of_an_age_that_is_published_in_weeks(
+    curation: Curation, tmp_path: Path, said: str, stating: int
+) -> None:
+    for kind, about in (("global", "{{ plane }} plane"), ("region", "{{ structure }}")):
+        (tmp_path / "pack" / kind).mkdir(parents=True)
+        (tmp_path / "pack" / kind / "own.jinja").write_text(f"{about} {said}.")
+    (tmp_path / "pack" / "pack.toml").write_text('language = "en"\n')
+    lines = [f"P{number},{154 + number},{154 + number}" for number in range(1, 5)]
+    curation.records.write_text("\n".join(["patient_id,ga_days,hc_mm", *lines]))
+    caption_workspace(curation.workspace, [curation.records], templates=str(tmp_path / "pack"), engine=in_process)
+    curation.publish(ga_days="weeks")
+    if stating:
+        with pytest.raises(UserError, match=f"^publish.ga_days: {stating} captions name an age in days"):
+            curation.build(tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        curation.publish(ga_days="exact")
+    assert sum(curation.build(tmp_path / "out").splits.values()) == 12
 
 
 def test_the_card_counts_patients_by_combination(curation: Curation, tmp_path: Path) -> None:

@@ -219,6 +219,28 @@ def test_a_shard_that_is_no_longer_what_the_marker_lists_is_written_again(curati
 
 
 @pytest.mark.slow
+def test_a_dataset_that_has_lost_a_folder_is_written_again(curation: Curation, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curation.build(out)
+    whole = {path: path.read_bytes() for path in out.rglob("*.parquet")}
+    shutil.rmtree(out / "metadata")
+    assert sum(curation.build(out).splits.values()) == 12
+    assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == whole
+
+
+@pytest.mark.slow
+def test_a_file_of_no_split_is_named(curation: Curation, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curation.build(out)
+    stray = out / "data" / "old-train.parquet"
+    shutil.copy(min((out / "data").glob("train-*.parquet")), stray)
+    with pytest.raises(UserError, match=r"old-train\.parquet: build did not write this file"):
+        curation.build(out)
+    stray.unlink()
+    assert curation.build(out).shards_written == 0
+
+
+@pytest.mark.slow
 def test_files_that_a_killed_build_left_of_a_shard_are_removed(curation: Curation, tmp_path: Path) -> None:
     """They may be of patients who have left since, and nothing would be said of their frames in ``data/``."""
     out = tmp_path / "out"

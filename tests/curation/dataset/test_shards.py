@@ -230,6 +230,26 @@ def test_a_file_of_any_configuration_that_was_changed_is_written_again(curation:
     }
 
 
+def test_a_killed_build_with_other_options_leaves_nothing_that_the_earlier_ones_take_for_theirs(
+    curation: Curation, tmp_path: Path
+) -> None:
+    def killed(path: Path, target: Path) -> Path:
+        if target.parent.name == "data":
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    out, real = tmp_path / "out", Path.replace
+    curation.build(out)
+    whole = {path: path.read_bytes() for folder in EVERY for path in parquet(out, folder)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            curation.build(out, max_side_px=64)
+    assert {path: path.read_bytes() for folder in EVERY for path in parquet(out, folder)} != whole
+    curation.build(out)
+    assert {path: path.read_bytes() for folder in EVERY for path in parquet(out, folder)} == whole
+
+
 def test_a_shard_that_cannot_be_written_leaves_no_marker_and_no_half_of_it(
     curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

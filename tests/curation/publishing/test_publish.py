@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -11,7 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from sono.curation.images.stored_png import decode_png
+from sono.curation.publishing import verify
+from sono.curation.publishing.patient_list import ListedPatient
+from sono.curation.publishing.withdraw import withdraw
+from sono.manifests import hub_upload
 from sono.manifests.errors import UserError
+from sono.manifests.hub import Remote
+from sono.manifests.schemas import FRAMES
 from tests.curation.publishing.conftest import REPO, Publish, Ready
 from tests.hub.fixtures import Hub
 
@@ -75,6 +83,45 @@ def test_a_dataset_that_the_gate_refuses_is_not_sent(hub: Hub, ready: Ready, pub
         assert result.exit_code == 1
         assert [line.split(":")[1] for line in result.stderr.splitlines()] == [" files", " audit"]
     assert not hub.api.repo_exists(REPO, repo_type="dataset")
+
+
+def test_who_withdraws_during_the_upload_is_not_published(
+    hub: Hub, ready: Ready, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patients = ready.workspace.store.read_all(FRAMES, ["patient_number_key"])["patient_number_key"].to_pylist()
+    number = next(f"P{n}" for n in range(1, 5) if ready.workspace.keys.patient("", f"P{n}") in patients)
+    real = verify.row_reader
+
+    def while_they_wait(folder: Path) -> Callable[[Remote, str], None]:
+        with ready.workspace.writing():
+            withdraw(ready.workspace, [ListedPatient(1, number)])
+        return real(folder)
+
+    monkeypatch.setattr(verify, "row_reader", while_they_wait)
+    result = publish("--public", "--yes")
+    assert result.exit_code == 1
+    assert "refused: consent: 3 frames are of patients who took back their consent" in result.stderr
+    assert hub.files(REPO) == {}
+    assert refs(hub) == {"refs/heads/main"}
+    assert settings(hub) == (True, "manual")
+
+
+def test_nobody_can_withdraw_between_the_last_look_and_the_end(
+    hub: Hub, ready: Ready, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, said = hub_upload._move_main, []
+
+    def moving(*arguments: Any) -> str:
+        with pytest.raises(UserError) as refused, ready.workspace.writing():
+            pass
+        said.append(refused.value.what)
+        return real(*arguments)
+
+    monkeypatch.setattr(hub_upload, "_move_main", moving)
+    assert publish().exit_code == 0
+    assert said == ["another command is writing here"]
+    with ready.workspace.writing():
+        pass
 
 
 def test_an_update_sends_what_changed_and_deletes_what_is_gone(hub: Hub, ready: Ready, publish: Publish) -> None:
