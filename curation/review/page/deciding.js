@@ -54,8 +54,7 @@ export class Deciding {
 
   #decide(action) {
     const { frame, region, item } = this.review;
-    const drawn = action === "edit" || action === "draw" || (action === "accept" && region.readings.length > 0);
-    const mask = drawn ? region.encoded() : null;
+    const mask = action === "reject" ? null : region.encoded(); // also what is accepted as it is: it was seen
     if (action === "reject" && region.id) frame.rename(region, region.facts.structure);
     const event = this.#event("region", action, region.draft?.used ?? []);
     Object.assign(event, { region_id: region.id, structure: region.structure, expected: region.event });

@@ -1,7 +1,7 @@
 // What the server says to decisions, and what follows on the page.
 import { bitmapOf } from "./frames.js";
 
-const OUTDATED = ["frame_changed", "region_gone", "reading_changed"]; // why a decision is refused
+const OUTDATED = ["frame_changed", "region_gone", "reading_changed", "other_mask"]; // why a decision is refused
 
 export class Saving {
   constructor(review) {
@@ -66,8 +66,13 @@ export class Saving {
     this.review.changed("frame");
   }
 
-  async keepMine({ event, answer }) {
+  async keepMine({ event, local, answer }) {
     this.#settle(event);
+    if (event.action === "accept" && answer.region && answer.region.mask.counts !== event.mask.counts) {
+      event.action = "edit"; // it puts another mask in the place of theirs
+      const { region } = this.#subjectOf(event, local);
+      if (region?.status === "accepted") region.status = "edited";
+    }
     this.review.outbox.insist(event.event_id, answer.event);
   }
 

@@ -76,6 +76,7 @@ class DecisionRequest(_Request):
     Attributes:
         frame_version: of the frame as it was shown: nobody decides on pixels that they have not seen.
         region_id: null for a mask that is new.
+        mask: what was drawn or accepted, as it was shown.
         expected: the latest event on the subject that the page knows.
         used: the tools that made the mask.
     """

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from sono.curation.masks.run import import_masks
 from sono.manifests import masks
+from sono.manifests.schemas import REGIONS
+from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
 from tests.curation.review.serving import Server
 
@@ -104,6 +110,49 @@ def test_two_browsers_at_once(predicted: Workspace, serve: Serve, review: Review
     assert [event.action for event in one.journal.events()] == ["accept"]
     other.page.get_by_role("button", name="Keep mine").click()
     assert [event.action for event in other.saved(2)] == ["accept", "reject"]
+
+
+def test_who_keeps_what_they_accepted_keeps_the_mask_that_they_saw(
+    predicted: Workspace, serve: Serve, review: Review
+) -> None:
+    server = serve(predicted)
+    one, other = review(server, predicted), review(server, predicted)
+    one.ready()
+    other.ready()
+    other.press("b")
+    other.drag((0.4, 0.5), (0.6, 0.5))
+    other.press("Enter")
+    (edited,) = other.saved(1)
+    one.press("Enter")
+    one.page.wait_for_selector("#conflicts:not([hidden])", timeout=TIMEOUT_MS)
+    one.page.get_by_role("button", name="Keep mine").click()
+    kept = one.saved(2)[1]
+    assert kept.after is not None
+    assert edited.before is not None
+    assert (kept.action, kept.after["mask"]) == ("edit", edited.before["mask"])
+
+
+def test_a_mask_that_was_made_anew_while_it_was_on_the_screen_is_asked_about_again(
+    empty: Workspace, drawn: Path, serve: Serve, review: Review
+) -> None:
+    import_masks(empty, drawn, mask_format="png", predicted=True, engine=in_process)
+    at = review(serve(empty), empty)
+    at.ready()
+    first = at.question()
+    for path in drawn.rglob("*.png"):
+        cv2.imwrite(str(path), np.roll(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), 20, axis=0))
+    import_masks(empty, drawn, mask_format="png", predicted=True, engine=in_process)
+    anew = {row["region_id"]: row["mask"] for row in empty.store.read_all(REGIONS).to_pylist()}
+    at.press("Enter")
+    at.page.wait_for_selector("#save[data-state=failed]", timeout=TIMEOUT_MS)
+    assert at.journal.count() == 0
+    at.page.get_by_role("button", name=re.compile("not saved")).click()
+    at.page.get_by_role("button", name="Show it").click()
+    at.until(lambda: at.question() == first)
+    at.press("a")  # Enter is for the button
+    (accepted,) = at.saved(1)
+    assert accepted.after is not None
+    assert (accepted.action, accepted.after["mask"]) == ("accept", anew[accepted.subject_id])
 
 
 def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, review: Review) -> None:
