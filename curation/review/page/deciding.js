@@ -22,6 +22,7 @@ export class Deciding {
   accept() {
     const { region, moving } = this.review;
     if (moving) return null;
+    if (region?.draft?.drawing) return this.review.notice(text.finishStroke); // its rest would not be stored
     if (this.#isAboutFrame) return this.decideFrame("accept");
     if (!region) return this.review.goOn();
     const problem = this.#problemOf(region);

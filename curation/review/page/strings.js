@@ -33,6 +33,7 @@ export const text = {
   reasonOf: (what) => `${what}. Why? (optional)`,
   emptyMask: "Nothing is drawn. Reject the mask instead (X).",
   emptyNew: "Nothing is drawn yet.",
+  finishStroke: "Finish the stroke first.",
   nothingFound: "No mask found there. Try a box, or another point.",
   noBackend: "The server runs without a model. Draw with the brush or as a polygon.",
   chooseFirst: "Choose what you draw.",

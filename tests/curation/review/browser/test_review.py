@@ -191,6 +191,27 @@ def test_a_palm_draws_nothing_once_a_pen_was_seen(predicted: Workspace, serve: S
         at.until(lambda before=before: at.question() != before)
 
 
+def test_nothing_is_accepted_in_the_middle_of_a_stroke(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted), predicted)
+    at.ready()
+    first = at.question()
+    at.press("b")
+    for y in (0.3, 0.7):  # the first stroke on the mask, and one that is not
+        at.drag((0.2, y), (0.4, y), up=False)
+        at.press("Enter")
+        at.page.get_by_text("Finish the stroke first.").last.wait_for(timeout=TIMEOUT_MS)
+        assert at.question() == first
+        at.drag((0.4, y), (0.8, y), down=False)
+    assert at.journal.count() == 0
+    at.press("Enter")
+    (edited,) = at.saved(1)
+    assert edited.before is not None
+    assert edited.after is not None
+    added = mask_of(edited.after) & ~mask_of(edited.before)
+    assert added[:80].sum() > 500
+    assert added[80:].sum() > 500
+
+
 def test_everything_can_be_done_with_the_keyboard(predicted: Workspace, serve: Serve, review: Review) -> None:
     at = review(serve(predicted, "--backend", "grabcut"), predicted)
     at.ready()
