@@ -158,8 +158,9 @@ export class Outbox extends EventTarget {
       this.#tell("saved", { event, local, answer });
       this.#changed();
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      await this.#failed(entry, error);
+      const known = error instanceof ApiError;
+      if (!known) reportError(error); // not to be hidden, and no reason to forget the decision
+      await this.#failed(entry, known ? error : new ApiError(0, "no_answer", text.noAnswer));
     }
   }
 

@@ -179,6 +179,18 @@ def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, r
     assert [event.action for event in at.saved(2)] == ["accept", "accept"]
 
 
+def test_a_proxy_that_asks_to_sign_in_again(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted), predicted)
+    at.ready()
+    at.page.route("**/api/decisions", lambda route: route.fulfill(content_type="text/html", body="<p>Who are you?"))
+    at.press("Enter")
+    at.page.wait_for_selector("#signed-out:not([hidden])", timeout=TIMEOUT_MS)
+    assert at.page.get_attribute("#save", "data-state") == "failed"
+    at.page.unroute("**/api/decisions")
+    at.page.get_by_role("button", name="Try again").first.click()
+    assert [event.action for event in at.saved(1)] == ["accept"]
+
+
 def test_a_palm_draws_nothing_once_a_pen_was_seen(predicted: Workspace, serve: Serve, review: Review) -> None:
     at = review(serve(predicted), predicted, has_touch=True)
     for number, (pointer, action) in enumerate([("touch", "edit"), ("pen", "edit"), ("touch", "accept")], 1):

@@ -157,6 +157,34 @@ def test_of_two_people_one_can_insist_with_a_new_event_that_follows_the_others(m
     assert left == 0
 
 
+def test_an_answer_that_makes_no_sense_is_none(modules: Any) -> None:
+    sent, state, left = run(
+        modules,
+        """
+        const outbox = new Outbox((event) => sent.length ? send(event) : sent.push(event));
+        outbox.add(event("e1"), "r");
+        await until(() => outbox.failure);
+        const { state } = outbox.failure;
+        outbox.retry();
+        await until(() => !outbox.unsaved);
+        return [sent.map((one) => one.event_id), state, outbox.unsaved];
+        """,
+    )
+    assert sent == ["e1", "e1"]
+    assert (state, left) == ("retrying", 0)
+
+
+def test_answers_that_the_server_did_not_give_can_be_asked_for_again(modules: Any) -> None:
+    told = modules.evaluate(
+        """async () => {
+          const { getSession, postDecision } = await import("/static/api.js");
+          const failure = (answer) => answer.then(() => null, ({ status, passing }) => [status, passing]);
+          return [await failure(getSession()), await failure(postDecision({}))];
+        }"""
+    )
+    assert told == [[401, True], [0, True]]  # a page to sign in on, and half of an answer
+
+
 def test_what_was_not_saved_survives_a_reload(modules: Any) -> None:
     kept, sent = run(
         modules,
