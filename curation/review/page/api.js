@@ -44,9 +44,9 @@ export const postEmbed = (id) => request(`frames/${encodeURIComponent(id)}/embed
 
 export const postDecision = (event) => post("decisions", event);
 
-export const postUndo = (eventId) => post("undo", { event_id: eventId });
+export const postUndo = (eventId, reviewer) => post("undo", { event_id: eventId, reviewer });
 
-export const postRedo = (eventId) => post("redo", { event_id: eventId });
+export const postRedo = (eventId, reviewer) => post("redo", { event_id: eventId, reviewer });
 
 async function json(path, options) {
   const answer = await request(path, options);

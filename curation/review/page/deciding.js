@@ -107,6 +107,7 @@ export class Deciding {
   #event(subject, action, used) {
     return {
       event_id: newEventId(),
+      reviewer: this.review.session.reviewer,
       subject,
       frame_id: this.review.frame.id,
       frame_version: this.review.frame.facts.version,

@@ -49,10 +49,17 @@ export class Saving {
     }
   }
 
-  // It comes back: as it was before the decision, with what was drawn, next in the queue.
+  // It comes back: as it was before the decision, with what was drawn, next in the queue. What somebody decided before
+  // another one signed in stays as it is: it is stored once they are back.
   #refused({ event, local, error }) {
     const { frame, region } = this.#subjectOf(event, local);
     if (!frame) return;
+    if (error.code === "other_reviewer") {
+      if (region) region.state = "failed";
+      else frame.qcState = "failed";
+      this.review.changed("frame");
+      return;
+    }
     if (event.subject === "frame") {
       frame.facts.qc = frame.before;
       frame.qcState = "failed";
@@ -99,11 +106,12 @@ export class Saving {
   }
 
   /** Gives up a decision that the server refused. */
-  discard({ event, local }) {
+  async discard({ event, local }) {
     this.review.outbox.discard(event.event_id);
     const { frame, region } = this.#subjectOf(event, local);
     if (region) region.state = "saved";
     if (frame && event.subject === "frame") frame.qcState = "saved";
+    if (frame) await this.#renew(event.frame_id);
     this.review.changed("frame");
   }
 

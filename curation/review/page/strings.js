@@ -7,6 +7,7 @@ export const text = {
   signedOut:
     "The server no longer knows this page: it was started again, or you are signed out. " +
     "In another tab, open the link that it printed, or sign in; then choose Try again. Nothing on this page is lost.",
+  otherReviewer: (name, own) => `You are signed in as ${name}, and this page is ${own}'s. Sign in as ${own}, or reload it.`,
   gone: "This frame has left the workspace. Going on.",
   goneDecision: "The frame has left the workspace, so this decision cannot be kept.",
   notAnImage: "This frame's image cannot be shown",

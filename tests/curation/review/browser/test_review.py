@@ -179,6 +179,53 @@ def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, r
     assert [event.action for event in at.saved(2)] == ["accept", "accept"]
 
 
+def test_what_one_reviewer_has_not_saved_is_never_stored_as_anothers(
+    predicted: Workspace, serve: Serve, review: Review
+) -> None:
+    def restarted(server: Server, reviewer: str) -> Server:
+        server.process.kill()
+        server.process.wait()
+        return serve(predicted, "--reviewer", reviewer)
+
+    def sign_in(server: Server) -> None:
+        tab = at.page.context.new_page()
+        tab.goto(server.address)
+        tab.close()
+
+    server = serve(predicted)
+    at = review(server, predicted)
+    at.ready()
+    at.press("Enter")
+    at.saved(1)
+    server = restarted(server, "bob")
+    first = at.question()
+    at.press("Enter")
+    at.page.wait_for_selector("#signed-out:not([hidden])", timeout=TIMEOUT_MS)
+    sign_in(server)
+    at.page.get_by_role("button", name="Try again").first.click()
+    at.until(lambda: "this page is anna's" in at.page.inner_text("#messages"))
+    at.until(lambda: "signed in as bob" in at.page.inner_text("#save"))
+    at.press("Control+z")
+    at.until(lambda: "This is anna's" in at.page.inner_text("#messages"))
+    at.page.get_by_role("button", name=re.compile("not saved")).click()
+    at.page.get_by_role("button", name="Discard").click()
+    at.page.wait_for_selector("#save[data-state=saved]", timeout=TIMEOUT_MS)
+    at.press("Shift+N")
+    at.until(lambda: at.question() == first)
+    at.press("Enter")
+    at.until(lambda: "signed in as bob" in at.page.inner_text("#save"))
+    at.page.reload()
+    at.ready()
+    assert at.question() == first
+    assert "signed in as bob" in at.page.inner_text("#save")
+    at.press("Space", "Enter")
+    at.until(lambda: at.journal.count() == 2)
+    sign_in(restarted(server, "anna"))
+    at.page.get_by_role("button", name=re.compile("not saved")).click()
+    at.page.get_by_role("button", name="Try again").last.click()
+    assert [event.reviewer for event in at.saved(3)] == ["anna", "bob", "anna"]
+
+
 def test_a_proxy_that_asks_to_sign_in_again(predicted: Workspace, serve: Serve, review: Review) -> None:
     at = review(serve(predicted), predicted)
     at.ready()

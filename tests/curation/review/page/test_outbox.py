@@ -139,6 +139,27 @@ def test_what_the_server_refuses_stays_and_does_not_hold_up_the_rest(modules: An
     assert left == [["e1", "refused", "The mask is empty."]]
 
 
+def test_what_another_reviewer_has_not_saved_is_kept_and_holds_up_nobody(modules: Any) -> None:
+    drained, left, sent = run(
+        modules,
+        """
+        answers.push([422, "other_reviewer", "This is anna's."]);
+        const outbox = new Outbox(send);
+        outbox.add(event("e1", { reviewer: "anna" }), "r");
+        await until(() => outbox.failure);
+        outbox.add(event("e2", { reviewer: "bob" }), "r");
+        const drained = await outbox.drained();
+        const left = outbox.entries.map(({ event, message }) => [event.event_id, message]);
+        outbox.retry();
+        await until(() => !outbox.unsaved);
+        return [drained, left, sent.map((one) => [one.event_id, one.reviewer])];
+        """,
+    )
+    assert drained is True
+    assert left == [["e1", "This is anna's."]]
+    assert sent == [["e1", "anna"], ["e2", "bob"], ["e1", "anna"]]
+
+
 def test_of_two_people_one_can_insist_with_a_new_event_that_follows_the_others(modules: Any) -> None:
     first, second, left = run(
         modules,
