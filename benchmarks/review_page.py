@@ -211,7 +211,7 @@ def decide_over_http(server: Server, count: int) -> list[float]:
     times = []
     for frame, region in waiting(client, count):
         edits = len(times) % 4 == 3
-        decision = client.decision(frame, region, "edit" if edits else "accept", mask=region["mask"] if edits else None)
+        decision = client.decision(frame, region, "edit" if edits else "accept", mask=region["mask"])
         body = json.dumps(decision)
         start = time.perf_counter()
         connection.request("POST", "/api/decisions", body, headers)

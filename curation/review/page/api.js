@@ -44,11 +44,21 @@ export const postEmbed = (id) => request(`frames/${encodeURIComponent(id)}/embed
 
 export const postDecision = (event) => post("decisions", event);
 
-export const postUndo = (eventId) => post("undo", { event_id: eventId });
+export const postUndo = (eventId, reviewer) => post("undo", { event_id: eventId, reviewer });
 
-export const postRedo = (eventId) => post("redo", { event_id: eventId });
+export const postRedo = (eventId, reviewer) => post("redo", { event_id: eventId, reviewer });
 
-const json = async (path, options) => (await request(path, options)).json();
+async function json(path, options) {
+  const answer = await request(path, options);
+  // The server sends its own pages nowhere else: this is where a proxy asks who one is.
+  if (answer.redirected || answer.headers.get("Content-Type")?.startsWith("text/html"))
+    throw new ApiError(401, "signed_out", text.notSignedIn);
+  try {
+    return await answer.json();
+  } catch {
+    throw new ApiError(0, "no_answer", text.noAnswer); // it was cut off
+  }
+}
 
 const post = (path, body) => json(path, asPost(body));
 

@@ -22,6 +22,7 @@ export class Deciding {
   accept() {
     const { region, moving } = this.review;
     if (moving) return null;
+    if (region?.draft?.drawing) return this.review.notice(text.finishStroke); // its rest would not be stored
     if (this.#isAboutFrame) return this.decideFrame("accept");
     if (!region) return this.review.goOn();
     const problem = this.#problemOf(region);
@@ -54,8 +55,7 @@ export class Deciding {
 
   #decide(action) {
     const { frame, region, item } = this.review;
-    const drawn = action === "edit" || action === "draw" || (action === "accept" && region.readings.length > 0);
-    const mask = drawn ? region.encoded() : null;
+    const mask = action === "reject" ? null : region.encoded(); // also what is accepted as it is: it was seen
     if (action === "reject" && region.id) frame.rename(region, region.facts.structure);
     const event = this.#event("region", action, region.draft?.used ?? []);
     Object.assign(event, { region_id: region.id, structure: region.structure, expected: region.event });
@@ -107,6 +107,7 @@ export class Deciding {
   #event(subject, action, used) {
     return {
       event_id: newEventId(),
+      reviewer: this.review.session.reviewer,
       subject,
       frame_id: this.review.frame.id,
       frame_version: this.review.frame.facts.version,

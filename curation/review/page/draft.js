@@ -38,6 +38,11 @@ export class Draft {
     return [...new Set(tools.slice(tools.lastIndexOf("reset") + 1))];
   }
 
+  /** A stroke was begun and is neither committed nor abandoned. */
+  get drawing() {
+    return this.#before !== null;
+  }
+
   /** Begins a stroke; `extend` says what it changed, `commit` makes it one step, `abandon` takes it back. */
   begin() {
     this.#before = this.bitmap.bits.slice();

@@ -8,7 +8,7 @@ const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 /**
  * Events: `change` whenever what it holds or says changes; `saved` {event, answer}, `conflict` {event, answer} and
  * `refused` {event, error} once for each decision. An entry is {event, state, message}: held, waiting, sending,
- * retrying, conflict or refused.
+ * retrying, conflict or refused; `foreign` if it waits for the reviewer whose it is to sign in.
  */
 export class Outbox extends EventTarget {
   #send;
@@ -34,7 +34,8 @@ export class Outbox extends EventTarget {
    */
   add(event, local, hold = false) {
     this.release();
-    const replaced = (entry) => entry.local === local && entry.state === "refused";
+    const isOwn = (entry) => entry.event.reviewer === event.reviewer;
+    const replaced = (entry) => entry.local === local && entry.state === "refused" && isOwn(entry);
     this.entries = this.entries.filter((entry) => !replaced(entry));
     this.entries.push({ event, local, state: hold ? "held" : "waiting", message: "" });
     if (hold) this.#timer = setTimeout(() => this.release(), HOLD_MS);
@@ -100,13 +101,13 @@ export class Outbox extends EventTarget {
     return this.entries.find(({ state }) => state === "retrying" || state === "refused") ?? null;
   }
 
-  /** Resolves to true once nothing is on its way; to false at a failure. */
+  /** Resolves to true once nothing is on its way; to false at a failure, unless it is another reviewer's. */
   async drained() {
     this.release();
     while (this.entries.some(({ state }) => state === "waiting" || state === "sending")) {
       await new Promise((resolve) => this.addEventListener("change", resolve, { once: true }));
     }
-    return this.entries.length === 0;
+    return this.entries.every(({ foreign }) => foreign);
   }
 
   /** Sends what was left by an earlier visit of the page. */
@@ -158,8 +159,9 @@ export class Outbox extends EventTarget {
       this.#tell("saved", { event, local, answer });
       this.#changed();
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      await this.#failed(entry, error);
+      const known = error instanceof ApiError;
+      if (!known) reportError(error); // not to be hidden, and no reason to forget the decision
+      await this.#failed(entry, known ? error : new ApiError(0, "no_answer", text.noAnswer));
     }
   }
 
@@ -180,6 +182,7 @@ export class Outbox extends EventTarget {
       this.signedOut = error.status === 401;
     } else {
       entry.state = "refused";
+      entry.foreign = error.code === "other_reviewer";
       entry.message = error.gone ? text.goneDecision : error.message;
       this.#tell("refused", { event: entry.event, local: entry.local, error });
     }

@@ -226,7 +226,9 @@ export class Review extends EventTarget {
 
   /** What the server says anew of who is here and how far they are. */
   refresh(session) {
-    this.count(session);
+    const { reviewer } = this.session;
+    if (session.reviewer === reviewer) this.count(session);
+    else this.notice(text.otherReviewer(session.reviewer, reviewer), "error");
     this.changed("frame");
   }
 

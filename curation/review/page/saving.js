@@ -1,7 +1,7 @@
 // What the server says to decisions, and what follows on the page.
 import { bitmapOf } from "./frames.js";
 
-const OUTDATED = ["frame_changed", "region_gone", "reading_changed"]; // why a decision is refused
+const OUTDATED = ["frame_changed", "region_gone", "reading_changed", "other_mask"]; // why a decision is refused
 
 export class Saving {
   constructor(review) {
@@ -49,10 +49,17 @@ export class Saving {
     }
   }
 
-  // It comes back: as it was before the decision, with what was drawn, next in the queue.
+  // It comes back: as it was before the decision, with what was drawn, next in the queue. What somebody decided before
+  // another one signed in stays as it is: it is stored once they are back.
   #refused({ event, local, error }) {
     const { frame, region } = this.#subjectOf(event, local);
     if (!frame) return;
+    if (error.code === "other_reviewer") {
+      if (region) region.state = "failed";
+      else frame.qcState = "failed";
+      this.review.changed("frame");
+      return;
+    }
     if (event.subject === "frame") {
       frame.facts.qc = frame.before;
       frame.qcState = "failed";
@@ -66,8 +73,13 @@ export class Saving {
     this.review.changed("frame");
   }
 
-  async keepMine({ event, answer }) {
+  async keepMine({ event, local, answer }) {
     this.#settle(event);
+    if (event.action === "accept" && answer.region && answer.region.mask.counts !== event.mask.counts) {
+      event.action = "edit"; // it puts another mask in the place of theirs
+      const { region } = this.#subjectOf(event, local);
+      if (region?.status === "accepted") region.status = "edited";
+    }
     this.review.outbox.insist(event.event_id, answer.event);
   }
 
@@ -94,11 +106,12 @@ export class Saving {
   }
 
   /** Gives up a decision that the server refused. */
-  discard({ event, local }) {
+  async discard({ event, local }) {
     this.review.outbox.discard(event.event_id);
     const { frame, region } = this.#subjectOf(event, local);
     if (region) region.state = "saved";
     if (frame && event.subject === "frame") frame.qcState = "saved";
+    if (frame) await this.#renew(event.frame_id);
     this.review.changed("frame");
   }
 

@@ -3,9 +3,11 @@
 export const text = {
   noAnswer: "The server does not answer",
   failed: (status) => `The server answered with error ${status}`,
+  notSignedIn: "You are not signed in any more",
   signedOut:
-    "The server no longer knows this page, perhaps because it was started again. " +
-    "Open the link that it printed in another tab, then choose Try again. Nothing on this page is lost.",
+    "The server no longer knows this page: it was started again, or you are signed out. " +
+    "In another tab, open the link that it printed, or sign in; then choose Try again. Nothing on this page is lost.",
+  otherReviewer: (name, own) => `You are signed in as ${name}, and this page is ${own}'s. Sign in as ${own}, or reload it.`,
   gone: "This frame has left the workspace. Going on.",
   goneDecision: "The frame has left the workspace, so this decision cannot be kept.",
   notAnImage: "This frame's image cannot be shown",
@@ -33,6 +35,7 @@ export const text = {
   reasonOf: (what) => `${what}. Why? (optional)`,
   emptyMask: "Nothing is drawn. Reject the mask instead (X).",
   emptyNew: "Nothing is drawn yet.",
+  finishStroke: "Finish the stroke first.",
   nothingFound: "No mask found there. Try a box, or another point.",
   noBackend: "The server runs without a model. Draw with the brush or as a polygon.",
   chooseFirst: "Choose what you draw.",

@@ -36,7 +36,7 @@ export class Undoing {
     }
     try {
       if (!this.#eventIds.has(which)) this.#eventIds.set(which, newEventId());
-      const answer = await post(this.#eventIds.get(which));
+      const answer = await post(this.#eventIds.get(which), this.review.session.reviewer);
       this.#eventIds.delete(which);
       await this.#tookBack(answer, which);
     } catch (error) {

@@ -29,7 +29,7 @@ from .decisions import Decisions, RefusedError, program
 from .frame_view import FrameGoneError, FrameReader, region_view, verdict_view
 from .history import history_of
 from .proposals import Proposals
-from .requests import FRAME_REASONS, REGION_REASONS, DecisionRequest, PromptRequest, StepRequest
+from .requests import FRAME_REASONS, REGION_REASONS, DecisionRequest, OwnRequest, PromptRequest, StepRequest
 from .rereading import Rereading
 from .sessions import Sessions
 from .work import Work
@@ -40,6 +40,7 @@ AGAIN = ("second", "repeat")
 _AGAIN_AFTER = 5  # frames that are read first, between two that are read again
 
 Body = TypeVar("Body", bound=BaseModel)
+Own = TypeVar("Own", bound=OwnRequest)
 
 
 @dataclass
@@ -163,6 +164,21 @@ class Asked:
             place = ".".join(str(part) for part in first["loc"])
             raise RefusedError("bad_request", f"Not understood: {place}: {first['msg']}.") from error
 
+    def read_own(self, model: type[Own]) -> Own:
+        """The body, checked, of who asks: on a page that was left open, somebody else may have signed in since.
+
+        Raises:
+            RefusedError: it is not what the page sends, or it is somebody else's.
+        """
+        own = self.read(model)
+        if own.reviewer not in (None, self.reviewer):
+            raise RefusedError(
+                "other_reviewer",
+                f"This is {own.reviewer}'s, but you are signed in as {self.reviewer}. "
+                f"Sign in as {own.reviewer}, then try again.",
+            )
+        return own
+
 
 def _session(review: Review, asked: Asked) -> object:
     review.rereading.came(asked.reviewer)
@@ -247,16 +263,16 @@ def _embed(review: Review, asked: Asked) -> Response:
 
 
 def _decide(review: Review, asked: Asked) -> object:
-    return review.after(review.decisions.decide(asked.read(DecisionRequest), asked.reviewer), asked.reviewer)
+    return review.after(review.decisions.decide(asked.read_own(DecisionRequest), asked.reviewer), asked.reviewer)
 
 
 def _undo(review: Review, asked: Asked) -> object:
-    event = review.journal.undo(asked.reviewer, asked.read(StepRequest).event_id, program())
+    event = review.journal.undo(asked.reviewer, asked.read_own(StepRequest).event_id, program())
     return review.after(event, asked.reviewer)
 
 
 def _redo(review: Review, asked: Asked) -> object:
-    event = review.journal.redo(asked.reviewer, asked.read(StepRequest).event_id, program())
+    event = review.journal.redo(asked.reviewer, asked.read_own(StepRequest).event_id, program())
     return review.after(event, asked.reviewer)
 
 

@@ -89,10 +89,8 @@ class Decisions:
             after["structure"] = self._structure(asked.structure)
         if asked.action in ("edit", "draw") or (asked.action == "accept" and asked.reading == "adjudication"):
             after |= _outlined(asked, frame)
-        elif asked.mask is not None and asked.action == "accept" and _outlined(asked, frame)["mask"] != after["mask"]:
-            raise RefusedError("other_mask", "The mask that was accepted is not the one that is there: load it again.")
-        elif asked.action == "accept" and tuple(after["mask"]["size"]) != (frame["height"], frame["width"]):
-            raise RefusedError("other_size", "This mask was drawn on an image of another size: draw it again.")
+        elif asked.action == "accept" and asked.expected == before.event:  # else the journal says what has changed
+            _check_seen(asked, after, frame)
         if asked.action != "reject":
             after["pixel_digest"] = frame["pixel_digest"]  # the reviewer saw the mask on these pixels
         return NewEvent(
@@ -155,6 +153,14 @@ def _outlined(asked: DecisionRequest, frame: Mapping[str, Any]) -> dict[str, Any
     if not np.any(mask):
         raise RefusedError("empty_mask", "The mask is empty: reject it if the structure is not there.")
     return {"mask": masks.encode(mask), "area_px": masks.area_px(mask), "bbox": list(masks.bbox(mask))}
+
+
+def _check_seen(asked: DecisionRequest, row: Mapping[str, Any], frame: Mapping[str, Any]) -> None:
+    """Nobody accepts a mask that they have not seen: a model may have made another one since, which is no event."""
+    if tuple(row["mask"]["size"]) != (frame["height"], frame["width"]):
+        raise RefusedError("other_size", "This mask was drawn on an image of another size: draw it again.")
+    if _outlined(asked, frame)["mask"] != row["mask"]:
+        raise RefusedError("other_mask", "The mask that you accepted is not the one that is there now: look again.")
 
 
 def _check_words(asked: DecisionRequest) -> None:

@@ -70,12 +70,23 @@ class PromptRequest(_Request):
         return points, np.array([point[2] for point in self.points], np.int32)
 
 
-class DecisionRequest(_Request):
+class OwnRequest(_Request):
+    """What is done in a reviewer's name.
+
+    Attributes:
+        reviewer: whose the page was when they did it; null if it does not say.
+    """
+
+    reviewer: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class DecisionRequest(OwnRequest):
     """A decision on a region or on a frame.
 
     Attributes:
         frame_version: of the frame as it was shown: nobody decides on pixels that they have not seen.
         region_id: null for a mask that is new.
+        mask: what was drawn or accepted, as it was shown.
         expected: the latest event on the subject that the page knows.
         used: the tools that made the mask.
     """
@@ -95,7 +106,7 @@ class DecisionRequest(_Request):
     seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
 
 
-class StepRequest(_Request):
+class StepRequest(OwnRequest):
     """Take the last decision back, or repeat it; sent twice, it is done once."""
 
     event_id: _EventId

@@ -14,11 +14,11 @@ from sono.manifests.journal import Journal
 from sono.manifests.journal_file import journal_path
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
-from tests.curation.masks.conftest import _six_frames
+from tests.curation.masks.conftest import _six_frames, empty
 from tests.curation.review.decisions import Decisions
 from tests.curation.review.serving import Server, start_server
 
-__all__ = ["_six_frames"]
+__all__ = ["_six_frames", "empty"]
 
 
 @pytest.fixture
@@ -45,6 +45,12 @@ def serve() -> Iterator[Callable[..., Server]]:
         for stream in (server.process.stdout, server.process.stderr):
             if stream:
                 stream.close()
+
+
+@pytest.fixture
+def drawn(_six_frames: Path, tmp_path: Path) -> Path:
+    """The masks of the six frames as PNG files, which a test may change."""
+    return Path(shutil.copytree(_six_frames / "masks", tmp_path / "drawn"))
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class Client:
             "region_id": region["region_id"] if region else None,
             "structure": region["structure"] if region else None,
             "action": action,
-            "mask": None,
+            "mask": region["mask"] if region and action == "accept" else None,
             "reasons": [],
             "expected": subject["event"],
             "reading": region["reading"] if region else "first",

@@ -70,14 +70,16 @@ class Reviewing:
             devtools.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **places[-1], **pen, "buttons": 0})
         devtools.detach()
 
-    def drag(self, *points: tuple[float, float]) -> None:
-        """Along points given in shares of the stage, with the mouse."""
+    def drag(self, *points: tuple[float, float], down: bool = True, up: bool = True) -> None:
+        """Along points given in shares of the stage, with the mouse; its button is down already, or stays so."""
         places = self._places(points)
         self.page.mouse.move(*places[0])
-        self.page.mouse.down()
+        if down:
+            self.page.mouse.down()
         for place in places[1:]:
             self.page.mouse.move(*place, steps=4)
-        self.page.mouse.up()
+        if up:
+            self.page.mouse.up()
 
     def _places(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         box = self.page.locator("#stage").bounding_box()

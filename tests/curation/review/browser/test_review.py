@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from sono.curation.masks.run import import_masks
 from sono.manifests import masks
+from sono.manifests.schemas import REGIONS
+from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
 from tests.curation.review.serving import Server
 
@@ -106,6 +112,49 @@ def test_two_browsers_at_once(predicted: Workspace, serve: Serve, review: Review
     assert [event.action for event in other.saved(2)] == ["accept", "reject"]
 
 
+def test_who_keeps_what_they_accepted_keeps_the_mask_that_they_saw(
+    predicted: Workspace, serve: Serve, review: Review
+) -> None:
+    server = serve(predicted)
+    one, other = review(server, predicted), review(server, predicted)
+    one.ready()
+    other.ready()
+    other.press("b")
+    other.drag((0.4, 0.5), (0.6, 0.5))
+    other.press("Enter")
+    (edited,) = other.saved(1)
+    one.press("Enter")
+    one.page.wait_for_selector("#conflicts:not([hidden])", timeout=TIMEOUT_MS)
+    one.page.get_by_role("button", name="Keep mine").click()
+    kept = one.saved(2)[1]
+    assert kept.after is not None
+    assert edited.before is not None
+    assert (kept.action, kept.after["mask"]) == ("edit", edited.before["mask"])
+
+
+def test_a_mask_that_was_made_anew_while_it_was_on_the_screen_is_asked_about_again(
+    empty: Workspace, drawn: Path, serve: Serve, review: Review
+) -> None:
+    import_masks(empty, drawn, mask_format="png", predicted=True, engine=in_process)
+    at = review(serve(empty), empty)
+    at.ready()
+    first = at.question()
+    for path in drawn.rglob("*.png"):
+        cv2.imwrite(str(path), np.roll(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), 20, axis=0))
+    import_masks(empty, drawn, mask_format="png", predicted=True, engine=in_process)
+    anew = {row["region_id"]: row["mask"] for row in empty.store.read_all(REGIONS).to_pylist()}
+    at.press("Enter")
+    at.page.wait_for_selector("#save[data-state=failed]", timeout=TIMEOUT_MS)
+    assert at.journal.count() == 0
+    at.page.get_by_role("button", name=re.compile("not saved")).click()
+    at.page.get_by_role("button", name="Show it").click()
+    at.until(lambda: at.question() == first)
+    at.press("a")  # Enter is for the button
+    (accepted,) = at.saved(1)
+    assert accepted.after is not None
+    assert (accepted.action, accepted.after["mask"]) == ("accept", anew[accepted.subject_id])
+
+
 def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, review: Review) -> None:
     """What is decided while there is no server stays on the page, and is saved once there is one again."""
     server = serve(predicted)
@@ -130,6 +179,65 @@ def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, r
     assert [event.action for event in at.saved(2)] == ["accept", "accept"]
 
 
+def test_what_one_reviewer_has_not_saved_is_never_stored_as_anothers(
+    predicted: Workspace, serve: Serve, review: Review
+) -> None:
+    def restarted(server: Server, reviewer: str) -> Server:
+        server.process.kill()
+        server.process.wait()
+        return serve(predicted, "--reviewer", reviewer)
+
+    def sign_in(server: Server) -> None:
+        tab = at.page.context.new_page()
+        tab.goto(server.address)
+        tab.close()
+
+    server = serve(predicted)
+    at = review(server, predicted)
+    at.ready()
+    at.press("Enter")
+    at.saved(1)
+    server = restarted(server, "bob")
+    first = at.question()
+    at.press("Enter")
+    at.page.wait_for_selector("#signed-out:not([hidden])", timeout=TIMEOUT_MS)
+    sign_in(server)
+    at.page.get_by_role("button", name="Try again").first.click()
+    at.until(lambda: "this page is anna's" in at.page.inner_text("#messages"))
+    at.until(lambda: "signed in as bob" in at.page.inner_text("#save"))
+    at.press("Control+z")
+    at.until(lambda: "This is anna's" in at.page.inner_text("#messages"))
+    at.page.get_by_role("button", name=re.compile("not saved")).click()
+    at.page.get_by_role("button", name="Discard").click()
+    at.page.wait_for_selector("#save[data-state=saved]", timeout=TIMEOUT_MS)
+    at.press("Shift+N")
+    at.until(lambda: at.question() == first)
+    at.press("Enter")
+    at.until(lambda: "signed in as bob" in at.page.inner_text("#save"))
+    at.page.reload()
+    at.ready()
+    assert at.question() == first
+    assert "signed in as bob" in at.page.inner_text("#save")
+    at.press("Space", "Enter")
+    at.until(lambda: at.journal.count() == 2)
+    sign_in(restarted(server, "anna"))
+    at.page.get_by_role("button", name=re.compile("not saved")).click()
+    at.page.get_by_role("button", name="Try again").last.click()
+    assert [event.reviewer for event in at.saved(3)] == ["anna", "bob", "anna"]
+
+
+def test_a_proxy_that_asks_to_sign_in_again(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted), predicted)
+    at.ready()
+    at.page.route("**/api/decisions", lambda route: route.fulfill(content_type="text/html", body="<p>Who are you?"))
+    at.press("Enter")
+    at.page.wait_for_selector("#signed-out:not([hidden])", timeout=TIMEOUT_MS)
+    assert at.page.get_attribute("#save", "data-state") == "failed"
+    at.page.unroute("**/api/decisions")
+    at.page.get_by_role("button", name="Try again").first.click()
+    assert [event.action for event in at.saved(1)] == ["accept"]
+
+
 def test_a_palm_draws_nothing_once_a_pen_was_seen(predicted: Workspace, serve: Serve, review: Review) -> None:
     at = review(serve(predicted), predicted, has_touch=True)
     for number, (pointer, action) in enumerate([("touch", "edit"), ("pen", "edit"), ("touch", "accept")], 1):
@@ -140,6 +248,27 @@ def test_a_palm_draws_nothing_once_a_pen_was_seen(predicted: Workspace, serve: S
         at.press("Enter")
         assert at.saved(number)[-1].action == action
         at.until(lambda before=before: at.question() != before)
+
+
+def test_nothing_is_accepted_in_the_middle_of_a_stroke(predicted: Workspace, serve: Serve, review: Review) -> None:
+    at = review(serve(predicted), predicted)
+    at.ready()
+    first = at.question()
+    at.press("b")
+    for y in (0.3, 0.7):  # the first stroke on the mask, and one that is not
+        at.drag((0.2, y), (0.4, y), up=False)
+        at.press("Enter")
+        at.page.get_by_text("Finish the stroke first.").last.wait_for(timeout=TIMEOUT_MS)
+        assert at.question() == first
+        at.drag((0.4, y), (0.8, y), down=False)
+    assert at.journal.count() == 0
+    at.press("Enter")
+    (edited,) = at.saved(1)
+    assert edited.before is not None
+    assert edited.after is not None
+    added = mask_of(edited.after) & ~mask_of(edited.before)
+    assert added[:80].sum() > 500
+    assert added[80:].sum() > 500
 
 
 def test_everything_can_be_done_with_the_keyboard(predicted: Workspace, serve: Serve, review: Review) -> None:

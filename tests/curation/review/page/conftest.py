@@ -17,7 +17,7 @@ BLANK = b"<!doctype html><title>modules</title><body></body>"
 
 
 class _Files(http.server.SimpleHTTPRequestHandler):
-    """The page's folder as ``/static/``, and a blank page that imports from it."""
+    """The page's folder as ``/static/``, a blank page that imports from it, and a server that fails as proxies do."""
 
     extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}  # noqa: RUF012
 
@@ -25,13 +25,27 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         return super().translate_path(path.removeprefix("/static"))
 
     def do_GET(self) -> None:
-        if self.path != "/":
+        if self.path == "/api/session":
+            self.send_response(302)
+            self.send_header("Location", "/sign-in")
+            self.end_headers()
+            return
+        if self.path not in ("/", "/sign-in"):
             super().do_GET()
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
         self.wfile.write(BLANK)
+
+    def do_POST(self) -> None:
+        """An answer that is cut off."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b'{"event":')
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -139,6 +139,27 @@ def test_what_the_server_refuses_stays_and_does_not_hold_up_the_rest(modules: An
     assert left == [["e1", "refused", "The mask is empty."]]
 
 
+def test_what_another_reviewer_has_not_saved_is_kept_and_holds_up_nobody(modules: Any) -> None:
+    drained, left, sent = run(
+        modules,
+        """
+        answers.push([422, "other_reviewer", "This is anna's."]);
+        const outbox = new Outbox(send);
+        outbox.add(event("e1", { reviewer: "anna" }), "r");
+        await until(() => outbox.failure);
+        outbox.add(event("e2", { reviewer: "bob" }), "r");
+        const drained = await outbox.drained();
+        const left = outbox.entries.map(({ event, message }) => [event.event_id, message]);
+        outbox.retry();
+        await until(() => !outbox.unsaved);
+        return [drained, left, sent.map((one) => [one.event_id, one.reviewer])];
+        """,
+    )
+    assert drained is True
+    assert left == [["e1", "This is anna's."]]
+    assert sent == [["e1", "anna"], ["e2", "bob"], ["e1", "anna"]]
+
+
 def test_of_two_people_one_can_insist_with_a_new_event_that_follows_the_others(modules: Any) -> None:
     first, second, left = run(
         modules,
@@ -155,6 +176,34 @@ def test_of_two_people_one_can_insist_with_a_new_event_that_follows_the_others(m
     assert first["event_id"] != second["event_id"]
     assert second["expected"] == 77
     assert left == 0
+
+
+def test_an_answer_that_makes_no_sense_is_none(modules: Any) -> None:
+    sent, state, left = run(
+        modules,
+        """
+        const outbox = new Outbox((event) => sent.length ? send(event) : sent.push(event));
+        outbox.add(event("e1"), "r");
+        await until(() => outbox.failure);
+        const { state } = outbox.failure;
+        outbox.retry();
+        await until(() => !outbox.unsaved);
+        return [sent.map((one) => one.event_id), state, outbox.unsaved];
+        """,
+    )
+    assert sent == ["e1", "e1"]
+    assert (state, left) == ("retrying", 0)
+
+
+def test_answers_that_the_server_did_not_give_can_be_asked_for_again(modules: Any) -> None:
+    told = modules.evaluate(
+        """async () => {
+          const { getSession, postDecision } = await import("/static/api.js");
+          const failure = (answer) => answer.then(() => null, ({ status, passing }) => [status, passing]);
+          return [await failure(getSession()), await failure(postDecision({}))];
+        }"""
+    )
+    assert told == [[401, True], [0, True]]  # a page to sign in on, and half of an answer
 
 
 def test_what_was_not_saved_survives_a_reload(modules: Any) -> None:

@@ -76,6 +76,28 @@ def test_a_mask_of_twelve_megapixels_is_coded_in_a_worker_and_exact(modules: Any
     assert modules.evaluate(there_and_back, masks.encode(mask)) == masks.encode(mask)
 
 
+def test_a_large_mask_is_coded_even_if_no_worker_can_be_loaded(modules: Any) -> None:
+    mask = np.zeros((1100, 1000), bool)
+    mask[200:900, 300:700] = True
+    modules.route("**/rle_worker.js", lambda route: route.abort())
+    coded = modules.evaluate(
+        """async (rle) => {
+          const { decodeMask, encodeMask } = await import("/static/coding.js?without");
+          const bits = await decodeMask(rle);
+          const wrong = await decodeMask({ ...rle, counts: "0" }).catch(({ name }) => name);
+          return [await encodeMask(bits, rle.size[1], rle.size[0]), wrong];
+        }""",
+        masks.encode(mask),
+    )
+    modules.unroute("**/rle_worker.js")
+    assert coded == [masks.encode(mask), "RangeError"]
+
+
+def test_the_worker_is_loaded_before_it_is_needed(modules: Any) -> None:
+    with modules.expect_event("worker", timeout=10_000):
+        modules.evaluate("() => import('/static/coding.js?anew').then(() => null)")
+
+
 @pytest.mark.parametrize(
     "rle",
     [

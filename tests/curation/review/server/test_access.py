@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def test_other_pages_in_the_same_browser_get_nothing(predicted: Workspace, serve
     )
     for changed, status in headers:
         assert client.ask("POST", "/api/undo", {"event_id": "0" * 32}, changed)[0] == status, changed
+
+
+def test_nothing_is_done_in_the_name_of_somebody_else(predicted: Workspace, serve: Serve) -> None:
+    """A page that was left open, and whose browser somebody else has signed in with since, sends what it still has."""
+    client = serve(predicted).client()
+    frame = client.get(f"/api/frames/{client.get('/api/queue')['items'][0]['frame_id']}")
+    decision = client.decision(frame, frame["regions"][0], "accept")
+    step = {"event_id": "0" * 32}
+    for path, body in (("decisions", decision), ("undo", step), ("redo", step)):
+        status, answer = client.ask("POST", f"/api/{path}", {**body, "reviewer": "bob"})
+        assert (status, answer["error"]) == (422, "other_reviewer")
+        assert "bob's, but you are signed in as anna" in answer["message"]
+        assert client.ask("POST", f"/api/{path}", {**body, "reviewer": "anna"})[0] == 200
+        step = {"event_id": uuid.uuid4().hex}
 
 
 def test_every_answer_has_strict_headers(predicted: Workspace, serve: Serve) -> None:

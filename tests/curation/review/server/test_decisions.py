@@ -154,11 +154,31 @@ def test_two_people_on_one_mask(predicted: Workspace, serve: Serve) -> None:
     assert also_anna.decide(frame, region, "reject", expected=answer["event"])[0] == 200
 
 
+def test_nobody_accepts_a_mask_that_they_have_not_seen(predicted: Workspace, serve: Serve) -> None:
+    client = serve(predicted).client()
+    frame = first_frame(client)
+    region = frame["regions"][0]
+    drawn = disc(frame, 30)
+    status, edited = client.decide(frame, region, "edit", mask=drawn)
+    assert status == 200
+    n = edited["event"]["n"]
+    assert client.decide(frame, region, "accept")[1]["error"] == "changed_meanwhile"
+    assert client.decide(frame, region, "accept", expected=n)[1]["error"] == "other_mask"
+    sent = client.decision(frame, region, "accept", expected=n, mask=drawn)
+    assert client.ask("POST", "/api/decisions", sent)[0] == 200
+    again = client.decide(frame, region, "edit", expected=n + 1, mask=disc(frame, 20))
+    assert again[0] == 200
+    status, answer = client.ask("POST", "/api/decisions", sent)  # its answer was lost: it is stored all the same
+    assert (status, answer["event"]["n"]) == (200, n + 1)
+
+
 REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"action": "edit", "mask": {"size": [10, 10], "counts": "R3"}}, "bad_mask"),
     ({"action": "edit", "mask": {"size": [160, 240], "counts": "R3"}}, "bad_mask"),
     ({"action": "edit", "mask": masks.encode(np.zeros((160, 240), np.bool_))}, "empty_mask"),
     ({"action": "edit"}, "no_mask"),
+    ({"mask": None}, "no_mask"),
+    ({"mask": masks.encode(np.ones((160, 240), np.bool_))}, "other_mask"),
     ({"action": "review"}, "no_such_action"),
     ({"structure": "no_such_structure"}, "unknown_structure"),
     ({"reasons": ["Anna Petrov"]}, "unknown_reason"),
