@@ -100,9 +100,8 @@ def _serve(
 
     journal = Journal(journal_path(workspace.path))
     index = FrameIndex(workspace.store, workspace.path / "cache" / "review")
-    index.refresh()
     reader = FrameReader(workspace.store, index, journal)
-    work = Work(workspace, journal)
+    work = Work(workspace, journal, index.refresh)
     proposals = None
     try:
         proposals = Proposals(workspace, backend, reader) if backend else None

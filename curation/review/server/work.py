@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -37,10 +38,13 @@ class Work:
     """The queue of a workspace with what was decided since it was built. Threads may share it.
 
     Every so many decisions the queue is built again in another process, calibrated on them; reviewers go on meanwhile.
+
+    Args:
+        refresh: called before a queue is opened, which may ask about masks that have come since the last one.
     """
 
-    def __init__(self, workspace: Workspace, journal: Journal) -> None:
-        self._workspace, self._journal = workspace, journal
+    def __init__(self, workspace: Workspace, journal: Journal, refresh: Callable[[], object]) -> None:
+        self._workspace, self._journal, self._refresh = workspace, journal, refresh
         self._guard = threading.Lock()
         self._decided: dict[str, _Decided] = {}
         self._builder: BaseProcess | None = None
@@ -48,6 +52,7 @@ class Work:
         self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
         """Masks on which a decision stands."""
         build_queue(workspace)
+        self._refresh()
         self._open(Queue.open(queue_path(workspace)))
 
     def page(self, kind: Kind, after: str | None, limit: int, structure: str | None, plane: str | None) -> QueuePage:
@@ -124,6 +129,7 @@ class Work:
         builder.join()
         try:
             queue = Queue.open(queue_path(self._workspace)) if builder.exitcode == 0 else None
+            self._refresh()
         except UserError:
             queue = None
         with self._guard:
