@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -48,6 +48,7 @@ class Proposals:
         self._answering = threading.Lock()
         self._guard = threading.Lock()
         self._ahead: OrderedDict[_Key, Future[_Opened]] = OrderedDict()
+        self._asked: Counter[_Key] = Counter()  # how many wait for an answer on a frame
         self.describes = {"name": backend.name, "box": True, "points": not backend.knows_structures,
                           "mask": not backend.knows_structures}  # fmt: skip
 
@@ -104,9 +105,14 @@ class Proposals:
             known = self._ahead.get(key)
             if known is None or not (known.done() or known.running()):
                 for other, future in list(self._ahead.items()):
-                    if not future.done() and future.cancel():
+                    if not future.done() and self._cancel(other, future):
                         del self._ahead[other]
-        return self._start(key).result()
+            self._asked[key] += 1
+        try:
+            return self._start(key).result()
+        finally:
+            with self._guard:
+                self._asked -= Counter([key])
 
     def _start(self, key: _Key) -> Future[_Opened]:
         with self._guard:
@@ -115,9 +121,12 @@ class Proposals:
                 known = self._ahead[key] = self._thread.submit(self._open, key[0])
             self._ahead.move_to_end(key)
             while len(self._ahead) > _IN_MEMORY:
-                _, dropped = self._ahead.popitem(last=False)
-                dropped.cancel()
+                self._cancel(*self._ahead.popitem(last=False))
             return known
+
+    def _cancel(self, key: _Key, future: Future[_Opened]) -> bool:
+        """Do not embed a frame any more, unless somebody waits for it."""
+        return not self._asked[key] and future.cancel()
 
     def _open(self, frame_id: str) -> _Opened:
         frame = self._reader.frame(frame_id)
