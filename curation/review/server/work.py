@@ -63,6 +63,11 @@ class Work:
         """
         return self._queue.next(after, limit, structure=structure, plane=plane, kind=kind, is_open=self._is_open)
 
+    @property
+    def end(self) -> str:
+        """The cursor after the last frame."""
+        return self._queue.end
+
     def frame(self, frame_id: str) -> QueuedFrame | None:
         """A frame as it stands in the queue."""
         return self._queue.find(frame_id)
