@@ -48,7 +48,8 @@ class Work:
         self._guard = threading.Lock()
         self._decided: dict[str, _Decided] = {}
         self._builder: BaseProcess | None = None
-        self._last = self._reordered_at = journal.last()
+        self._start = self._reordered_at = journal.last()
+        self._added: set[int] = set()  # events since, by their numbers: those of two requests come in any order
         self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
         """Masks on which a decision stands."""
         build_queue(workspace)
@@ -88,15 +89,14 @@ class Work:
 
     def add(self, event: Event) -> bool:
         """A decision that was stored: its subject waits no longer, or again. False if that is known already."""
-        described = self._described(event)
         with self._guard:
-            if event.n <= self._last:
+            if event.n <= self._start or event.n in self._added:
                 return False
-            self._last = event.n
+            self._added.add(event.n)
             if event.reading in DECIDING:
+                self._keep(event)
                 stood = (event.before or {}).get("reviewer") is not None
-                self._decided[event.subject_id] = described
-                self.decided += (event.decided - stood) if described.kind == "masks" else 0
+                self.decided += (event.decided - stood) if event.subject == "region" else 0
             if event.n - self._reordered_at >= _DECISIONS_UNTIL_REORDERED and self._builder is None:
                 self._reordered_at = event.n
                 self._builder = get_context("spawn").Process(target=_build, args=(self._workspace.path,), daemon=True)
@@ -117,6 +117,12 @@ class Work:
     def _is_open(self, subject_id: str) -> bool:
         known = self._decided.get(subject_id)
         return known is None or not known.stands
+
+    def _keep(self, event: Event) -> None:
+        """Note an event, unless a later one on its subject is noted."""
+        known = self._decided.get(event.subject_id)
+        if known is None or known.n <= event.n:
+            self._decided[event.subject_id] = self._described(event)
 
     def _described(self, event: Event) -> _Decided:
         queued = self._queue.find(event.frame_id)
@@ -139,15 +145,13 @@ class Work:
             queue = None
         with self._guard:
             self._builder = None
+            if queue is None:
+                return
+            self._open(queue)
             ids = list(self._decided)
-        if queue is None:
-            return
-        self._open(queue)
         for event in self._journal.latest(ids).values():
-            described = self._described(event)
             with self._guard:
-                if self._decided[event.subject_id].n <= event.n:  # nobody has decided since
-                    self._decided[event.subject_id] = described
+                self._keep(event)
 
 
 def _build(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from sono.manifests import masks
 from sono.manifests.journal import Journal
 from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import FRAMES, QC, REGIONS
-from sono.manifests.store import PartInfo
+from sono.manifests.store import PartInfo, exclusive
 from sono.manifests.workspace import Workspace
 from tests.curation.review.serving import Client, Server
 
@@ -234,8 +235,31 @@ def test_the_server_can_be_killed_at_any_moment(predicted: Workspace, serve: Ser
     assert journal.count() == acknowledged == 9
     assert journal.problem() is None
     server = serve(predicted)
-    server.stop()
     assert sum(row["updated_at"] is not None for row in rows_of(predicted).values()) == 9
+    assert server.stop() == 0
+
+
+def test_a_frame_that_was_decided_before_the_server_was_killed_is_not_asked_about_again(
+    predicted: Workspace, serve: Serve
+) -> None:
+    store = predicted.store
+    ((name, info),) = store.parts(QC).items()
+    rows = [{**row, "verdict": "review", "reasons": ["blurred"]} for row in store.read(QC, name).to_pylist()]
+    store.write(QC, info, QC.from_rows(rows))
+    server = serve(predicted)
+    client = server.client()
+    for expected in (5, 4):
+        frame = client.get(f"/api/frames/{client.get('/api/queue?kind=frames')['items'][0]['frame_id']}")
+        assert client.decide(frame, None, "accept")[0] == 200
+        server.process.kill()
+        server.process.wait()
+        # The second time, another command is writing.
+        with exclusive(predicted.path, "workspace") if expected == 4 else contextlib.nullcontext():
+            server = serve(predicted)
+            client = server.client()
+        frames = client.get("/api/queue?kind=frames&limit=64")
+        assert (frames["left"], len(frames["items"])) == (expected, expected)
+        assert frame["frame_id"] not in [item["frame_id"] for item in frames["items"]]
 
 
 def test_the_history_of_a_mask_can_be_printed(predicted: Workspace, serve: Serve) -> None:
