@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -215,7 +216,7 @@ def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> 
         "region_id": region_id,
         **{name: row[name] for name in ("structure", "mask", "bbox", "area_px", "source", "reviewer")},
         "status": "proposed" if waits(row) else row["status"],
-        "scores": json.loads(row["scores"]) if row["scores"] else {},
+        "scores": _scores(row["scores"]),
         "updated_at": updated.isoformat() if isinstance(updated, datetime.datetime) else updated,
         "event": seen.subject.event,
         "reading": seen.reading,
@@ -225,6 +226,16 @@ def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> 
         ],
         "other_pixels": row["pixel_digest"] != frame["pixel_digest"],
     }
+
+
+def _scores(text: str | None) -> dict[str, float]:
+    """Those that are numbers: whatever a program has stored as scores, its mask is shown."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    numbers = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in numbers if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def verdict_view(subject: Subject) -> dict[str, object]:

@@ -12,6 +12,7 @@ from sono.curation.cleaning.sectors.geometry import Sector, sector_mask
 from sono.curation.images.stored_png import decode_png
 from sono.curation.masks.backends.protocol import Embedding, Prompts
 from sono.curation.masks.backends.registry import BackendChoice, open_backend
+from sono.curation.masks.backends.scores import for_json
 from sono.curation.masks.propose.choose import cleaned
 from sono.curation.masks.propose.embedding_cache import EmbeddingCache, Encoder
 from sono.curation.masks.propose.run import CACHE_GB, embedding_folder
@@ -24,7 +25,6 @@ from .frame_view import FrameReader
 from .requests import PromptRequest
 
 _IN_MEMORY = 16
-_DECIMALS = 4
 
 _Key = tuple[str, str]  # a frame's id and the digest of its pixels
 _Opened = tuple[Embedding, "Mask | None"]
@@ -86,8 +86,8 @@ class Proposals:
             "candidates": [
                 {
                     "mask": masks.encode(each.mask),
-                    "score": round(each.score, _DECIMALS),
-                    "scores": {name: round(value, _DECIMALS) for name, value in each.scores.items()},
+                    "score": round(each.score, 4),
+                    "scores": for_json(each.scores),
                 }
                 for each in candidates
             ],
