@@ -305,9 +305,11 @@ class OwedReadings:
         left = outstanding(readings_of(self.journal.history(region_id)), self.plan)
         return owed_by(reviewer, left, self.plan, self.journal.decisions_since)
 
-    def count(self, reviewer: str, readings: Iterable[str] = ("second", "repeat")) -> int:
+    def count(
+        self, reviewer: str, readings: Iterable[str] = ("second", "repeat"), *, structure: str | None = None
+    ) -> int:
         """How many readings the reviewer is to make."""
-        return len(self.next(reviewer, len(self._left) + 1, readings=readings))
+        return len(self.next(reviewer, len(self._left) + 1, readings=readings, structure=structure))
 
     def _is_chosen(self, region_id: str) -> bool:
         return self.plan.read_twice(region_id) or self.plan.repeated(region_id)

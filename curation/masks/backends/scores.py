@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -14,6 +15,8 @@ from .protocol import Box, Candidate, Prompts
 
 STABILITY_OFFSET = 1.0
 """In logits, as in segment-anything's automatic mask generator."""
+
+_DECIMALS = 4
 
 
 def rank(found: Iterable[Candidate]) -> list[Candidate]:
@@ -30,15 +33,21 @@ def from_logits(
     """The mask where ``logits``, shape [height, width], exceed the threshold; None if they do so nowhere.
 
     Args:
-        predicted_iou: as the model gives it; networks also say 1.03, or less than nothing.
+        predicted_iou: as the model gives it; networks also say 1.03, or less than nothing. One that is not a number
+            counts as none.
     """
     mask = logits > threshold
     if not mask.any():
         return None
     scores = {"stability": stability(logits, threshold), "fit": fit(mask, prompts)}
-    if predicted_iou is not None:
+    if predicted_iou is not None and math.isfinite(predicted_iou):
         scores["predicted_iou"] = float(np.clip(predicted_iou, 0.0, 1.0))
     return Candidate(mask, combined(scores), scores)
+
+
+def for_json(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores as they are stored and sent: rounded, and only those that are numbers, for JSON has no others."""
+    return {name: round(float(value), _DECIMALS) for name, value in scores.items() if math.isfinite(value)}
 
 
 def combined(scores: Mapping[str, float]) -> float:

@@ -67,6 +67,8 @@ WITH cine_frames AS (
         {ACCEPTED_BY_PERSON} AS anchor, {ACCEPTED} AS accepted, updated_at::VARCHAR AS updated_at,
         list_contains($own, filename) AS own, filename AS region_path
     FROM regions WHERE status <> 'proposed'
+    -- A run that was ended between writing and removing has left rows in two parts.
+    QUALIFY row_number() OVER (PARTITION BY region_id ORDER BY own DESC, region_path) = 1
 ), cines AS (
     SELECT DISTINCT source_key FROM decided JOIN cine_frames USING (frame_id) WHERE anchor OR own
 )
@@ -133,14 +135,15 @@ def _settled(decided: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]
 
 
 def _regions(store: TableStore, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Whole rows of ``regions``."""
+    """Whole rows of ``regions``, each once."""
     wanted: dict[str, Set[str]] = {}
     for row in rows:
         wanted[row["region_path"]] = wanted.get(row["region_path"], frozenset()) | {row["region_id"]}
     columns = [name for name in REGIONS.schema.names if name != REGIONS.key]
-    return [
+    found = (
         region for path, ids in sorted(wanted.items()) for region in store.find_rows(Path(path), REGIONS, ids, columns)
-    ]
+    )
+    return list({region["region_id"]: region for region in found}.values())
 
 
 def _proposals_of_others(store: TableStore, name: str, structures: Sequence[str] | None) -> list[dict[str, Any]]:

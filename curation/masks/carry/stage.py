@@ -126,6 +126,7 @@ class CarryStage:
             yield from (self._row(each, refined.get(each.anchor.structure), frames[position]) for each in here)
 
     def _row(self, carried: Carried, refined: Refined | None, frame: Mapping[str, Any]) -> dict[str, object]:
+        from sono.curation.masks.backends.scores import for_json
         from sono.manifests import masks
 
         structure, mask = carried.anchor.structure, refined.mask if refined else carried.mask
@@ -146,7 +147,7 @@ class CarryStage:
             "status": "proposed",
             "parent_id": carried.anchor.region_id,
             "prompt": json.dumps(prompt),
-            "scores": json.dumps({name: round(float(value), 4) for name, value in scores.items()}),
+            "scores": json.dumps(for_json(scores)),
             "model_sha256": self.model_sha256 if refined else None,
         }
 

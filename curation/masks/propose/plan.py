@@ -198,7 +198,8 @@ WITH near AS (
     WHERE NOT w.done
     GROUP BY w.frame_id
 ), kept AS (
-    SELECT o.frame_id, list(o.region_id ORDER BY o.region_id) AS kept_ids, list(o.part) AS region_parts
+    -- A run that was ended between writing and removing has left rows in two parts.
+    SELECT o.frame_id, list(DISTINCT o.region_id ORDER BY o.region_id) AS kept_ids, list(o.part) AS region_parts
     FROM own o LEFT JOIN known_frames f ON f.frame_id = o.frame_id AND f.pixel_digest = o.pixel_digest
     WHERE o.status <> 'proposed' OR (
         $keep_others AND f.usable AND o.structure NOT IN (SELECT structure FROM vocabulary)

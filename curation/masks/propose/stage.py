@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sono.curation.masks.backends.registry import BackendChoice, reopen_backend
+from sono.curation.masks.backends.scores import for_json
 from sono.manifests import masks
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import REGIONS, TableSpec
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .embedding_cache import EmbeddingCache, Encoder, Tally
 
 NO_CANDIDATE = Exclusion("", "no_candidate", "the backend found nothing where a structure was expected")
-_DECIMALS = 4
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class ProposeStage:
             "bbox": list(masks.bbox(candidate.mask)),
             "source": self.backend.name,
             "prompt": json.dumps({**record, **box}, sort_keys=True),
-            "scores": json.dumps({name: round(value, _DECIMALS) for name, value in scores.items()}, sort_keys=True),
+            "scores": json.dumps(for_json(scores), sort_keys=True),
             "status": "proposed",
             "model_sha256": self.model_sha256,
         }

@@ -51,6 +51,12 @@ export class Queue {
     else this.items.splice(this.at, 0, item);
   }
 
+  /** Takes an item out that cannot be shown: the one before it is the current one again, if there is any. */
+  leaveOut(item) {
+    if (this.current === item) this.back();
+    this.drop(item);
+  }
+
   /** Back to an item that is still on screen. */
   returnTo(item) {
     const at = this.items.indexOf(item);

@@ -11,6 +11,7 @@ import { Undoing } from "./undoing.js";
 
 const AHEAD = 3; // frames that are fetched before they are needed
 const EMBEDDED_AHEAD = 2;
+const FAULTS = [500, 507]; // of the server itself: it would answer the same again
 
 /** Events: `change` {detail: what}; `notice` {detail: {text, kind}}; `choose` when a structure has to be chosen. */
 export class Review extends EventTarget {
@@ -270,10 +271,13 @@ export class Review extends EventTarget {
 
   async #cannotShow(item, error) {
     if (error instanceof api.ApiError && !error.gone) {
+      const failsAgain = FAULTS.includes(error.status);
+      if (failsAgain) this.queue.leaveOut(item); // or going on would end at this frame every time
       if (this.frame)
         this.queue.returnTo(this.item); // what is on screen stays there
       else this.#enter("error", error.message);
       this.report(error);
+      if (failsAgain) this.notice(text.leftOut, "error");
       return;
     }
     if (!error.gone && !(error instanceof DOMException)) throw error; // a fault of the page: not to be hidden

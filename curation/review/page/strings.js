@@ -11,6 +11,7 @@ export const text = {
   gone: "This frame has left the workspace. Going on.",
   goneDecision: "The frame has left the workspace, so this decision cannot be kept.",
   notAnImage: "This frame's image cannot be shown",
+  leftOut: "This frame is left out. Go on with the next one.",
   badMask: (name) => `The stored mask of ${name} cannot be read: draw it anew, or reject it`,
   saving: "Saving",
   saved: (time) => `Saved ${time}`,

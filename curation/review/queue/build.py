@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sono.manifests.journal import Journal, open_journal
 from sono.manifests.projection import applied_until
-from sono.manifests.query import connect, view_table
+from sono.manifests.query import connect, insert_rows, view_table
 from sono.manifests.schemas import FRAMES, MASK_CHECKS, QC, REGIONS
 from sono.manifests.store import TableStore
 from sono.manifests.workspace import Workspace
@@ -100,6 +100,7 @@ def _order(database: duckdb.DuckDBPyConnection, journal: Journal | None, cache: 
 
 def _make_waiting(database: duckdb.DuckDBPyConnection, store: TableStore, journal: Journal | None) -> None:
     """The tables ``proposed`` and ``waiting``: what ``signs_of`` needs, and ``part``."""
+    _judge(database, store, journal)
     database.execute(_PROPOSED, {"decided": _decided_since(database, store, journal)})
     database.execute(_WAITING)
 
@@ -114,6 +115,20 @@ def _decided_since(database: duckdb.DuckDBPyConnection, store: TableStore, journ
     return [region_id for region_id, event in journal.latest(shown).items() if event.decided]
 
 
+def _judge(database: duckdb.DuckDBPyConnection, store: TableStore, journal: Journal | None) -> None:
+    """Put the verdicts that people have given, and that the tables do not have yet, into ``frame_fields``."""
+    if journal is None:
+        return
+    changed = [frame_id for frame_id, *_ in journal.changed("frame", after=applied_until(store))]
+    verdicts = [
+        (frame_id, ((stands or latest).after or {}).get("verdict"))
+        for frame_id, (latest, stands) in journal.standing(changed).items()
+    ]
+    database.execute("CREATE TEMP TABLE judged (frame_id VARCHAR, verdict VARCHAR)")
+    insert_rows(database, "judged", verdicts)
+    database.execute(_JUDGED)
+
+
 @contextmanager
 def _tables(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
     with connect() as database:
@@ -122,6 +137,10 @@ def _tables(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         prepare(database, workspace.vocabulary)
         yield database
 
+
+_JUDGED = """
+UPDATE frame_fields SET verdict = judged.verdict FROM judged WHERE judged.frame_id = frame_fields.frame_id
+"""
 
 _PROPOSED = """
 CREATE TEMP TABLE proposed AS

@@ -117,6 +117,11 @@ class Queue:
         """The number of frames."""
         return int(self._starts[-1])
 
+    @property
+    def end(self) -> str:
+        """The cursor after the last frame."""
+        return f"{self.build_id}:{len(self)}"
+
     def next(
         self,
         after: str | None,

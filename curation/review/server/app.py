@@ -181,7 +181,6 @@ class Asked:
 
 
 def _session(review: Review, asked: Asked) -> object:
-    review.rereading.came(asked.reviewer)
     undo, redo = review.journal.undo_state(asked.reviewer)
     vocabulary = review.vocabulary
     return {
@@ -203,6 +202,8 @@ def _session(review: Review, asked: Asked) -> object:
 
 
 def _queue(review: Review, asked: Asked) -> object:
+    if not asked.query.get("after"):
+        review.rereading.starts_over(asked.reviewer)
     if asked.query.get("kind") == "adjudication":
         return _to_adjudicate(review, asked)
     kind = next((kind for kind in get_args(Kind) if kind == asked.query.get("kind", "masks")), None)
@@ -214,21 +215,28 @@ def _queue(review: Review, asked: Asked) -> object:
         page = review.work.page(kind, asked.query.get("after") or None, limit, structure, plane)
     except ValueError as error:
         raise RefusedError("bad_request", "This is no place in the queue.") from error
-    left = review.work.left(kind, structure, plane) + review.rereading.count(asked.reviewer, AGAIN)
-    again = review.rereading.next(asked.reviewer, limit, AGAIN, structure) if kind == "masks" else []
-    first = [
+    items = [
         _item(frame.frame_id, [region.region_id for region in frame.regions], "first", frame.p_bad)
         for frame in page.frames
     ]
-    items = mixed(first, [_item(each.frame_id, [each.region_id], each.reading) for each in again], _AGAIN_AFTER)
-    return {"items": items, "cursor": page.cursor, "left": left}
+    left, cursor = review.work.left(kind, structure, plane), page.cursor
+    if kind == "masks":
+        owed = review.rereading.count(asked.reviewer, AGAIN, structure)
+        fit = len(items) // _AGAIN_AFTER if items else limit
+        again = review.rereading.next(asked.reviewer, fit, AGAIN, structure)
+        items = mixed(items, [_item(each.frame_id, [each.region_id], each.reading) for each in again], _AGAIN_AFTER)
+        left += owed
+        if owed and items:
+            cursor = cursor or review.work.end  # after the last first reading come those that have not fit between
+    return {"items": items, "cursor": cursor, "left": left}
 
 
 def _to_adjudicate(review: Review, asked: Asked) -> object:
     wanted = ("adjudication",)
-    owed = review.rereading.next(asked.reviewer, _MOST_IN_QUEUE, wanted, asked.query.get("structure") or None)
+    structure = asked.query.get("structure") or None
+    owed = review.rereading.next(asked.reviewer, _MOST_IN_QUEUE, wanted, structure)
     items = [_item(each.frame_id, [each.region_id], each.reading) for each in owed]
-    return {"items": items, "cursor": None, "left": review.rereading.count(asked.reviewer, wanted)}
+    return {"items": items, "cursor": None, "left": review.rereading.count(asked.reviewer, wanted, structure)}
 
 
 def _item(frame_id: str, regions: list[str], reading: str, p_bad: float | None = None) -> dict[str, object]:

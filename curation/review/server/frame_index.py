@@ -36,9 +36,10 @@ class CineFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one part: the part's file name, and the numbers of the rows in it."""
+    """Rows of one part: its file name, its stamp when it was read, and the numbers of the rows in it."""
 
     part: str
+    stamp: str
     numbers: Sequence[int]
 
 
@@ -87,12 +88,12 @@ class FrameIndex:
 
     def rows(self, table: TableSpec, frame_id: str) -> list[Rows]:
         """Where the rows of a frame are; empty if the table has none."""
-        sql = """SELECT p.part, h.row FROM held h JOIN parts p ON p.number = h.part
+        sql = """SELECT p.part, p.stamp, h.row FROM held h JOIN parts p ON p.number = h.part
             WHERE h.frame_id = ? AND p.table_name = ? ORDER BY p.part, h.row"""
-        by_part: dict[str, list[int]] = {}
-        for part, row in self._database().execute(sql, (frame_id, table.name)):
-            by_part.setdefault(part, []).append(row)
-        return [Rows(part, numbers) for part, numbers in by_part.items()]
+        by_part: dict[tuple[str, str], list[int]] = {}
+        for part, stamp, row in self._database().execute(sql, (frame_id, table.name)):
+            by_part.setdefault((part, stamp), []).append(row)
+        return [Rows(*part, numbers) for part, numbers in by_part.items()]
 
     def cine(self, frame_id: str) -> list[CineFrame]:
         """The frames of the file that a frame is from, in order; only itself for a still."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,7 @@ _FRAME_COLUMNS = (
 
 _PICTURE = ("image",)
 _KEPT = 512  # of the rows of a frame in a table, without pictures: kilobytes each
+_REFRESHED = 2  # times at most, for rows of parts that are being written
 
 
 class FrameGoneError(Exception):
@@ -145,24 +147,24 @@ class FrameReader:
 
     def _rows(self, table: TableSpec, frame_id: str, columns: tuple[str, ...] | None = None) -> list[Mapping[str, Any]]:
         """The frame's rows of a table, even if the part they are in was written again a moment ago."""
-        found = self._try_rows(table, frame_id, columns)
-        if found is None or (table is FRAMES and not found):
-            self._index.refresh()
+        for _ in range(_REFRESHED):
             found = self._try_rows(table, frame_id, columns)
-        return found or []
+            if found or (found is not None and table is not FRAMES):
+                return found
+            self._index.refresh()
+        return self._try_rows(table, frame_id, columns) or []
 
     def _try_rows(
         self, table: TableSpec, frame_id: str, columns: tuple[str, ...] | None
     ) -> list[Mapping[str, Any]] | None:
-        """None if the index does not fit the parts any more."""
+        """None if a part was written again since it came into the index: it may have other rows of the frame."""
         rows: list[Mapping[str, Any]] = []
         for place in self._index.rows(table, frame_id):
             path = self._store.folder(table) / place.part
-            stamp = part_stamp(path)
+            if part_stamp(path) != place.stamp:
+                return None
             read_part = _read if columns == _PICTURE else self._read
-            read = stamp and read_part(
-                path, stamp, tuple(place.numbers), frame_id, columns or tuple(table.schema.names)
-            )
+            read = read_part(path, place.stamp, tuple(place.numbers), frame_id, columns or tuple(table.schema.names))
             if not read:
                 return None
             rows += read
@@ -214,7 +216,7 @@ def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> 
         "region_id": region_id,
         **{name: row[name] for name in ("structure", "mask", "bbox", "area_px", "source", "reviewer")},
         "status": "proposed" if waits(row) else row["status"],
-        "scores": json.loads(row["scores"]) if row["scores"] else {},
+        "scores": _scores(row["scores"]),
         "updated_at": updated.isoformat() if isinstance(updated, datetime.datetime) else updated,
         "event": seen.subject.event,
         "reading": seen.reading,
@@ -224,6 +226,16 @@ def region_view(region_id: str, seen: ShownRegion, frame: Mapping[str, Any]) -> 
         ],
         "other_pixels": row["pixel_digest"] != frame["pixel_digest"],
     }
+
+
+def _scores(text: str | None) -> dict[str, float]:
+    """Those that are numbers: whatever a program has stored as scores, its mask is shown."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    numbers = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in numbers if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def verdict_view(subject: Subject) -> dict[str, object]:

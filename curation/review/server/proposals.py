@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ from sono.curation.cleaning.sectors.geometry import Sector, sector_mask
 from sono.curation.images.stored_png import decode_png
 from sono.curation.masks.backends.protocol import Embedding, Prompts
 from sono.curation.masks.backends.registry import BackendChoice, open_backend
+from sono.curation.masks.backends.scores import for_json
 from sono.curation.masks.propose.choose import cleaned
 from sono.curation.masks.propose.embedding_cache import EmbeddingCache, Encoder
 from sono.curation.masks.propose.run import CACHE_GB, embedding_folder
@@ -24,7 +25,6 @@ from .frame_view import FrameReader
 from .requests import PromptRequest
 
 _IN_MEMORY = 16
-_DECIMALS = 4
 
 _Key = tuple[str, str]  # a frame's id and the digest of its pixels
 _Opened = tuple[Embedding, "Mask | None"]
@@ -48,6 +48,7 @@ class Proposals:
         self._answering = threading.Lock()
         self._guard = threading.Lock()
         self._ahead: OrderedDict[_Key, Future[_Opened]] = OrderedDict()
+        self._asked: Counter[_Key] = Counter()  # how many wait for an answer on a frame
         self.describes = {"name": backend.name, "box": True, "points": not backend.knows_structures,
                           "mask": not backend.knows_structures}  # fmt: skip
 
@@ -85,8 +86,8 @@ class Proposals:
             "candidates": [
                 {
                     "mask": masks.encode(each.mask),
-                    "score": round(each.score, _DECIMALS),
-                    "scores": {name: round(value, _DECIMALS) for name, value in each.scores.items()},
+                    "score": round(each.score, 4),
+                    "scores": for_json(each.scores),
                 }
                 for each in candidates
             ],
@@ -104,9 +105,14 @@ class Proposals:
             known = self._ahead.get(key)
             if known is None or not (known.done() or known.running()):
                 for other, future in list(self._ahead.items()):
-                    if not future.done() and future.cancel():
+                    if not future.done() and self._cancel(other, future):
                         del self._ahead[other]
-        return self._start(key).result()
+            self._asked[key] += 1
+        try:
+            return self._start(key).result()
+        finally:
+            with self._guard:
+                self._asked -= Counter([key])
 
     def _start(self, key: _Key) -> Future[_Opened]:
         with self._guard:
@@ -115,9 +121,12 @@ class Proposals:
                 known = self._ahead[key] = self._thread.submit(self._open, key[0])
             self._ahead.move_to_end(key)
             while len(self._ahead) > _IN_MEMORY:
-                _, dropped = self._ahead.popitem(last=False)
-                dropped.cancel()
+                self._cancel(*self._ahead.popitem(last=False))
             return known
+
+    def _cancel(self, key: _Key, future: Future[_Opened]) -> bool:
+        """Do not embed a frame any more, unless somebody waits for it."""
+        return not self._asked[key] and future.cancel()
 
     def _open(self, frame_id: str) -> _Opened:
         frame = self._reader.frame(frame_id)

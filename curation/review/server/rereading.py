@@ -49,13 +49,13 @@ class Rereading:
             self._handed_out |= {(reviewer, owed.region_id): now for owed in found}
         return found
 
-    def count(self, reviewer: str, readings: Sequence[str]) -> int:
+    def count(self, reviewer: str, readings: Sequence[str], structure: str | None = None) -> int:
         """How many readings the reviewer is to make."""
         with self._guard:
-            return self._owed.count(reviewer, readings)
+            return self._owed.count(reviewer, readings, structure=structure)
 
-    def came(self, reviewer: str) -> None:
-        """The reviewer's page was loaded: what it was handed and has not read is handed out again."""
+    def starts_over(self, reviewer: str) -> None:
+        """The queue is asked for from its start: what the reviewer was handed and has not read is handed out again."""
         with self._guard:
             self._handed_out = {key: at for key, at in self._handed_out.items() if key[0] != reviewer}
 

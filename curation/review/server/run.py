@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ def serve_review(
     proxy: ProxySettings | None = None,
     ready: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Serve the page on 127.0.0.1 until the process is interrupted, then bring the tables up to date.
+    """Serve the page on 127.0.0.1 until the process is interrupted; bring the tables up to date before and after.
 
     Args:
         reviewer: who decides; behind a proxy, its users do.
@@ -78,6 +78,8 @@ def serve_review(
         )
     with reviewing_alone(workspace, _OPEN_THAT), _listening(port or _last_port(workspace)) as listener:
         origin = f"http://{_HOST}:{listener.getsockname()[1]}"
+        with contextlib.suppress(UserError):  # where another command is writing, the queue does without
+            workspace.apply_decisions()  # which a server that was killed has left
         access: Access = (
             BehindProxy(proxy.origin, proxy.user_header, proxy.secret) if proxy else Alone(reviewer, origin)
         )
@@ -100,9 +102,8 @@ def _serve(
 
     journal = Journal(journal_path(workspace.path))
     index = FrameIndex(workspace.store, workspace.path / "cache" / "review")
-    index.refresh()
     reader = FrameReader(workspace.store, index, journal)
-    work = Work(workspace, journal)
+    work = Work(workspace, journal, index.refresh)
     proposals = None
     try:
         proposals = Proposals(workspace, backend, reader) if backend else None
@@ -186,7 +187,7 @@ def _last_port(workspace: Workspace) -> int:
     return port
 
 
-@contextmanager
+@contextlib.contextmanager
 def _listening(port: int) -> Iterator[socket.socket]:
     # With the protocol named, asyncio sets TCP_NODELAY. Without, an answer's body waits 40 ms for its headers' receipt.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

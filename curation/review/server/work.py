@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -37,17 +38,22 @@ class Work:
     """The queue of a workspace with what was decided since it was built. Threads may share it.
 
     Every so many decisions the queue is built again in another process, calibrated on them; reviewers go on meanwhile.
+
+    Args:
+        refresh: called before a queue is opened, which may ask about masks that have come since the last one.
     """
 
-    def __init__(self, workspace: Workspace, journal: Journal) -> None:
-        self._workspace, self._journal = workspace, journal
+    def __init__(self, workspace: Workspace, journal: Journal, refresh: Callable[[], object]) -> None:
+        self._workspace, self._journal, self._refresh = workspace, journal, refresh
         self._guard = threading.Lock()
         self._decided: dict[str, _Decided] = {}
         self._builder: BaseProcess | None = None
-        self._last = self._reordered_at = journal.last()
+        self._start = self._reordered_at = journal.last()
+        self._added: set[int] = set()  # events since, by their numbers: those of two requests come in any order
         self.decided = sum(1 for _ in journal.decided("region", self._reordered_at))
         """Masks on which a decision stands."""
         build_queue(workspace)
+        self._refresh()
         self._open(Queue.open(queue_path(workspace)))
 
     def page(self, kind: Kind, after: str | None, limit: int, structure: str | None, plane: str | None) -> QueuePage:
@@ -57,6 +63,11 @@ class Work:
             ValueError: ``after`` is no cursor.
         """
         return self._queue.next(after, limit, structure=structure, plane=plane, kind=kind, is_open=self._is_open)
+
+    @property
+    def end(self) -> str:
+        """The cursor after the last frame."""
+        return self._queue.end
 
     def frame(self, frame_id: str) -> QueuedFrame | None:
         """A frame as it stands in the queue."""
@@ -78,15 +89,14 @@ class Work:
 
     def add(self, event: Event) -> bool:
         """A decision that was stored: its subject waits no longer, or again. False if that is known already."""
-        described = self._described(event)
         with self._guard:
-            if event.n <= self._last:
+            if event.n <= self._start or event.n in self._added:
                 return False
-            self._last = event.n
+            self._added.add(event.n)
             if event.reading in DECIDING:
+                self._keep(event)
                 stood = (event.before or {}).get("reviewer") is not None
-                self._decided[event.subject_id] = described
-                self.decided += (event.decided - stood) if described.kind == "masks" else 0
+                self.decided += (event.decided - stood) if event.subject == "region" else 0
             if event.n - self._reordered_at >= _DECISIONS_UNTIL_REORDERED and self._builder is None:
                 self._reordered_at = event.n
                 self._builder = get_context("spawn").Process(target=_build, args=(self._workspace.path,), daemon=True)
@@ -108,6 +118,12 @@ class Work:
         known = self._decided.get(subject_id)
         return known is None or not known.stands
 
+    def _keep(self, event: Event) -> None:
+        """Note an event, unless a later one on its subject is noted."""
+        known = self._decided.get(event.subject_id)
+        if known is None or known.n <= event.n:
+            self._decided[event.subject_id] = self._described(event)
+
     def _described(self, event: Event) -> _Decided:
         queued = self._queue.find(event.frame_id)
         kind: Kind = "masks" if event.subject == "region" else "frames"
@@ -124,19 +140,18 @@ class Work:
         builder.join()
         try:
             queue = Queue.open(queue_path(self._workspace)) if builder.exitcode == 0 else None
+            self._refresh()
         except UserError:
             queue = None
         with self._guard:
             self._builder = None
+            if queue is None:
+                return
+            self._open(queue)
             ids = list(self._decided)
-        if queue is None:
-            return
-        self._open(queue)
         for event in self._journal.latest(ids).values():
-            described = self._described(event)
             with self._guard:
-                if self._decided[event.subject_id].n <= event.n:  # nobody has decided since
-                    self._decided[event.subject_id] = described
+                self._keep(event)
 
 
 def _build(path: Path) -> None:

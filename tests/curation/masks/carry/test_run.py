@@ -19,10 +19,11 @@ from sono.curation.status import read_status
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.exclusions import count_exclusions
-from sono.manifests.schemas import REGIONS
+from sono.manifests.schemas import FRAMES, REGIONS
 from sono.manifests.stages import RunReport, in_process
 from sono.manifests.workspace import Workspace
 from tests.curation.masks.cines import DrawnCine
+from tests.curation.masks.interruptions import double_rows, interrupted, move_parts
 from tests.manifests.reviewing import Reviewer
 
 Row = dict[str, Any]
@@ -117,6 +118,37 @@ def test_decisions_outlive_their_frames(with_cine: Workspace) -> None:
         path.unlink()
     run(with_cine)
     assert regions(with_cine)[3, HEAD, "flow"] == accepted
+
+
+def test_a_run_that_was_ended_before_it_removed_old_parts_doubles_nothing(with_cine: Workspace) -> None:
+    run(with_cine)
+    accepted = regions(with_cine)[3, HEAD, "flow"]["region_id"]
+    with with_cine.writing():
+        Reviewer(with_cine).decide("accept", accepted)
+    run(with_cine)
+    before = regions(with_cine)
+    move_parts(with_cine.store)
+    with pytest.raises(KeyboardInterrupt):
+        carry_masks(with_cine, engine=interrupted)
+    assert with_cine.store.count_rows(REGIONS) > len(before)
+    run(with_cine)
+    assert (with_cine.store.count_rows(REGIONS), regions(with_cine)) == (len(before), before)
+
+
+@pytest.mark.parametrize("with_frames", [True, False])
+def test_rows_that_an_earlier_version_doubled_are_written_once(with_cine: Workspace, with_frames: bool) -> None:
+    run(with_cine)
+    accepted = regions(with_cine)[3, HEAD, "flow"]["region_id"]
+    with with_cine.writing():
+        Reviewer(with_cine).decide("accept", accepted)
+    if not with_frames:
+        for path in with_cine.store.paths(FRAMES):
+            path.unlink()
+    run(with_cine)
+    before = regions(with_cine)
+    double_rows(with_cine.store, stage="masks-carry")
+    run(with_cine)
+    assert (with_cine.store.count_rows(REGIONS), regions(with_cine)) == (len(before), before)
 
 
 def test_status_says_when_to_carry_again(with_cine: Workspace, drawn: DrawnCine, tmp_path: Path) -> None:

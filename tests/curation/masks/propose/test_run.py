@@ -23,6 +23,7 @@ from sono.manifests.schemas import EXCLUSIONS, FRAMES, QC, REGIONS
 from sono.manifests.stages import in_process
 from sono.manifests.store import part_name, read_info
 from sono.manifests.workspace import Workspace
+from tests.curation.masks.interruptions import double_rows, interrupted, move_parts
 from tests.curation.masks.small_sam import export_sam, save_checkpoint, small_sam
 from tests.manifests.reviewing import Reviewer
 
@@ -293,6 +294,24 @@ def test_decisions_upon_proposals_stay(heads: Heads) -> None:
     assert check_workspace(heads.workspace).problems == []
 
 
+def test_a_run_that_was_ended_before_it_removed_old_parts_doubles_nothing(heads: Heads) -> None:
+    heads.propose(structures=["head"])
+    key = heads.regions()[0]["region_id"]
+    with heads.workspace.writing():
+        Reviewer(heads.workspace).decide("accept", key)
+    heads.propose(structures=["head"])
+    before = by_id(heads)
+    move_parts(heads.workspace.store)
+    with pytest.raises(KeyboardInterrupt):
+        heads.propose(structures=["head"], engine=interrupted)
+    assert len(heads.regions(region_id=key)) == 2
+    heads.propose(structures=["head"])
+    assert (len(heads.regions()), by_id(heads)) == (13, before)
+    double_rows(heads.workspace.store, stage="masks-propose")
+    heads.propose(structures=["head"])
+    assert (len(heads.regions()), by_id(heads)) == (13, before)
+
+
 def by_id(heads: Heads) -> dict[str, dict[str, Any]]:
     return {row["region_id"]: row for row in heads.regions()}
 
@@ -315,13 +334,7 @@ def test_a_workspace_that_was_moved_is_not_stale(heads: Heads, tmp_path: Path) -
 def test_only_frames_without_proposals_are_tried(heads: Heads) -> None:
     """Also where they have come into other parts, as when files are added to the archive."""
     heads.propose(limit=3)
-    store = heads.workspace.store
-    ((name, info),) = store.parts(FRAMES).items()
-    store.write(FRAMES, replace(info, name="another"), store.read(FRAMES, name))
-    store.remove(FRAMES, name, info.stage)
-    ((name, info),) = store.parts(QC).items()
-    store.write(QC, replace(info, name="another"), store.read(QC, name))
-    store.remove(QC, name, info.stage)
+    move_parts(heads.workspace.store)
     before = by_id(heads)
     heads.propose(limit=2)
     assert (len(heads.regions()), len(by_id(heads))) == (5, 5)

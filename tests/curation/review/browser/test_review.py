@@ -238,6 +238,24 @@ def test_a_proxy_that_asks_to_sign_in_again(predicted: Workspace, serve: Serve, 
     assert [event.action for event in at.saved(1)] == ["accept"]
 
 
+def test_a_frame_that_the_server_cannot_show_is_left_out(predicted: Workspace, serve: Serve, review: Review) -> None:
+    server = serve(predicted)
+    at = review(server, predicted)
+    at.ready()
+    client = server.client()
+    items = [item["frame_id"] for item in client.get("/api/queue")["items"]]
+    at.page.route(f"**/api/frames/{items[2]}", lambda route: route.fulfill(status=500, body="Internal Server Error"))
+    at.page.reload(wait_until="networkidle")  # the next frames are there
+    at.press("Space", "Space")
+    at.page.wait_for_selector(".message.error", timeout=TIMEOUT_MS)
+    assert "This frame is left out" in at.page.inner_text("#messages")
+    decided = []
+    for _ in range(2):  # the second one is still on screen, and the fourth comes after it
+        at.press("Enter", "Space")
+        decided.append(at.saved(len(decided) + 1)[-1].frame_id)
+    assert decided == [items[1], items[3]]
+
+
 def test_a_palm_draws_nothing_once_a_pen_was_seen(predicted: Workspace, serve: Serve, review: Review) -> None:
     at = review(serve(predicted), predicted, has_touch=True)
     for number, (pointer, action) in enumerate([("touch", "edit"), ("pen", "edit"), ("touch", "accept")], 1):

@@ -23,6 +23,7 @@ from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace, create
 from tests.curation.masks.checks.tables import Tables, disc
 from tests.curation.review.decisions import Decisions
+from tests.manifests.reviewing import Reviewer
 
 
 @pytest.fixture
@@ -198,6 +199,29 @@ def test_masks_of_rejected_frames_and_on_other_pixels_are_counted_and_left_out(w
     queue = Queue.open(queue_path(workspace))
     assert {frame.frame_id for frame in queue.next(None, 9).frames} == {"fine", "doubtful"}
     assert {frame.frame_id for frame in queue.next(None, 9, kind="frames").frames} == {"doubtful", "empty"}
+
+
+def test_frames_that_were_judged_a_moment_ago_are_so_in_the_queue(workspace: Workspace) -> None:
+    """While the tables do not have it yet, as when a server was killed and another command is writing."""
+    tables = Tables()
+    verdicts = {"kept": "review", "rejected": "accept", "undone": "review", "asked": "accept"}
+    for name in verdicts:
+        tables.frame(name)
+        tables.region(name, "head", disc(50, 40, 20), source="sam", status="proposed")
+    tables.write(workspace)
+    rows: list[dict[str, object]] = [
+        {"frame_id": name, "verdict": verdict, "reasons": [], "config_sha256": ""} for name, verdict in verdicts.items()
+    ]
+    workspace.store.write(QC, PartInfo("drawn", "qc", "0", "", len(rows)), QC.from_rows(rows))
+    anna = Reviewer(workspace)
+    for name, verdict in (("kept", "accept"), ("rejected", "reject"), ("asked", "review"), ("undone", "reject")):
+        anna.judge(name, verdict)
+    anna.undo()
+    report = build_queue(workspace)
+    assert (report.regions, report.rejected_frames) == (3, 1)
+    queue = Queue.open(queue_path(workspace))
+    assert {frame.frame_id for frame in queue.next(None, 9).frames} == {"kept", "undone", "asked"}
+    assert {frame.frame_id for frame in queue.next(None, 9, kind="frames").frames} == {"undone", "asked"}
 
 
 def reviewable(tables: Tables, patients: int = 40) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from sono.manifests import masks
 from sono.manifests.journal import Journal
 from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import FRAMES, QC, REGIONS
+from sono.manifests.store import PartInfo, exclusive
 from sono.manifests.workspace import Workspace
 from tests.curation.review.serving import Client, Server
 
@@ -114,22 +116,47 @@ def test_decided_masks_leave_the_queue(predicted: Workspace, serve: Serve) -> No
     assert len(heads["items"]) == 5
 
 
-def test_the_queue_is_built_again_while_people_review(predicted: Workspace, serve: Serve) -> None:
-    client = serve(predicted).client()
-    before = client.get("/api/queue?limit=1")
+def decide_until_reordered(client: Client) -> dict[str, Any]:
+    """Decide on one mask so often that the queue is built again, and wait for it; the mask in the end."""
+    before = build_of(client)
     frame = first_frame(client)
-    region = frame["regions"][0]
+    region: dict[str, Any] = frame["regions"][0]
     for number in range(51):
         status, answer = client.decide(frame, region, "reject" if number % 2 else "accept", expected=region["event"])
         assert status == 200, answer
         region = answer["region"]
     deadline = time.monotonic() + 30
-    while client.get("/api/queue?limit=1")["cursor"].partition(":")[0] == before["cursor"].partition(":")[0]:
+    while build_of(client) == before:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return region
+
+
+def build_of(client: Client) -> str:
+    return str(client.get("/api/queue?limit=1")["cursor"].partition(":")[0])
+
+
+def test_the_queue_is_built_again_while_people_review(predicted: Workspace, serve: Serve) -> None:
+    client = serve(predicted).client()
+    left = client.get("/api/queue?limit=1")["left"]
+    region = decide_until_reordered(client)
     after = client.get("/api/queue?limit=64")
     assert region["region_id"] not in [each for item in after["items"] for each in item["regions"]]
-    assert after["left"] == before["left"] - 1
+    assert after["left"] == left - 1
+
+
+def test_masks_that_came_meanwhile_are_asked_about_and_shown(predicted: Workspace, serve: Serve) -> None:
+    client = serve(predicted).client()
+    store = predicted.store
+    rows = [{**row, "region_id": row["region_id"][::-1], "structure": "falx"} for row in rows_of(predicted).values()]
+    store.write(REGIONS, PartInfo("new", "masks-import", "0", "new", len(rows)), REGIONS.from_rows(rows))
+    decide_until_reordered(client)
+    items = client.get("/api/queue?limit=64")["items"]
+    asked = {region_id for item in items for region_id in item["regions"]}
+    assert asked >= {row["region_id"] for row in rows}
+    for item in items:
+        shown = {region["region_id"] for region in client.get(f"/api/frames/{item['frame_id']}")["regions"]}
+        assert shown >= set(item["regions"])
 
 
 def test_a_decision_that_is_sent_twice_is_one(predicted: Workspace, serve: Serve) -> None:
@@ -228,8 +255,31 @@ def test_the_server_can_be_killed_at_any_moment(predicted: Workspace, serve: Ser
     assert journal.count() == acknowledged == 9
     assert journal.problem() is None
     server = serve(predicted)
-    server.stop()
     assert sum(row["updated_at"] is not None for row in rows_of(predicted).values()) == 9
+    assert server.stop() == 0
+
+
+def test_a_frame_that_was_decided_before_the_server_was_killed_is_not_asked_about_again(
+    predicted: Workspace, serve: Serve
+) -> None:
+    store = predicted.store
+    ((name, info),) = store.parts(QC).items()
+    rows = [{**row, "verdict": "review", "reasons": ["blurred"]} for row in store.read(QC, name).to_pylist()]
+    store.write(QC, info, QC.from_rows(rows))
+    server = serve(predicted)
+    client = server.client()
+    for expected in (5, 4):
+        frame = client.get(f"/api/frames/{client.get('/api/queue?kind=frames')['items'][0]['frame_id']}")
+        assert client.decide(frame, None, "accept")[0] == 200
+        server.process.kill()
+        server.process.wait()
+        # The second time, another command is writing.
+        with exclusive(predicted.path, "workspace") if expected == 4 else contextlib.nullcontext():
+            server = serve(predicted)
+            client = server.client()
+        frames = client.get("/api/queue?kind=frames&limit=64")
+        assert (frames["left"], len(frames["items"])) == (expected, expected)
+        assert frame["frame_id"] not in [item["frame_id"] for item in frames["items"]]
 
 
 def test_the_history_of_a_mask_can_be_printed(predicted: Workspace, serve: Serve) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +55,39 @@ def test_a_frame_is_embedded_once_by_whoever_asks(
     assert all(masks.decode(each["mask"]).shape == SIZE for each in answers[0])
     (kept,) = embedding_folder(predicted).glob("*.npz")
     assert kept.stat().st_mode & 0o077 == 0
+
+
+class SlowReader(FrameReader):
+    """Gives no picture before all frames of the workspace were asked about."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.asked: set[str] = set()
+        self.all_asked = threading.Event()
+
+    def frame(self, frame_id: str) -> Mapping[str, Any]:
+        self.asked.add(frame_id)
+        if len(self.asked) == 6:
+            self.all_asked.set()
+        return super().frame(frame_id)
+
+    def image(self, frame_id: str) -> bytes:
+        assert self.all_asked.wait(30)
+        return super().image(frame_id)
+
+
+def test_nobodys_prompt_is_dropped_for_that_of_somebody_else(predicted: Workspace) -> None:
+    index = FrameIndex(predicted.store, predicted.path / "cache" / "review")
+    index.refresh()
+    reader = SlowReader(predicted.store, index, Journal(journal_path(predicted.path)))
+    proposals = Proposals(predicted, BackendChoice("grabcut"), reader)
+    first, *others = predicted.store.read_all(FRAMES, ["frame_id"])["frame_id"].to_pylist()
+    proposals.embed(first)
+    asked = PromptRequest(structure="head", box=BOX)
+    with ThreadPoolExecutor(len(others)) as reviewers:
+        answers = list(reviewers.map(lambda frame_id: proposals.answer(frame_id, asked), others))
+    assert all(answer["candidates"] for answer in answers)
+    proposals.close()
 
 
 def test_what_cannot_be_answered_is_said(predicted: Workspace, reader: FrameReader, frame_id: str) -> None:

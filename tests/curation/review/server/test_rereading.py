@@ -74,5 +74,38 @@ def test_a_second_reading_is_blinded_and_a_disagreement_adjudicated(predicted: W
     ]  # fmt: skip
 
 
+def walk(client: Client, limit: int = 8) -> list[dict[str, Any]]:
+    """All items of the queue, as the page asks for them."""
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        page = client.get(f"/api/queue?limit={limit}{after}")
+        found += page["items"]
+        if not page["cursor"] or not page["items"]:
+            return found
+        after = f"&after={page['cursor']}"
+
+
+def test_every_mask_to_be_read_again_is_handed_out(predicted: Workspace, serve: Serve) -> None:
+    settings = predicted.path / "sono.toml"
+    settings.write_text(re.sub("# second_share = 0.0.*", "second_share = 1.0", settings.read_text()))
+    server, anna = as_reviewer(serve, predicted, "anna")
+    read = set()
+    for item in anna.get("/api/queue")["items"][:2]:
+        frame = anna.get(f"/api/frames/{item['frame_id']}")
+        for region in frame["regions"]:
+            assert anna.decide(frame, region, "accept")[0] == 200
+            read.add(region["region_id"])
+    server.stop()
+
+    _, ben = as_reviewer(serve, predicted, "ben")
+    for limit in (8, 2):  # and again by who starts over
+        items = walk(ben, limit)
+        assert [item["reading"] for item in items] == ["first"] * 4 + ["second"] * 6
+        assert {region_id for item in items if item["reading"] == "second" for region_id in item["regions"]} == read
+    left = {kind: ben.get(f"/api/queue?kind={kind}")["left"] for kind in ("masks", "frames")}
+    assert left == {"masks": 18, "frames": 0}
+
+
 def _row(workspace: Workspace, region_id: str) -> dict[str, Any]:
     return next(row for row in workspace.store.read_all(REGIONS).to_pylist() if row["region_id"] == region_id)
