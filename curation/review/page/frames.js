@@ -181,6 +181,13 @@ export class Frames {
     }
   }
 
+  /** Forgets one frame that is here already, and that lacks masks by now. */
+  outdate({ frame_id: id, reading }) {
+    const key = `${id} ${reading}`;
+    this.#ready.delete(key);
+    this.#frames.delete(key);
+  }
+
   /** Closes frames beyond what memory should hold; never the one on screen or one with unsaved work. */
   trim(current) {
     let bytes = this.all().reduce((sum, frame) => sum + frame.bytes, 0);

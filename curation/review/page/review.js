@@ -79,6 +79,10 @@ export class Review extends EventTarget {
     this.#showing += 1;
     const turn = this.#showing;
     let frame = this.frames.ready(item);
+    if (frame && forward && !regionId && this.#lacksMasks(item, frame)) {
+      this.frames.outdate(item);
+      frame = null;
+    }
     if (!frame) {
       this.changed("waiting");
       try {
@@ -304,6 +308,12 @@ export class Review extends EventTarget {
 
   #allDecided(item, frame) {
     return this.queue.kind === "masks" && item.regions?.length > 0 && this.#openOf(item, frame).length === 0;
+  }
+
+  // Masks that are asked about came after the frame was fetched. One with unsaved work stays as it is.
+  #lacksMasks(item, frame) {
+    const known = new Set(frame.regions.map(({ id }) => id));
+    return !frame.precious && (item.regions ?? []).some((id) => !known.has(id));
   }
 
   // A new mask that nothing was drawn in.

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -14,6 +15,10 @@ from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+
+from sono.manifests.schemas import REGIONS
+from sono.manifests.store import PartInfo
+from sono.manifests.workspace import Workspace
 
 
 @dataclass
@@ -125,3 +130,38 @@ def start_server(workspace: Path, *options: str) -> Server:
         assert process.stderr is not None
         raise AssertionError(process.stderr.read())
     return Server(process, json.loads(line)["address"])
+
+
+def first_frame(client: Client) -> dict[str, Any]:
+    """The frame that the queue begins with."""
+    frame: dict[str, Any] = client.get(f"/api/frames/{client.get('/api/queue')['items'][0]['frame_id']}")
+    return frame
+
+
+def decide_until_reordered(client: Client) -> dict[str, Any]:
+    """Decide on one mask so often that the queue is built again, and wait for it; the mask in the end."""
+    before = build_of(client)
+    frame = first_frame(client)
+    region: dict[str, Any] = frame["regions"][0]
+    for number in range(51):
+        status, answer = client.decide(frame, region, "reject" if number % 2 else "accept", expected=region["event"])
+        assert status == 200, answer
+        region = answer["region"]
+    deadline = time.monotonic() + 30
+    while build_of(client) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return region
+
+
+def build_of(client: Client) -> str:
+    return str(client.get("/api/queue?limit=1")["cursor"].partition(":")[0])
+
+
+def add_masks(workspace: Workspace) -> list[dict[str, Any]]:
+    """A proposal more for each mask, in a part of their own."""
+    before = workspace.store.read_all(REGIONS).to_pylist()
+    rows = [{**row, "region_id": row["region_id"][::-1], "structure": "falx"} for row in before]
+    info = PartInfo("new", "masks-import", "0", "new", len(rows))
+    workspace.store.write(REGIONS, info, REGIONS.from_rows(rows))
+    return rows

@@ -16,7 +16,7 @@ from sono.manifests import masks
 from sono.manifests.schemas import REGIONS
 from sono.manifests.stages import in_process
 from sono.manifests.workspace import Workspace
-from tests.curation.review.serving import Server
+from tests.curation.review.serving import Server, add_masks, decide_until_reordered
 
 from .conftest import TIMEOUT_MS, Reviewing
 
@@ -254,6 +254,19 @@ def test_a_frame_that_the_server_cannot_show_is_left_out(predicted: Workspace, s
         at.press("Enter", "Space")
         decided.append(at.saved(len(decided) + 1)[-1].frame_id)
     assert decided == [items[1], items[3]]
+
+
+def test_masks_that_came_meanwhile_are_asked_about(predicted: Workspace, serve: Serve, review: Review) -> None:
+    """Also in frames that the page has fetched before."""
+    server = serve(predicted)
+    at = review(server, predicted)
+    at.ready()
+    assert "1 of 3" in at.page.inner_text("#question-more")
+    at.page.wait_for_load_state("networkidle")
+    add_masks(predicted)
+    decide_until_reordered(server.client())
+    at.page.click("#kinds [data-kind=masks]")
+    at.until(lambda: at.page.inner_text("#question-more")[:6] in ("1 of 5", "1 of 6"))  # one mask is decided
 
 
 def test_a_palm_draws_nothing_once_a_pen_was_seen(predicted: Workspace, serve: Serve, review: Review) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,20 +14,15 @@ from sono.manifests import masks
 from sono.manifests.journal import Journal
 from sono.manifests.journal_file import journal_path
 from sono.manifests.schemas import FRAMES, QC, REGIONS
-from sono.manifests.store import PartInfo, exclusive
+from sono.manifests.store import exclusive
 from sono.manifests.workspace import Workspace
-from tests.curation.review.serving import Client, Server
+from tests.curation.review.serving import Client, Server, add_masks, decide_until_reordered, first_frame
 
 Serve = Callable[..., Server]
 
 
 def rows_of(workspace: Workspace) -> dict[str, dict[str, Any]]:
     return {row["region_id"]: row for row in workspace.store.read_all(REGIONS).to_pylist()}
-
-
-def first_frame(client: Client) -> dict[str, Any]:
-    frame: dict[str, Any] = client.get(f"/api/frames/{client.get('/api/queue')['items'][0]['frame_id']}")
-    return frame
 
 
 def disc(frame: dict[str, Any], radius: int) -> masks.Rle:
@@ -116,26 +110,6 @@ def test_decided_masks_leave_the_queue(predicted: Workspace, serve: Serve) -> No
     assert len(heads["items"]) == 5
 
 
-def decide_until_reordered(client: Client) -> dict[str, Any]:
-    """Decide on one mask so often that the queue is built again, and wait for it; the mask in the end."""
-    before = build_of(client)
-    frame = first_frame(client)
-    region: dict[str, Any] = frame["regions"][0]
-    for number in range(51):
-        status, answer = client.decide(frame, region, "reject" if number % 2 else "accept", expected=region["event"])
-        assert status == 200, answer
-        region = answer["region"]
-    deadline = time.monotonic() + 30
-    while build_of(client) == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return region
-
-
-def build_of(client: Client) -> str:
-    return str(client.get("/api/queue?limit=1")["cursor"].partition(":")[0])
-
-
 def test_the_queue_is_built_again_while_people_review(predicted: Workspace, serve: Serve) -> None:
     client = serve(predicted).client()
     left = client.get("/api/queue?limit=1")["left"]
@@ -147,9 +121,7 @@ def test_the_queue_is_built_again_while_people_review(predicted: Workspace, serv
 
 def test_masks_that_came_meanwhile_are_asked_about_and_shown(predicted: Workspace, serve: Serve) -> None:
     client = serve(predicted).client()
-    store = predicted.store
-    rows = [{**row, "region_id": row["region_id"][::-1], "structure": "falx"} for row in rows_of(predicted).values()]
-    store.write(REGIONS, PartInfo("new", "masks-import", "0", "new", len(rows)), REGIONS.from_rows(rows))
+    rows = add_masks(predicted)
     decide_until_reordered(client)
     items = client.get("/api/queue?limit=64")["items"]
     asked = {region_id for item in items for region_id in item["regions"]}
