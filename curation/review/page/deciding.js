@@ -10,7 +10,6 @@ export class Deciding {
 
   constructor(review) {
     this.review = review;
-    this.coding = null; // the mask of a decision that is not in the outbox yet
   }
 
   /** Something else is looked at: its seconds start now. */
@@ -68,20 +67,11 @@ export class Deciding {
     Object.assign(region, { draft: null, readings: [], reading: null, state: "pending" });
     region.redraw();
     region.item = item;
-    this.#post(event, mask, region.key, action === "reject");
+    this.review.outbox.add(event, region.key, action === "reject", mask);
     this.review.dispatchEvent(
       new CustomEvent("decided", { detail: { action, name: this.review.nameOf(region.structure), frame } }),
     );
     return this.review.advance();
-  }
-
-  // Large masks are coded in a worker, so the event may enter the outbox a moment later.
-  async #post(event, mask, local, hold) {
-    if (mask) {
-      this.coding = mask;
-      event.mask = await mask;
-    }
-    this.review.outbox.add(event, local, hold);
   }
 
   /** @param {"accept" | "review" | "reject"} verdict */

@@ -7,7 +7,7 @@ const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 
 /**
  * Events: `change` whenever what it holds or says changes; `saved` {event, answer}, `conflict` {event, answer} and
- * `refused` {event, error} once for each decision. An entry is {event, state, message}: held, waiting, sending,
+ * `refused` {event, error} once for each decision. An entry is {event, state, message}: coding, held, waiting, sending,
  * retrying, conflict or refused; `foreign` if it waits for the reviewer whose it is to sign in.
  */
 export class Outbox extends EventTarget {
@@ -31,14 +31,24 @@ export class Outbox extends EventTarget {
   /**
    * @param {string} local  what the page calls the region, which has no id before it is saved
    * @param {boolean} hold  wait a moment for a reason before it is sent
+   * @param {Promise | null} mask  of the event, while it is coded
    */
-  add(event, local, hold = false) {
+  add(event, local, hold = false, mask = null) {
     this.release();
     const isOwn = (entry) => entry.event.reviewer === event.reviewer;
     const replaced = (entry) => entry.local === local && entry.state === "refused" && isOwn(entry);
     this.entries = this.entries.filter((entry) => !replaced(entry));
-    this.entries.push({ event, local, state: hold ? "held" : "waiting", message: "" });
+    const entry = { event, local, state: mask ? "coding" : hold ? "held" : "waiting", message: "" };
+    this.entries.push(entry);
     if (hold) this.#timer = setTimeout(() => this.release(), HOLD_MS);
+    if (mask) this.#code(entry, mask);
+    this.#changed();
+    this.#run();
+  }
+
+  async #code(entry, mask) {
+    entry.event.mask = await mask;
+    entry.state = "waiting";
     this.#changed();
     this.#run();
   }
@@ -104,7 +114,7 @@ export class Outbox extends EventTarget {
   /** Resolves to true once nothing is on its way; to false at a failure, unless it is another reviewer's. */
   async drained() {
     this.release();
-    while (this.entries.some(({ state }) => state === "waiting" || state === "sending")) {
+    while (this.entries.some(({ state }) => ["coding", "waiting", "sending"].includes(state))) {
       await new Promise((resolve) => this.addEventListener("change", resolve, { once: true }));
     }
     return this.entries.every(({ foreign }) => foreign);
@@ -136,8 +146,10 @@ export class Outbox extends EventTarget {
     }
   }
 
+  // Nothing overtakes a mask that is still coded.
   #next() {
-    return this.entries.find(({ state }) => state === "waiting" || state === "retrying");
+    const next = this.entries.find(({ state }) => ["coding", "waiting", "retrying"].includes(state));
+    return next?.state === "coding" ? null : next;
   }
 
   async #deliver(entry) {
@@ -174,12 +186,12 @@ export class Outbox extends EventTarget {
 
   async #failed(entry, error) {
     entry.message = error.message;
+    this.signedOut = error.status === 401;
     if (error.status === 409 && error.code === "changed_meanwhile") {
       entry.state = "conflict";
       this.#tell("conflict", { event: entry.event, local: entry.local, answer: error.body });
     } else if (error.passing) {
       entry.state = "retrying";
-      this.signedOut = error.status === 401;
     } else {
       entry.state = "refused";
       entry.foreign = error.code === "other_reviewer";

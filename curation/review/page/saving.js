@@ -75,7 +75,7 @@ export class Saving {
 
   async keepMine({ event, local, answer }) {
     this.#settle(event);
-    if (event.action === "accept" && answer.region && answer.region.mask.counts !== event.mask.counts) {
+    if (event.action === "accept" && answer.region && answer.region.mask.counts !== event.mask?.counts) {
       event.action = "edit"; // it puts another mask in the place of theirs
       const { region } = this.#subjectOf(event, local);
       if (region?.status === "accepted") region.status = "edited";

@@ -25,7 +25,6 @@ export class Undoing {
       this.review.drawing.drew();
       return;
     }
-    await this.review.deciding.coding;
     if (!(await this.review.outbox.drained())) {
       this.review.notice(text.waitForSave, "error");
       return;

@@ -86,7 +86,7 @@ export class Top {
       const reason = failure?.message ?? text.twoPeople;
       return { state: "failed", says: narrow ? text.notSavedShort(unsaved) : text.notSaved(unsaved, reason) };
     }
-    const sending = outbox.entries.some(({ state }) => state === "sending" || state === "waiting");
+    const sending = outbox.entries.some(({ state }) => ["coding", "waiting", "sending"].includes(state));
     if (!sending) this.#sendingSince = null;
     else this.#sendingSince ??= performance.now();
     if (unsaved && (!sending || performance.now() - this.#sendingSince > SLOW_MS))

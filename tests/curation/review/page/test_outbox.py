@@ -91,6 +91,26 @@ def test_a_new_mask_decided_twice_becomes_one_region(modules: Any) -> None:
     assert sent == [[None, "draw", None], ["made-by-the-server", "edit", 101]]
 
 
+def test_a_decision_counts_while_its_mask_is_coded_and_nothing_overtakes_it(modules: Any) -> None:
+    before, drained, sent = run(
+        modules,
+        """
+        const outbox = new Outbox(send);
+        let coded;
+        outbox.add(event("e1", { action: "edit" }), "r", false, new Promise((resolve) => { coded = resolve; }));
+        outbox.add(event("e2", { action: "reject" }), "r");
+        const drained = outbox.drained();
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        const before = [outbox.unsaved, sent.length];
+        coded("the mask");
+        return [before, await drained, sent.map((one) => [one.event_id, one.mask, one.expected])];
+        """,
+    )
+    assert before == [2, 0]
+    assert drained is True
+    assert sent == [["e1", "the mask", 1], ["e2", None, 101]]
+
+
 def test_a_rejection_waits_for_its_reason_and_the_next_decision_sends_it(modules: Any) -> None:
     before, sent = run(
         modules,
@@ -193,6 +213,22 @@ def test_an_answer_that_makes_no_sense_is_none(modules: Any) -> None:
     )
     assert sent == ["e1", "e1"]
     assert (state, left) == ("retrying", 0)
+
+
+def test_who_is_refused_is_not_signed_out(modules: Any) -> None:
+    signed_out = run(
+        modules,
+        """
+        answers.push([401, "no_token", "Who are you?"], [422, "bad_mask", "The mask is empty."]);
+        const outbox = new Outbox(send), signedOut = [];
+        outbox.add(event("e1"), "r");
+        await until(() => outbox.failure);
+        signedOut.push(outbox.signedOut);
+        await until(() => outbox.failure?.state === "refused");
+        return [...signedOut, outbox.signedOut];
+        """,
+    )
+    assert signed_out == [True, False]
 
 
 def test_answers_that_the_server_did_not_give_can_be_asked_for_again(modules: Any) -> None:
