@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,13 @@ class Reviewing:
         while not condition():
             assert time.monotonic() < deadline, self.page.inner_text("body")
             self.page.wait_for_timeout(20)
+
+    def try_again(self) -> None:
+        """Press the button, unless the page has tried again by itself just before."""
+        from playwright.sync_api import TimeoutError as NotThere
+
+        with contextlib.suppress(NotThere):
+            self.page.get_by_role("button", name="Try again").first.click(timeout=3000)
 
     def question(self) -> str:
         text: str = self.page.inner_text("#question-text")

@@ -175,7 +175,7 @@ def test_a_server_that_is_killed_meanwhile(predicted: Workspace, serve: Serve, r
     assert "Nothing on this page is lost" in at.page.inner_text("#signed-out")
     second = at.page.context.new_page()
     second.goto(again.address)
-    at.page.get_by_role("button", name="Try again").first.click()
+    at.try_again()
     assert [event.action for event in at.saved(2)] == ["accept", "accept"]
 
 
