@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from sono.curation.images.bounds import check_size
 from sono.curation.masks.reasons import excluded
+from sono.manifests import masks
 from sono.manifests.masks import Mask
 
 Counts = npt.NDArray[np.int64]
-_CHARACTERS_OF_A_RUN = 8  # five bits each: more than any image has pixels
 
 
 def mask_of_coco(rle: object) -> Mask:
@@ -29,7 +29,10 @@ def mask_of_coco(rle: object) -> Mask:
     height, width = size
     check_size(height, width)
     if isinstance(counts, str):
-        return mask_of_counts(_decompressed(counts), width, height).T
+        try:
+            return masks.decode(masks.Rle(size=[height, width], counts=counts))
+        except ValueError:
+            raise excluded("malformed_mask") from None
     return mask_of_counts(_listed(counts), width, height).T
 
 
@@ -62,33 +65,6 @@ def _listed(counts: object) -> Counts:
     if not isinstance(counts, list) or not all(_is_whole(count) and 0 <= count < 2**40 for count in counts):
         raise excluded("malformed_mask")
     return np.asarray(counts, dtype=np.int64)
-
-
-def _decompressed(text: str) -> Counts:
-    """The counts of a COCO string: five bits per character from 48 on, the sixth bit says that more follow.
-
-    From the fourth on, a count is the difference to the one before the last (``rleFrString`` in cocoapi's maskApi.c).
-    """
-    try:
-        values = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
-    except UnicodeEncodeError:
-        raise excluded("malformed_mask") from None
-    if not values.size:
-        return np.zeros(0, np.int64)
-    ends = np.flatnonzero((values & 0x20) == 0)
-    if values.min() < 0 or values.max() > 63 or ends.size == 0 or ends[-1] != values.size - 1:
-        raise excluded("malformed_mask")
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > _CHARACTERS_OF_A_RUN:
-        raise excluded("malformed_mask")
-    place = np.arange(values.size) - np.repeat(starts, lengths)
-    counts = np.add.reduceat((values & 0x1F) << (5 * place), starts)
-    negative = (values[ends] & 0x10) != 0
-    counts[negative] -= 1 << (5 * lengths[negative])
-    counts[1::2] = np.cumsum(counts[1::2])
-    counts[2::2] = np.cumsum(counts[2::2])
-    return counts
 
 
 def whole_numbers(text: str, separator: str | None = ",") -> Sequence[int]:
