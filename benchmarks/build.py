@@ -1,13 +1,13 @@
 """Build against datasets' own writer, and what an update of a dataset re-sends to the Hub.
 
-    python benchmarks/build.py [--frames 20000] [--side 128] [--rounds 3] [--keep FOLDER]
+    python benchmarks/build.py [--frames 20000] [--side 128] [--rounds 3] [--workers 1] [--keep FOLDER]
     python benchmarks/build.py --update [--frames 4000] [--side 400]
 
-The first form makes a workspace of ``--frames`` different frames with one region each, builds it with one process, and
-writes the rows of that dataset with ``datasets.Dataset.from_generator(...).to_parquet``, in turns, each in a process of
-its own. MB are those of the images of ``default``. The peer gets finished rows, read from the built files, and writes
-``default``, then the other configurations, too; build joins tables, derives keys, checks masks, draws them, and hashes
-what it has written. Memory is the process's peak.
+The first form makes a workspace of ``--frames`` different frames with one region each, builds it with ``--workers``
+processes, and writes the rows of that dataset with ``datasets.Dataset.from_generator(...).to_parquet``, in turns, each
+in a process of its own. MB are those of the images of ``default``. The peer gets finished rows, read from the built
+files, and writes ``default``, then the other configurations, too; build joins tables, derives keys, checks masks, draws
+them, and hashes what it has written. Memory is the process's peak, that of workers beside it left out.
 
 The second form uploads ``data/`` and ``metadata/`` of a build with the Hub's own client (hf-xet) into a storage on this
 disk, then those of a build with one caption changed, and of one with a frame more. What is counted are the bytes of
@@ -38,26 +38,30 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--only", choices=["build", "datasets"], help=argparse.SUPPRESS)  # a process of its own
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     if options.only:
-        {"build": measure_build, "datasets": measure_datasets}[options.only](options.keep)
+        if options.only == "build":
+            measure_build(options.keep, options.workers)
+        else:
+            measure_datasets(options.keep)
         return
     with tempfile.TemporaryDirectory(prefix="sono-benchmark-") as scratch:
         folder = options.keep or Path(scratch)
         if not (folder / "workspace").exists():
             make_workspace(folder, options.frames, options.side)
-        compare_updates(folder) if options.update else compare_writers(folder, options.rounds)
+        compare_updates(folder) if options.update else compare_writers(folder, options.rounds, options.workers)
 
 
-def compare_writers(folder: Path, rounds: int) -> None:
+def compare_writers(folder: Path, rounds: int, workers: int) -> None:
     found: dict[str, list[dict[str, float]]] = {}
     for _ in range(rounds):
         for name in ("build", "datasets"):
-            command = [sys.executable, __file__, "--only", name, "--keep", str(folder)]
+            command = [sys.executable, __file__, "--only", name, "--keep", str(folder), "--workers", str(workers)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             for line in done.stdout.splitlines():
                 if line.startswith("["):
@@ -70,24 +74,26 @@ def compare_writers(folder: Path, rounds: int) -> None:
         print(f"{name:<29}{rate:7.1f} MB/s {processor:7.1f} MB per s of processor, peak {peak:6.0f} MiB")
 
 
-def measure_build(folder: Path) -> None:
+def measure_build(folder: Path, workers: int) -> None:
     import datasets  # noqa: F401 - build asks it for features, and the peer's import is not measured either
 
     import sono.curation.dataset.run  # noqa: F401
 
     shutil.rmtree(folder / "dataset", ignore_errors=True)
-    started = time.perf_counter(), time.process_time()
-    run_build(folder, folder / "dataset")
+    started = time.perf_counter(), processor_time()
+    run_build(folder, folder / "dataset", workers)
     report(folder, started, "all configurations")
 
 
-def run_build(folder: Path, out: Path) -> None:
+def run_build(folder: Path, out: Path, workers: int = 1) -> None:
     from sono.curation.dataset.run import build
+    from sono.curation.engines.local import LocalEngine
     from sono.manifests.splits import SplitPlan
     from sono.manifests.stages import in_process
     from sono.manifests.workspace import open_workspace
 
-    build(open_workspace(folder / "workspace"), out, name="benchmark", plan=SplitPlan(), engine=in_process)
+    engine = in_process if workers == 1 else LocalEngine(workers)
+    build(open_workspace(folder / "workspace"), out, name="benchmark", plan=SplitPlan(), engine=engine)
 
 
 def measure_datasets(folder: Path) -> None:
@@ -100,7 +106,7 @@ def measure_datasets(folder: Path) -> None:
                 for batch in file.iter_batches(128):
                     yield from batch.to_pylist()
 
-    started = time.perf_counter(), time.process_time()
+    started = time.perf_counter(), processor_time()
     cache = folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     for name in ("data", "regions", "metadata"):
@@ -115,10 +121,16 @@ def measure_datasets(folder: Path) -> None:
     report(folder, started, "all configurations")
 
 
+def processor_time() -> float:
+    """Seconds of this process and of the workers that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 def report(folder: Path, started: tuple[float, float], what: str) -> None:
     import duckdb
 
-    wall, processor = time.perf_counter() - started[0], time.process_time() - started[1]
+    wall, processor = time.perf_counter() - started[0], processor_time() - started[1]
     status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     sizes = duckdb.sql(f"SELECT sum(octet_length(image.bytes)) FROM '{folder}/dataset/data/*.parquet'").fetchall()
