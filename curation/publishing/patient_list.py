@@ -42,6 +42,9 @@ def read_patients(path: Path) -> list[ListedPatient]:
     Raises:
         UserError: the file cannot be read, is empty, or has other columns. No line is quoted.
     """
+    if not path.is_file():
+        what = "not a file" if path.exists() else "file not found"
+        raise UserError(what, where=str(path), fix="give the list of patients")
     try:
         found = text_format(path)
         with path.open(encoding=found.encoding, newline="") as file:
@@ -73,4 +76,7 @@ def _rows(lines: Sequence[Sequence[str]], where: str) -> Iterator[tuple[int, dic
             fix = did_you_mean(name, COLUMNS) or f"columns are {', '.join(COLUMNS)}"
             raise UserError(f"column {number} of the list has no known name", where=where, fix=fix)
     for number, cells in enumerate(lines[1:], 2):
+        if any(cell.strip() for cell in cells[len(names) :]):  # a comma in a name, perhaps: nobody else may be meant
+            fix = "put names with commas into quotes"
+            raise UserError(f"line {number} of the list has more columns than the first", where=where, fix=fix)
         yield number, dict(zip(names, map(str.strip, cells), strict=False))

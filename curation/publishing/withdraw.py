@@ -148,6 +148,7 @@ def _remove(
     if known_here or report.rows or report.events:
         _remove_what_follows(workspace.path)
     _remove_frames(workspace.store, database, report)
+    progress(Progress("withdraw", len(_GOING) + 1, len(_GOING) + 1, sum(report.rows.values()), 0))
 
 
 def _remove_what_follows(workspace: Path) -> None:

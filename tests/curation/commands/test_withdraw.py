@@ -243,6 +243,7 @@ def test_a_number_of_two_issuers_in_one_center_is_that_of_the_one_who_is_named(
         ("patient_id,centre\nP1,x\n", "did you mean 'center'"),
         ("P1;A\nP2;A\n", "several columns without names"),
         ("P1\nP2;A\n", "line 2 of the list has several columns, the first has one"),
+        ("patient_id,center\nP1,North, Hospital of\n", "line 2 of the list has more columns than the first"),
         ("patient_id\nP1\nP2\tA\n", "line 3 of the list has several columns, the first has one"),
     ],
 )
@@ -253,6 +254,14 @@ def test_lists_that_cannot_be_read(
     with pytest.raises(UserError, match=said):
         sono_curate("withdraw", workspace.path, "--patients", tmp_path / "gone.txt")
     assert not (workspace.path / "withdrawn.json").exists()
+
+
+def test_a_list_that_is_not_there_is_said_to_be_missing(
+    workspace: Workspace, tmp_path: Path, sono_curate: SonoCurate
+) -> None:
+    for path, said in ((tmp_path / "gone.txt", "gone.txt: file not found"), (tmp_path, "not a file")):
+        with pytest.raises(UserError, match=said):
+            sono_curate("withdraw", workspace.path, "--patients", path)
 
 
 @pytest.mark.parametrize(("delimiter", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "utf-8")])
