@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from sono.captioning.facts.quantities import GA_DAYS
+from sono.captioning.facts.statements import SEVERAL_FETUSES
 from sono.manifests.schemas import BIOMETRY
 
 from .dating import PREGNANCY_DAYS, Dating, EarlyCrl, Evidence, date_examination
@@ -46,6 +47,11 @@ class Examination:
     day: int | None
     facts: Mapping[str, RecordedFact]
     planes: Mapping[str, Mapping[str, RecordedFact]]
+
+    @property
+    def has_several_fetuses(self) -> bool:
+        """One of its records says so, or that there may be: nothing of the others is known to be of the one shown."""
+        return SEVERAL_FETUSES in self.facts
 
     def number(self, fact: str) -> float | None:
         """The fact's number; None if it is not recorded or the records contradict each other."""

@@ -10,6 +10,7 @@ from itertools import groupby
 
 import pyarrow as pa
 
+from sono.captioning.facts.statements import SEVERAL_FETUSES
 from sono.manifests.schemas import BIOMETRY, RECORDS, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
 
@@ -25,7 +26,7 @@ class RecordsStage:
     """Dates every examination of a part (``linkage.LINKED``); writes one row for it, and one for each of its planes."""
 
     name: str = "records"
-    version: int = 5
+    version: int = 6
     rows_belong_together: bool = True  # an examination is dated by all of its patient's
 
     @property
@@ -44,8 +45,13 @@ class RecordsStage:
         linked = (row for row in rows if row["reason"] is None)
         for _, rows_of_patient in groupby(linked, key=lambda row: row["patient_key"]):
             exams = list(examinations(rows_of_patient))
+            known = [exam for exam in exams if not exam.has_several_fetuses]
             for exam in exams:
-                dating = date_by_records(exam, exams)
+                if exam.has_several_fetuses:
+                    records.append(_row(exam, None, _identity_alone(exam), None))
+                    exclusions.append(_several_fetuses(exam))
+                    continue
+                dating = date_by_records(exam, known)
                 records.extend(_rows(exam, dating))
                 exclusions.extend(_exclusions(exam, dating))
         return StageOutput(RECORDS.from_rows(records), exclusions)
@@ -96,6 +102,16 @@ def _exclusions(exam: Examination, dating: Dating | None) -> Iterator[Exclusion]
         yield Exclusion(exam.study_key, "no_gestational_age", "nothing in the records gives its gestational age")
     elif dating.conflict is not None:
         yield Exclusion(exam.study_key, "gestational_age_conflict", dating.conflict)
+
+
+def _identity_alone(exam: Examination) -> Mapping[str, RecordedFact]:
+    return {name: fact for name, fact in exam.facts.items() if name == "identity"}
+
+
+def _several_fetuses(exam: Examination) -> Exclusion:
+    place = exam.facts[SEVERAL_FETUSES].place
+    message = f"{place} tells of several fetuses, and images do not say which they show"
+    return Exclusion(exam.study_key, SEVERAL_FETUSES, message)
 
 
 def _is_measured(exam: Examination, name: str) -> bool:

@@ -27,8 +27,11 @@ NUMBERS = (
 )
 """Facts whose value is a number; ages in days, measurements in mm."""
 
-CODES = ("structures_seen", "findings", "laterality", "presentation", "identity")
-"""Facts whose value is a code: vocabulary ids, SYSTEM:CODE, one of the two below, or a keyed hash."""
+SEVERAL_FETUSES = "several_fetuses"
+"""What a record says, in whatever way, whose examination gives no facts: nobody knows which fetus an image shows."""
+
+CODES = ("structures_seen", "findings", "laterality", "presentation", "identity", SEVERAL_FETUSES)
+"""Facts whose value is a code: vocabulary ids, SYSTEM:CODE, one of the two below, a keyed hash, or "yes"."""
 
 FACTS = (*NUMBERS, *CODES)
 LATERALITIES = ("left", "right", "bilateral")
@@ -165,6 +168,11 @@ def finding(code: str) -> str:
     if system not in _FINDINGS or not _FINDINGS[system].fullmatch(rest):
         raise FaultError("finding_malformed", "a finding is no code of a known system, written SYSTEM:CODE")
     return code
+
+
+def several_fetuses_in(field: str) -> Statement:
+    """That ``field`` of a record tells of more than one fetus, or may."""
+    return Statement(SEVERAL_FETUSES, "yes", field)
 
 
 def identity_statements(keys: Pseudonymizer, texts: Iterable[str], field: str) -> list[Statement]:

@@ -19,7 +19,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sono.captioning.facts.quantities import gestational_age_days
-from sono.captioning.facts.statements import BY_MODEL, PRESENTATIONS, Fault, FaultError, Statement
+from sono.captioning.facts.statements import (
+    BY_MODEL,
+    PRESENTATIONS,
+    Fault,
+    FaultError,
+    Statement,
+    several_fetuses_in,
+)
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
 
@@ -87,7 +94,7 @@ class ModelProse:
         """
         sent = deidentify(text, names, self.vocabulary)
         if several_fetuses(normalised(text)) or several_fetuses(normalised(sent)):
-            return [], [SEVERAL_FETUSES]
+            return [several_fetuses_in(f"{field}, text rule fetuses")], [SEVERAL_FETUSES]
         if not re.search(r"[a-z]", re.sub(r"\[[A-Z]+\]", "", sent)):
             return [], []
         answer = self._answer(sent)

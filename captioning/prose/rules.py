@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sono.captioning.facts.quantities import millimetres
-from sono.captioning.facts.statements import BY_RULE, Fault, FaultError, Statement
+from sono.captioning.facts.statements import BY_RULE, Fault, FaultError, Statement, several_fetuses_in
 from sono.manifests.vocabulary import Vocabulary
 
 from .clauses import (
@@ -108,7 +108,7 @@ class RuleBasedProse:
         faults: list[Fault] = []
         plain = _without(normalised(text), names)
         if several_fetuses(plain):
-            return [], [SEVERAL_FETUSES]
+            return [several_fetuses_in(f"{field}, text rule fetuses")], [SEVERAL_FETUSES]
         for sentence in self._sentences(plain):
             spans.extend(sentence.ages)
             if not (sentence.blocked or sentence.dated):

@@ -73,7 +73,7 @@ class StatementsStage:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     name = "statements"
-    version = 4
+    version = 5
 
     @property
     def output(self) -> TableSpec:

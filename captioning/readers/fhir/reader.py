@@ -14,7 +14,16 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from sono.captioning.facts.statements import Entry, Exam, Fault, FaultError, Reading, Statement, identity_statements
+from sono.captioning.facts.statements import (
+    Entry,
+    Exam,
+    Fault,
+    FaultError,
+    Reading,
+    Statement,
+    identity_statements,
+    several_fetuses_in,
+)
 from sono.captioning.readers.codes import FETUS_ID, NUMBER_OF_FETUSES
 from sono.manifests.errors import UserError
 
@@ -167,7 +176,9 @@ class _Reader:
         _check_valid(study)
         about = self._attribution.of_study(study)
         statements = self._identity(about.subject, [*study.people, *identifier_values(study.identifiers)])
-        return Entry(place, about.exam, statements, (_SEVERAL_FETUSES,) if about.has_several_fetuses else ())
+        if about.has_several_fetuses:
+            return Entry(place, about.exam, [*statements, several_fetuses_in("ImagingStudy")], (_SEVERAL_FETUSES,))
+        return Entry(place, about.exam, statements)
 
     def _report_entry(self, report: DiagnosticReport, place: str) -> Entry | None:
         if not (report.is_obstetric or report.studies):
@@ -178,7 +189,7 @@ class _Reader:
             raise missing_study()  # by its date alone, a report about a chest would be taken for one about a fetus
         statements = self._identity(about.subject, [*report.people, *identifier_values(report.identifiers)])
         if about.has_several_fetuses:
-            return Entry(place, about.exam, statements, (_SEVERAL_FETUSES,))
+            return Entry(place, about.exam, [*statements, several_fetuses_in("DiagnosticReport")], (_SEVERAL_FETUSES,))
         faults: list[Fault] = []
         statements += findings_of(report, faults)
         if self._reading.prose is not None:
@@ -189,7 +200,7 @@ class _Reader:
         parts = parts_with_facts(observation)
         has_view = is_view(observation)
         has_prose = self._reading.prose is not None and observation.is_imaging and any(observation.notes)
-        if not (has_view or parts or has_prose):
+        if not (has_view or parts or has_prose or observation.names_fetuses):
             return None
         _check_valid(observation)
         if observation.has_unclear_focus:
@@ -199,6 +210,7 @@ class _Reader:
         faults: list[Fault] = []
         if about.has_several_fetuses:
             faults.append(_SEVERAL_FETUSES)
+            statements.append(several_fetuses_in("Observation"))
         else:
             statements += facts_of(parts, about.exam, about.own_day, self._keys, faults)
             statements += self._views.read(observation, faults) if has_view else []

@@ -188,6 +188,11 @@ class Observation(_Result):
 
     kind = "Observation"
 
+    @property
+    def names_fetuses(self) -> bool:
+        """It names a fetus, or says that there are several: what it says of nothing else counts all the same."""
+        return bool(self.focus) or any(part.fetus or part.counts_several for part in (self.part, *self.components))
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Other:

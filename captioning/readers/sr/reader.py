@@ -7,7 +7,16 @@ two differ, they contradict each other as any two records do.
 
 from __future__ import annotations
 
-from sono.captioning.facts.statements import Entry, Fault, FaultError, Reading, Statement, identity_statements
+from sono.captioning.facts.statements import (
+    SEVERAL_FETUSES,
+    Entry,
+    Fault,
+    FaultError,
+    Reading,
+    Statement,
+    identity_statements,
+    several_fetuses_in,
+)
 
 from . import codes
 from .content import TOO_DEEP, Document, read
@@ -37,6 +46,8 @@ def read_document(content: bytes, place: str, reading: Reading) -> Entry:
     statements = identity_statements(reading.keys, document.names, "SR header")
     if (refusal := _refusal(document)) is not None:
         faults.append(refusal)
+        if refusal.reason == SEVERAL_FETUSES:
+            statements.append(several_fetuses_in("SR"))
     else:
         statements += numbers_of(document.items, exam, reading.keys, faults)
         for item in document.items:

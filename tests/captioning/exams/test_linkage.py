@@ -6,6 +6,8 @@ import datetime
 
 import pytest
 
+from tests.captioning.readers.fhir import resources as fhir
+
 DAY = datetime.date(2024, 5, 15)
 OTHER_DAY = datetime.date(2024, 6, 20)
 
@@ -70,6 +72,41 @@ def test_a_study_that_two_patients_claim_is_left_out(clinic):
     assert clinic.records() == []
     assert report.records.exclusions == {"two_patients": 2}
     assert report.captions.exclusions == {"no_record": 1}
+
+
+def twins(clinic):
+    """Resources that say of one examination, study 1.2.3 of the patient MRN-0815, that it was of two fetuses."""
+    path = clinic.folder / "fetuses.json"
+    path.write_bytes(fhir.bundle(fhir.patient(), fhir.study(), fhir.observation("11878-6", valueInteger=2)))
+    return path
+
+
+def test_an_examination_of_twins_has_no_facts_whatever_record_says_so(clinic):
+    frames = [clinic.frame(study, study=study, patient="MRN-0815") for study in ("1.2.3", "2.2")]
+    clinic.frames("one", *frames)
+    table = clinic.csv("patient_id,study_id,ga_days", "MRN-0815,1.2.3,150", "MRN-0815,2.2,180")
+    clinic.caption(table)
+    assert sorted(ages(clinic).values()) == [150, 180]
+    clinic.caption(table, twins(clinic))
+    assert ages(clinic) == {clinic.workspace.keys.study("2.2"): 180}
+    left_out = [row for row in clinic.exclusions("records") if row["reason"] == "several_fetuses"]
+    assert [row["source_key"] for row in left_out] == [clinic.workspace.keys.study("1.2.3")]
+    (row,) = [row for row in clinic.records() if row["study_key"] == clinic.workspace.keys.study("1.2.3")]
+    assert row["identity"]  # captions of it must not name the patient all the same
+
+
+def test_what_is_measured_in_twins_dates_no_other_examination(clinic):
+    """A crown-rump length may be of either of them."""
+    early, late = datetime.date(2023, 5, 6), datetime.date(2023, 7, 1)
+    days = {"1.2.3": early, "2.2": late}
+    frames = [clinic.frame(study, study=study, patient="MRN-0815", date=day) for study, day in days.items()]
+    clinic.frames("one", *frames)
+    lines = [f"MRN-0815,1.2.3,{early},60", f"MRN-0815,2.2,{late},"]
+    table = clinic.csv("patient_id,study_id,exam_date,crl_mm", *lines)
+    clinic.caption(table)
+    assert len(ages(clinic)) == 2
+    clinic.caption(table, twins(clinic))
+    assert ages(clinic) == {}
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,9 @@ def exported(index: Index, *resources: Json, reading: Reading = READING) -> list
 
 
 def facts(entries: Iterable[Entry]) -> list[tuple[str, float | str, str, str | None]]:
-    """Everything but whose names are to be avoided."""
-    return [tuple(s)[:4] for entry in entries for s in entry.statements if s.fact != "identity"]  # type: ignore[misc]
+    """Everything but whose names are to be avoided, and that there are twins."""
+    others = ("identity", "several_fetuses")
+    return [tuple(s)[:4] for entry in entries for s in entry.statements if s.fact not in others]  # type: ignore[misc]
 
 
 def reasons(entries: Iterable[Entry]) -> list[str]:

@@ -201,6 +201,7 @@ def test_nothing_is_attributed_to_twins(index, how, link):
     for entries in (read(index, *resources), exported(index, *resources)):
         assert not facts(entries)
         assert set(reasons(entries)) == {"several_fetuses"}
+        assert all(any(s.fact == "several_fetuses" for s in entry.statements) for entry in entries)
     single = [observation("11878-6", valueInteger=1), observation(id="o2"), study(), patient(id="p1")]
     assert facts(read(Index(Path("none")), *single))
 
@@ -222,6 +223,14 @@ def test_nothing_is_attributed_to_twins_that_were_counted_on_the_same_day(index,
     for entries in (read(index, *resources), exported(index, *resources)):
         assert not facts(entries)
     assert facts(read(Index(Path("none")), *resources[1:]))
+
+
+@pytest.mark.parametrize("count", [observation("11878-6", valueInteger=2), observation("11951-1", valueString="B")])
+def test_an_observation_that_says_nothing_but_that_there_are_twins_says_it_of_its_examination(index, count):
+    for entries in (read(index, count, patient()), exported(index, count, patient())):
+        (entry,) = entries
+        assert entry.exam == exam_of(study_key=None, accession_key=None, study_unknown=True)
+        assert [s.fact for s in entry.statements if s.fact != "identity"] == ["several_fetuses"]
 
 
 def test_fetuses_that_other_observations_are_about_are_several(index):

@@ -164,7 +164,7 @@ def read(*content: Dataset, reading: Reading = READING, **header: Any) -> Entry:
 
 def facts(entry: Entry) -> dict[str, float | str]:
     """Facts but identity; of each there is one."""
-    found = [statement for statement in entry.statements if statement.fact != "identity"]
+    found = [statement for statement in entry.statements if statement.fact not in ("identity", "several_fetuses")]
     assert len({statement.fact for statement in found}) == len(found)
     return {statement.fact: statement.value for statement in found}
 

@@ -65,6 +65,7 @@ def test_nothing_is_attributed_where_there_are_several_fetuses(content):
     )
     assert (facts(entry), reasons(entry)) == ({}, ["several_fetuses"])
     assert statements(entry, "identity")
+    assert statements(entry, "several_fetuses")  # so that no other record's facts are taken for this examination
 
 
 @pytest.mark.parametrize("name", ["Foetus B", "F2", "baby-b", "Fetus #2", "fetus II", "1/2", "A of 2", "fetus: c"])
