@@ -27,7 +27,7 @@ import numpy as np
 
 from sono.curation.cleaning.overlays.burned_in_text import clean_text
 from sono.curation.cleaning.overlays.calipers import remove_calipers
-from sono.curation.cleaning.overlays.text_detector import find_overlays
+from sono.curation.cleaning.overlays.find import find_overlays
 from sono.curation.cleaning.overlays.text_readers import search
 from sono.curation.cleaning.required import require_readers
 from sono.curation.images.pixels import Mask, Pixels

@@ -242,7 +242,9 @@ def ranks(database: duckdb.DuckDBPyConnection) -> list[Bar]:
     return bars_of([(_RANKS.get(row["rank"], "otherwise"), row["n"]) for row in query_rows(database, _STATEMENT_RANKS)])
 
 
-_STATEMENT_RANKS = "SELECT rank, count(*) AS n FROM statements WHERE fact NOT IN ('identity', 'several_fetuses') GROUP BY rank ORDER BY rank"
+_STATEMENT_RANKS = """
+SELECT rank, count(*) AS n FROM statements WHERE fact NOT IN ('identity', 'several_fetuses') GROUP BY rank ORDER BY rank
+"""
 
 
 def templates(database: duckdb.DuckDBPyConnection) -> dict[bool, list[Bar]]:

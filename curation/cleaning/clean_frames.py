@@ -22,8 +22,9 @@ from .config import CleaningSection
 from .frame_mode import ModeFinding, frame_mode
 from .overlays.burned_in_text import TextFinding, clean_text
 from .overlays.calipers import CaliperFinding, remove_calipers
-from .overlays.text_detector import boxes_of, brightness_and_colorfulness
+from .overlays.find import boxes_of
 from .overlays.text_readers import search
+from .overlays.views import brightness_and_colorfulness
 from .reasons import LEFT_OUT
 from .sectors.find import MODES_WITH_SECTORS, SectorFinding, find_sectors
 from .sectors.geometry import Sector, sector_mask

@@ -9,7 +9,7 @@ from importlib import metadata
 import pyarrow as pa
 
 from sono.curation.cleaning.config import CleaningSection
-from sono.curation.cleaning.overlays.detector_file import detector_sha256
+from sono.curation.cleaning.overlays.networks import networks_sha256
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.schemas import FRAMES, TableSpec
 from sono.manifests.stages import Exclusion, StageOutput
@@ -45,7 +45,7 @@ class IngestStage:
             "scope": self.keys.patient_scope,
             "cleaning": self.cleaning.model_dump(mode="json"),
             "cropped": self.cropped,
-            "text_detector": detector_sha256(),
+            "text_detector": networks_sha256(),
         }
 
     def made_with(self) -> Mapping[str, object]:
@@ -78,6 +78,6 @@ def made_with(cleaning: CleaningSection, *, cropped: bool) -> dict[str, object]:
         "version": IngestStage.version,
         "cleaning": cleaning.model_dump(mode="json"),
         "cropped": cropped,
-        "text_detector": detector_sha256(),
+        "text_detector": networks_sha256(),
         "text_readers": {name: metadata.version(name) for name in ("rapidocr", "tesserocr")},
     }

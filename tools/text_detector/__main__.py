@@ -1,7 +1,8 @@
-"""``python -m tools.text_detector OUT.onnx``: train the detector of text and marks anew."""
+"""``python -m tools.text_detector text|marks OUT.onnx``: train a detector anew."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,22 +12,47 @@ import typer
 from sono.manifests.errors import UserError, import_extra
 from sono.manifests.store import write_atomically
 
+Out = Annotated[Path, typer.Argument(help="The ONNX file to write; OUT_grey.onnx is written beside it.")]
+Seed = Annotated[int, typer.Option(help="Decides everything that is drawn.")]
+HC18Folder = Annotated[Path | None, typer.Option(help="Folder with HC18's images, for real backgrounds.")]
 
-def main(
-    out: Annotated[Path, typer.Argument(help="The ONNX file to write; OUT_grey.onnx is written beside it.")],
-    seed: Annotated[int, typer.Option(help="Decides everything that is drawn.")] = 1,
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def text(
+    out: Out,
+    seed: Seed = 1,
     steps: Annotated[int, typer.Option(help="Batches of 16 crops.", min=1)] = 7000,
-    hc18: Annotated[Path | None, typer.Option(help="Folder with HC18's images, for real backgrounds.")] = None,
+    hc18: HC18Folder = None,
 ) -> None:
-    """Train the detector of burned-in text and of measurement marks on drawn ones.
+    """Train the detector of burned-in text, and of what may be a mark, on drawn ones.
 
-    Example: python -m tools.text_detector text_detector.onnx --hc18 hc18/images
+    Example: python -m tools.text_detector text text_detector.onnx --hc18 hc18/images
     """
+    _train("train_text", out, seed, steps, hc18)
+
+
+@app.command()
+def marks(
+    out: Out,
+    seed: Seed = 1,
+    steps: Annotated[int, typer.Option(help="Batches of 64 windows.", min=1)] = 8000,
+    hc18: HC18Folder = None,
+) -> None:
+    """Train the network that looks again where the text detector sees what may be a mark.
+
+    Example: python -m tools.text_detector marks mark_detector.onnx --hc18 hc18/images
+    """
+    _train("train_marks", out, seed, steps, hc18)
+
+
+def _train(training: str, out: Path, seed: int, steps: int, hc18: Path | None) -> None:
     try:
         import_extra("torch", "train")
-        from .train import train
+        from . import train
 
-        contents = train(seed, steps, hc18, _print_progress)
+        contents = getattr(train, training)(seed, steps, hc18, functools.partial(print, flush=True))
     except UserError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
@@ -34,10 +60,5 @@ def main(
         write_atomically(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
 
 
-def _print_progress(step: int, loss: float) -> None:
-    if step % 50 == 0 or step == 1:
-        print(f"step {step}: loss {loss:.3f}", flush=True)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sono.curation.cleaning.overlays.inpainting import inpaint
-from sono.curation.cleaning.overlays.text_detector import STRIDE, network_input
+from sono.curation.cleaning.overlays.text_detector import STRIDE
 
 from .fonts import TRAINED
 from .lettering import Drawn, random_text, write_string
@@ -36,13 +36,13 @@ FEWEST_CELLS = 8
 
 @dataclass(frozen=True)
 class Crop:
-    """``image`` as the network takes it, [6, side, side]; ``target`` [2, cells, cells]: PRESENT, ABSENT or IGNORED.
+    """``pixels`` [side, side, 3]; ``target`` [2, cells, cells]: PRESENT, ABSENT or IGNORED.
 
     The target's channels are text and marks of measurements. ``weight`` of its cells, same shape: every mark counts as
     much as any other, a cross as much as a long outline.
     """
 
-    image: Pixels
+    pixels: Pixels
     target: Pixels
     weight: Floats
 
@@ -59,10 +59,14 @@ def draw_crop(backgrounds: Sequence[Pixels], random: Random) -> Crop:
     if random.random() < 0.2:
         pixels, strings, marks = _some_removed(pixels, strings, marks, random)
     pixels[outside] = 0
-    pixels = _as_stored(pixels, random)
+    return as_crop(as_stored(pixels, random), outside, strings, marks)
+
+
+def as_crop(pixels: Pixels, outside: npt.NDArray[np.bool_], strings: Sequence[Drawn], marks: Sequence[Drawn]) -> Crop:
+    """What is to be found in ``pixels`` [side, side, 3], which are blanked ``outside``, [side, side]."""
     text, _ = _target(strings, outside, 0.5)
     measured, weight = _target(marks, outside, 0.2)
-    return Crop(network_input(pixels), np.stack([text, measured]), np.stack([np.ones_like(weight), weight]))
+    return Crop(pixels, np.stack([text, measured]), np.stack([np.ones_like(weight), weight]))
 
 
 def _some_removed(
@@ -160,7 +164,7 @@ def _write_strings(pixels: Pixels, random: Random) -> list[Drawn]:
     return strings
 
 
-def _as_stored(pixels: Image, random: Random) -> Pixels:
+def as_stored(pixels: Image, random: Random) -> Pixels:
     """In grey or in colour, perhaps with the noise of JPEG, perhaps resampled."""
     if random.random() < 0.4:
         pixels = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

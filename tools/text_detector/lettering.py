@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from sono.curation.cleaning.overlays.text_detector import brightness_and_colorfulness
+from sono.curation.cleaning.overlays.views import brightness_and_colorfulness
 
 from .fonts import CHINESE, font
 from .strings import SCRIPTS

@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def onnx_bytes(network: nn.Module, *, channels: int, stride: int, notes: Mapping[str, str]) -> bytes:
-    """The file of a network from bytes [1, channels, height, width] to [1, kinds, height / stride, width / stride].
+    """The file of a network from bytes [images, channels, height, width] to [images, kinds, height / stride, ...].
 
     The results are probabilities.
 
@@ -93,8 +93,8 @@ def _model(
 ) -> bytes:
     graph = b"".join(_field(1, node) for node in nodes) + _field(2, b"text_detector")
     graph += b"".join(_field(5, weight) for weight in weights)
-    graph += _field(11, _value("image", _UINT8, (1, channels, "height", "width")))
-    graph += _field(12, _value("text", _FLOAT, (1, "kinds", f"height/{stride}", f"width/{stride}")))
+    graph += _field(11, _value("image", _UINT8, ("images", channels, "height", "width")))
+    graph += _field(12, _value("text", _FLOAT, ("images", "kinds", f"height/{stride}", f"width/{stride}")))
     model = _number(1, IR_VERSION) + _field(2, b"sono") + _field(7, graph) + _field(8, _number(2, OPSET))
     for key, text in sorted(notes.items()):
         model += _field(14, _field(1, key.encode()) + _field(2, text.encode()))

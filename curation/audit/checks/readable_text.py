@@ -15,8 +15,8 @@ from sono.curation.audit.sources.header_values import HeaderValues
 from sono.curation.audit.words.allowed_words import normalized, words_of
 from sono.curation.audit.words.dates import date_forms, readable_dates
 from sono.curation.audit.words.hunt import can_be_judged, tokens_of
-from sono.curation.cleaning.overlays.detector_file import detector_sha256
-from sono.curation.cleaning.overlays.text_detector import boxes_of, find_overlays
+from sono.curation.cleaning.overlays.find import boxes_of, find_overlays
+from sono.curation.cleaning.overlays.networks import networks_sha256
 from sono.curation.cleaning.overlays.text_readers import read_again, search
 from sono.curation.images.pixels import Pixels
 
@@ -82,7 +82,7 @@ def read_text(pixels: Pixels, boxes: Sequence[Box]) -> Text:
 @functools.cache
 def reader_versions() -> tuple[str, ...]:
     """Of everything that ``read_text`` uses: others may read what these do not."""
-    return *(f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")), detector_sha256()
+    return *(f"{package} {version(package)}" for package in ("rapidocr", "tesserocr")), networks_sha256()
 
 
 def identifies(readings: Iterable[str], identity: Identity) -> bool:

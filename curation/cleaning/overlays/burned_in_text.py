@@ -15,8 +15,8 @@ import numpy as np
 
 from sono.curation.images.pixels import Box, Mask, Pixels
 
+from .find import Overlays, boxes_of, find_overlays
 from .inpainting import inpaint
-from .text_detector import Overlays, boxes_of, find_overlays
 from .text_readers import read_again, search
 
 ROUNDS = 3

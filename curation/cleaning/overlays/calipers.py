@@ -13,15 +13,9 @@ import numpy as np
 
 from sono.curation.images.pixels import Box, Mask, Pixels
 
-from .crosses import ARMS_PX, find_crosses
+from .find import Overlays, boxes_of, find_overlays
 from .inpainting import inpaint
-from .text_detector import Overlays, boxes_of, bright_strokes, find_overlays, largest_and_smallest
-
-AROUND_PX = 24
-"""Looked at around a piece for a cross: its arms may leave the piece."""
-
-CROSS_PX = ARMS_PX[1]
-"""Removed around the middle of a cross of which the detector was not sure."""
+from .views import bright_strokes, largest_and_smallest
 
 EDGE_PX, MOSTLY = 16, 0.5
 """How near to the sector's edge a mark looks like the edge, if that share of it is."""
@@ -63,37 +57,28 @@ def remove_calipers(pixels: Pixels, sector_mask: Mask, overlays: Overlays | None
         overlays: what the detector found in exactly these pixels; looked for if omitted.
     """
     overlays = overlays or find_overlays(pixels, sector_mask)
-    marks = _marks(pixels, sector_mask, overlays)
+    marks = _marks(sector_mask, overlays)
     if not np.any(marks):
         return CaliperFinding(pixels, marks, (), overlays)
     edited = _ink(pixels, marks) & sector_mask
     cleaned = inpaint(pixels, edited)
     left = find_overlays(cleaned, sector_mask)
-    remaining = _marks(cleaned, sector_mask, left)
+    remaining = _marks(sector_mask, left)
     if np.any(remaining):  # ink that does not stand out as strokes do
         edited |= remaining
         cleaned = inpaint(pixels, edited)
         left = find_overlays(cleaned, sector_mask)
-        remaining = _marks(cleaned, sector_mask, left)
+        remaining = _marks(sector_mask, left)
     return CaliperFinding(cleaned, edited, ("calipers_remain",) if np.any(remaining) else (), left)
 
 
-def _marks(pixels: Pixels, sector_mask: Mask, overlays: Overlays) -> Mask:
-    """Where the detector is sure, within the sector, and around crosses where it is not or at the sector's edge."""
+def _marks(sector_mask: Mask, overlays: Overlays) -> Mask:
+    """Where the detector sees marks, but for what it takes the sector's edge for."""
     marks = overlays.marks.copy()
     for x, y, width, height in boxes_of(marks):
         piece = np.s_[y : y + height, x : x + width]
         if np.mean(_edge(sector_mask, (x, y, width, height))[marks[piece]]) > MOSTLY:
             marks[piece] = False
-    unsure = overlays.possible_marks & ~marks
-    x, y, width, height = cv2.boundingRect(unsure.view(np.uint8))
-    if width:
-        left, top = max(x - AROUND_PX, 0), max(y - AROUND_PX, 0)
-        window = np.s_[top : y + height + AROUND_PX, left : x + width + AROUND_PX]
-        for across, down in find_crosses(pixels[window], unsure[window]):
-            rows = slice(max(top + down - CROSS_PX, 0), top + down + CROSS_PX + 1)
-            columns = slice(max(left + across - CROSS_PX, 0), left + across + CROSS_PX + 1)
-            marks[rows, columns] |= sector_mask[rows, columns]
     return marks
 
 

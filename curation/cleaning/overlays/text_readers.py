@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sono.curation.cleaning.required import LANGUAGE, language_folder, missing
 from sono.curation.images.pixels import Box, Pixels
 
-from .text_detector import brightness_and_colorfulness
+from .views import brightness_and_colorfulness
 
 if TYPE_CHECKING:
     import rapidocr

@@ -11,7 +11,7 @@ from sono.curation.cleaning import clean_frames as module
 from sono.curation.cleaning.clean_frames import CleanedFrame, clean_frames
 from sono.curation.cleaning.config import CleaningSection
 from sono.curation.cleaning.overlays.burned_in_text import TextFinding
-from sono.curation.cleaning.overlays.text_detector import find_overlays
+from sono.curation.cleaning.overlays.find import find_overlays
 from sono.curation.cleaning.reasons import REASONS
 from sono.curation.cleaning.sectors.geometry import iou, sector_mask
 from sono.curation.images.dicom.regions import Region

@@ -8,7 +8,7 @@ import pytest
 
 from sono.curation.cleaning.overlays import burned_in_text
 from sono.curation.cleaning.overlays.burned_in_text import MOST_TEXT, TextFinding, clean_text
-from sono.curation.cleaning.overlays.text_detector import Overlays, find_overlays
+from sono.curation.cleaning.overlays.find import Overlays, find_overlays
 from sono.curation.cleaning.reasons import TEXT
 from sono.curation.phantom.drawing.screen import IDENTITY
 from sono.curation.phantom.samples import Sample
@@ -110,7 +110,7 @@ def test_text_that_is_seen_again_is_for_review(clean_samples: list[Sample], monk
     y, x = np.argwhere(inside)[len(np.argwhere(inside)) // 2]
     always[y : y + 12, x : x + 40] = True
     monkeypatch.setattr(
-        burned_in_text, "find_overlays", lambda *_: Overlays(always & inside, *[np.zeros_like(always)] * 3)
+        burned_in_text, "find_overlays", lambda *_: Overlays(always & inside, *[np.zeros_like(always)] * 2)
     )
     finding = clean_text(sample.pixels, inside)
     assert (finding.status, finding.reasons) == ("unchecked", ("text_remains",))
@@ -133,7 +133,7 @@ def test_text_that_another_reader_still_reads_is_for_review(
 def once_then_blind(first: Overlays) -> object:
     """A detector that finds ``first`` once and is blind from then on."""
     left = [first]
-    nothing = Overlays(*[np.zeros_like(first.text)] * 4)
+    nothing = Overlays(*[np.zeros_like(first.text)] * 3)
     return lambda *_: left.pop() if left else nothing
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sono.curation.cleaning.overlays import text_detector
-from sono.curation.cleaning.overlays.detector_file import detector_bytes
-from sono.curation.cleaning.overlays.text_detector import find_overlays, probabilities
+from sono.curation.cleaning.overlays.find import find_overlays
+from sono.curation.cleaning.overlays.networks import network_bytes, session
+from sono.curation.cleaning.overlays.text_detector import probabilities
 from sono.curation.phantom.samples import Sample
 
 
@@ -69,7 +70,7 @@ def test_a_large_frame_in_bands_gives_what_it_gives_as_a_whole(height: int, monk
 
 @pytest.mark.parametrize("grey", [True, False])
 def test_the_network_is_small_and_says_what_it_was_trained_on(*, grey: bool) -> None:
-    assert len(detector_bytes(grey=grey)) < 400_000
-    notes = text_detector._session(grey=grey).get_modelmeta().custom_metadata_map
+    assert len(network_bytes("text_detector", grey=grey)) < 400_000
+    notes = session("text_detector", grey=grey).get_modelmeta().custom_metadata_map
     assert notes.keys() >= {"trained_on", "seed", "steps", "license"}
     assert "HC18" in notes["trained_on"]
