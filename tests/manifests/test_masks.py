@@ -64,6 +64,40 @@ def test_encoding_and_decoding_is_bit_exact(shape: str) -> None:
     assert rle["size"] == list(mask.shape)
 
 
+def test_several_masks_have_the_runs_that_each_has_alone() -> None:
+    encoded = [masks.encode(mask) for mask in SHAPES.values()]
+    assert masks.runs_of_all([]) == []
+    for rle, runs in zip(encoded, masks.runs_of_all(encoded), strict=True):
+        np.testing.assert_array_equal(runs, masks.runs_of(rle))
+        assert runs.tolist() == runs_by_pycocotools(rle)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        masks.Rle(size=[30, 50], counts=masks.encode(blank(30, 49))["counts"]),
+        masks.Rle(size=[30, 50], counts=""),
+        masks.Rle(size=[30, 50], counts="P"),
+        masks.Rle(size=[30, 50], counts=masks.encode(ring())["counts"][:-1] + "\x7f"),
+        masks.Rle(size=[-30, -50], counts=masks.encode(ring())["counts"]),
+        masks.Rle(size=[2**40, 2**40], counts="0"),
+    ],
+)
+def test_one_mask_that_is_none_among_others_is_refused(bad: masks.Rle, place: int) -> None:
+    several = [masks.encode(ring()), masks.encode(islands())]
+    several.insert(place, bad)
+    with pytest.raises(ValueError, match=r"runs of a mask"):
+        masks.runs_of_all(several)
+
+
+def runs_by_pycocotools(rle: masks.Rle) -> list[int]:
+    pixels = coco.decode({"size": rle["size"], "counts": rle["counts"].encode()}).flatten(order="F")
+    changes = [0, *(np.flatnonzero(np.diff(pixels)) + 1).tolist(), len(pixels)]
+    runs = np.diff(changes).tolist()
+    return [0, *runs] if pixels[0] else runs
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_encoding_and_decoding_random_masks_is_bit_exact(seed: int) -> None:
     random = np.random.default_rng(seed)

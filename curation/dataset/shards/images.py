@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 from sono.manifests.errors import UserError, did_you_mean
 
 Format = Literal["png", "webp", "jpeg"]
@@ -62,13 +60,8 @@ class ImageFormat:
         return png if self.name == "png" else self.encode(decode_png(png))
 
 
-def mask_png(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> bytes:
+def mask_png(mask: Mask) -> bytes:
     """A mask as a grey PNG of 0 and 255."""
-    import cv2
+    from sono.curation.images.stored_png import encode_mask
 
-    from sono.curation.images.stored_png import encode_png
-
-    pixels = mask.view(np.uint8) * np.uint8(255)
-    if pixels.flags.f_contiguous:  # as masks are decoded: column after column, which is slow to encode row by row
-        pixels = np.asarray(cv2.transpose(pixels.T), dtype=np.uint8)
-    return encode_png(pixels)
+    return encode_mask(mask)

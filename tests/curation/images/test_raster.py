@@ -15,7 +15,7 @@ import pytest
 from sono.curation.images.pixels import ExcludedError, without_equal_channels
 from sono.curation.images.raster import count_frames, read_frames
 from sono.curation.images.signatures import image_kind
-from sono.curation.images.stored_png import bare_png, decode_png, encode_png
+from sono.curation.images.stored_png import bare_png, decode_png, encode_mask, encode_png
 
 Image = npt.NDArray[np.uint8]
 
@@ -80,6 +80,17 @@ def test_sixteen_bits_and_transparency_are_refused(draw: Callable[..., Image]) -
         with pytest.raises(ExcludedError) as caught:
             list(read_frames(content, "png"))
         assert caught.value.reason == "unsupported_pixels"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (40, 60)])
+@pytest.mark.parametrize("lies", [np.ascontiguousarray, np.asfortranarray])
+def test_a_mask_is_the_same_png_as_its_pixels(
+    shape: tuple[int, int], lies: Callable[[npt.NDArray[np.bool_]], npt.NDArray[np.bool_]]
+) -> None:
+    mask = np.random.default_rng(0).random(shape) < 0.5
+    png = encode_mask(lies(mask))
+    assert png == encode_png(mask.astype(np.uint8) * np.uint8(255))
+    assert np.array_equal(decode_png(png) == 255, mask)
 
 
 def test_only_the_pixel_chunks_of_a_png_are_kept(draw: Callable[..., Image]) -> None:
