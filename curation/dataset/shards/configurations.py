@@ -36,6 +36,8 @@ METADATA = Configuration("metadata", "metadata", DATASET_METADATA, (), "one row 
 
 CONFIGURATIONS = (DEFAULT, REGIONS, METADATA)
 
+_FRAME_COLUMNS = [name for name in DATASET_REGIONS.schema.names if name in METADATA.table.schema.names]
+
 
 def features_of(configuration: Configuration, vocabulary: Vocabulary) -> Features:
     """The features as ``datasets`` has them: images are Images, and ``plane`` is a ClassLabel."""
@@ -54,8 +56,10 @@ def schema_metadata(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 
 def region_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of ``regions`` for one of ``rows.dataset_row``."""
-    frame = {name: row[name] for name in DATASET_REGIONS.schema.names if name in row}
-    return [
-        {**frame, **region, "mask": {"bytes": mask_png(region["pixels"]), "path": None}} for region in row["regions"]
-    ]
+    """The rows of ``regions`` for one of ``rows.dataset_rows``, whose regions lose their ``pixels``."""
+    frame = {name: row[name] for name in _FRAME_COLUMNS}
+    rows = []
+    for region in row["regions"]:
+        mask = {"bytes": mask_png(region.pop("pixels")), "path": None}
+        rows.append({**frame, **region, "mask": mask})
+    return rows

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from sono.curation.dataset.disclosure import Disclosure
 from sono.manifests import masks
@@ -40,24 +41,43 @@ class RowOptions:
         }
 
 
-def dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
-    """A frame of ``joined_rows`` as the dataset has it, with its ``width`` and ``height``.
+def dataset_images(images: pa.Array, frames: Sequence[Mapping[str, Any]], options: RowOptions) -> pa.Array:
+    """The images of frames as the dataset has them: scaled, and in its format; the same array if they stay as they are.
+
+    Args:
+        frames: as ``dataset_rows`` gets them, in the order of ``images``.
+    """
+    sizes = [_size(frame, options) for frame in frames]
+    if options.image_format.name == "png" and not any(sizes):
+        return images
+    stored = zip(images.to_pylist(), sizes, strict=True)
+    return pa.array([_image(png, size, options.image_format) for png, size in stored], pa.binary())
+
+
+def dataset_rows(frames: Sequence[dict[str, Any]], options: RowOptions) -> Iterator[dict[str, Any]]:
+    """Frames of ``joined_frames`` as the dataset has them, with their ``width`` and ``height``, without their images.
 
     Regions have their masks as ``pixels``, too. Those of which scaling leaves no pixel are kept, with an area of 0.
 
     Raises:
         UserError: a mask has another size than its image.
     """
-    height, width = frame["height"], frame["width"]
+    regions = [region for frame in frames for region in frame["regions"]]
+    for region, runs in zip(regions, masks.runs_of_all([region["mask"] for region in regions]), strict=True):
+        region["runs"] = runs
+    for frame in frames:
+        yield _dataset_row(frame, options)
+
+
+def _dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
     x_mm, y_mm = frame.pop("pixel_mm_x"), frame.pop("pixel_mm_y")
     frame["pixel_mm"] = [x_mm, y_mm] if x_mm and y_mm else None
     for region in frame["regions"]:
-        region["pixels"] = masks.decode(region["mask"], (height, width))
-    scale = options.scale(height, width)
-    if scale < 1:
-        _scale(frame, scale, options.image_format)
-    else:
-        frame["image"] = {"bytes": options.image_format.convert(frame["image"]["bytes"]), "path": None}
+        masks.check_size(region["mask"], (frame["height"], frame["width"]))
+        region["pixels"] = masks.drawn(region.pop("runs"), region["mask"]["size"])
+    size = _size(frame, options)
+    if size:
+        _scale(frame, size, options.scale(frame["height"], frame["width"]))
     for kind, column in _KEYS.items():
         frame[column] = options.keys.derive(kind, frame[column])
     for captioned in (frame, *frame["regions"]):
@@ -66,18 +86,29 @@ def dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
     return frame
 
 
-def _scale(row: dict[str, Any], scale: float, image_format: ImageFormat) -> None:
-    """Scale image, masks, boxes, sectors and pixel size in place."""
+def _size(frame: Mapping[str, Any], options: RowOptions) -> tuple[int, int] | None:
+    """The width and height that a frame is scaled to; None if it is not."""
+    scale = options.scale(frame["height"], frame["width"])
+    return (max(1, round(frame["width"] * scale)), max(1, round(frame["height"] * scale))) if scale < 1 else None
+
+
+def _image(png: bytes, size: tuple[int, int] | None, image_format: ImageFormat) -> bytes:
+    if size is None:
+        return image_format.convert(png)
     import cv2
 
     from sono.curation.images.stored_png import decode_png
 
-    height, width = row["height"], row["width"]
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    ratio_x, ratio_y = size[0] / width, size[1] / height
-    pixels = cv2.resize(decode_png(row["image"]["bytes"]), size, interpolation=cv2.INTER_AREA)
+    pixels = cv2.resize(decode_png(png), size, interpolation=cv2.INTER_AREA)
+    return image_format.encode(np.asarray(pixels, dtype=np.uint8))
+
+
+def _scale(row: dict[str, Any], size: tuple[int, int], scale: float) -> None:
+    """Scale masks, boxes, sectors and pixel size in place."""
+    import cv2
+
+    ratio_x, ratio_y = size[0] / row["width"], size[1] / row["height"]
     row |= {"width": size[0], "height": size[1]}
-    row["image"] = {"bytes": image_format.encode(np.asarray(pixels, dtype=np.uint8)), "path": None}
     for region in row["regions"]:
         shares = cv2.resize(region["pixels"].astype(np.float32), size, interpolation=cv2.INTER_AREA)
         mask = np.asarray(shares >= 0.5, dtype=np.bool_)

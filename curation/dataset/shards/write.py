@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sono.manifests.schemas import TableSpec
-from sono.manifests.store import PartInfo, TableStore, atomic_file, info_metadata, leaves, sync_folder
+from sono.manifests.store import PartInfo, TableStore, atomic_path, info_metadata, leaves, sync_folder
 
 from .configurations import DEFAULT, METADATA, REGIONS, Configuration, region_rows
 from .cut import Shard, is_end
-from .joined import joined_rows
-from .rows import RowOptions, dataset_row
+from .joined import joined_frames
+from .rows import RowOptions, dataset_images, dataset_rows
 
 VANISHED = b"sono.regions_vanished"
 """Where a shard's metadata count, by structure, the regions left out because no pixel of them is left."""
@@ -53,10 +55,10 @@ def write_shard(task: ShardTask) -> PartInfo:
     A shard without regions has no file of them.
     """
     _remove_stale(task.path(DEFAULT))
-    with atomic_file(task.path(DEFAULT)) as frames:
+    with atomic_path(task.path(DEFAULT)) as frames:
         with (
-            atomic_file(task.path(REGIONS)) as regions,
-            atomic_file(task.path(METADATA)) as metadata,
+            atomic_path(task.path(REGIONS)) as regions,
+            atomic_path(task.path(METADATA)) as metadata,
         ):
             any_region = _write(task, frames, regions, metadata)
         if not any_region:
@@ -71,7 +73,7 @@ def _remove_stale(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _write(task: ShardTask, frames: IO[bytes], regions: IO[bytes], metadata: IO[bytes]) -> bool:
+def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> bool:
     """Write all rows; returns whether there is any region."""
     info, schemas = info_metadata(task.info), task.schema_metadata
     vanished: Counter[str] = Counter()
@@ -80,23 +82,34 @@ def _write(task: ShardTask, frames: IO[bytes], regions: IO[bytes], metadata: IO[
         _Writer(regions, REGIONS.table, {b"huggingface": schemas["regions"]}, repeats=("image.bytes",)) as by_region,
         _Writer(metadata, METADATA.table, {b"huggingface": schemas["metadata"]}, _METADATA_ROWS) as metadata_writer,
     ):
-        for frame in joined_rows(task.store, task.shard):
-            row = dataset_row(frame, task.options)
-            vanished.update(region["structure"] for region in row["regions"] if not region["area_px"])
-            row["regions"] = [region for region in row["regions"] if region["area_px"]]
-            if frame_writer.rows >= _MIN_ROWS and is_end(row["frame_id"], _END_ONE_IN):
-                frame_writer.flush()
-                by_region.flush()
-            frame_writer.add(row, len(row["image"]["bytes"]))
-            for region in region_rows(row):
-                by_region.add(region, len(row["image"]["bytes"]))
-            metadata_writer.add(row, 0)
+        for joined in joined_frames(task.store, task.shard):
+            images = dataset_images(joined.images, joined.rows, task.options)
+            sizes = pc.binary_length(images).to_pylist()
+            for number, row in enumerate(dataset_rows(joined.rows, task.options)):
+                image = _Image(images, number, sizes[number])
+                vanished.update(region["structure"] for region in row["regions"] if not region["area_px"])
+                row["regions"] = [region for region in row["regions"] if region["area_px"]]
+                if frame_writer.rows >= _MIN_ROWS and is_end(row["frame_id"], _END_ONE_IN):
+                    frame_writer.flush()
+                    by_region.flush()
+                for region in region_rows(row):
+                    by_region.add(region, image)
+                frame_writer.add(row, image)
+                metadata_writer.add(row)
         frame_writer.say({VANISHED: json.dumps(dict(sorted(vanished.items()))).encode()})
         return by_region.written > 0 or by_region.rows > 0
 
 
+class _Image(NamedTuple):
+    """One of a few images that lie together in Arrow's memory; ``size`` is in bytes."""
+
+    images: pa.Array
+    number: int
+    size: int
+
+
 class _Writer:
-    """Writes rows as row groups of a Parquet file.
+    """Writes rows as row groups of a Parquet file, each in a thread, while the rows of the next are added.
 
     Pages end where their content says so (content-defined chunking), and have an index and checksums: a storage that
     keeps equal chunks once, as the Hub's does, is sent only what changed.
@@ -107,7 +120,7 @@ class _Writer:
 
     def __init__(
         self,
-        file: IO[bytes],
+        path: Path,
         table: TableSpec,
         metadata: Mapping[bytes, bytes],
         max_rows: int = _MAX_ROWS,
@@ -116,13 +129,18 @@ class _Writer:
         self.rows = self.written = 0
         self._bytes = 0
         self._schema = table.schema.with_metadata(dict(metadata))
-        self._pending: list[dict[str, Any]] = []
+        self._rows_schema = pa.schema([field for field in self._schema if field.name != "image"])
+        self._pending: list[Mapping[str, Any]] = []
         self._tables: list[pa.Table] = []
+        self._images: list[tuple[pa.Array, list[int]]] = []
         self._max_rows = max_rows
         images = [leaf for leaf in leaves(table.schema) if leaf in ("image.bytes", "mask.bytes")]
         coded = [leaf for leaf in leaves(table.schema) if leaf not in images]
+        self._file = pa.OSFile(str(path), "wb")  # not Python's: a thread that writes it need not wait for others
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._writer = pq.ParquetWriter(
-            file,
+            self._file,
             self._schema,
             compression={**dict.fromkeys(images, "none"), **dict.fromkeys(coded, "zstd")},  # images are compressed
             use_dictionary=[*coded, *repeats],
@@ -137,35 +155,69 @@ class _Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.flush()
-        self._writer.close()
+        try:
+            if kind is None:
+                self.flush()
+                self._wait()
+        finally:
+            self._thread.shutdown()
+            self._writer.close()
+            self._file.close()
 
-    def add(self, row: Mapping[str, Any], image_bytes: int) -> None:
+    def add(self, row: Mapping[str, Any], image: _Image | None = None) -> None:
         """Add a row, in a new row group if the current one has become large."""
-        if self.rows >= self._max_rows or (self.rows and self._bytes + image_bytes > _MAX_BYTES):
+        size = image.size if image else 0
+        if self.rows >= self._max_rows or (self.rows and self._bytes + size > _MAX_BYTES):
             self.flush()
-        self._pending.append(dict(row))
+        self._pending.append(row)
+        if image:
+            if not self._images or self._images[-1][0] is not image.images:
+                self._images.append((image.images, []))
+            self._images[-1][1].append(image.number)
         self.rows += 1
-        self._bytes += image_bytes
+        self._bytes += size
         if len(self._pending) >= _MIN_ROWS:
             self._compact()
 
     def say(self, metadata: Mapping[bytes, bytes]) -> None:
         """Add to the file's metadata."""
+        self._wait()
         self._writer.add_key_value_metadata(dict(metadata))
 
     def flush(self) -> None:
-        """Write what was added as a row group."""
+        """Begin to write what was added as a row group."""
         self._compact()
         if self._tables:
-            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=self.rows)
+            table = pa.concat_tables(self._tables)
+            if self._images:
+                table = table.add_column(0, self._schema.field("image"), self._image_column())
+            self._wait()  # no more than one in memory beside the one that rows are added to
+            self._writing = self._thread.submit(self._writer.write_table, table, row_group_size=self.rows)
         self.written += self.rows
         self.rows = self._bytes = 0
-        self._tables = []
+        self._tables, self._images = [], []
+
+    def _wait(self) -> None:
+        """Until what was given to the thread is written.
+
+        Raises:
+            OSError: it could not be.
+        """
+        if self._writing is not None:
+            self._writing.result()
+        self._writing = None
+
+    def _image_column(self) -> pa.ChunkedArray:
+        """The images of all rows; those that lie together are not copied."""
+        chunks = []
+        for images, numbers in self._images:
+            consecutive = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            found = images.slice(numbers[0], len(numbers)) if consecutive else images.take(pa.array(numbers))
+            chunks.append(pa.StructArray.from_arrays([found, pa.nulls(len(found), pa.string())], ["bytes", "path"]))
+        return pa.chunked_array(chunks)
 
     def _compact(self) -> None:
         """Turn rows into a table, which takes a tenth of their memory."""
         if self._pending:
-            self._tables.append(pa.Table.from_pylist(self._pending, schema=self._schema))
+            self._tables.append(pa.Table.from_pylist(self._pending, schema=self._rows_schema))
         self._pending = []
