@@ -26,7 +26,7 @@ from .description.card.page import FIGURES, card
 from .description.croissant import croissant
 from .description.provenance import provenance
 from .description.revisions import write_changelog
-from .shards.configurations import CONFIGURATIONS, Configuration
+from .shards.configurations import CONFIGURATIONS, Configuration, listed_name
 from .shards.rows import RowOptions
 from .store import BUILDING, DatasetStore, count_vanished, split_of
 
@@ -45,6 +45,7 @@ def complete(
     combinations: Sequence[Combination],
     text: Mapping[str, int],
     built_from: str,
+    described: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, int]:
     """Write the card, croissant.json, provenance.json, CHANGELOG.md, and then the marker.
 
@@ -53,12 +54,14 @@ def complete(
         combinations: of ``anonymity``.
         text: how many frames have which ``burned_in_text``.
         built_from: of ``latest.tables_id``, before the first shard was written.
+        described: files that were written or compared with the marker just now, as it lists them: they are not read
+            again.
 
     Returns:
         Frames by split.
     """
     store, vocabulary, pulled = DatasetStore(out), workspace.vocabulary, read_pulled(workspace.path)
-    listed = {configuration.name: _describe(store, configuration) for configuration in CONFIGURATIONS}
+    listed = {configuration.name: _describe(store, configuration, described) for configuration in CONFIGURATIONS}
     counts = {split: listed["default"].get(split, {"rows": 0})["rows"] for split in SPLITS}
     manifest = {
         "format": FORMAT,
@@ -101,14 +104,17 @@ def _audited(curated: Curated, pulled: Pulled | None) -> Mapping[str, Any] | Non
     return {"passed": passed, "files": audit.report.files, "frames": audit.report.frames}
 
 
-def _describe(store: DatasetStore, configuration: Configuration) -> dict[str, Any]:
+def _describe(
+    store: DatasetStore, configuration: Configuration, described: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """By split the rows of a configuration and its files, as the marker lists them; without splits that are empty."""
     splits: dict[str, dict[str, Any]] = {}
     for path in store.files(configuration):
         split = splits.setdefault(split_of(path), {"rows": 0, "shards": {}})
-        rows = pq.read_metadata(path).num_rows
-        split["rows"] += rows
-        split["shards"][f"{configuration.folder}/{path.name}"] = describe_shard(path, rows)
+        name = listed_name(configuration, path)
+        file = described[name] if name in described else describe_shard(path, pq.read_metadata(path).num_rows)
+        split["rows"] += file["rows"]
+        split["shards"][name] = file
     return splits
 
 

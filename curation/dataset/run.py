@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.compute as pc
@@ -33,7 +34,7 @@ from .shards.configurations import schema_metadata
 from .shards.cut import Shard, cut_shards
 from .shards.images import ImageFormat
 from .shards.rows import RowOptions
-from .shards.write import ShardTask, write_shard
+from .shards.write import ShardTask, WrittenShard, write_shard
 from .store import DatasetStore, claim, count_regions, count_vanished
 
 _MIN_SIDE_PX = 32
@@ -112,10 +113,12 @@ def build(
     if not linkable:
         remember_name(workspace, name)
     with exclusive(out, str(out)):
-        claim(out)
-        written = _write_shards(workspace, out, shards, options, engine, progress)
+        unchanged = claim(out)
+        written, files = _write_shards(workspace, out, shards, options, engine, progress)
         text = {each["values"]: each["counts"] for each in pc.value_counts(selection["burned_in_text"]).to_pylist()}
-        counts = complete(workspace, out, name, section, options, plan, left_out, found, text, built_from)
+        counts = complete(
+            workspace, out, name, section, options, plan, left_out, found, text, built_from, unchanged | files
+        )
     remember_dataset(workspace, out, build_options(out, name, plan, options, allow_unchecked_text=allow_unchecked_text))
     patients = Counter(splits.values())
     store = DatasetStore(out)
@@ -137,8 +140,12 @@ def _write_shards(
     options: RowOptions,
     engine: Engine,
     progress: Callable[[Progress], None],
-) -> int:
-    """Write the shards that are missing or stale, and remove those that are none any more; returns how many."""
+) -> tuple[int, dict[str, Mapping[str, Any]]]:
+    """Write the shards that are missing or stale, and remove those that are none any more.
+
+    Returns:
+        How many were written, and their files as the marker lists them.
+    """
     store = DatasetStore(out)
     metadata = schema_metadata(workspace.vocabulary)
     settings = [
@@ -158,7 +165,8 @@ def _write_shards(
     rows = sum(shard.frames.num_rows for shard in shards) - sum(task.shard.frames.num_rows for task in todo)
     done = len(shards) - len(todo)
     progress(Progress("build", len(shards), done, rows, 0))
-    results: Iterator[PartInfo | Crashed[ShardTask]] = engine(write_shard, todo)
+    files: dict[str, Mapping[str, Any]] = {}
+    results: Iterator[WrittenShard | Crashed[ShardTask]] = engine(write_shard, todo)
     for result in results:
         if isinstance(result, Crashed):
             raise UserError(
@@ -166,11 +174,12 @@ def _write_shards(
                 where=str(out),
                 fix="run this command again, with fewer --workers if memory ran out",
             )
+        files |= result.files
         done, rows = done + 1, rows + result.rows
         progress(Progress("build", len(shards), done, rows, 0))
     for other in others:
         store.remove(other)
-    return len(todo)
+    return len(todo), files
 
 
 def _task(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,14 @@ def split_of(path: Path) -> str:
     return path.name.partition("-")[0]
 
 
-def claim(out: Path) -> None:
+def claim(out: Path) -> dict[str, Mapping[str, Any]]:
     """Mark ``out`` as being written; remove what killed runs left behind, and shards that differ from the marker's.
 
     A folder that was empty, or that another version wrote, is closed to other users; later its mode is its owner's
     choice.
+
+    Returns:
+        The files that are as the marker lists them, with what it lists.
 
     Raises:
         UserError: it holds something that ``build`` did not write.
@@ -81,10 +85,17 @@ def claim(out: Path) -> None:
     for configuration in CONFIGURATIONS:
         for leftover in (out / configuration.folder).glob(f"{TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
+    described: dict[str, Mapping[str, Any]] = {}
+    changed: set[str] = set()
     for name, file in (listed or {}).items():
         path = out / name
-        if not path.is_file() or describe_shard(path, file["rows"]) != file:  # damaged, or changed by hand
-            store.remove(path.stem)
+        if path.is_file() and describe_shard(path, file["rows"]) == file:
+            described[name] = file
+        else:  # damaged, or changed by hand
+            changed.add(path.stem)
+    for shard in changed:
+        store.remove(shard)
+    return {name: file for name, file in described.items() if Path(name).stem not in changed}
 
 
 def _is_checkpoint(out: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sono.manifests.schemas import DATASET, DATASET_METADATA, DATASET_REGIONS, TableSpec
@@ -37,6 +38,11 @@ METADATA = Configuration("metadata", "metadata", DATASET_METADATA, (), "one row 
 CONFIGURATIONS = (DEFAULT, REGIONS, METADATA)
 
 _FRAME_COLUMNS = [name for name in DATASET_REGIONS.schema.names if name in METADATA.table.schema.names]
+
+
+def listed_name(configuration: Configuration, path: Path) -> str:
+    """The name under which the marker lists a file of a configuration."""
+    return f"{configuration.folder}/{path.name}"
 
 
 def features_of(configuration: Configuration, vocabulary: Vocabulary) -> Features:

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sono.manifests.dataset_marker import describe_shard
 from sono.manifests.schemas import TableSpec
 from sono.manifests.store import PartInfo, TableStore, atomic_path, info_metadata, leaves, sync_folder
 
-from .configurations import DEFAULT, METADATA, REGIONS, Configuration, region_rows
+from .configurations import DEFAULT, METADATA, REGIONS, Configuration, listed_name, region_rows
 from .cut import Shard, is_end
 from .joined import joined_frames
 from .rows import RowOptions, dataset_images, dataset_rows
@@ -49,21 +50,35 @@ class ShardTask:
         return self.out / configuration.folder / f"{self.shard.name}.parquet"
 
 
-def write_shard(task: ShardTask) -> PartInfo:
+@dataclass(frozen=True)
+class WrittenShard:
+    """A shard that is on disk: its number of frames, and its files as the marker lists them."""
+
+    rows: int
+    files: Mapping[str, Mapping[str, Any]]
+
+
+def write_shard(task: ShardTask) -> WrittenShard:
     """Write a shard's files. That of ``default`` gets its name last: where it is, the others are, too.
 
     A shard without regions has no file of them.
     """
     _remove_stale(task.path(DEFAULT))
+    rows = {DEFAULT: task.info.rows, METADATA: task.info.rows}
     with atomic_path(task.path(DEFAULT)) as frames:
         with (
             atomic_path(task.path(REGIONS)) as regions,
             atomic_path(task.path(METADATA)) as metadata,
         ):
-            any_region = _write(task, frames, regions, metadata)
-        if not any_region:
+            rows |= {REGIONS: _write(task, frames, regions, metadata)}
+        if not rows[REGIONS]:
             task.path(REGIONS).unlink()
-    return task.info
+            del rows[REGIONS]
+    # Here and at once, while the files are still in the system's memory, and every worker hashes its own.
+    with ThreadPoolExecutor() as threads:
+        described = threads.map(lambda each: describe_shard(task.path(each), rows[each]), rows)
+        files = {listed_name(each, task.path(each)): file for each, file in zip(rows, described, strict=True)}
+    return WrittenShard(task.info.rows, files)
 
 
 def _remove_stale(path: Path) -> None:
@@ -73,8 +88,8 @@ def _remove_stale(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> bool:
-    """Write all rows; returns whether there is any region."""
+def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> int:
+    """Write all rows; returns how many regions there are."""
     info, schemas = info_metadata(task.info), task.schema_metadata
     vanished: Counter[str] = Counter()
     with (
@@ -97,7 +112,7 @@ def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> bool
                 frame_writer.add(row, image)
                 metadata_writer.add(row)
         frame_writer.say({VANISHED: json.dumps(dict(sorted(vanished.items()))).encode()})
-        return by_region.written > 0 or by_region.rows > 0
+        return by_region.written + by_region.rows
 
 
 class _Image(NamedTuple):
