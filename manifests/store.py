@@ -102,19 +102,22 @@ class TableStore:
         self, path: Path, table: TableSpec, keys: Set[str], columns: Sequence[str]
     ) -> Iterator[dict[str, Any]]:
         """The rows of a part that have these keys; of the others, no more than a few are in memory at a time."""
-        for batch in self.find_batches(path, table, keys, columns):
-            yield from batch.to_pylist()
+        for batch, found in self.find_batches(path, table, keys, columns):
+            yield from (batch if len(found) == batch.num_rows else batch.take(pa.array(found))).to_pylist()
 
     def find_batches(
         self, path: Path, table: TableSpec, keys: Set[str], columns: Sequence[str]
-    ) -> Iterator[pa.RecordBatch]:
-        """The same rows as ``find_rows``, a few in each batch: pictures need not become Python's objects."""
+    ) -> Iterator[tuple[pa.RecordBatch, list[int]]]:
+        """As ``find_rows`` for code that leaves pictures where they were read: a few rows, and which have these keys.
+
+        Batches in which none has are left out.
+        """
         names = [table.key, *columns]
         with damage_named(path), pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
                 found = [index for index, key in enumerate(batch[table.key].to_pylist()) if key in keys]
                 if found:
-                    yield batch if len(found) == batch.num_rows else batch.take(found)
+                    yield batch, found
 
     def count_rows(self, table: TableSpec) -> int:
         return sum(_count_rows(path) for path in self.paths(table))

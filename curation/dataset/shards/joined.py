@@ -22,10 +22,16 @@ _FRAME_COLUMNS = [
 
 @dataclass(frozen=True)
 class JoinedFrames:
-    """A few frames: what is said of them, and their PNGs in the same order, as Arrow's binary values."""
+    """A few frames: what is said of them, and their PNGs.
+
+    Attributes:
+        images: Arrow's binary values, those of other frames among them.
+        numbers: which of ``images`` is each row's.
+    """
 
     rows: Sequence[dict[str, Any]]
     images: pa.Array
+    numbers: Sequence[int]
 
 
 def joined_frames(store: TableStore, shard: Shard) -> Iterator[JoinedFrames]:
@@ -36,8 +42,8 @@ def joined_frames(store: TableStore, shard: Shard) -> Iterator[JoinedFrames]:
         frame_ids = in_part["frame_id"].combine_chunks()
         regions = _regions_of(store, shard.region_parts[name], frame_ids)
         captions = _captions_of(store, shard.caption_parts[name], frame_ids)
-        for batch in store.find_batches(store.path(FRAMES, name), FRAMES, chosen.keys(), _FRAME_COLUMNS):
-            frames = batch.drop_columns(["image"]).to_pylist()
+        for batch, found in store.find_batches(store.path(FRAMES, name), FRAMES, chosen.keys(), _FRAME_COLUMNS):
+            frames = batch.drop_columns(["image"]).take(pa.array(found)).to_pylist()
             for frame in frames:
                 frame_id = frame["frame_id"]
                 frame |= {"plane": chosen[frame_id]["plane"], "ga_days": chosen[frame_id]["ga_days"]}
@@ -47,7 +53,10 @@ def joined_frames(store: TableStore, shard: Shard) -> Iterator[JoinedFrames]:
                     for region_id, region in regions.get((frame_id, frame.pop("pixel_digest")), ())
                     if (frame_id, region_id) in captions
                 ]
-            yield JoinedFrames(frames, pc.struct_field(batch["image"], "bytes"))
+            images = pc.struct_field(batch["image"], "bytes")
+            if 2 * len(found) < batch.num_rows:  # those of other frames would stay in memory with these few
+                images, found = images.take(pa.array(found)), list(range(len(found)))
+            yield JoinedFrames(frames, images, found)
 
 
 def _regions_of(

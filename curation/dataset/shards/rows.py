@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sono.curation.dataset.disclosure import Disclosure
 from sono.manifests import masks
@@ -41,17 +43,28 @@ class RowOptions:
         }
 
 
-def dataset_images(images: pa.Array, frames: Sequence[Mapping[str, Any]], options: RowOptions) -> pa.Array:
-    """The images of frames as the dataset has them: scaled, and in its format; the same array if they stay as they are.
+class Image(NamedTuple):
+    """One of a few images that lie together in Arrow's memory; ``size`` is in bytes."""
 
-    Args:
-        frames: as ``dataset_rows`` gets them, in the order of ``images``.
+    images: pa.Array
+    number: int
+    size: int
+
+
+def dataset_images(
+    frames: Sequence[Mapping[str, Any]], images: pa.Array, numbers: Sequence[int], options: RowOptions
+) -> list[Image]:
+    """The images of ``JoinedFrames`` as the dataset has them: scaled, and in its format.
+
+    PNGs that stay as they are stay where they are.
     """
     sizes = [_size(frame, options) for frame in frames]
-    if options.image_format.name == "png" and not any(sizes):
-        return images
-    stored = zip(images.to_pylist(), sizes, strict=True)
-    return pa.array([_image(png, size, options.image_format) for png, size in stored], pa.binary())
+    if options.image_format.name != "png" or any(sizes):
+        stored = zip(images.take(pa.array(numbers)).to_pylist(), sizes, strict=True)
+        images = pa.array([_image(png, size, options.image_format) for png, size in stored], pa.binary())
+        numbers = range(len(images))
+    lengths = pc.binary_length(images).to_pylist()
+    return [Image(images, number, lengths[number]) for number in numbers]
 
 
 def dataset_rows(frames: Sequence[dict[str, Any]], options: RowOptions) -> Iterator[dict[str, Any]]:
@@ -65,11 +78,12 @@ def dataset_rows(frames: Sequence[dict[str, Any]], options: RowOptions) -> Itera
     regions = [region for frame in frames for region in frame["regions"]]
     for region, runs in zip(regions, masks.runs_of_all([region["mask"] for region in regions]), strict=True):
         region["runs"] = runs
+    derive = functools.cache(options.keys.derive)  # frames of one study come together
     for frame in frames:
-        yield _dataset_row(frame, options)
+        yield _dataset_row(frame, options, derive)
 
 
-def _dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
+def _dataset_row(frame: dict[str, Any], options: RowOptions, derive: Callable[[Kind, str], str]) -> dict[str, Any]:
     x_mm, y_mm = frame.pop("pixel_mm_x"), frame.pop("pixel_mm_y")
     frame["pixel_mm"] = [x_mm, y_mm] if x_mm and y_mm else None
     for region in frame["regions"]:
@@ -79,9 +93,9 @@ def _dataset_row(frame: dict[str, Any], options: RowOptions) -> dict[str, Any]:
     if size:
         _scale(frame, size, options.scale(frame["height"], frame["width"]))
     for kind, column in _KEYS.items():
-        frame[column] = options.keys.derive(kind, frame[column])
+        frame[column] = derive(kind, frame[column])
     for captioned in (frame, *frame["regions"]):
-        captioned["caption_id"] = options.keys.derive("caption", captioned["caption_id"])
+        captioned["caption_id"] = derive("caption", captioned["caption_id"])
     options.disclosure.apply(frame, options.keys)
     return frame
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sono.manifests.dataset_marker import describe_shard
@@ -22,7 +21,7 @@ from sono.manifests.store import PartInfo, TableStore, atomic_path, info_metadat
 from .configurations import DEFAULT, METADATA, REGIONS, Configuration, listed_name, region_rows
 from .cut import Shard, is_end
 from .joined import joined_frames
-from .rows import RowOptions, dataset_images, dataset_rows
+from .rows import Image, RowOptions, dataset_images, dataset_rows
 
 VANISHED = b"sono.regions_vanished"
 """Where a shard's metadata count, by structure, the regions left out because no pixel of them is left."""
@@ -98,10 +97,8 @@ def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> int:
         _Writer(metadata, METADATA.table, {b"huggingface": schemas["metadata"]}, _METADATA_ROWS) as metadata_writer,
     ):
         for joined in joined_frames(task.store, task.shard):
-            images = dataset_images(joined.images, joined.rows, task.options)
-            sizes = pc.binary_length(images).to_pylist()
-            for number, row in enumerate(dataset_rows(joined.rows, task.options)):
-                image = _Image(images, number, sizes[number])
+            images = dataset_images(joined.rows, joined.images, joined.numbers, task.options)
+            for image, row in zip(images, dataset_rows(joined.rows, task.options), strict=True):
                 vanished.update(region["structure"] for region in row["regions"] if not region["area_px"])
                 row["regions"] = [region for region in row["regions"] if region["area_px"]]
                 if frame_writer.rows >= _MIN_ROWS and is_end(row["frame_id"], _END_ONE_IN):
@@ -113,14 +110,6 @@ def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> int:
                 metadata_writer.add(row)
         frame_writer.say({VANISHED: json.dumps(dict(sorted(vanished.items()))).encode()})
         return by_region.written + by_region.rows
-
-
-class _Image(NamedTuple):
-    """One of a few images that lie together in Arrow's memory; ``size`` is in bytes."""
-
-    images: pa.Array
-    number: int
-    size: int
 
 
 class _Writer:
@@ -179,7 +168,7 @@ class _Writer:
             self._writer.close()
             self._file.close()
 
-    def add(self, row: Mapping[str, Any], image: _Image | None = None) -> None:
+    def add(self, row: Mapping[str, Any], image: Image | None = None) -> None:
         """Add a row, in a new row group if the current one has become large."""
         size = image.size if image else 0
         if self.rows >= self._max_rows or (self.rows and self._bytes + size > _MAX_BYTES):
@@ -223,16 +212,27 @@ class _Writer:
         self._writing = None
 
     def _image_column(self) -> pa.ChunkedArray:
-        """The images of all rows; those that lie together are not copied."""
-        chunks = []
+        """The images of all rows; those that lie one after another are not copied."""
+        chunks: list[pa.Array] = []
         for images, numbers in self._images:
-            consecutive = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-            found = images.slice(numbers[0], len(numbers)) if consecutive else images.take(pa.array(numbers))
-            chunks.append(pa.StructArray.from_arrays([found, pa.nulls(len(found), pa.string())], ["bytes", "path"]))
-        return pa.chunked_array(chunks)
+            repeated = len(set(numbers)) < len(numbers)
+            chunks += [images.take(pa.array(numbers))] if repeated else _slices(images, numbers)
+        return pa.chunked_array(
+            pa.StructArray.from_arrays([chunk, pa.nulls(len(chunk), pa.string())], ["bytes", "path"])
+            for chunk in chunks
+        )
 
     def _compact(self) -> None:
         """Turn rows into a table, which takes a tenth of their memory."""
         if self._pending:
             self._tables.append(pa.Table.from_pylist(self._pending, schema=self._rows_schema))
         self._pending = []
+
+
+def _slices(values: pa.Array, numbers: Sequence[int]) -> Iterator[pa.Array]:
+    """The values of these numbers, which ascend, in as few pieces as there are gaps."""
+    start = 0
+    for end in range(1, len(numbers) + 1):
+        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
+            yield values.slice(numbers[start], end - start)
+            start = end

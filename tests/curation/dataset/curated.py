@@ -18,7 +18,7 @@ from sono.curation.ingest.run import ingest
 from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests.splits import SplitPlan
-from sono.manifests.stages import in_process
+from sono.manifests.stages import Engine, in_process
 from sono.manifests.workspace import Workspace, open_workspace
 
 PLAN = SplitPlan(validation=0.25, test=0.25, seed=3)
@@ -73,6 +73,7 @@ class Curation:
         plan: SplitPlan = PLAN,
         max_side_px: int | None = None,
         unchecked: bool = True,
+        engine: Engine = in_process,
         **options: Any,
     ) -> BuildReport:
         return build(
@@ -82,7 +83,7 @@ class Curation:
             **options,
             max_side_px=max_side_px,
             allow_unchecked_text=unchecked,
-            engine=in_process,
+            engine=engine,
         )
 
 

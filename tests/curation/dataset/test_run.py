@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +23,7 @@ from sono.curation.dataset.latest import latest_dataset
 from sono.curation.dataset.run import build
 from sono.curation.dataset.select import select
 from sono.curation.dataset.store import MARKER
+from sono.curation.engines.local import LocalEngine
 from sono.curation.images.pixels import ExcludedError
 from sono.curation.images.stored_png import decode_png
 from sono.curation.ingest.run import ingest
@@ -27,11 +31,11 @@ from sono.curation.masks.run import import_masks
 from sono.curation.qc.run import qc
 from sono.manifests import masks
 from sono.manifests.dataset_keys import dataset_keys
-from sono.manifests.dataset_marker import listed_files
+from sono.manifests.dataset_marker import describe_shard, listed_files
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import REGIONS
 from sono.manifests.splits import SplitPlan
-from sono.manifests.stages import in_process
+from sono.manifests.stages import Crashed, in_process
 from sono.manifests.store import PartInfo
 from sono.manifests.workspace import Workspace
 
@@ -197,6 +201,58 @@ def test_the_same_input_gives_the_same_bytes_and_a_second_build_does_nothing(
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert curation.build(tmp_path / "one", name="fetal").shards_written == 0
+
+
+def sha256_of_files(out: Path) -> dict[str, str]:
+    return {
+        f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in out.glob("*/*.parquet")
+    }
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_writes_the_same_bytes_and_lists_their_digests(
+    curation: Curation, tmp_path: Path
+) -> None:
+    curation.build(tmp_path / "one", name="fetal")
+    curation.build(tmp_path / "two", name="fetal", engine=LocalEngine(2))
+    written = sha256_of_files(tmp_path / "one")
+    assert len(written) > 3
+    assert sha256_of_files(tmp_path / "two") == written
+    assert (tmp_path / "two" / MARKER).read_bytes() == (tmp_path / "one" / MARKER).read_bytes()
+    assert dict(listed_files(json.loads((tmp_path / "one" / MARKER).read_bytes()))) == written
+
+
+@pytest.mark.slow
+def test_no_file_is_hashed_twice(curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: Counter[str] = Counter()
+
+    def counted(path: Path, rows: int) -> dict[str, Any]:
+        hashed[f"{path.parent.name}/{path.name}"] += 1
+        return describe_shard(path, rows)
+
+    for module in ("complete", "store", "shards.write"):
+        monkeypatch.setattr(f"sono.curation.dataset.{module}.describe_shard", counted)
+    for _ in ("written", "compared"):
+        hashed.clear()
+        curation.build(tmp_path / "out")
+        assert hashed == dict.fromkeys(sha256_of_files(tmp_path / "out"), 1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_named_and_what_the_others_wrote_stays(curation: Curation, tmp_path: Path) -> None:
+    def dies(function: Callable[[Any], Any], arguments: Sequence[Any]) -> Iterator[Any]:
+        yield function(arguments[0])
+        yield Crashed(arguments[1])
+
+    with pytest.raises(UserError, match=r"the process that wrote \S+ died"):
+        curation.build(tmp_path / "out", engine=dies)
+    assert not (tmp_path / "out" / MARKER).exists()
+    assert len(list((tmp_path / "out" / "data").iterdir())) == 1
+    report = curation.build(tmp_path / "out")
+    assert (report.shards_up_to_date, report.shards_written) == (1, 2)
+    marker = json.loads((tmp_path / "out" / MARKER).read_bytes())
+    assert dict(listed_files(marker)) == sha256_of_files(tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from sono.curation.images.stored_png import decode_png
 from sono.manifests import masks
 from sono.manifests.errors import UserError
 from sono.manifests.schemas import DATASET, DATASET_METADATA, DATASET_REGIONS
+from sono.manifests.splits import SplitPlan
 
 from .curated import PLAN, Curation, rows_of
 
@@ -130,6 +131,32 @@ def test_the_configurations_say_the_same_of_a_frame(curation: Curation, tmp_path
         }
 
 
+@pytest.mark.parametrize(("at_once", "in_group", "plan"), [(1, 3, PLAN), (5, 3, PLAN), (32, 200, SplitPlan(0, 0, 0))])
+def test_every_row_has_the_image_of_its_frame(
+    curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, in_group: int, plan: SplitPlan
+) -> None:
+    from sono.captioning.captions.run import caption_workspace
+    from sono.curation.masks.run import import_masks
+    from sono.manifests.schemas import FRAMES
+    from sono.manifests.stages import in_process
+
+    for name in ("P1/scan1", "P2/scan0", "P2/scan2", "P4/scan0"):
+        cv2.imwrite(str(curation.archive / f"{name}.png"), np.full((200, 260), 77, np.uint8))  # is left out
+    curation.run()
+    import_masks(curation.workspace, curation.drawn, structure="falx", mask_format="png", engine=in_process)
+    caption_workspace(curation.workspace, [curation.records], templates="paper", engine=in_process)
+    monkeypatch.setattr("sono.manifests.store._ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(write, "_MAX_ROWS", in_group)
+    curation.build(tmp_path / "out", plan, linkable=True)  # frames keep their ids
+    frames = curation.workspace.store.read_all(FRAMES, ["frame_id", "image"]).to_pylist()
+    stored = {frame["frame_id"]: {"bytes": frame["image"]["bytes"], "path": None} for frame in frames}
+    assert len({image["bytes"] for image in stored.values()}) == 9
+    for folder, expected in (("data", 8), ("regions", 12)):
+        rows = [row for path in parquet(tmp_path / "out", folder) for row in pq.read_table(path).to_pylist()]
+        assert len(rows) == expected
+        assert all(row["image"] == stored[row["frame_id"]] for row in rows)
+
+
 @pytest.mark.parametrize("name", ["webp", "jpeg"])
 def test_webp_is_the_same_pixels_and_jpeg_about_the_same(curation: Curation, tmp_path: Path, name: str) -> None:
     curation.build(tmp_path / "png", name="fetal")
@@ -191,7 +218,7 @@ def test_a_row_group_of_regions_holds_each_image_once(curation: Curation, tmp_pa
 def test_one_frame_more_changes_the_row_groups_around_it_and_no_other_shard(
     curation: Curation, tmp_path: Path, small_groups: None
 ) -> None:
-    everything_trains = type(PLAN)(0, 0, 0)
+    everything_trains = SplitPlan(0, 0, 0)
 
     def images(out: Path) -> dict[str, list[bytes]]:
         return {
@@ -250,13 +277,16 @@ def test_a_killed_build_with_other_options_leaves_nothing_that_the_earlier_ones_
     assert {path: path.read_bytes() for folder in EVERY for path in parquet(out, folder)} == whole
 
 
+@pytest.mark.parametrize(
+    "where", [f"{write.__name__}.region_rows", "pyarrow.parquet.ParquetWriter.write_table"], ids=["rows", "groups"]
+)
 def test_a_shard_that_cannot_be_written_leaves_no_marker_and_no_half_of_it(
-    curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "region_rows", full)
+    monkeypatch.setattr(where, full)
     with pytest.raises(OSError, match="No space"):
         curation.build(tmp_path / "out")
     assert not (tmp_path / "out" / MARKER).exists()
