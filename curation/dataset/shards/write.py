@@ -63,13 +63,12 @@ def write_shard(task: ShardTask) -> WrittenShard:
     A shard without regions has no file of them.
     """
     _remove_stale(task.path(DEFAULT))
-    rows = {DEFAULT: task.info.rows, METADATA: task.info.rows}
     with atomic_path(task.path(DEFAULT)) as frames:
         with (
             atomic_path(task.path(REGIONS)) as regions,
             atomic_path(task.path(METADATA)) as metadata,
         ):
-            rows |= {REGIONS: _write(task, frames, regions, metadata)}
+            rows = _write(task, frames, regions, metadata)
         if not rows[REGIONS]:
             task.path(REGIONS).unlink()
             del rows[REGIONS]
@@ -87,8 +86,8 @@ def _remove_stale(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> int:
-    """Write all rows; returns how many regions there are."""
+def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> dict[Configuration, int]:
+    """Write all rows; returns how many each configuration has."""
     info, schemas = info_metadata(task.info), task.schema_metadata
     vanished: Counter[str] = Counter()
     with (
@@ -109,7 +108,8 @@ def _write(task: ShardTask, frames: Path, regions: Path, metadata: Path) -> int:
                 frame_writer.add(row, image)
                 metadata_writer.add(row)
         frame_writer.say({VANISHED: json.dumps(dict(sorted(vanished.items()))).encode()})
-        return by_region.written + by_region.rows
+        writers = {DEFAULT: frame_writer, REGIONS: by_region, METADATA: metadata_writer}
+        return {configuration: writer.written + writer.rows for configuration, writer in writers.items()}
 
 
 class _Writer:
