@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .decided_rows import SUBJECTS, with_decisions
@@ -29,6 +30,7 @@ TEMPORARY = ".tmp-"
 _ROWS_AT_ONCE = 32
 _BUFFER = 2**20  # bytes of a column
 _UNCOMPRESSED = ("image.bytes",)  # PNG is compressed already
+_GROUP_BYTES, _GROUP_ROWS = 4 * 2**20, 16  # of pictures in a row group, about, and the fewest rows of one
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class TableStore:
         """
         names = [table.key, *columns]
         with damage_named(path), pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
+            groups = [number for number in range(file.num_row_groups) if _has_any(file, number, table.key, keys)]
+            for batch in file.iter_batches(_ROWS_AT_ONCE, groups, columns=names, use_threads=False):
                 found = [index for index, key in enumerate(batch[table.key].to_pylist()) if key in keys]
                 if found:
                     yield batch, found
@@ -345,6 +348,7 @@ def write_part(path: Path, table: TableSpec, info: PartInfo, content: pa.Table) 
         pq.write_table(
             rows,
             file,
+            row_group_size=_rows_in_group(rows),
             compression=compression,
             use_dictionary=coded,
             write_statistics=coded,
@@ -352,6 +356,20 @@ def write_part(path: Path, table: TableSpec, info: PartInfo, content: pa.Table) 
         )
 
     write_atomically(path, write)
+
+
+def _rows_in_group(rows: pa.Table) -> int | None:
+    """Few where there are pictures: who looks for some rows reads the groups that have them, and no other."""
+    count: int = rows.num_rows
+    if "image" not in rows.schema.names or not count:
+        return None
+    size: int = pc.sum(pc.binary_length(pc.struct_field(rows["image"], "bytes"))).as_py() or 1
+    return max(_GROUP_BYTES * count // size, _GROUP_ROWS)
+
+
+def _has_any(file: pq.ParquetFile, number: int, column: str, keys: Set[str]) -> bool:
+    """Whether a row group has a row with one of these keys."""
+    return not keys.isdisjoint(file.read_row_group(number, [column], use_threads=False)[column].to_pylist())
 
 
 def leaves(kind: pa.DataType | pa.Schema, prefix: str = "") -> list[str]:

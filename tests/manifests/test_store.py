@@ -112,6 +112,24 @@ def test_everything_but_png_is_compressed(store: TableStore) -> None:
     assert {column.compression for column in columns} == {"UNCOMPRESSED", "ZSTD"}
 
 
+def test_who_looks_for_a_few_frames_reads_the_pictures_of_few_others(store: TableStore) -> None:
+    random = np.random.default_rng(0)
+    rows = [frame(random.bytes(300_000)) | {"frame_id": f"f{number:03}"} for number in range(64)]
+    store.write(FRAMES, info(), FRAMES.from_rows(rows))
+    path = store.path(FRAMES, "a")
+    groups = pq.read_metadata(path)
+    assert groups.num_row_groups == 4
+    column = groups.row_group(0).column(groups.schema.names.index("bytes"))
+    assert column.path_in_schema == "image.bytes"
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + 10_000] ^= 1
+    path.write_bytes(content)
+    (row,) = store.find_rows(path, FRAMES, {"f050"}, ["image"])
+    assert row["image"]["bytes"] == rows[50]["image"]["bytes"]  # type: ignore[index]
+    with pytest.raises(UserError):  # it would have been seen
+        list(store.find_rows(path, FRAMES, {"f001"}, ["image"]))
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     for name, counts in (("one", {"a": 2, "b": 1}), ("other", {"b": 1, "a": 2})):
         write_part(tmp_path / name, QC, info(exclusions=counts), judged("x", "y"))
