@@ -50,7 +50,7 @@ class Examination:
 
     @property
     def has_several_fetuses(self) -> bool:
-        """One of its records says so, or that there may be: nothing of the others is known to be of the one shown."""
+        """One of its records tells of several fetuses, or may; it is not known which one the images show."""
         return SEVERAL_FETUSES in self.facts
 
     def number(self, fact: str) -> float | None:

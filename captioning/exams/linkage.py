@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sono.captioning.facts.statements import SEVERAL_FETUSES
 from sono.manifests.handoff import hand_off, handoff_file
 from sono.manifests.pseudonyms import Pseudonymizer
 from sono.manifests.query import view_table
@@ -246,6 +247,16 @@ WITH attributed AS (
         CASE WHEN s.fact IN ('structures_seen', 'laterality') THEN s.plane END AS plane
     FROM statements s JOIN resolved r ON {SAYS_THE_SAME}
     WHERE r.reason IS NULL
+        AND left(s.patient_number_key, {digits}) BETWEEN '{first}' AND '{last}'
+        AND left(r.number_key, {digits}) BETWEEN '{first}' AND '{last}'
+    UNION ALL BY NAME
+    -- that there are twins also counts where a record may be of several examinations, or its day is not the images'
+    SELECT e.study_key AS exam_key, e.study_day AS exam_day, e.patient_key, r.number_key, s.fact, s.code, s.field,
+        s.place, s.rank
+    FROM statements s JOIN resolved r ON {SAYS_THE_SAME}
+    JOIN exams e ON e.patient_key = r.patient_key AND (e.study_key = r.exam_key OR (
+        r.reason = 'matched_twice' AND coalesce(abs(e.study_day - r.study_day) <= 1, true)))
+    WHERE s.fact = '{SEVERAL_FETUSES}' AND r.reason IN ('matched_twice', 'another_day', 'two_days', 'several_days')
         AND left(s.patient_number_key, {digits}) BETWEEN '{first}' AND '{last}'
         AND left(r.number_key, {digits}) BETWEEN '{first}' AND '{last}'
 ), stated AS (

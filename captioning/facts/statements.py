@@ -28,10 +28,11 @@ NUMBERS = (
 """Facts whose value is a number; ages in days, measurements in mm."""
 
 SEVERAL_FETUSES = "several_fetuses"
-"""What a record says, in whatever way, whose examination gives no facts: nobody knows which fetus an image shows."""
+"""A record tells of several fetuses. Its examination gives no facts then: nobody knows which fetus an image shows."""
 
 CODES = ("structures_seen", "findings", "laterality", "presentation", "identity", SEVERAL_FETUSES)
-"""Facts whose value is a code: vocabulary ids, SYSTEM:CODE, one of the two below, a keyed hash, or "yes"."""
+"""Facts whose value is a code: vocabulary ids, SYSTEM:CODE, one of ``LATERALITIES`` or ``PRESENTATIONS``, a keyed hash,
+or "yes"."""
 
 FACTS = (*NUMBERS, *CODES)
 LATERALITIES = ("left", "right", "bilateral")
@@ -52,6 +53,9 @@ _FINDINGS: Mapping[str, re.Pattern[str]] = {
     "ORPHA": re.compile(r"[0-9]{1,6}"),
     "SCT": re.compile(r"[0-9]{6,18}"),
 }
+
+_SEVERAL = re.compile(r"ICD10:O3[01](?:\..*)?|SCT:(?:16356006|65147003|64254006|60810003)")
+"""Multiple gestation and its complications; multiple, twin, triplet and quadruplet pregnancy."""
 
 _WORDS = re.compile(r"\w+")
 _COMPOUND = re.compile(r"[^\W_]+(?:['’‐‑–-][^\W_]+)+")
@@ -173,6 +177,12 @@ def finding(code: str) -> str:
 def several_fetuses_in(field: str) -> Statement:
     """That ``field`` of a record tells of more than one fetus, or may."""
     return Statement(SEVERAL_FETUSES, "yes", field)
+
+
+def with_several_fetuses(statements: Sequence[Statement]) -> Sequence[Statement]:
+    """The statements, and that there are several fetuses where a finding is the code of a pregnancy of twins."""
+    codes = (each for each in statements if each.fact == "findings" and _SEVERAL.fullmatch(str(each.value)))
+    return [*statements, *(several_fetuses_in(each.field) for each in codes)]
 
 
 def identity_statements(keys: Pseudonymizer, texts: Iterable[str], field: str) -> list[Statement]:

@@ -89,6 +89,17 @@ _SEVERAL = re.compile(
     r"(?:other|both|each|two|three) (?:fo?etus|baby|babies)|"
     r"multiple (?:pregnanc\w+|gestations?)|multi-?fo?etal)\b"
 )
+_ONLY = re.compile(
+    r"\bnumber of fo?etuses\s*(?:is|[:=])?\s*(?:1|one)\b|\b(?:fo?etus|baby) (?:no\.? ?)?(?:a|1|i|one)\b|\btwin peak\b"
+)
+"""What is said of an only fetus in the words of several."""
+
+_OTHERS = re.compile(
+    r"\b(?:previous(?:ly)?|prev|prior|past|last|earlier|ago|history|hx|h/o|family|sibling|sister|brother|mother|father|"
+    r"herself|himself|partner|pregnancies|booking|risk|vanish\w*|(?:19|20)[0-9]{2})\b"
+)
+"""Of another pregnancy, or of other people."""
+
 _BREAK = re.compile(
     r";|\b(?:but|however|although|though|whereas|while|yet|except|apart from|aside from|other than|nevertheless)\b"
 )
@@ -235,8 +246,19 @@ def lists_abnormalities(before: Sequence[Clause], clause: Clause) -> bool:
 
 
 def several_fetuses(text: str) -> bool:
-    """Whether the normalised ``text`` is about several fetuses: then no fact says which one it is about."""
+    """Whether the normalised ``text`` mentions several fetuses: then no fact says which one it is about."""
     return _SEVERAL.search(text) is not None
+
+
+def several_in(sentence: Sentence) -> bool:
+    """Whether a sentence says so of the present examination: neither of an only fetus, nor denied, doubted or recalled.
+
+    A text that mentions twins gives no facts in any case; this one also speaks for the other records.
+    """
+    if _OTHERS.search(sentence.text):
+        return False
+    clauses = (clause for group in sentence.clauses for clause in group if not clause.doubted)
+    return any(_SEVERAL.search(_ONLY.sub(" ", clause.text)) for clause in clauses)
 
 
 def ages_in(text: str) -> list[Span]:

@@ -25,7 +25,6 @@ from sono.captioning.facts.statements import (
     Fault,
     FaultError,
     Statement,
-    several_fetuses_in,
 )
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
@@ -94,7 +93,7 @@ class ModelProse:
         """
         sent = deidentify(text, names, self.vocabulary)
         if several_fetuses(normalised(text)) or several_fetuses(normalised(sent)):
-            return [several_fetuses_in(f"{field}, text rule fetuses")], [SEVERAL_FETUSES]
+            return self._rules.several(normalised(text), field), [SEVERAL_FETUSES]
         if not re.search(r"[a-z]", re.sub(r"\[[A-Z]+\]", "", sent)):
             return [], []
         answer = self._answer(sent)

@@ -27,6 +27,7 @@ from .clauses import (
     lists_abnormalities,
     normalised,
     several_fetuses,
+    several_in,
     words_of,
 )
 
@@ -108,7 +109,7 @@ class RuleBasedProse:
         faults: list[Fault] = []
         plain = _without(normalised(text), names)
         if several_fetuses(plain):
-            return [several_fetuses_in(f"{field}, text rule fetuses")], [SEVERAL_FETUSES]
+            return self.several(plain, field), [SEVERAL_FETUSES]
         for sentence in self._sentences(plain):
             spans.extend(sentence.ages)
             if not (sentence.blocked or sentence.dated):
@@ -118,6 +119,11 @@ class RuleBasedProse:
             spans, denied, lambda fact: f"{field}, text rule {_RULES.get(fact, fact)}", BY_RULE
         )
         return statements, [*faults, *ambiguous]
+
+    def several(self, text: str, field: str) -> list[Statement]:
+        """The statement that the normalised ``text`` tells of several fetuses, if it does so without doubt."""
+        tells = any(several_in(sentence) for sentence in self._sentences(text))
+        return [several_fetuses_in(f"{field}, text rule fetuses")] if tells else []
 
     def mentions(self, text: str, fact: str) -> list[Span]:
         """Every place in the normalised ``text`` that names a value of ``fact``, asserted or not."""

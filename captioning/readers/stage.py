@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sono.captioning.facts.statements import NUMBERS, Entry, Fault, Reading
+from sono.captioning.facts.statements import NUMBERS, Entry, Fault, Reading, with_several_fetuses
 from sono.captioning.readers.fhir.index import Index
 from sono.captioning.readers.fhir.reader import index_ndjson, read_json, read_ndjson
 from sono.captioning.readers.sr.reader import read_document
@@ -140,7 +140,8 @@ class _StatementRows:
             assert not entry.statements, "statements about nobody"
             return
         columns = self._columns
-        for fact, value, field_, plane, rank in entry.statements:
+        statements = with_several_fetuses(entry.statements)
+        for fact, value, field_, plane, rank in statements:
             number = fact in NUMBERS
             columns["plane"].append(plane)
             columns["fact"].append(fact)
@@ -148,7 +149,7 @@ class _StatementRows:
             columns["code"].append(None if number else value)
             columns["field"].append(field_)
             columns["rank"].append(rank)
-        count = len(entry.statements)
+        count = len(statements)
         for name, repeated in (
             ("source_key", source_key),
             ("place", entry.place),

@@ -51,6 +51,7 @@ _NOTED_OBSERVATIONS = (b"hasMember", b"focus", b"contained", NUMBER_OF_FETUSES.e
 _EXAMS_REMEMBERED = 10_000
 _NOT_JSON = Fault("not_json", "it is no JSON object")
 _NO_TYPE = Fault("not_fhir", "it is no FHIR resource: resourceType is missing")
+_FOCUS_UNKNOWN = ("focus_unknown", "it is about something else than its patient, or it is not clear what")
 _SEVERAL_FETUSES = Fault(
     "several_fetuses", "more than one fetus may have been examined, and images do not say which they show"
 )
@@ -203,9 +204,11 @@ class _Reader:
         if not (has_view or parts or has_prose or observation.names_fetuses):
             return None
         _check_valid(observation)
-        if observation.has_unclear_focus:
-            raise FaultError("focus_unknown", "it is about something else than its patient, or it is not clear what")
+        if observation.has_unclear_focus and not observation.names_fetuses:
+            raise FaultError(*_FOCUS_UNKNOWN)
         about = self._attribution.of_record(observation)
+        if observation.has_unclear_focus and not about.has_several_fetuses:
+            raise FaultError(*_FOCUS_UNKNOWN)
         statements: list[Statement] = []
         faults: list[Fault] = []
         if about.has_several_fetuses:

@@ -190,7 +190,7 @@ class Observation(_Result):
 
     @property
     def names_fetuses(self) -> bool:
-        """It names a fetus, or says that there are several: what it says of nothing else counts all the same."""
+        """It names a fetus, or says that there are several. It is read even if it says nothing else."""
         return bool(self.focus) or any(part.fetus or part.counts_several for part in (self.part, *self.components))
 
 

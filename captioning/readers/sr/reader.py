@@ -23,7 +23,7 @@ from .content import TOO_DEEP, Document, read
 from .findings import coded_statements
 from .measurements import numbers_of
 from .sections import field_of, is_in_read_sections
-from .subjects import exam_of, fetus_fault
+from .subjects import FETUSES_UNCLEAR, exam_of, fetus_fault
 
 _PROSE = frozenset({codes.FINDING, codes.IMPRESSION, codes.CONCLUSION, codes.COMMENT, codes.SUMMARY})
 _PATIENT_MISSING = Fault("patient_missing", "it names no patient")
@@ -46,7 +46,7 @@ def read_document(content: bytes, place: str, reading: Reading) -> Entry:
     statements = identity_statements(reading.keys, document.names, "SR header")
     if (refusal := _refusal(document)) is not None:
         faults.append(refusal)
-        if refusal.reason == SEVERAL_FETUSES:
+        if refusal.reason in (SEVERAL_FETUSES, FETUSES_UNCLEAR):
             statements.append(several_fetuses_in("SR"))
     else:
         statements += numbers_of(document.items, exam, reading.keys, faults)

@@ -14,7 +14,8 @@ from . import codes
 from .content import Document, Item
 
 _SEVERAL_FETUSES = Fault("several_fetuses", "more than one fetus was examined, and images do not say which they show")
-_FETUSES_UNCLEAR = Fault("fetuses_unclear", "how many fetuses were examined is not clear")
+FETUSES_UNCLEAR = "fetuses_unclear"
+_FETUSES_UNCLEAR = Fault(FETUSES_UNCLEAR, "how many fetuses were examined is not clear")
 
 
 def exam_of(document: Document, keys: Pseudonymizer, faults: list[Fault]) -> Exam:

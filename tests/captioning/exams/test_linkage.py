@@ -74,10 +74,11 @@ def test_a_study_that_two_patients_claim_is_left_out(clinic):
     assert report.captions.exclusions == {"no_record": 1}
 
 
-def twins(clinic):
+def twins(clinic, **changes):
     """Resources that say of one examination, study 1.2.3 of the patient MRN-0815, that it was of two fetuses."""
+    count = fhir.observation("11878-6", **{"valueInteger": 2, **changes})
     path = clinic.folder / "fetuses.json"
-    path.write_bytes(fhir.bundle(fhir.patient(), fhir.study(), fhir.observation("11878-6", valueInteger=2)))
+    path.write_bytes(fhir.bundle(fhir.patient(), fhir.study(), {k: v for k, v in count.items() if v is not None}))
     return path
 
 
@@ -93,6 +94,32 @@ def test_an_examination_of_twins_has_no_facts_whatever_record_says_so(clinic):
     assert [row["source_key"] for row in left_out] == [clinic.workspace.keys.study("1.2.3")]
     (row,) = [row for row in clinic.records() if row["study_key"] == clinic.workspace.keys.study("1.2.3")]
     assert row["identity"]  # captions of it must not name the patient all the same
+
+
+def test_twins_of_a_record_that_names_another_day_are_twins_all_the_same(clinic):
+    day = datetime.date(2023, 5, 8)  # the resources say the sixth
+    clinic.frames("one", clinic.frame("a", study="1.2.3", patient="MRN-0815", date=day))
+    table = clinic.csv("patient_id,study_id,ga_days", "MRN-0815,1.2.3,150")
+    clinic.caption(table, twins(clinic))
+    assert ages(clinic) == {}
+    assert {"another_day", "several_fetuses"} <= set(clinic.reasons("records"))
+
+
+def test_twins_that_may_be_of_two_examinations_are_of_both(clinic):
+    days = {"7.1": datetime.date(2023, 5, 8), "7.2": datetime.date(2023, 6, 8)}
+    frames = [clinic.frame(study, study=study, patient="MRN-0815", date=day) for study, day in days.items()]
+    clinic.frames("one", *frames, clinic.frame("other", study="8.1", patient="PAT-2"))
+    table = clinic.csv("patient_id,study_id,ga_days", "MRN-0815,7.1,150", "MRN-0815,7.2,181", "PAT-2,8.1,170")
+    clinic.caption(table, twins(clinic, derivedFrom=None, effectiveDateTime=None))
+    assert ages(clinic) == {clinic.workspace.keys.study("8.1"): 170}
+
+
+@pytest.mark.parametrize("code", ["SCT:65147003", "ICD10:O30.0", "ICD10:O31.10X0"])
+def test_a_finding_may_be_the_code_of_a_pregnancy_of_twins(clinic, code):
+    clinic.frames("one", clinic.frame("a"))
+    clinic.caption(clinic.csv("patient_id,study_id,ga_days,findings", f"PAT-1,1.2.840.1,150,{code}"))
+    assert ages(clinic) == {}
+    assert "several_fetuses" in clinic.reasons("records")
 
 
 def test_what_is_measured_in_twins_dates_no_other_examination(clinic):

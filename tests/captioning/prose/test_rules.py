@@ -56,6 +56,28 @@ def test_a_text_has_a_fault_exactly_where_the_corpus_says_so(prose, report):
     assert taken(prose, report["text"], report.get("names", []))[1] == report.get("faults", [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("DCDA twins at 21 weeks.", "Twin pregnancy.", "Number of fetuses: 2.", "Two live fetuses.", "Twin A: head."),
+        *("Fetus A: HC 190 mm. Fetus B: HC 188 mm.", "Monochorionic twins, 24+3. Growth by Hadlock."),
+    ],
+)
+def test_a_text_about_twins_says_so_for_all_records_of_the_examination(prose, text):
+    assert taken(prose, text) == ({("several_fetuses", "yes")}, ["text_ambiguous"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Singleton. Number of fetuses: 1.", "Fetus 1: normal.", "No evidence of twins.", "Family history of twins."),
+        *("Twin peak sign absent.", "Previous twin pregnancy in 2015.", "The patient is herself a twin."),
+    ],
+)
+def test_a_text_that_mentions_twins_speaks_for_itself_alone(prose, text):
+    assert taken(prose, text) == (set(), ["text_ambiguous"])
+
+
 def test_statements_say_where_they_come_from_and_by_which_rule(prose):
     statements, _ = prose("GA 21w3d. The thalami were seen.", "column report", [])
     assert {(s.fact, s.field, s.plane, s.rank) for s in statements} == {

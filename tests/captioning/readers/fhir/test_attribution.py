@@ -233,6 +233,14 @@ def test_an_observation_that_says_nothing_but_that_there_are_twins_says_it_of_it
         assert [s.fact for s in entry.statements if s.fact != "identity"] == ["several_fetuses"]
 
 
+def test_twins_are_counted_also_by_an_observation_that_is_about_something_unclear(index):
+    count = observation("11878-6", valueInteger=2, focus=[{"reference": "Device/9"}])
+    for entries in (read(index, count, patient()), exported(index, count, patient())):
+        assert [s.fact for entry in entries for s in entry.statements if s.fact != "identity"] == ["several_fetuses"]
+    single = observation("11878-6", valueInteger=1, focus=[{"reference": "Device/9"}])
+    assert "several_fetuses" not in reasons(read(Index(Path("none")), single, patient()))
+
+
 def test_fetuses_that_other_observations_are_about_are_several(index):
     others = [observation("99999-9", id=f"w{name}", focus=[{"reference": f"Patient/{name}"}]) for name in ("a", "b")]
     measured = observation(id="o2", focus=[{"reference": "Patient/a"}])

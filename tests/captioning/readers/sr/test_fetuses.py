@@ -90,6 +90,7 @@ def test_prose_about_several_fetuses_is_not_read():
 def test_an_unclear_number_of_fetuses_leaves_everything_out(value):
     entry = read(summary(number(COUNT, value, ONE)), biometry(number(HC, 190)))
     assert (facts(entry), reasons(entry)) == ({}, [{"0": "fetuses_unclear", "1.5": "several_fetuses"}[value]])
+    assert statements(entry, "several_fetuses")
 
 
 def test_the_subject_of_the_report_is_the_mother():
