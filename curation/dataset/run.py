@@ -38,7 +38,7 @@ from .shards.write import ShardTask, WrittenShard, write_shard
 from .store import DatasetStore, claim, count_regions, count_vanished
 
 _MIN_SIDE_PX = 32
-_VERSION = 8
+_VERSION = 9
 """Increased by hand whenever the same tables and options would give other shards."""
 
 _PNG = ImageFormat()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sono.manifests.dataset_marker import FORMAT, describe_shard
@@ -89,13 +90,22 @@ def claim(out: Path) -> dict[str, Mapping[str, Any]]:
     changed: set[str] = set()
     for name, file in (listed or {}).items():
         path = out / name
-        if path.is_file() and describe_shard(path, file["rows"]) == file:
+        if path.is_file() and file == describe_shard(path, _rows_of(path)):
             described[name] = file
         else:  # damaged, or changed by hand
             changed.add(path.stem)
     for shard in changed:
         store.remove(shard)
     return {name: file for name, file in described.items() if Path(name).stem not in changed}
+
+
+def _rows_of(path: Path) -> int:
+    """By its footer; -1 where that cannot be read."""
+    try:
+        rows: int = pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError):
+        return -1
+    return rows
 
 
 def _is_checkpoint(out: Path) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,7 @@ _MIN_ROWS, _MAX_ROWS = 128, 200  # of a row group; the Hub's viewer reads whole 
 _END_ONE_IN = 64
 _MAX_BYTES = 64 * 10**6  # of a row group's images
 _METADATA_ROWS = 65_536
+_ROOM = 16 * 2**20  # bytes that a disk must have beside what is written next: pages are larger than their rows
 _DICTIONARY_BYTES = 2**30
 
 
@@ -72,7 +76,7 @@ def write_shard(task: ShardTask) -> WrittenShard:
         if not rows[REGIONS]:
             task.path(REGIONS).unlink()
             del rows[REGIONS]
-    # Here and at once, while the files are still in the system's memory, and every worker hashes its own.
+    # Here and at once, while the files are still in the system's memory, and each worker hashes its own files.
     with ThreadPoolExecutor() as threads:
         described = threads.map(lambda each: describe_shard(task.path(each), rows[each]), rows)
         files = {listed_name(each, task.path(each)): file for each, file in zip(rows, described, strict=True)}
@@ -132,6 +136,7 @@ class _Writer:
     ) -> None:
         self.rows = self.written = 0
         self._bytes = 0
+        self._path = path
         self._schema = table.schema.with_metadata(dict(metadata))
         self._rows_schema = pa.schema([field for field in self._schema if field.name != "image"])
         self._pending: list[Mapping[str, Any]] = []
@@ -196,10 +201,20 @@ class _Writer:
             if self._images:
                 table = table.add_column(0, self._schema.field("image"), self._image_column())
             self._wait()  # no more than one in memory beside the one that rows are added to
+            self._check_room(table.nbytes)
             self._writing = self._thread.submit(self._writer.write_table, table, row_group_size=self.rows)
         self.written += self.rows
         self.rows = self._bytes = 0
         self._tables, self._images = [], []
+
+    def _check_room(self, size: int) -> None:
+        """Arrow ends the process if a disk is full while it cuts pages by their content.
+
+        Raises:
+            OSError: so many bytes have no room.
+        """
+        if shutil.disk_usage(self._path.parent).free < size + _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def _wait(self) -> None:
         """Until what was given to the thread is written.
@@ -211,16 +226,10 @@ class _Writer:
             self._writing.result()
         self._writing = None
 
-    def _image_column(self) -> pa.ChunkedArray:
-        """The images of all rows; those that lie one after another are not copied."""
-        chunks: list[pa.Array] = []
-        for images, numbers in self._images:
-            repeated = len(set(numbers)) < len(numbers)
-            chunks += [images.take(pa.array(numbers))] if repeated else _slices(images, numbers)
-        return pa.chunked_array(
-            pa.StructArray.from_arrays([chunk, pa.nulls(len(chunk), pa.string())], ["bytes", "path"])
-            for chunk in chunks
-        )
+    def _image_column(self) -> pa.StructArray:
+        """The images of all rows in one piece: where pages end depends on pieces, and the bytes on the rows alone."""
+        together = pa.concat_arrays([_chosen(images, numbers) for images, numbers in self._images])
+        return pa.StructArray.from_arrays([together, pa.nulls(len(together), pa.string())], ["bytes", "path"])
 
     def _compact(self) -> None:
         """Turn rows into a table, which takes a tenth of their memory."""
@@ -229,10 +238,8 @@ class _Writer:
         self._pending = []
 
 
-def _slices(values: pa.Array, numbers: Sequence[int]) -> Iterator[pa.Array]:
-    """The values of these numbers, which ascend, in as few pieces as there are gaps."""
-    start = 0
-    for end in range(1, len(numbers) + 1):
-        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
-            yield values.slice(numbers[start], end - start)
-            start = end
+def _chosen(images: pa.Array, numbers: Sequence[int]) -> pa.Array:
+    first = numbers[0]
+    if list(numbers) == list(range(first, first + len(numbers))):
+        return images.slice(first, len(numbers))
+    return images.take(pa.array(numbers))

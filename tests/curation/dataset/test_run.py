@@ -44,6 +44,16 @@ from .curated import PLAN, Curation, disk, rows_of
 Image = npt.NDArray[np.uint8]
 
 
+def test_rows_that_the_marker_states_wrongly_are_counted_again(curation: Curation, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curation.build(out)
+    marker = json.loads((out / MARKER).read_bytes())
+    (out / MARKER).write_text(json.dumps(marker).replace('"rows": ', '"rows": 9'))
+    curation.build(out)
+    again = json.loads((out / MARKER).read_bytes())
+    assert (again["splits"], again["configurations"]) == (marker["splits"], marker["configurations"])
+
+
 def test_datasets_loads_it_with_images_labels_masks_and_captions(
     curation: Curation, tmp_path: Path, draw: Callable[..., Image]
 ) -> None:

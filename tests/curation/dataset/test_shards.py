@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -275,6 +277,16 @@ def test_a_killed_build_with_other_options_leaves_nothing_that_the_earlier_ones_
     assert {path: path.read_bytes() for folder in EVERY for path in parquet(out, folder)} != whole
     curation.build(out)
     assert {path: path.read_bytes() for folder in EVERY for path in parquet(out, folder)} == whole
+
+
+def test_a_disk_without_room_is_noticed_before_arrow_ends_the_process(
+    curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match="No space"):
+        curation.build(tmp_path / "out")
+    assert not (tmp_path / "out" / MARKER).exists()
+    assert not parquet(tmp_path / "out", "data")
 
 
 @pytest.mark.parametrize(
