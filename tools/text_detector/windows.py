@@ -82,7 +82,7 @@ def _windows(crop: Crop, random: Random) -> Iterator[Window]:
     """Around what the detector doubts, and around two cells with marks, whether it sees them or not."""
     target, weight = crop.target[1], crop.weight[1]
     seen = probabilities(crop.pixels)[1]
-    middles = list(middles_of(np.where(seen > DOUBTFUL, seen, 0)))
+    middles = middles_of(np.where(seen > DOUBTFUL, seen, 0))
     present = np.argwhere(target == PRESENT)
     if len(present):
         middles += [(int(row), int(column)) for row, column in present[random.integers(len(present), size=2)]]

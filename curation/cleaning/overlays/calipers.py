@@ -11,14 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sono.curation.images.pixels import Box, Mask, Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
-from .find import Overlays, boxes_of, find_overlays
+from .find import Overlays, find_overlays
 from .inpainting import inpaint
 from .views import bright_strokes, largest_and_smallest
-
-EDGE_PX, MOSTLY = 16, 0.5
-"""How near to the sector's edge a mark looks like the edge, if that share of it is."""
 
 INK = 24
 """Levels, of brightness or colourfulness, by which ink stands out from what is around it, within cells with a mark."""
@@ -57,38 +54,16 @@ def remove_calipers(pixels: Pixels, sector_mask: Mask, overlays: Overlays | None
         overlays: what the detector found in exactly these pixels; looked for if omitted.
     """
     overlays = overlays or find_overlays(pixels, sector_mask)
-    marks = _marks(sector_mask, overlays)
-    if not np.any(marks):
-        return CaliperFinding(pixels, marks, (), overlays)
-    edited = _ink(pixels, marks) & sector_mask
+    if not np.any(overlays.marks):
+        return CaliperFinding(pixels, overlays.marks, (), overlays)
+    edited = _ink(pixels, overlays.marks) & sector_mask
     cleaned = inpaint(pixels, edited)
     left = find_overlays(cleaned, sector_mask)
-    remaining = _marks(sector_mask, left)
-    if np.any(remaining):  # ink that does not stand out as strokes do
-        edited |= remaining
+    if np.any(left.marks):  # ink that does not stand out as strokes do
+        edited |= left.marks
         cleaned = inpaint(pixels, edited)
         left = find_overlays(cleaned, sector_mask)
-        remaining = _marks(sector_mask, left)
-    return CaliperFinding(cleaned, edited, ("calipers_remain",) if np.any(remaining) else (), left)
-
-
-def _marks(sector_mask: Mask, overlays: Overlays) -> Mask:
-    """Where the detector sees marks, but for what it takes the sector's edge for."""
-    marks = overlays.marks.copy()
-    for x, y, width, height in boxes_of(marks):
-        piece = np.s_[y : y + height, x : x + width]
-        if np.mean(_edge(sector_mask, (x, y, width, height))[marks[piece]]) > MOSTLY:
-            marks[piece] = False
-    return marks
-
-
-def _edge(sector_mask: Mask, box: Box) -> Mask:
-    """Which pixels of a box are near the sector's edge: corners, and a vendor's ring that it cuts, look like marks."""
-    x, y, width, height = box
-    left, top = max(x - EDGE_PX, 0), max(y - EDGE_PX, 0)
-    outside = (~sector_mask[top : y + height + EDGE_PX, left : x + width + EDGE_PX]).view(np.uint8)
-    near = cv2.dilate(outside, np.ones((2 * EDGE_PX + 1,) * 2, np.uint8)) > 0
-    return near[y - top : y - top + height, x - left : x - left + width]
+    return CaliperFinding(cleaned, edited, ("calipers_remain",) if np.any(left.marks) else (), left)
 
 
 def _ink(pixels: Pixels, marks: Mask) -> Mask:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -25,7 +27,10 @@ class Threshold:
 
 TEXT = Threshold(sure=0.65, possible=0.12, fewest_cells=3)
 POSSIBLE_TEXT = Threshold(sure=0.3, possible=0.12, fewest_cells=2)
-MARKS = Threshold(sure=0.82, possible=0.3, fewest_cells=2)
+MARKS = Threshold(sure=0.8, possible=0.3, fewest_cells=2)
+
+EDGE_CELLS = 1
+"""How near to the sector's edge no mark begins: corners, and a vendor's ring that the edge cuts, look like marks."""
 
 SMALL_PX = 480
 """Frames whose long side is shorter are looked at in twice their size: their text is smaller than any trained on."""
@@ -37,13 +42,18 @@ class Overlays:
 
     Attributes:
         text: in any script.
-        marks: of measurements.
         possible_text: text, and pieces of which the network is less sure.
+        look_for_marks: gives ``marks``.
     """
 
     text: Mask
-    marks: Mask
     possible_text: Mask
+    look_for_marks: Callable[[], Mask] = field(repr=False)
+
+    @cached_property
+    def marks(self) -> Mask:
+        """Marks of measurements, looked for when somebody asks: whoever removes text first does not."""
+        return self.look_for_marks()
 
 
 def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
@@ -55,7 +65,8 @@ def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
     """
     rows, columns = np.flatnonzero(sector_mask.any(axis=1)), np.flatnonzero(sector_mask.any(axis=0))
     if not len(rows):
-        return Overlays(*(np.zeros(sector_mask.shape, np.bool_) for _ in range(3)))
+        nothing = np.zeros(sector_mask.shape, np.bool_)
+        return Overlays(nothing, nothing, lambda: nothing)
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     inside = np.ascontiguousarray(sector_mask[window])
     part = np.asarray(cv2.copyTo(pixels[window], inside.view(np.uint8)), np.uint8)
@@ -63,7 +74,6 @@ def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
     if factor > 1:
         part = np.asarray(cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), np.uint8)
     text, possible_marks = probabilities(part)
-    marks = look_again(part, possible_marks)
 
     def whole(probability: npt.NDArray[np.float32], threshold: Threshold) -> Mask:
         mask = np.zeros(sector_mask.shape, np.bool_)
@@ -74,7 +84,11 @@ def find_overlays(pixels: Pixels, sector_mask: Mask) -> Overlays:
             mask[window] = enlarged[: inside.shape[0], : inside.shape[1]].view(np.bool_) & inside
         return mask
 
-    return Overlays(whole(text, TEXT), whole(marks, MARKS), whole(text, POSSIBLE_TEXT))
+    def marks() -> Mask:
+        edge = _edge(inside, STRIDE // factor, possible_marks.shape)
+        return whole(look_again(part, possible_marks, only_along=edge), MARKS)
+
+    return Overlays(whole(text, TEXT), whole(text, POSSIBLE_TEXT), marks)
 
 
 def boxes_of(mask: Mask) -> tuple[Box, ...]:
@@ -86,6 +100,16 @@ def boxes_of(mask: Mask) -> tuple[Box, ...]:
     count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
     boxes = [(left + int(x), top + int(y), int(width), int(height)) for x, y, width, height, _ in stats[1:count]]
     return tuple(sorted(boxes, key=lambda box: (box[1], box[0])))
+
+
+def _edge(inside: Mask, side: int, shape: tuple[int, ...]) -> Mask:
+    """Which cells of ``side`` px, of that many rows and columns, are at the sector's edge or beyond."""
+    rows, columns = shape
+    below, right = rows * side - inside.shape[0], columns * side - inside.shape[1]
+    whole = cv2.copyMakeBorder(inside.view(np.uint8) * 255, 0, below, 0, right, cv2.BORDER_CONSTANT)
+    cells = (cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA) == 255).view(np.uint8)
+    kernel = np.ones((2 * EDGE_CELLS + 1,) * 2, np.uint8)
+    return np.asarray(cv2.erode(cells, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) == 0, np.bool_)
 
 
 def _pieces(probability: npt.NDArray[np.float32], threshold: Threshold) -> Pixels:

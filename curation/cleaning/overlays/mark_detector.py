@@ -6,13 +6,13 @@ is there. Where it sees the least sign of a mark, a network that looks closer de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sono.curation.images.pixels import Pixels
+from sono.curation.images.pixels import Mask, Pixels
 
 from .networks import session
 from .text_detector import STRIDE
@@ -28,7 +28,7 @@ MARGIN_PX = WINDOW_PX // 2 + STROKE_PX
 """From a window's middle to the end of what its strokes are computed from."""
 
 WORTH_A_LOOK = 0.33
-"""What the text detector gives a cell that is looked at again: in a frame without marks five or six windows."""
+"""What the text detector gives a cell that is looked at again: in a frame without marks three or four windows."""
 
 GOES_ON, GOES_ON_CELLS = 0.15, 3
 """The same within as many cells of a mark: the rest of a line or of an outline."""
@@ -36,8 +36,8 @@ GOES_ON, GOES_ON_CELLS = 0.15, 3
 IS_MARK = 0.5
 """What the network gives a cell from which a mark may go on."""
 
-ROUNDS = 6
-"""How often what goes on from a mark is looked at: an outline is followed for 28 cells at most, from each end."""
+MOST_WINDOWS = 4000
+"""Of a frame: seconds. What is left then is taken for marks, so that somebody looks at a frame that is full of them."""
 
 AT_ONCE = 64
 """Windows that the network is given together: a frame that is all marks takes no more memory than another."""
@@ -45,19 +45,24 @@ AT_ONCE = 64
 Probabilities = npt.NDArray[np.float32]
 
 
-def look_again(pixels: Pixels, possible: Probabilities) -> Probabilities:
+def look_again(pixels: Pixels, possible: Probabilities, only_along: Mask | None = None) -> Probabilities:
     """That each cell shows a mark, [rows, columns] as ``possible``; 0 where it was not worth a second look.
 
     Args:
         pixels: [height, width] grey, or [height, width, 3] RGB, black where the frame shows no ultrasound.
         possible: what the text detector gives each cell of 4 x 4 px for marks, [ceil(height / 4), ceil(width / 4)].
+        only_along: cells, as ``possible``, that are looked at only where a mark elsewhere goes on.
     """
     marks = np.zeros_like(possible)
     looked_at = np.zeros(possible.shape, np.bool_)
     worth = possible > WORTH_A_LOOK
-    for _ in range(ROUNDS):
-        middles = list(middles_of(np.where(worth & ~looked_at, possible, 0)))
-        if not middles:
+    if only_along is not None:
+        worth &= ~only_along
+    windows = 0
+    while middles := middles_of(np.where(worth & ~looked_at, possible, 0)):
+        windows += len(middles)
+        if windows > MOST_WINDOWS:
+            marks[worth & ~looked_at] = 1.0
             break
         for first in range(0, len(middles), AT_ONCE):
             some = middles[first : first + AT_ONCE]
@@ -72,15 +77,17 @@ def look_again(pixels: Pixels, possible: Probabilities) -> Probabilities:
     return marks
 
 
-def middles_of(worth: Probabilities) -> Iterator[tuple[int, int]]:
+def middles_of(worth: Probabilities) -> list[tuple[int, int]]:
     """Cells, row and column, whose windows' cores cover all that is worth a look: the likeliest first."""
-    left = worth.copy()
-    while left.size:
-        row, column = divmod(int(left.argmax()), left.shape[1])
-        if left[row, column] <= 0:
-            return
-        yield row, column
-        left[max(row - CORE // 2, 0) : row + CORE // 2, max(column - CORE // 2, 0) : column + CORE // 2] = 0
+    cells = np.flatnonzero(worth)
+    rows, columns = np.divmod(cells[np.argsort(-worth.ravel()[cells], kind="stable")], worth.shape[1])
+    left = worth > 0
+    middles = []
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        if left[row, column]:
+            middles.append((row, column))
+            left[max(row - CORE // 2, 0) : row + CORE // 2, max(column - CORE // 2, 0) : column + CORE // 2] = False
+    return middles
 
 
 def window_views(part: Pixels) -> Pixels:

@@ -109,9 +109,9 @@ def test_text_that_is_seen_again_is_for_review(clean_samples: list[Sample], monk
     always = np.zeros(inside.shape, np.bool_)
     y, x = np.argwhere(inside)[len(np.argwhere(inside)) // 2]
     always[y : y + 12, x : x + 40] = True
-    monkeypatch.setattr(
-        burned_in_text, "find_overlays", lambda *_: Overlays(always & inside, *[np.zeros_like(always)] * 2)
-    )
+    nothing = np.zeros_like(always)
+    seen = Overlays(always & inside, nothing, lambda: nothing)
+    monkeypatch.setattr(burned_in_text, "find_overlays", lambda *_: seen)
     finding = clean_text(sample.pixels, inside)
     assert (finding.status, finding.reasons) == ("unchecked", ("text_remains",))
 
@@ -133,7 +133,7 @@ def test_text_that_another_reader_still_reads_is_for_review(
 def once_then_blind(first: Overlays) -> object:
     """A detector that finds ``first`` once and is blind from then on."""
     left = [first]
-    nothing = Overlays(*[np.zeros_like(first.text)] * 3)
+    nothing = Overlays(*[np.zeros_like(first.text)] * 2, lambda: np.zeros_like(first.text))
     return lambda *_: left.pop() if left else nothing
 
 

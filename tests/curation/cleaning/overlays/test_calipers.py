@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -43,6 +44,25 @@ def test_only_strokes_are_removed(measured: list[tuple[Sample, CaliperFinding]])
         assert not np.any(finding.edited & ~sample.drawn.sector_mask())
 
 
+@pytest.mark.parametrize("px", [6, 10, 16, 40])
+def test_a_cross_near_the_sector_s_edge_is_removed(px: int) -> None:
+    random = np.random.default_rng(3)
+    speckle = cv2.GaussianBlur(random.rayleigh(45, (600, 800)).astype(np.float32), (0, 0), 1.3)
+    fan = np.zeros(speckle.shape, np.uint8)
+    cv2.ellipse(fan, (400, 20), (540, 540), 90, -40, 40, 1, -1)
+    bare = np.clip(speckle, 0, 255).astype(np.uint8) * fan
+    from_edge = cv2.distanceTransform(fan, cv2.DIST_L2, 5)
+    places = np.argwhere(np.abs(from_edge - px) < 1)
+    for y, x in places[random.integers(len(places), size=4)].tolist():
+        drawn = bare.copy()
+        cv2.line(drawn, (x - 5, y), (x + 5, y), 235, 1)
+        cv2.line(drawn, (x, y - 5), (x, y + 5), 235, 1)
+        drawn *= fan
+        ink = drawn != bare
+        finding = remove_calipers(drawn, fan > 0)
+        assert np.mean(finding.edited[ink]) > 0.8, (px, x, y)
+
+
 def test_frames_without_calipers_stay_as_they_are(clean_samples: list[Sample]) -> None:
     for sample in clean_samples:
         finding = remove_calipers(sample.pixels, sample.drawn.sector_mask())
@@ -54,6 +74,6 @@ def test_marks_that_are_seen_again_are_for_review(clean_samples: list[Sample], m
     sample = clean_samples[0]
     inside = sample.drawn.sector_mask()
     monkeypatch.setattr(
-        calipers, "find_overlays", lambda *_: Overlays(np.zeros_like(inside), inside, np.zeros_like(inside))
+        calipers, "find_overlays", lambda *_: Overlays(np.zeros_like(inside), np.zeros_like(inside), lambda: inside)
     )
     assert remove_calipers(sample.pixels, inside).reasons == ("calipers_remain",)

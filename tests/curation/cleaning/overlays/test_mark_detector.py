@@ -41,6 +41,23 @@ def test_crosses_and_the_line_between_them_are_found_up_to_the_frame_s_corners(e
     assert np.mean(along) > 0.7
 
 
+def test_along_an_edge_a_mark_is_followed_but_none_begins() -> None:
+    frame = measured(((60, 60), (320, 60)))
+    possible = probabilities(frame)[1]
+    everywhere, beyond_150_px = np.ones(possible.shape, np.bool_), np.zeros(possible.shape, np.bool_)
+    beyond_150_px[:, 150 // STRIDE :] = True
+    assert not np.any(look_again(frame, possible, only_along=everywhere))
+    followed = look_again(frame, possible, only_along=beyond_150_px)
+    assert np.mean(followed[60 // STRIDE, 150 // STRIDE : 320 // STRIDE] > IS_MARK) > 0.7
+
+
+def test_a_frame_that_is_full_of_what_may_be_marks_is_taken_for_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = measured(((60, 60), (320, 240)))
+    monkeypatch.setattr(mark_detector, "MOST_WINDOWS", 3)
+    full = np.full((75, 100), 0.5, np.float32)
+    assert np.all(look_again(frame, full) == 1)
+
+
 def test_grey_and_coloured_frames_are_seen_by_the_same_network() -> None:
     frame = measured(((60, 60), (320, 240)))
     colored = np.repeat(frame[..., None], 3, axis=2)
@@ -66,7 +83,7 @@ def test_windows_cover_all_that_is_worth_a_look_the_likeliest_first() -> None:
     worth = np.zeros((40, 60), np.float32)
     worth[3:30, 10] = 0.4
     worth[20, 50] = 0.9
-    middles = list(middles_of(worth))
+    middles = middles_of(worth)
     assert middles[0] == (20, 50)
     covered = np.zeros(worth.shape, np.bool_)
     for row, column in middles:
