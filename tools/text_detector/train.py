@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def fit(network: Network, batches: Iterator[Batch], steps: int, progress: Progre
 def crop_batches(backgrounds: Sequence[Pixels], random: Random) -> Iterator[Batch]:
     """Crops, half of them drawn anew, half of them among the last that were."""
     kept: list[Crop] = []
-    for step in range(1 << 62):
+    for step in itertools.count():
         new = [draw_crop(backgrounds, random) for _ in range(BATCH if step < KEPT // BATCH else BATCH // 2)]
         crops = [*new, *(kept[int(random.integers(len(kept)))] for _ in range(BATCH - len(new)))]
         kept = [*kept, *new][-KEPT:]
