@@ -19,13 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sono.captioning.facts.quantities import gestational_age_days
-from sono.captioning.facts.statements import (
-    BY_MODEL,
-    PRESENTATIONS,
-    Fault,
-    FaultError,
-    Statement,
-)
+from sono.captioning.facts.statements import BY_MODEL, PRESENTATIONS, Fault, FaultError, Statement
 from sono.manifests.schemas import BIOMETRY
 from sono.manifests.vocabulary import Vocabulary, vocabulary_sha256
 

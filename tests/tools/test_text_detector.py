@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from tools.text_detector import train
+from tools.text_detector.__main__ import app
 from tools.text_detector.backgrounds import texture
 from tools.text_detector.crops import PRESENT, SIDE, draw_crop
 from tools.text_detector.fonts import CHINESE, HELD_OUT, TRAINED
@@ -91,6 +96,18 @@ def test_windows_are_of_marks_and_of_what_looks_like_some(backgrounds: list[np.n
     assert target.shape == weight.shape == (64, 1, 16, 16)
     assert torch.all(target[:, :, :4] == IGNORED)
     assert sum(bool(torch.any(each == PRESENT)) for each in target) == 32
+
+
+@pytest.mark.parametrize("kind", ["text", "marks"])
+def test_what_is_missing_is_said_before_anything_is_drawn(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "phantom_sectors", None)  # takes most of a minute
+    calls = {"folder does not exist": ["new/x.onnx"], "HC18": ["x.onnx", "--hc18", str(tmp_path)]}
+    for message, (out, *options) in calls.items():
+        result = CliRunner().invoke(app, [kind, str(tmp_path / out), *options])
+        assert (result.exit_code, message in result.stderr) == (1, True), result.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_strings_change_the_pixels_of_their_ink_alone_unless_they_have_a_box() -> None:

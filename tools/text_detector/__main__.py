@@ -49,6 +49,8 @@ def marks(
 
 def _train(training: str, out: Path, seed: int, steps: int, hc18: Path | None) -> None:
     try:
+        if not out.parent.is_dir():
+            raise UserError("its folder does not exist", where=str(out), fix="create it first")  # not in half an hour
         import_extra("torch", "train")
         from . import train
 

@@ -105,16 +105,26 @@ def _background(backgrounds: Sequence[Pixels], random: Random) -> tuple[Pixels, 
     if random.random() < 0.15:
         image = np.rot90(image, int(random.integers(1, 4)))
     outside = _outside(random)
-    pixels: Image = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
+    pixels: Image = in_color(image).copy()
     if random.random() < 0.5:
-        levels = 255 * (np.arange(256) / 255) ** float(random.uniform(0.6, 1.5)) * random.uniform(0.6, 1.6)
-        pixels = cv2.LUT(pixels, np.clip(levels, 0, 255).astype(np.uint8))
+        pixels = with_other_levels(pixels, random)
     if random.random() < 0.2:  # grey maps in brown or blue
         pixels = np.rint(pixels * random.uniform(0.55, 1.0, 3)).astype(np.uint8)
     if random.random() < 0.2:  # as scanners sharpen edges
         soft = cv2.GaussianBlur(pixels, (0, 0), 1.5)
         pixels = cv2.addWeighted(pixels, 2.0, soft, -1.0, 0)
     return np.ascontiguousarray(pixels), outside
+
+
+def with_other_levels(pixels: Image, random: Random) -> Pixels:
+    """Brighter or darker, with another gamma, as by another gain and grey map."""
+    levels = 255 * (np.arange(256) / 255) ** float(random.uniform(0.6, 1.5)) * random.uniform(0.6, 1.6)
+    return np.asarray(cv2.LUT(pixels, np.clip(levels, 0, 255).astype(np.uint8)), np.uint8)
+
+
+def in_color(image: Image) -> Image:
+    """[height, width, 3] of a grey image, too."""
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
 def _cut(backgrounds: Sequence[Pixels], random: Random) -> Image:

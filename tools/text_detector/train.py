@@ -145,10 +145,8 @@ def _batch(images: npt.NDArray[np.generic], target: npt.NDArray[np.generic], wei
 
 
 def _backgrounds(seed: int, hc18: Path | None) -> list[Pixels]:
-    backgrounds = [*phantom_sectors(PHANTOMS, PHANTOM_SEED), *textures(TEXTURES, seed)]
-    if hc18:
-        backgrounds += [image for image in hc18_images(hc18) for _ in range(5)]  # a quarter of all
-    return backgrounds
+    real = [image for image in hc18_images(hc18) for _ in range(5)] if hc18 else []  # a quarter of all
+    return [*phantom_sectors(PHANTOMS, PHANTOM_SEED), *textures(TEXTURES, seed), *real]
 
 
 def _trained_on(hc18: Path | None) -> str:

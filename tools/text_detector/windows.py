@@ -16,7 +16,7 @@ from sono.curation.phantom.drawing.screen import MEASUREMENT_MARKS
 from sono.curation.phantom.samples import Sample, draw_sample, draw_samples
 from sono.manifests.vocabulary import load
 
-from .crops import DARK, PRESENT, SIDE, Crop, as_crop, as_stored, draw_crop
+from .crops import DARK, PRESENT, SIDE, Crop, as_crop, as_stored, draw_crop, in_color, with_other_levels
 from .lettering import Drawn, contrast, hidden_parts
 from .marks import LEAST_CONTRAST, LEAST_SPREADS
 
@@ -101,7 +101,7 @@ def _windows_without_marks(image: Pixels, random: Random) -> Iterator[Window]:
     if min(image.shape[:2]) < SIDE:
         return
     for _ in range(CROPS_OF_A_BACKGROUND):
-        pixels = as_stored(_in_color(_cut(image, random)), random)
+        pixels = as_stored(in_color(_cut(image, random)), random)
         yield from _windows(as_crop(pixels, np.zeros((SIDE, SIDE), np.bool_), [], []), random)
 
 
@@ -113,7 +113,7 @@ def _measured_crops(count: int, seed: int, random: Random) -> Iterator[Crop]:
         if min(inside.shape) < SIDE or not np.any(inside):
             continue
         bare = draw_sample(seed, index, MODES[index % len(MODES)], vocabulary, (0.0, 0.0))
-        before, after = (_in_color(each.pixels) * inside[..., None] for each in (bare, sample))
+        before, after = (in_color(each.pixels) * inside[..., None] for each in (bare, sample))
         marks = _marks(sample, before, after)
         for _ in range(CROPS_OF_A_PHANTOM):
             window = _window_at(marks, inside, random)
@@ -126,8 +126,7 @@ def _measured_crops(count: int, seed: int, random: Random) -> Iterator[Crop]:
             ]
             pixels = view.of(after)
             if random.random() < 0.3:
-                levels = 255 * (np.arange(256) / 255) ** float(random.uniform(0.6, 1.5)) * random.uniform(0.6, 1.6)
-                pixels = np.asarray(cv2.LUT(pixels, np.clip(levels, 0, 255).astype(np.uint8)), np.uint8)
+                pixels = with_other_levels(pixels, random)
             yield as_crop(as_stored(pixels, random), ~view.of(inside), [], drawn)
 
 
@@ -173,10 +172,6 @@ def _cut(image: Pixels, random: Random) -> Pixels:
         if np.any(part > DARK):
             break
     return part
-
-
-def _in_color(pixels: Pixels) -> Pixels:
-    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def _box(box: Iterable[int]) -> tuple[slice, slice]:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from sono.manifests.schemas import DATASET, DATASET_METADATA, DATASET_REGIONS, TableSpec
 from sono.manifests.vocabulary import Vocabulary
 
-from .images import mask_png
-
 if TYPE_CHECKING:
     from datasets import Features
 
@@ -63,9 +61,11 @@ def schema_metadata(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 def region_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of ``regions`` for one of ``rows.dataset_rows``, whose regions lose their ``pixels``."""
+    from sono.curation.images.stored_png import encode_mask
+
     frame = {name: row[name] for name in _FRAME_COLUMNS}
     rows = []
     for region in row["regions"]:
-        mask = {"bytes": mask_png(region.pop("pixels")), "path": None}
+        mask = {"bytes": encode_mask(region.pop("pixels")), "path": None}
         rows.append({**frame, **region, "mask": mask})
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sono.curation.images.pixels import Mask, Pixels
+from sono.curation.images.pixels import Pixels
 from sono.manifests.errors import UserError, did_you_mean
 
 Format = Literal["png", "webp", "jpeg"]
@@ -58,10 +58,3 @@ class ImageFormat:
         from sono.curation.images.stored_png import decode_png
 
         return png if self.name == "png" else self.encode(decode_png(png))
-
-
-def mask_png(mask: Mask) -> bytes:
-    """A mask as a grey PNG of 0 and 255."""
-    from sono.curation.images.stored_png import encode_mask
-
-    return encode_mask(mask)
